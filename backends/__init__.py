@@ -1,0 +1,90 @@
+"""Abort strategies: three stores times three deliveries, chosen by a URL such as `redis+push://127.0.0.1:6379/0`."""
+
+from __future__ import annotations
+
+from backends.base import (
+    AbortOutcome,
+    BackendError,
+    BackendUrlError,
+    DuplicateChatError,
+    Store,
+    StoreUnavailableError,
+)
+from backends.delivery import AbortSignal, Delivery, PollDelivery, PushDelivery, TimerDelivery
+
+__all__ = [
+    "STRATEGIES",
+    "AbortOutcome",
+    "AbortSignal",
+    "BackendError",
+    "BackendUrlError",
+    "Delivery",
+    "DuplicateChatError",
+    "StoreUnavailableError",
+    "from_url",
+]
+
+STRATEGIES = (
+    "memory-poll",
+    "memory-push",
+    "postgres-poll",
+    "postgres-timer",
+    "postgres-push",
+    "redis-poll",
+    "redis-timer",
+    "redis-push",
+)
+"""`<store>-<delivery>`. A timer over memory would be a slower poll, so there is none."""
+
+_DRIVER_SCHEMES = {
+    "memory": "memory",
+    "postgres": "postgres",
+    "postgresql": "postgres",
+    "redis": "redis",
+    "rediss": "redis",  # over TLS
+}
+
+
+def from_url(url: str, *, ttl_s: float = 60.0, remember_s: float = 10.0, interval_ms: float = 100.0) -> Delivery:
+    """The delivery that a backend URL names, not yet entered.
+
+    `<store>+<delivery>://...` with what follows in the driver's own form; `memory+push://` needs nothing more, and
+    `none://` is the control that delivers no abort. `interval_ms` is the timer's. Raises `BackendUrlError`.
+    """
+    scheme, separator, rest = url.partition("://")
+    driver_scheme, _, delivery_name = scheme.partition("+")
+    store_name = _DRIVER_SCHEMES.get(driver_scheme)
+    if not separator or (scheme != "none" and f"{store_name}-{delivery_name}" not in STRATEGIES):
+        choices = ", ".join(strategy.replace("-", "+") + "://" for strategy in STRATEGIES)
+        raise BackendUrlError(f"backend URL with scheme {scheme!r} names no strategy; choose one of {choices}, none://")
+    store = _store(
+        store_name, f"{driver_scheme}://{rest}", ttl_s=ttl_s, remember_s=remember_s, notify=delivery_name == "push"
+    )
+    match delivery_name:
+        case "poll":
+            return PollDelivery(store)
+        case "timer":
+            return TimerDelivery(store, interval_ms=interval_ms)
+        case "push":
+            return PushDelivery(store)
+    return Delivery(store)
+
+
+def _store(name: str | None, url: str, *, ttl_s: float, remember_s: float, notify: bool) -> Store:
+    """The store, its driver imported only now: a driver that is not installed costs nothing until it is asked for."""
+    try:
+        match name:
+            case "redis":
+                from backends.redis import RedisStore  # noqa: PLC0415 - lazily, see above
+
+                return RedisStore(url, ttl_s=ttl_s, remember_s=remember_s, notify=notify)
+            case "postgres":
+                from backends.postgres import PostgresStore  # noqa: PLC0415 - lazily, see above
+
+                return PostgresStore(url, ttl_s=ttl_s, remember_s=remember_s, notify=notify)
+    except ModuleNotFoundError as error:
+        raise BackendUrlError(f"{name} needs the driver {error.name}: pip install '.[{name}]'") from error
+    from backends.memory import MemoryStore, NoStore  # noqa: PLC0415 - lazily, see above
+
+    kind = MemoryStore if name == "memory" else NoStore
+    return kind(ttl_s=ttl_s, remember_s=remember_s, notify=notify)

@@ -1,0 +1,129 @@
+"""The contract between a chat service and whatever carries an abort to the worker that owns the stream."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Collection
+from contextlib import AbstractAsyncContextManager
+from enum import StrEnum
+from types import TracebackType
+from typing import ClassVar, NamedTuple, Self
+
+
+class BackendError(Exception):
+    """What can go wrong with an abort backend.
+
+    BackendError
+    ├── DuplicateChatError     a live chat already has this request id
+    ├── StoreUnavailableError  the store did not answer, or the connection to it was lost; worth a retry
+    └── BackendUrlError        a backend URL that names no strategy
+    """
+
+
+class DuplicateChatError(BackendError):
+    """A live chat already has this request id."""
+
+
+class StoreUnavailableError(BackendError):
+    """The store did not answer, or the connection to it was lost. Raised in place of the driver's own errors."""
+
+
+class BackendUrlError(BackendError, ValueError):
+    """A backend URL that names no strategy."""
+
+
+class AbortOutcome(StrEnum):
+    """What became of an abort, as the store saw it."""
+
+    ACCEPTED = "accepted"  # recorded now, and (push) the owner was told
+    ALREADY_ABORTED = "already_aborted"  # recorded before
+    UNKNOWN = "unknown"  # no such chat, a finished one, or somebody else's
+    REMEMBERED = "remembered"  # no such chat yet; it will be stopped if it starts soon
+
+
+class State(StrEnum):
+    """What a store may hold under a request id. Every record expires by itself."""
+
+    LIVE = "live"
+    ABORTED = "aborted"
+    ENDED = "ended"  # a tombstone: tells an abort that comes late from one that comes early
+    EARLY = "early"  # an abort that came before its chat
+
+
+class ChatKey(NamedTuple):
+    """One life of a request id. An id may be used again; the generation tells the lives apart."""
+
+    request_id: str
+    generation: str
+
+
+class Chat(NamedTuple):
+    """A live chat: who may stop it (`owner`) and which process holds its stream (`worker`)."""
+
+    request_id: str
+    generation: str
+    owner: str
+    worker: str
+
+    @property
+    def key(self) -> ChatKey:
+        """The chat without its owner and worker."""
+        return ChatKey(self.request_id, self.generation)
+
+
+class Store(ABC):
+    """Where the abort flag lives. Knows nothing of how the flag is looked for.
+
+    Every method raises `StoreUnavailableError` when the store cannot be reached; what it then did is unknown.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, *, ttl_s: float, remember_s: float, notify: bool) -> None:
+        self.ttl_s = ttl_s  # a live record that nobody renews is gone after this
+        self.remember_s = remember_s  # how long early aborts and tombstones are kept
+        self.notify = notify  # whether `flag` also tells the owning worker
+
+    @abstractmethod
+    async def __aenter__(self) -> Self:
+        """The store is reachable and its schema is there."""
+
+    @abstractmethod
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Every connection is closed. Records stay until they expire."""
+
+    @abstractmethod
+    async def register(self, chat: Chat) -> bool:
+        """The chat can be aborted from now on; True if an abort was already waiting for it.
+
+        Raises `DuplicateChatError` if a live chat has this id. Atomic.
+        """
+
+    @abstractmethod
+    async def flag(self, request_id: str, owner: str, *, remember: bool) -> AbortOutcome:
+        """The abort is recorded and, with `notify`, sent to the worker that owns the chat. Atomic.
+
+        With `remember`, an abort for an id that the store does not know is kept for `remember_s`.
+        """
+
+    @abstractmethod
+    async def flagged(self, chats: Collection[Chat]) -> set[ChatKey]:
+        """Those of the chats that were aborted: one read for all of them."""
+
+    @abstractmethod
+    async def renew(self, chats: Collection[Chat]) -> set[ChatKey]:
+        """Every chat lives for another `ttl_s`, also if the store had lost it; those that were aborted are returned."""
+
+    @abstractmethod
+    async def release(self, chat: Chat) -> None:
+        """The id is free again, unless a newer chat has taken it (compared by generation)."""
+
+    @abstractmethod
+    def listen(self, worker: str) -> AbstractAsyncContextManager[AsyncIterator[ChatKey]]:
+        """Entered: the store confirmed the subscription. Iterated: the aborted chats of this worker, as they come.
+
+        Uses a connection of its own. Losing it raises `StoreUnavailableError`: loss is told, never waited through, and
+        the caller must listen again and then re-read its flags, because what was sent meanwhile is gone.
+        """

@@ -1,0 +1,126 @@
+"""Abort flags in this process's own memory: the fastest store, and blind to every other worker."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import ClassVar, NamedTuple, Self
+
+from backends.base import AbortOutcome, Chat, ChatKey, DuplicateChatError, State, Store
+
+
+class _Record(NamedTuple):
+    state: State
+    chat: Chat
+    expires_s: float
+
+
+class MemoryStore(Store):
+    """A dict. With several workers an abort only finds its chat when it lands on the worker that owns it."""
+
+    name: ClassVar[str] = "memory"
+
+    def __init__(self, *, ttl_s: float, remember_s: float, notify: bool) -> None:
+        super().__init__(ttl_s=ttl_s, remember_s=remember_s, notify=notify)
+        self._records: dict[str, _Record] = {}
+        self._short_lived: deque[tuple[float, str]] = deque()  # tombstones and early aborts, oldest first
+        self._listeners: dict[str, asyncio.Queue[ChatKey]] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._records.clear()
+
+    async def register(self, chat: Chat) -> bool:
+        found = self._find(chat.request_id)
+        if found and found.state in (State.LIVE, State.ABORTED) and found.chat.key != chat.key:
+            raise DuplicateChatError(chat.request_id)
+        aborted = found is not None and found.state is State.EARLY and found.chat.owner == chat.owner
+        self._put(State.ABORTED if aborted else State.LIVE, chat, self.ttl_s)
+        return aborted
+
+    async def flag(self, request_id: str, owner: str, *, remember: bool) -> AbortOutcome:
+        found = self._find(request_id)
+        if found is None:
+            if not remember:
+                return AbortOutcome.UNKNOWN
+            self._put(State.EARLY, Chat(request_id, "", owner, ""), self.remember_s)
+            return AbortOutcome.REMEMBERED
+        if found.chat.owner != owner or found.state is State.ENDED:
+            return AbortOutcome.UNKNOWN
+        if found.state is State.EARLY:
+            return AbortOutcome.REMEMBERED
+        if found.state is State.ABORTED:
+            return AbortOutcome.ALREADY_ABORTED
+        self._records[request_id] = found._replace(state=State.ABORTED)
+        if self.notify and (listener := self._listeners.get(found.chat.worker)) is not None:
+            listener.put_nowait(found.chat.key)  # unbounded, but never longer than the live chats it names
+        return AbortOutcome.ACCEPTED
+
+    async def flagged(self, chats: Collection[Chat]) -> set[ChatKey]:
+        return {
+            chat.key
+            for chat in chats
+            if (found := self._find(chat.request_id)) and found.state is State.ABORTED and found.chat.key == chat.key
+        }
+
+    async def renew(self, chats: Collection[Chat]) -> set[ChatKey]:
+        for chat in chats:
+            found = self._find(chat.request_id)
+            if found is None or found.chat.key == chat.key:
+                self._put(found.state if found else State.LIVE, chat, self.ttl_s)
+        return await self.flagged(chats)
+
+    async def release(self, chat: Chat) -> None:
+        found = self._find(chat.request_id)
+        if found is not None and found.chat.key == chat.key:
+            self._put(State.ENDED, chat, self.remember_s)
+
+    @asynccontextmanager
+    async def listen(self, worker: str) -> AsyncIterator[AsyncIterator[ChatKey]]:
+        queue: asyncio.Queue[ChatKey] = asyncio.Queue()
+
+        async def keys() -> AsyncIterator[ChatKey]:
+            while True:
+                yield await queue.get()
+
+        self._listeners[worker] = queue
+        try:
+            yield keys()
+        finally:
+            del self._listeners[worker]
+
+    def _put(self, state: State, chat: Chat, lives_s: float) -> None:
+        expires_s = time.monotonic() + lives_s
+        self._records[chat.request_id] = _Record(state, chat, expires_s)
+        if state in (State.ENDED, State.EARLY):
+            self._short_lived.append((expires_s, chat.request_id))
+
+    def _find(self, request_id: str) -> _Record | None:
+        """The record, if it has not expired; drops the tombstones and early aborts that have."""
+        now = time.monotonic()
+        while self._short_lived and self._short_lived[0][0] <= now:
+            _, old = self._short_lived.popleft()
+            if (record := self._records.get(old)) is not None and record.expires_s <= now:
+                del self._records[old]
+        found = self._records.get(request_id)
+        return found if found is not None and found.expires_s > now else None
+
+
+class NoStore(MemoryStore):
+    """The control: every abort is accepted and none is delivered. For measuring only."""
+
+    name: ClassVar[str] = "none"
+
+    async def register(self, chat: Chat) -> bool:  # noqa: ARG002 - the contract's signature
+        return False
+
+    async def flag(self, request_id: str, owner: str, *, remember: bool) -> AbortOutcome:  # noqa: ARG002 - same
+        return AbortOutcome.ACCEPTED

@@ -1,0 +1,218 @@
+"""Abort flags in Redis (or Valkey): one key per chat, one script per change, one pub/sub channel per worker."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator, Collection, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from types import TracebackType
+from typing import Any, ClassVar, Self
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from backends.base import AbortOutcome, BackendUrlError, Chat, ChatKey, DuplicateChatError, Store, StoreUnavailableError
+
+# A record is the string "<state> <generation> <worker> <owner>" under one key, so a script touches one key only.
+_PARSE = """
+local value = redis.call('GET', KEYS[1])
+local state, generation, worker, owner
+if value then state, generation, worker, owner = string.match(value, '^(%S+) (%S+) (%S+) (.*)$') end
+"""
+_REGISTER = (
+    _PARSE
+    + """
+if (state == 'live' or state == 'aborted') and generation ~= ARGV[1] then return 'duplicate' end
+local new = 'live'
+if state == 'early' and owner == ARGV[3] then new = 'aborted' end
+redis.call('SET', KEYS[1], new .. ' ' .. ARGV[1] .. ' ' .. ARGV[2] .. ' ' .. ARGV[3], 'PX', ARGV[4])
+return new
+"""
+)
+_FLAG = (
+    _PARSE
+    + """
+if not value then
+  if ARGV[2] == '0' then return 'unknown' end
+  redis.call('SET', KEYS[1], 'early - - ' .. ARGV[1], 'PX', ARGV[2])
+  return 'remembered'
+end
+if owner ~= ARGV[1] or state == 'ended' then return 'unknown' end
+if state == 'early' then return 'remembered' end
+if state == 'aborted' then return 'already_aborted' end
+redis.call('SET', KEYS[1], 'aborted ' .. generation .. ' ' .. worker .. ' ' .. owner, 'KEEPTTL')
+if ARGV[3] ~= '' then redis.call('PUBLISH', ARGV[3] .. worker, generation .. ' ' .. ARGV[4]) end
+return 'accepted'
+"""
+)
+_RENEW = (
+    _PARSE
+    + """
+if not value then
+  redis.call('SET', KEYS[1], 'live ' .. ARGV[1] .. ' ' .. ARGV[2] .. ' ' .. ARGV[3], 'PX', ARGV[4])
+elseif generation == ARGV[1] and (state == 'live' or state == 'aborted') then
+  redis.call('PEXPIRE', KEYS[1], ARGV[4])
+  return state
+end
+return 'live'
+"""
+)
+_RELEASE = (
+    _PARSE
+    + """
+if generation == ARGV[1] then
+  redis.call('SET', KEYS[1], 'ended ' .. generation .. ' ' .. worker .. ' ' .. owner, 'PX', ARGV[2])
+end
+"""
+)
+
+
+class RedisStore(Store):
+    """One round trip per operation; commands go through a bounded pool, the listener has a connection of its own.
+
+    `command_timeout_s` bounds every command and the wait for a pooled connection; a listener's connection that has
+    gone silent is found within `keepalive_s`.
+    """
+
+    name: ClassVar[str] = "redis"
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        ttl_s: float,
+        remember_s: float,
+        notify: bool,
+        prefix: str = "stopwatch:",
+        connections: int = 32,
+        command_timeout_s: float = 2.0,
+        keepalive_s: float = 5.0,
+    ) -> None:
+        super().__init__(ttl_s=ttl_s, remember_s=remember_s, notify=notify)
+        try:
+            self._pool = BlockingConnectionPool.from_url(
+                url,
+                max_connections=connections,
+                timeout=command_timeout_s,
+                protocol=2,
+                socket_timeout=command_timeout_s,
+                socket_connect_timeout=command_timeout_s,
+                # One retry: a pooled connection that the server closed is no outage. Every command here is idempotent.
+                retry=Retry(NoBackoff(), 1),
+                client_name="stopwatch-commands",
+            )
+        except ValueError as error:
+            raise BackendUrlError(f"not a Redis URL: {error}") from error
+        self._redis: Redis = Redis.from_pool(self._pool)
+        self._prefix = prefix
+        self._keepalive_s = keepalive_s
+        self._register = self._redis.register_script(_REGISTER)
+        self._flag = self._redis.register_script(_FLAG)
+        self._renew = self._redis.register_script(_RENEW)
+        self._release = self._redis.register_script(_RELEASE)
+
+    async def __aenter__(self) -> Self:
+        with _translated():
+            await self._redis.ping()
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._redis.aclose()
+        await self._pool.aclose()
+
+    async def register(self, chat: Chat) -> bool:
+        with _translated():
+            state = await self._register(
+                keys=[self._key(chat.request_id)], args=[chat.generation, chat.worker, chat.owner, _ms(self.ttl_s)]
+            )
+        if state == b"duplicate":
+            raise DuplicateChatError(chat.request_id)
+        return bool(state == b"aborted")
+
+    async def flag(self, request_id: str, owner: str, *, remember: bool) -> AbortOutcome:
+        channel = self._channel("") if self.notify else ""
+        with _translated():
+            outcome = await self._flag(
+                keys=[self._key(request_id)],
+                args=[owner, _ms(self.remember_s) if remember else 0, channel, request_id],
+            )
+        return AbortOutcome(outcome.decode())
+
+    async def flagged(self, chats: Collection[Chat]) -> set[ChatKey]:
+        with _translated():
+            values: list[Any] = await self._redis.mget([self._key(chat.request_id) for chat in chats])
+        return {
+            chat.key
+            for chat, value in zip(chats, values, strict=True)
+            if value is not None and value.startswith(b"aborted " + chat.generation.encode() + b" ")
+        }
+
+    async def renew(self, chats: Collection[Chat]) -> set[ChatKey]:
+        with _translated():
+            pipeline = self._redis.pipeline(transaction=False)
+            for chat in chats:
+                await self._renew(
+                    keys=[self._key(chat.request_id)],
+                    args=[chat.generation, chat.worker, chat.owner, _ms(self.ttl_s)],
+                    client=pipeline,
+                )
+            states = await pipeline.execute()
+        return {chat.key for chat, state in zip(chats, states, strict=True) if state == b"aborted"}
+
+    async def release(self, chat: Chat) -> None:
+        with _translated():
+            await self._release(keys=[self._key(chat.request_id)], args=[chat.generation, _ms(self.remember_s)])
+
+    @asynccontextmanager
+    async def listen(self, worker: str) -> AsyncIterator[AsyncIterator[ChatKey]]:
+        # A bare connection, not redis-py's PubSub: that one reconnects by itself and hides that messages were lost.
+        connection = self._pool.connection_class(
+            **{**self._pool.connection_kwargs, "client_name": "stopwatch-listener", "retry": Retry(NoBackoff(), 0)}
+        )
+
+        async def keys() -> AsyncIterator[ChatKey]:
+            while True:
+                with _translated():
+                    reply = await connection.read_response(timeout=self._keepalive_s / 2)
+                    if reply is None:  # silence: either nobody aborts, or the connection is half-open
+                        await connection.send_command("PING")
+                        reply = await connection.read_response(timeout=self._keepalive_s / 2)
+                        if reply is None:
+                            raise StoreUnavailableError("Redis does not answer on the listener's connection")
+                if reply[0] == b"message":
+                    generation, request_id = reply[2].decode().split(" ", 1)
+                    yield ChatKey(request_id, generation)
+
+        try:
+            with _translated():
+                await connection.connect()  # type: ignore[no-untyped-call]
+                await connection.send_command("SUBSCRIBE", self._channel(worker))
+                confirmation: Any = await connection.read_response()
+                if confirmation[0] != b"subscribe":
+                    raise StoreUnavailableError("Redis did not confirm the subscription")
+            yield keys()
+        finally:
+            with suppress(RedisError, OSError):
+                await connection.disconnect(nowait=True)
+
+    def _key(self, request_id: str) -> str:
+        return f"{self._prefix}{{{request_id}}}"
+
+    def _channel(self, worker: str) -> str:
+        return f"{self._prefix}abort:{worker}"
+
+
+def _ms(seconds: float) -> int:
+    return math.ceil(seconds * 1000)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except (RedisError, OSError, TimeoutError) as error:
+        raise StoreUnavailableError(f"Redis: {error}") from error

@@ -1,0 +1,60 @@
+"""One suite, every strategy: a fixture that opens two workers' deliveries over the same real store."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from itertools import count
+
+import pytest
+
+import backends
+from backends.delivery import Delivery
+
+Open = Callable[..., AbstractAsyncContextManager[Delivery]]
+
+DURABLE = [strategy for strategy in backends.STRATEGIES if not strategy.startswith("memory")]
+
+
+def url_of(strategy: str, request: pytest.FixtureRequest) -> str:
+    """The backend URL of a strategy on this session's real servers."""
+    store, delivery = strategy.split("-")
+    if store == "memory":
+        return f"memory+{delivery}://"
+    url: str = request.getfixturevalue(f"{store}_url")
+    return url.replace(f"{store}://", f"{store}+{delivery}://")
+
+
+@pytest.fixture
+def open_worker(strategy: str, request: pytest.FixtureRequest) -> Open:
+    """Opens one worker's delivery; workers of a memory strategy share nothing, as in real life."""
+    url = url_of(strategy, request)
+
+    @asynccontextmanager
+    async def open_one(**options: float) -> AsyncIterator[Delivery]:
+        async with backends.from_url(url, **{"interval_ms": 20.0} | options) as delivery:
+            yield delivery
+
+    return open_one
+
+
+@pytest.fixture
+async def worker(open_worker: Open) -> AsyncIterator[Delivery]:
+    async with open_worker() as delivery:
+        yield delivery
+
+
+@pytest.fixture
+async def other(worker: Delivery, open_worker: Open, strategy: str) -> AsyncIterator[Delivery]:
+    """Where the abort lands: another worker if the store reaches it, else the same one."""
+    async with AsyncExitStack() as stack:
+        if strategy.startswith("memory"):
+            yield worker
+        else:
+            yield await stack.enter_async_context(open_worker())
+
+
+_ids = count()
+
+
+@pytest.fixture
+def request_id() -> str:
+    return f"chat-{next(_ids)}"

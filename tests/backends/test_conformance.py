@@ -1,0 +1,182 @@
+"""What every strategy promises, on the real server: one suite, eight strategies."""
+
+import asyncio
+
+import pytest
+
+import backends
+from backends import AbortOutcome, AbortSignal, DuplicateChatError
+from backends.delivery import Delivery
+from tests.backends.conftest import DURABLE, Open
+
+pytestmark = pytest.mark.parametrize("strategy", backends.STRATEGIES)
+DEADLINE_S = 5.0
+
+
+async def seen(signal: AbortSignal) -> None:
+    """Return when the owner has seen the abort, reading as the relay does before each chunk; fail after a deadline."""
+    async with asyncio.timeout(DEADLINE_S):
+        if signal.poll is None:
+            await signal.wait()
+        else:
+            while not await signal.poll():  # noqa: ASYNC110 - reading again and again is what poll is
+                await asyncio.sleep(0)
+
+
+async def not_seen(signal: AbortSignal, worker: Delivery) -> None:
+    """Returns when an abort for another chat, sent later the same way, has arrived and this one has not."""
+    async with worker.watch("later", "me") as later:
+        assert await worker.abort("later", "me") is AbortOutcome.ACCEPTED
+        await seen(later)
+    assert not signal.aborted
+    if signal.poll is not None:
+        assert not await signal.poll()
+
+
+async def test_an_abort_reaches_the_stream(worker: Delivery, other: Delivery, request_id: str) -> None:
+    async with worker.watch(request_id, "me") as signal:
+        assert await other.abort(request_id, "me") is AbortOutcome.ACCEPTED
+        await seen(signal)
+
+
+async def test_a_callback_runs_in_the_moment_of_the_abort(worker: Delivery, other: Delivery, request_id: str) -> None:
+    called = []
+    async with worker.watch(request_id, "me") as signal:
+        signal.on_abort(lambda: called.append("once"))
+        assert called == []
+        await other.abort(request_id, "me")
+        await seen(signal)
+        assert signal.set() is False
+    assert called == ["once"]
+
+
+async def test_entering_is_a_barrier(worker: Delivery, other: Delivery, request_id: str) -> None:
+    """Rule 1, under load: whoever aborts after `watch` was entered is never told that the chat is unknown."""
+
+    async def one(name: str) -> None:
+        async with worker.watch(name, "me") as signal:
+            assert await other.abort(name, "me") is AbortOutcome.ACCEPTED
+            await seen(signal)
+
+    await asyncio.gather(*(one(f"{request_id}-{number}") for number in range(100)))
+    assert worker.live == 0
+
+
+async def test_a_second_abort_is_told_so(worker: Delivery, other: Delivery, request_id: str) -> None:
+    async with worker.watch(request_id, "me") as signal:
+        await other.abort(request_id, "me")
+        assert await worker.abort(request_id, "me") is AbortOutcome.ALREADY_ABORTED
+        await seen(signal)
+
+
+async def test_many_aborts_at_once_are_accepted_once(worker: Delivery, other: Delivery, request_id: str) -> None:
+    async with worker.watch(request_id, "me") as signal:
+        outcomes = await asyncio.gather(*(other.abort(request_id, "me") for _ in range(20)))
+        await seen(signal)
+    assert sorted(outcomes) == [AbortOutcome.ACCEPTED] + [AbortOutcome.ALREADY_ABORTED] * 19
+
+
+async def test_a_live_duplicate_is_refused(worker: Delivery, other: Delivery, request_id: str) -> None:
+    async with worker.watch(request_id, "me") as signal:
+        with pytest.raises(DuplicateChatError):
+            async with other.watch(request_id, "me"):
+                pytest.fail("two live chats have the same id")
+        # The refused one has released nothing that was not its own.
+        assert await other.abort(request_id, "me") is AbortOutcome.ACCEPTED
+        await seen(signal)
+
+
+async def test_an_old_abort_never_stops_a_newer_chat(worker: Delivery, other: Delivery, request_id: str) -> None:
+    for _ in range(3):
+        async with worker.watch(request_id, "me") as first:
+            await other.abort(request_id, "me")
+            await seen(first)
+        async with other.watch(request_id, "me") as second:
+            await not_seen(second, other)
+
+
+async def test_an_abort_before_its_chat_is_remembered(worker: Delivery, other: Delivery, request_id: str) -> None:
+    assert await other.abort(request_id, "me") is AbortOutcome.REMEMBERED
+    async with worker.watch(request_id, "me") as signal:
+        assert signal.aborted
+
+
+async def test_somebody_elses_early_abort_stops_nothing(worker: Delivery, other: Delivery, request_id: str) -> None:
+    assert await other.abort(request_id, "you") is AbortOutcome.REMEMBERED
+    async with worker.watch(request_id, "me") as signal:
+        await not_seen(signal, worker)
+
+
+async def test_early_aborts_are_remembered_for_a_while(open_worker: Open, request_id: str) -> None:
+    async with open_worker(remember_s=0.05) as worker:
+        assert await worker.abort(request_id, "me") is AbortOutcome.REMEMBERED
+        await asyncio.sleep(0.06)  # the expiry itself is what is tested
+        async with worker.watch(request_id, "me") as signal:
+            await not_seen(signal, worker)
+
+
+async def test_early_aborts_are_bounded(worker: Delivery, request_id: str) -> None:
+    outcomes = [await worker.abort(f"{request_id}-{number}", "me") for number in range(1001)]
+    assert set(outcomes[:1000]) == {AbortOutcome.REMEMBERED}
+    assert outcomes[1000] is AbortOutcome.UNKNOWN
+    assert worker.counters.early_refused == 1
+
+
+async def test_an_abort_after_the_end_leaves_nothing(worker: Delivery, other: Delivery, request_id: str) -> None:
+    async with worker.watch(request_id, "me"):
+        pass
+    assert await other.abort(request_id, "me") is AbortOutcome.UNKNOWN
+    async with worker.watch(request_id, "me") as signal:
+        await not_seen(signal, worker)
+
+
+async def test_only_the_owner_may_abort(worker: Delivery, other: Delivery, request_id: str) -> None:
+    async with worker.watch(request_id, "me") as signal:
+        assert await other.abort(request_id, "you") is AbortOutcome.UNKNOWN
+        await not_seen(signal, worker)
+
+
+async def test_ids_and_owners_may_hold_any_printable_text(worker: Delivery, other: Delivery, request_id: str) -> None:
+    name = f"{request_id} {{x}} 'ünï' ; \"\\ 100%"
+    async with worker.watch(name, "an owner with spaces") as signal:
+        assert await other.abort(name, "an owner with spaces") is AbortOutcome.ACCEPTED
+        await seen(signal)
+
+
+async def test_a_chat_outlives_its_ttl(open_worker: Open, request_id: str) -> None:
+    async with open_worker(ttl_s=0.3) as worker, worker.watch(request_id, "me") as signal:
+        await asyncio.sleep(0.7)  # more than twice the TTL, which is what is tested
+        assert await worker.abort(request_id, "me") is AbortOutcome.ACCEPTED
+        await seen(signal)
+
+
+async def test_what_a_dead_worker_leaves_expires(open_worker: Open, request_id: str, strategy: str) -> None:
+    if strategy not in DURABLE:
+        return  # a dead process takes its memory with it
+    async with open_worker() as other:
+        async with open_worker(ttl_s=0.2) as dead:
+            watch = dead.watch(request_id, "me")
+            await watch.__aenter__()
+            dead.store.release = _never  # type: ignore[assignment, method-assign]
+        with pytest.raises(DuplicateChatError):
+            async with other.watch(request_id, "me"):
+                pass
+        await asyncio.sleep(0.25)  # the expiry itself is what is tested
+        async with other.watch(request_id, "me") as signal:
+            await not_seen(signal, other)
+        await watch.__aexit__(None, None, None)
+
+
+async def _never(_chat: object) -> None:
+    """A release that a killed process did not get to."""
+
+
+async def test_nothing_is_left_in_the_worker(open_worker: Open, request_id: str) -> None:
+    before = asyncio.all_tasks()
+    async with open_worker() as worker:
+        for number in range(5):
+            with pytest.raises(RuntimeError, match="the stream failed"):
+                async with worker.watch(f"{request_id}-{number}", "me"):
+                    raise RuntimeError("the stream failed")
+        assert worker.live == 0
+    assert asyncio.all_tasks() == before
