@@ -1,0 +1,140 @@
+"""`python -m server`: check the settings and the store, then run the workers."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+import threading
+from typing import Annotated, Any, Never
+
+import typer
+import uvicorn
+from pydantic import ValidationError
+from typer.exceptions import TyperException
+from uvicorn.supervisors import Multiprocess
+from uvicorn.supervisors.multiprocess import Process
+
+from backends import BackendError
+from server.app import open_delivery
+from server.settings import Settings
+
+BAD_USAGE = 4
+EXAMPLES = """Examples:
+
+  python -m server --backend memory+push:// --workers 1
+
+  OPENAI_API_KEY=... python -m server --backend redis+push://127.0.0.1:6379/0
+"""
+
+
+class Workers(Multiprocess):
+    """uvicorn's supervisor, saying when all of its workers serve, and giving each a socket of its own where it can.
+
+    With one socket for all, an idle kernel hands nearly every connection to the same worker. With one socket each
+    (SO_REUSEPORT) Linux spreads them evenly. Elsewhere the workers share one.
+    """
+
+    def init_processes(self) -> None:
+        """Start the workers, and a thread that announces them."""
+        for number in range(self.processes_num):
+            process = Process(self.config, [self.sockets[number % len(self.sockets)]])
+            process.start()
+            self.processes.append(process)
+        threading.Thread(target=self._announce, daemon=True).start()
+
+    def _announce(self) -> None:
+        if all(process.wait_until_ready(60, self.should_exit) for process in tuple(self.processes)):
+            host, port = self.sockets[0].getsockname()[:2]
+            sys.stdout.write(f"ready http://{f'[{host}]' if ':' in host else host}:{port}\n")
+            sys.stdout.flush()
+
+
+def run(
+    host: Annotated[str | None, typer.Option(help="Address to listen on (HOST).", show_default="127.0.0.1")] = None,
+    port: Annotated[int | None, typer.Option(help="0 takes any free port (PORT).", show_default="8000")] = None,
+    workers: Annotated[int | None, typer.Option(help="Worker processes (WORKERS).", show_default="2")] = None,
+    backend: Annotated[
+        str | None,
+        typer.Option(help="Abort strategy and its store (ABORT_BACKEND).", show_default="memory+push://"),
+    ] = None,
+) -> None:
+    """Serve chats that can be stopped. Upstream: OPENAI_BASE_URL and OPENAI_API_KEY."""
+    given: dict[str, Any] = {"host": host, "port": port, "workers": workers, "abort_backend": backend}
+    try:
+        settings = Settings(**{name: value for name, value in given.items() if value is not None})
+        asyncio.run(_reach(settings))
+        sockets = _bind(settings)
+    except ValidationError as error:
+        first = error.errors()[0]
+        _refuse(f"setting {'.'.join(map(str, first['loc']))}: {first['msg']}")
+    except BackendError as error:
+        _refuse(f"{error}; check ABORT_BACKEND, and that the store is running")
+    except OSError as error:
+        _refuse(f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}; choose another --port")
+    # The workers are new processes: they read the same settings from their environment.
+    for name, value in given.items():
+        if value is not None:
+            os.environ[name.upper()] = str(value)
+    config = uvicorn.Config(
+        "server.app:create_app",
+        factory=True,
+        workers=settings.workers,
+        loop="uvloop",
+        http="httptools",
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=5,
+    )
+    Workers(config, sockets).run()
+
+
+async def _reach(settings: Settings) -> None:
+    """Fail here, in one line, rather than in every worker."""
+    async with open_delivery(settings):
+        pass
+
+
+def _bind(settings: Settings) -> list[socket.socket]:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    spread = sys.platform == "linux" and settings.workers > 1
+    sockets: list[socket.socket] = []
+    for _ in range(settings.workers if spread else 1):
+        port = sockets[0].getsockname()[1] if sockets else settings.port
+        if spread and not sockets and port:
+            # SO_REUSEPORT would also share the port with a stranger's process of ours: look first.
+            with socket.socket(family) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind((settings.host, port))
+        listener = socket.socket(family)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if spread:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        listener.bind((settings.host, port))
+        listener.set_inheritable(True)
+        sockets.append(listener)
+    return sockets
+
+
+def _refused(message: str) -> int:
+    typer.echo(f"server: {message}", err=True)
+    return BAD_USAGE
+
+
+def _refuse(message: str) -> Never:
+    raise typer.Exit(_refused(message))
+
+
+def main() -> None:
+    """The console entry point; bad usage ends with exit code 4."""
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command(epilog=EXAMPLES)(run)
+    try:
+        sys.exit(app(standalone_mode=False))
+    except TyperException as error:
+        sys.exit(_refused(error.format_message()))
+
+
+if __name__ == "__main__":
+    main()

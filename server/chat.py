@@ -1,0 +1,152 @@
+"""One chat: register it, relay the upstream's events, and end both sides the moment an abort or a hang-up is seen."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack, aclosing
+from time import monotonic_ns
+from typing import Any
+
+from anyio import CancelScope, create_task_group
+from fastapi.responses import JSONResponse, Response
+from openai import AsyncOpenAI
+from starlette.types import Receive, Scope, Send
+
+from backends import AbortSignal, Delivery, DuplicateChatError, StoreUnavailableError
+from server import sse
+from server.trace import ChatTrace, Tracer
+from server.upstream import UpstreamError, open_stream
+
+RETRY_AFTER_S = "1"
+
+
+class ChatResponse(Response):
+    """The streamed answer to one POST /chat/, as an ASGI application: nothing stands between it and the socket."""
+
+    def __init__(
+        self,
+        body: dict[str, Any],
+        *,
+        request_id: str,
+        owner: str,
+        as_text: bool,
+        delivery: Delivery,
+        client: AsyncOpenAI,
+        tracer: Tracer,
+    ) -> None:
+        super().__init__()
+        self._body = body
+        self._owner = owner
+        self._as_text = as_text
+        self._delivery = delivery
+        self._client = client
+        self._tracer = tracer
+        self._trace = ChatTrace(request_id)
+        self._started = False
+        self._complete = False  # the upstream said [DONE]: an abort that comes now comes too late
+        self._last = b""  # the last events forwarded: an abort's final chunk continues them
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer the request, and return when the upstream is closed and the id is free again."""
+        try:
+            async with self._delivery.watch(self._trace.request_id, self._owner) as signal:
+                self._trace.registered_ns = monotonic_ns()
+                failure = await self._relay(signal, receive, send)
+                if failure is not None:
+                    await self._fail(failure, scope, receive, send)
+        except DuplicateChatError:
+            await self._refuse(409, "A chat with this request ID is live")(scope, receive, send)
+        except StoreUnavailableError:
+            headers = {"Retry-After": RETRY_AFTER_S}
+            await self._refuse(503, "The abort store cannot be reached", headers)(scope, receive, send)
+        finally:
+            self._trace.ended_ns = monotonic_ns()
+            self._tracer.write(self._trace)
+
+    async def _relay(self, signal: AbortSignal, receive: Receive, send: Send) -> UpstreamError | None:
+        """Relay the whole answer; what went wrong upstream is returned, for a task group would wrap an exception."""
+        trace = self._trace
+        gone = False
+        failure = None
+
+        async def watch_client() -> None:
+            nonlocal gone
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            gone = True
+            reading.cancel()
+
+        def stop() -> None:
+            trace.signal_ns = monotonic_ns()
+            reading.cancel()
+
+        async with create_task_group() as tasks:
+            # The stop acts on the read that is waiting, not between chunks: a silent upstream is closed as fast.
+            with CancelScope() as reading:
+                signal.on_abort(stop)
+                tasks.start_soon(watch_client)
+                try:
+                    await self._forward(signal, send)
+                except UpstreamError as error:
+                    failure = error
+            trace.upstream_closed_ns = monotonic_ns()
+            if gone:
+                trace.finish_reason = "disconnect"
+                failure = None
+            elif failure is not None:
+                trace.finish_reason = "error"
+            elif signal.aborted and not self._complete:
+                trace.finish_reason = "abort"
+                await self._end(send, sse.abort_event(self._last, trace.request_id, self._body["model"]) + sse.DONE)
+            else:
+                trace.finish_reason = sse.finish_reason_of(self._last)
+                await self._end(send)
+            tasks.cancel_scope.cancel()
+        return failure
+
+    async def _forward(self, signal: AbortSignal, send: Send) -> None:
+        """Forward whole events until the upstream's end or the abort; returns with the upstream closed."""
+        trace, as_text, poll = self._trace, self._as_text, signal.poll
+        async with AsyncExitStack() as stack:
+            stream = await stack.enter_async_context(open_stream(self._client, self._body, trace.request_id))
+            await self._start(send)
+            events = await stack.enter_async_context(aclosing(sse.whole_events(stream)))
+            async for data in events:
+                if poll is not None and await poll():
+                    return
+                if trace.first_byte_ns is None:
+                    trace.first_byte_ns = monotonic_ns()
+                trace.chunks += 1
+                if data.endswith(sse.DONE):
+                    self._complete = True
+                if data != sse.DONE and sse.NO_CHOICES not in data:
+                    self._last = data
+                out = sse.text_of(data).encode() if as_text else data
+                await send({"type": "http.response.body", "body": out, "more_body": True})
+
+    async def _start(self, send: Send) -> None:
+        media_type = b"text/plain; charset=utf-8" if self._as_text else b"text/event-stream; charset=utf-8"
+        headers = [
+            (b"content-type", media_type),
+            (b"cache-control", b"no-store"),
+            (b"x-accel-buffering", b"no"),  # tells nginx not to hold the stream back
+            (b"x-request-id", self._trace.request_id.encode()),
+        ]
+        self._started = True
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+
+    async def _end(self, send: Send, last_events: bytes = b"") -> None:
+        if not self._started:
+            await self._start(send)
+        body = b"" if self._as_text else last_events
+        await send({"type": "http.response.body", "body": body, "more_body": False})
+
+    async def _fail(self, error: UpstreamError, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._started:
+            await self._end(send, sse.event({"error": error.error}, "error") + sse.DONE)
+        else:
+            headers = {"Retry-After": error.retry_after} if error.retry_after else None
+            await JSONResponse({"error": error.error}, error.status, headers)(scope, receive, send)
+
+    def _refuse(self, status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
+        self._trace.finish_reason = f"refused_{status}"
+        return JSONResponse({"detail": detail}, status, headers)

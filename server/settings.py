@@ -1,0 +1,39 @@
+"""The chat service's settings: environment variables, each also an option of `python -m server`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class Settings(BaseSettings):
+    """Read from the environment; secrets are never printed."""
+
+    model_config = SettingsConfigDict(frozen=True, hide_input_in_errors=True)
+
+    host: str = "127.0.0.1"
+    port: Port = 8000
+    workers: Annotated[int, Field(ge=1, le=64)] = 2
+
+    abort_backend: SecretStr = SecretStr("memory+push://")
+    """The strategy and its store, e.g. `redis+push://127.0.0.1:6379/0`; may hold a password."""
+    abort_ttl_s: Annotated[float, Field(gt=0)] = 60.0
+    """A dead worker's chats are forgotten after this."""
+    abort_remember_s: Annotated[float, Field(gt=0)] = 10.0
+    """How long an abort that came before its chat is kept."""
+    abort_interval_ms: Annotated[float, Field(gt=0)] = 100.0
+    """The timer delivery's interval."""
+
+    openai_base_url: str = "https://api.openai.com/v1"
+    openai_api_key: SecretStr = SecretStr("")
+    upstream_connections: Annotated[int, Field(ge=1)] = 4096
+    """Streams that one worker can hold; beyond it a chat waits for a free connection."""
+
+    max_body_bytes: Annotated[int, Field(ge=1024)] = 1024 * 1024
+    trace_dir: Path | None = None
+    """Where each worker appends one JSON line per chat and per abort, with the time of every phase."""

@@ -1,0 +1,87 @@
+"""Server-sent events as bytes: cut a stream into whole events, read one, write the one that says a chat was aborted."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from typing import Any
+
+DONE = b"data: [DONE]\n\n"
+EVENT_ENDS = (b"\n\n", b"\r\n\r\n")
+NO_CHOICES = b'"choices":[]'  # a usage or filter chunk, which carries neither text nor a finish_reason
+
+
+class EventTooLargeError(Exception):
+    """The upstream sent an event longer than the bound."""
+
+
+async def whole_events(chunks: AsyncIterator[bytes], most_bytes: int = 1024 * 1024) -> AsyncGenerator[bytes]:
+    """Regroup a byte stream so that each item holds one or more whole events, unparsed and unchanged.
+
+    An event ends in an empty line (WHATWG HTML, "Server-sent events"), with LF or CRLF as line end. What stands after
+    the last empty line of a stream was cut off and is dropped. Raises `EventTooLargeError`.
+    """
+    rest = b""
+    async for chunk in chunks:
+        data = rest + chunk if rest else chunk
+        if data.endswith(EVENT_ENDS):  # nearly always: one write of the upstream is one read here
+            rest = b""
+            yield data
+            continue
+        end = max(data.rfind(mark) + len(mark) if mark in data else 0 for mark in EVENT_ENDS)
+        rest = data[end:]
+        if end:
+            yield data[:end]
+        if len(rest) > most_bytes:
+            raise EventTooLargeError(f"the upstream sent an event of more than {most_bytes} bytes")
+
+
+def payloads(events: bytes) -> Iterator[dict[str, Any]]:
+    """The JSON objects in whole events; comments, `[DONE]` and what is no JSON object are passed over."""
+    for line in events.splitlines():
+        if line.startswith(b"data:"):
+            try:
+                payload = json.loads(line[5:])
+            except ValueError:
+                continue
+            if isinstance(payload, dict):
+                yield payload
+
+
+def text_of(events: bytes) -> str:
+    """The text that whole chat.completion.chunk events carry."""
+    return "".join(
+        choice["delta"].get("content") or ""
+        for payload in payloads(events)
+        for choice in payload.get("choices") or ()
+        if choice.get("delta")
+    )
+
+
+def finish_reason_of(events: bytes) -> str | None:
+    """The last finish_reason that whole events carry; None if they carry none."""
+    reason = None
+    for payload in payloads(events):
+        for choice in payload.get("choices") or ():
+            reason = choice.get("finish_reason") or reason
+    return reason
+
+
+def abort_event(last_events: bytes, request_id: str, model: str) -> bytes:
+    """The chunk that ends an aborted answer, as a continuation of the last events that were forwarded."""
+    last = next(payloads(last_events), {})
+    chunk = {
+        "id": last.get("id", f"chatcmpl-{request_id}"),
+        "object": "chat.completion.chunk",
+        "created": last.get("created", int(time.time())),
+        "model": last.get("model", model),
+        "choices": [{"index": 0, "delta": {}, "logprobs": None, "finish_reason": "abort"}],
+    }
+    return event(chunk)
+
+
+def event(payload: dict[str, Any], name: str | None = None) -> bytes:
+    """One event with a JSON payload."""
+    head = f"event: {name}\n" if name else ""
+    return f"{head}data: {json.dumps(payload, separators=(',', ':'))}\n\n".encode()

@@ -1,0 +1,41 @@
+"""Starts our servers as the processes they are, for tests that need a real socket."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+STOP_DEADLINE_S = 15
+
+
+@dataclass
+class Running:
+    url: str
+    process: subprocess.Popen[str]
+
+
+@contextmanager
+def running(*arguments: str, **environment: str) -> Iterator[Running]:
+    """`python -m <arguments>` until the block ends; entered when it has said that it is ready."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", *arguments],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | environment,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    try:
+        line = process.stdout.readline()
+        assert line.startswith("ready "), f"{arguments[0]} did not start: {line!r}"
+        yield Running(line.split()[1], process)
+        process.send_signal(signal.SIGTERM)
+        process.wait(STOP_DEADLINE_S)
+    finally:
+        process.stdout.close()
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()

@@ -1,0 +1,54 @@
+"""A service of two workers before a mock upstream, as processes on real sockets."""
+
+import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from tests.processes import running
+
+
+@pytest.fixture(scope="session")
+def upstream_url() -> Iterator[str]:
+    """The mock: 20 ms to the first token and between tokens, 50 tokens, unless the message says otherwise."""
+    with running(
+        "mock_llm", "serve", "--port", "0", "--ttft-ms", "20", "--itl-ms", "20", "--output-tokens", "50"
+    ) as mock:
+        yield mock.url
+
+
+@pytest.fixture(scope="session")
+def trace_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("trace")
+
+
+@pytest.fixture(scope="session")
+def service_url(upstream_url: str, redis_url: str, trace_dir: Path) -> Iterator[str]:
+    with running(
+        *("server", "--port", "0", "--workers", "2", "--backend", redis_url.replace("redis://", "redis+push://")),
+        OPENAI_BASE_URL=f"{upstream_url}/v1",
+        OPENAI_API_KEY="sk-a-secret",
+        TRACE_DIR=str(trace_dir),
+    ) as service:
+        yield service.url
+
+
+@pytest.fixture
+async def service(service_url: str) -> AsyncIterator[httpx2.AsyncClient]:
+    """A client of the service that makes a new connection for every request, so that any worker may get it."""
+    limits = httpx2.Limits(max_keepalive_connections=0)
+    async with httpx2.AsyncClient(base_url=service_url, limits=limits, timeout=20) as client:
+        yield client
+
+
+@pytest.fixture
+async def mock(upstream_url: str) -> AsyncIterator[httpx2.AsyncClient]:
+    async with httpx2.AsyncClient(base_url=upstream_url, timeout=20) as client:
+        yield client
+
+
+@pytest.fixture
+def request_id(request: pytest.FixtureRequest) -> str:
+    return f"{os.urandom(4).hex()}-{request.node.name}"[:100].replace(" ", "")
