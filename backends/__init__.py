@@ -10,7 +10,9 @@ from backends.base import (
     Store,
     StoreUnavailableError,
 )
-from backends.delivery import AbortSignal, Delivery, PollDelivery, PushDelivery, TimerDelivery
+from backends.deliveries import PollDelivery, PushDelivery, TimerDelivery
+from backends.delivery import Delivery
+from backends.signals import AbortSignal
 
 __all__ = [
     "STRATEGIES",

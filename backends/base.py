@@ -37,6 +37,7 @@ class AbortOutcome(StrEnum):
 
     ACCEPTED = "accepted"  # recorded now, and (push) the owner was told
     ALREADY_ABORTED = "already_aborted"  # recorded before
+    STOPPED = "stopped"  # recorded, and the owner has confirmed that the upstream is closed
     UNKNOWN = "unknown"  # no such chat, a finished one, or somebody else's
     REMEMBERED = "remembered"  # no such chat yet; it will be stopped if it starts soon
 
@@ -71,6 +72,13 @@ class Chat(NamedTuple):
         return ChatKey(self.request_id, self.generation)
 
 
+class Flagged(NamedTuple):
+    """What `Store.flag` did; `chat` is the one that is marked now, None if there is none."""
+
+    outcome: AbortOutcome
+    chat: Chat | None = None
+
+
 class Store(ABC):
     """Where the abort flag lives. Knows nothing of how the flag is looked for.
 
@@ -102,19 +110,23 @@ class Store(ABC):
         """
 
     @abstractmethod
-    async def flag(self, request_id: str, owner: str, *, remember: bool) -> AbortOutcome:
+    async def flag(self, request_id: str, owner: str, *, remember: bool) -> Flagged:
         """The abort is recorded and, with `notify`, sent to the worker that owns the chat. Atomic.
 
         With `remember`, an abort for an id that the store does not know is kept for `remember_s`.
         """
 
     @abstractmethod
-    async def flagged(self, chats: Collection[Chat]) -> set[ChatKey]:
-        """Those of the chats that were aborted: one read for all of them."""
+    async def states(self, chats: Collection[Chat]) -> list[State | None]:
+        """What the store holds of each chat: one read for all. None: nothing, or a newer chat under the same id."""
 
     @abstractmethod
-    async def renew(self, chats: Collection[Chat]) -> set[ChatKey]:
-        """Every chat lives for another `ttl_s`, also if the store had lost it; those that were aborted are returned."""
+    async def renew(self, chats: Collection[Chat], *, aborted: bool = False) -> set[ChatKey]:
+        """Every chat is recorded for another `ttl_s`, also if the store had lost it; returns those that are aborted.
+
+        With `aborted` the chats are recorded as such, for `remember_s`, and their owners are told: a flag again, for a
+        store that may have lost the first one. A chat that has ended, or that a newer one has replaced, is left alone.
+        """
 
     @abstractmethod
     async def release(self, chat: Chat) -> None:

@@ -1,4 +1,4 @@
-"""How an abort flag reaches the worker that owns the stream: read per chunk, read per interval, or pushed."""
+"""One worker's side of every abort strategy: watch chats, record aborts, and lose none of them."""
 
 from __future__ import annotations
 
@@ -7,70 +7,37 @@ import random
 import secrets
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from backends.base import AbortOutcome, Chat, ChatKey, Store, StoreUnavailableError
+from backends.base import AbortOutcome, Chat, ChatKey, State, Store, StoreUnavailableError
+from backends.signals import AbortSignal, Counters
 
 BACKOFF_FIRST_S = 0.05
 BACKOFF_MOST_S = 2.0
+STREAM_DEADLINE_S = 0.25  # the longest that a stream may wait for the store while it runs, and when it ends
+CONFIRM_EVERY_S = 1.0
+CONFIRM_FIRST_S = 0.005
 
 
 @dataclass
-class Counters:
-    """What happened to one worker's delivery since it started (counts)."""
-
-    lost: int = 0  # connections to the store that broke, or reads that failed
-    reconnected: int = 0
-    recovered_aborts: int = 0  # aborts found by re-reading that no message had told of
-    early_refused: int = 0  # aborts that came before their chat while too many were being remembered
-
-
-class AbortSignal:
-    """Tells one chat's stream that it shall end. Set at most once, from the owner's event loop only."""
-
-    __slots__ = ("_callback", "_event", "poll")
-
-    def __init__(self, poll: Callable[[], Awaitable[bool]] | None = None) -> None:
-        self._event = asyncio.Event()
-        self._callback: Callable[[], object] | None = None
-        self.poll = poll
-        """To be awaited before each chunk is forwarded; None when nothing needs to be read there."""
-
-    @property
-    def aborted(self) -> bool:
-        """True once the owner knows of the abort."""
-        return self._event.is_set()
-
-    async def wait(self) -> None:
-        """Return when the chat has been aborted."""
-        await self._event.wait()
-
-    def on_abort(self, callback: Callable[[], object]) -> None:
-        """Call `callback` once, in the moment of the abort; at once if that is past."""
-        self._callback = callback
-        if self.aborted:
-            callback()
-
-    def set(self) -> bool:
-        """Mark the chat as aborted; False if it already was."""
-        if self._event.is_set():
-            return False
-        self._event.set()
-        if self._callback is not None:
-            self._callback()
-        return True
+class _Watched:
+    chat: Chat
+    signal: AbortSignal
+    registered: bool = False
 
 
 class Delivery:
     """One worker's side of an abort strategy, over any store. An async context manager that owns its tasks.
 
-    What is common to all deliveries: live chats are renewed before their records expire, and each renewal also reads
-    their flags. After any failure the same renewal runs until it succeeds, which restores what the store lost and
-    finds every abort that was accepted meanwhile.
+    What is common to all deliveries, so that no accepted abort is lost:
+
+    - Live chats are renewed before their records expire, and each renewal also reads their flags. After any failure the
+      same renewal runs until it succeeds, which restores what the store lost and finds the aborts accepted meanwhile.
+    - The worker that accepted an abort looks whether it took effect, and records it again if the store lost it.
     """
 
     name = "none"
@@ -79,7 +46,8 @@ class Delivery:
         self.store = store
         self.worker = secrets.token_hex(8)
         self.counters = Counters()
-        self._live: dict[ChatKey, tuple[Chat, AbortSignal]] = {}
+        self._live: dict[ChatKey, _Watched] = {}
+        self._accepted: dict[ChatKey, tuple[Chat, float]] = {}  # aborts accepted here, until they took effect
         self._early: deque[float] = deque(maxlen=remember_most)
         self._failed = asyncio.Event()
         self._stack = AsyncExitStack()
@@ -119,49 +87,78 @@ class Delivery:
         be released expires by itself.
         """
         chat = Chat(request_id, secrets.token_hex(8), owner, self.worker)
-        signal = self._signal(chat)
+        watched = _Watched(chat, self._signal(chat))
         # Known here before the store knows it: a message may arrive while `register` is still on its way back.
-        self._live[chat.key] = (chat, signal)
+        self._live[chat.key] = watched
         try:
-            if await self.store.register(chat):
-                signal.set()
-            yield signal
-        except StoreUnavailableError:
-            self._failed.set()
-            raise
+            try:
+                if await self.store.register(chat):
+                    watched.signal.set()
+                watched.registered = True
+            except StoreUnavailableError:
+                self._failed.set()
+                raise
+            yield watched.signal
         finally:
             del self._live[chat.key]
-            with suppress(StoreUnavailableError):
-                await self.store.release(chat)
+            with suppress(StoreUnavailableError, TimeoutError):
+                async with asyncio.timeout(STREAM_DEADLINE_S):
+                    await self.store.release(chat)
 
-    async def abort(self, request_id: str, owner: str) -> AbortOutcome:
-        """Record an abort for a chat of this owner, wherever it runs. Raises `StoreUnavailableError`."""
+    async def abort(self, request_id: str, owner: str, *, wait_s: float = 0.0) -> AbortOutcome:
+        """Record an abort for a chat of this owner, wherever it runs. Raises `StoreUnavailableError`.
+
+        With `wait_s` it waits so long for the owner to confirm: STOPPED says that the upstream is closed.
+        """
         now = time.monotonic()
         while self._early and self._early[0] < now - self.store.remember_s:
             self._early.popleft()
         may_remember = len(self._early) < (self._early.maxlen or 0)
-        outcome = await self.store.flag(request_id, owner, remember=may_remember)
+        outcome, chat = await self.store.flag(request_id, owner, remember=may_remember)
         if outcome is AbortOutcome.REMEMBERED:
             self._early.append(now)
         elif outcome is AbortOutcome.UNKNOWN and not may_remember:
             self.counters.early_refused += 1
+        if chat is not None:
+            self._accepted.setdefault(chat.key, (chat, now))
+            if wait_s and await self._ended(chat, wait_s):
+                return AbortOutcome.STOPPED
         return outcome
+
+    async def _ended(self, chat: Chat, wait_s: float) -> bool:
+        """Whether the owner released the chat within this time."""
+        pause_s = CONFIRM_FIRST_S
+        with suppress(TimeoutError, StoreUnavailableError):  # the abort itself was recorded, whatever happens now
+            async with asyncio.timeout(wait_s):
+                while await self.store.states((chat,)) != [State.ENDED]:
+                    await asyncio.sleep(pause_s)
+                    pause_s = min(pause_s * 1.5, 0.1)
+                return True
+        return False
 
     def _signal(self, chat: Chat) -> AbortSignal:  # noqa: ARG002 - poll needs the chat
         return AbortSignal()
 
     def _tasks(self) -> Iterable[Coroutine[None, None, None]]:
         yield self._keep()
+        yield self._confirm()
 
     async def _started(self) -> None:
         """Return once an abort can reach this worker."""
 
     def _set(self, keys: Iterable[ChatKey]) -> int:
         """Signal those of the chats that are still here; how many had not known."""
-        return sum(entry[1].set() for key in keys if (entry := self._live.get(key)) is not None)
+        return sum(watched.signal.set() for key in keys if (watched := self._live.get(key)) is not None)
 
     def _chats(self) -> list[Chat]:
-        return [chat for chat, _ in self._live.values()]
+        return [watched.chat for watched in self._live.values() if watched.registered]
+
+    async def _read(self, chats: list[Chat]) -> None:
+        """Read the flags of these chats and signal the aborted ones; a chat that the store has lost is a failure."""
+        states = await self.store.states(chats)
+        self._set(chat.key for chat, state in zip(chats, states, strict=True) if state is State.ABORTED)
+        if any(state is None and chat.key in self._live for chat, state in zip(chats, states, strict=True)):
+            raise StoreUnavailableError("the store has lost a live chat")
 
     async def _renew(self) -> None:
         self.counters.recovered_aborts += self._set(await self.store.renew(self._chats()))
@@ -173,101 +170,43 @@ class Delivery:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._failed.wait(), self.store.ttl_s / 3)
             try:
-                self._failed.clear()
                 await self._renew()
+                self._failed.clear()
             except StoreUnavailableError:
                 self._failed.set()
                 self.counters.lost += 1
-                await asyncio.sleep(_backoff_s(failures))
+                await asyncio.sleep(backoff_s(failures))
                 failures += 1
             else:
                 failures = 0
 
-
-class PollDelivery(Delivery):
-    """The flag is read before every chunk is forwarded: no connection to keep, a read per chunk, blind in a silence."""
-
-    name = "poll"
-
-    def _signal(self, chat: Chat) -> AbortSignal:
-        async def poll() -> bool:
-            try:
-                if await self.store.flagged((chat,)):
-                    signal.set()
-            except StoreUnavailableError:
-                # The answer is worth more than the flag: it streams on, and the keeper looks for the store.
-                self._failed.set()
-            return signal.aborted
-
-        signal = AbortSignal(poll)
-        return signal
-
-
-class TimerDelivery(Delivery):
-    """One batched read per interval for all the live streams of a worker."""
-
-    name = "timer"
-
-    def __init__(self, store: Store, *, interval_ms: float = 100.0, remember_most: int = 1000) -> None:
-        super().__init__(store, remember_most=remember_most)
-        self.interval_ms = interval_ms
-
-    def _tasks(self) -> Iterable[Coroutine[None, None, None]]:
-        yield from super()._tasks()
-        yield self._read()
-
-    async def _read(self) -> None:
+    async def _confirm(self) -> None:
+        """See accepted aborts take effect; one that the store has lost meanwhile is recorded again."""
         while True:
-            await asyncio.sleep(self.interval_ms / 1000)
-            if not (chats := self._chats()):
+            await asyncio.sleep(CONFIRM_EVERY_S)
+            if not self._accepted:
                 continue
+            now = time.monotonic()
+            pending = list(self._accepted.values())
             try:
-                self._set(await self.store.flagged(chats))
+                states = await self.store.states([chat for chat, _ in pending])
+                lost = [
+                    chat
+                    for (chat, _), state in zip(pending, states, strict=True)
+                    if state not in (State.ENDED, State.ABORTED)
+                ]
+                if lost:
+                    await self.store.renew(lost, aborted=True)
+                    self.counters.repeated_aborts += len(lost)
             except StoreUnavailableError:
                 self._failed.set()
+                continue
+            for (chat, accepted_s), state in zip(pending, states, strict=True):
+                if state is State.ENDED or accepted_s < now - self.store.remember_s:
+                    del self._accepted[chat.key]
 
 
-class PushDelivery(Delivery):
-    """The store tells the owning worker at once; the flag behind the message makes a lost one findable."""
-
-    name = "push"
-
-    def __init__(self, store: Store, *, remember_most: int = 1000) -> None:
-        super().__init__(store, remember_most=remember_most)
-        self._listening = asyncio.Event()
-
-    @property
-    def ready(self) -> bool:
-        """False while the listener is down, too."""
-        return super().ready and self._listening.is_set()
-
-    def _tasks(self) -> Iterable[Coroutine[None, None, None]]:
-        yield from super()._tasks()
-        yield self._listen()
-
-    async def _started(self) -> None:
-        await self._listening.wait()
-
-    async def _listen(self) -> None:
-        failures = 0
-        while True:
-            try:
-                async with self.store.listen(self.worker) as aborted:
-                    # First subscribed, then read: an abort falls into one or the other, never between them.
-                    await self._renew()
-                    self.counters.reconnected += bool(failures)
-                    failures = 0
-                    self._listening.set()
-                    async for key in aborted:
-                        self._set((key,))
-            except StoreUnavailableError:
-                self._listening.clear()
-                self.counters.lost += 1
-                await asyncio.sleep(_backoff_s(failures))
-                failures += 1
-
-
-def _backoff_s(failures: int) -> float:
-    """Uniform in (0, min(cap, base * 2^failures)): "full jitter" of AWS's article "Exponential Backoff and Jitter"."""
+def backoff_s(failures: int) -> float:
+    """Seconds to wait: uniform in (0, min(cap, base * 2^failures)), "full jitter" in AWS's article on back-off."""
     most_s = min(BACKOFF_MOST_S, BACKOFF_FIRST_S * 2 ** min(failures, 10))
     return random.uniform(0, most_s)  # noqa: S311 - spread, not secrecy

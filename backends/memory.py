@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import ClassVar, NamedTuple, Self
 
-from backends.base import AbortOutcome, Chat, ChatKey, DuplicateChatError, State, Store
+from backends.base import AbortOutcome, Chat, ChatKey, DuplicateChatError, Flagged, State, Store
 
 
 class _Record(NamedTuple):
@@ -46,37 +46,38 @@ class MemoryStore(Store):
         self._put(State.ABORTED if aborted else State.LIVE, chat, self.ttl_s)
         return aborted
 
-    async def flag(self, request_id: str, owner: str, *, remember: bool) -> AbortOutcome:
+    async def flag(self, request_id: str, owner: str, *, remember: bool) -> Flagged:
         found = self._find(request_id)
         if found is None:
             if not remember:
-                return AbortOutcome.UNKNOWN
+                return Flagged(AbortOutcome.UNKNOWN)
             self._put(State.EARLY, Chat(request_id, "", owner, ""), self.remember_s)
-            return AbortOutcome.REMEMBERED
+            return Flagged(AbortOutcome.REMEMBERED)
         if found.chat.owner != owner or found.state is State.ENDED:
-            return AbortOutcome.UNKNOWN
+            return Flagged(AbortOutcome.UNKNOWN)
         if found.state is State.EARLY:
-            return AbortOutcome.REMEMBERED
+            return Flagged(AbortOutcome.REMEMBERED)
         if found.state is State.ABORTED:
-            return AbortOutcome.ALREADY_ABORTED
-        self._records[request_id] = found._replace(state=State.ABORTED)
-        if self.notify and (listener := self._listeners.get(found.chat.worker)) is not None:
-            listener.put_nowait(found.chat.key)  # unbounded, but never longer than the live chats it names
-        return AbortOutcome.ACCEPTED
+            return Flagged(AbortOutcome.ALREADY_ABORTED, found.chat)
+        self._abort(found)
+        return Flagged(AbortOutcome.ACCEPTED, found.chat)
 
-    async def flagged(self, chats: Collection[Chat]) -> set[ChatKey]:
-        return {
-            chat.key
-            for chat in chats
-            if (found := self._find(chat.request_id)) and found.state is State.ABORTED and found.chat.key == chat.key
-        }
+    async def states(self, chats: Collection[Chat]) -> list[State | None]:
+        found = [self._find(chat.request_id) for chat in chats]
+        return [
+            record.state if record is not None and record.chat.key == chat.key else None
+            for chat, record in zip(chats, found, strict=True)
+        ]
 
-    async def renew(self, chats: Collection[Chat]) -> set[ChatKey]:
+    async def renew(self, chats: Collection[Chat], *, aborted: bool = False) -> set[ChatKey]:
         for chat in chats:
-            found = self._find(chat.request_id)
-            if found is None or found.chat.key == chat.key:
-                self._put(found.state if found else State.LIVE, chat, self.ttl_s)
-        return await self.flagged(chats)
+            found = self._find(chat.request_id) or _Record(State.LIVE, chat, 0)
+            if found.chat.key == chat.key and found.state is not State.ENDED:
+                self._put(found.state, chat, self.ttl_s)
+                if aborted and found.state is State.LIVE:
+                    self._abort(found)
+        states = await self.states(chats)
+        return {chat.key for chat, state in zip(chats, states, strict=True) if state is State.ABORTED}
 
     async def release(self, chat: Chat) -> None:
         found = self._find(chat.request_id)
@@ -96,6 +97,11 @@ class MemoryStore(Store):
             yield keys()
         finally:
             del self._listeners[worker]
+
+    def _abort(self, found: _Record) -> None:
+        self._put(State.ABORTED, found.chat, self.ttl_s)
+        if self.notify and (listener := self._listeners.get(found.chat.worker)) is not None:
+            listener.put_nowait(found.chat.key)  # unbounded, but never longer than the live chats it names
 
     def _put(self, state: State, chat: Chat, lives_s: float) -> None:
         expires_s = time.monotonic() + lives_s
@@ -122,5 +128,5 @@ class NoStore(MemoryStore):
     async def register(self, chat: Chat) -> bool:  # noqa: ARG002 - the contract's signature
         return False
 
-    async def flag(self, request_id: str, owner: str, *, remember: bool) -> AbortOutcome:  # noqa: ARG002 - same
-        return AbortOutcome.ACCEPTED
+    async def flag(self, request_id: str, owner: str, *, remember: bool) -> Flagged:  # noqa: ARG002 - same
+        return Flagged(AbortOutcome.ACCEPTED)

@@ -15,7 +15,17 @@ from typing import Any, ClassVar, Self
 
 import asyncpg
 
-from backends.base import AbortOutcome, BackendUrlError, Chat, ChatKey, DuplicateChatError, Store, StoreUnavailableError
+from backends.base import (
+    AbortOutcome,
+    BackendUrlError,
+    Chat,
+    ChatKey,
+    DuplicateChatError,
+    Flagged,
+    State,
+    Store,
+    StoreUnavailableError,
+)
 
 _SCHEMA_LOCK = 0x5706_7A7C  # any constant: workers that start at once make the schema one after the other
 _SCHEMA = """
@@ -44,15 +54,15 @@ _FLAG = """
 WITH flagged AS (
     UPDATE {schema}.chats_v1 SET state = 'aborted'
     WHERE request_id = $1 AND owner = $2 AND state = 'live' AND expires_at > now()
-    RETURNING worker, generation
+    RETURNING generation, worker
 ), told AS (
     SELECT pg_notify('stopwatch_abort_' || worker, generation || ' ' || $1) FROM flagged WHERE $3
+), found AS (
+    SELECT CASE WHEN owner = $2 THEN state ELSE 'foreign' END AS state, generation, worker FROM {schema}.chats_v1
+    WHERE request_id = $1 AND expires_at > now() AND NOT EXISTS (SELECT FROM flagged)
 )
-SELECT CASE
-    WHEN EXISTS (SELECT FROM flagged) THEN 'accepted'
-    ELSE (SELECT CASE WHEN owner = $2 THEN state ELSE 'foreign' END FROM {schema}.chats_v1
-          WHERE request_id = $1 AND expires_at > now())
-END, (SELECT count(*) FROM told)
+SELECT 'accepted' AS state, generation, worker, (SELECT count(*) FROM told) FROM flagged
+UNION ALL SELECT state, generation, worker, 0 FROM found
 """
 _REMEMBER = """
 INSERT INTO {schema}.chats_v1 AS c (request_id, generation, worker, owner, state, expires_at)
@@ -62,15 +72,23 @@ ON CONFLICT (request_id) DO UPDATE SET
 WHERE c.expires_at <= now()
 RETURNING state
 """
-_FLAGGED = """
-SELECT request_id, generation FROM {schema}.chats_v1 WHERE request_id = ANY($1) AND state = 'aborted'
-"""
+_STATES = "SELECT request_id, generation, state FROM {schema}.chats_v1 WHERE request_id = ANY($1)"
 _RENEW = """
-INSERT INTO {schema}.chats_v1 AS c (request_id, generation, worker, owner, state, expires_at)
-SELECT *, 'live', now() + $5 * interval '1 second' FROM unnest($1::text[], $2::text[], $3::text[], $4::text[])
-ON CONFLICT (request_id) DO UPDATE SET expires_at = EXCLUDED.expires_at
-WHERE c.generation = EXCLUDED.generation AND c.state IN ('live', 'aborted')
-RETURNING request_id, generation, state
+WITH renewed AS (
+    INSERT INTO {schema}.chats_v1 AS c (request_id, generation, owner, worker, state, expires_at)
+    SELECT *, $5, now() + $6 * interval '1 second' FROM unnest($1::text[], $2::text[], $3::text[], $4::text[])
+    ON CONFLICT (request_id) DO UPDATE SET
+        generation = EXCLUDED.generation, owner = EXCLUDED.owner, worker = EXCLUDED.worker,
+        expires_at = EXCLUDED.expires_at,
+        state = CASE WHEN c.generation = EXCLUDED.generation AND c.state = 'aborted' THEN 'aborted'
+                     WHEN c.state = 'early' AND c.owner = EXCLUDED.owner AND c.expires_at > now() THEN 'aborted'
+                     ELSE EXCLUDED.state END
+    WHERE (c.generation = EXCLUDED.generation AND c.state <> 'ended') OR c.state = 'early' OR c.expires_at <= now()
+    RETURNING request_id, generation, worker, state
+), told AS (
+    SELECT pg_notify('stopwatch_abort_' || worker, generation || ' ' || request_id) FROM renewed WHERE $7
+)
+SELECT request_id, generation, (SELECT count(*) FROM told) FROM renewed WHERE state = 'aborted'
 """
 _RELEASE = """
 UPDATE {schema}.chats_v1 SET state = 'ended', expires_at = now() + $3 * interval '1 second'
@@ -78,13 +96,6 @@ WHERE request_id = $1 AND generation = $2
 """
 _SWEEP = "DELETE FROM {schema}.chats_v1 WHERE expires_at < now() - interval '1 second'"
 
-_OUTCOMES = {
-    "accepted": AbortOutcome.ACCEPTED,
-    "aborted": AbortOutcome.ALREADY_ABORTED,
-    "early": AbortOutcome.REMEMBERED,
-    "ended": AbortOutcome.UNKNOWN,
-    "foreign": AbortOutcome.UNKNOWN,
-}
 _LOST = (
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
@@ -154,30 +165,43 @@ class PostgresStore(Store):
             raise DuplicateChatError(chat.request_id)
         return bool(rows[0][0] == "aborted")
 
-    async def flag(self, request_id: str, owner: str, *, remember: bool) -> AbortOutcome:
+    async def flag(self, request_id: str, owner: str, *, remember: bool) -> Flagged:
         while True:
-            state = (await self._fetch(_FLAG, request_id, owner, self.notify))[0][0]
-            if state is not None and state != "live":
-                return _OUTCOMES[state]
-            if state is None:
+            rows = await self._fetch(_FLAG, request_id, owner, self.notify)
+            if not rows:
                 if not remember:
-                    return AbortOutcome.UNKNOWN
+                    return Flagged(AbortOutcome.UNKNOWN)
                 if await self._fetch(_REMEMBER, request_id, owner, self.remember_s):
-                    return AbortOutcome.REMEMBERED
+                    return Flagged(AbortOutcome.REMEMBERED)
+                continue
+            state, generation, worker, _ = rows[0]
+            chat = Chat(request_id, generation, owner, worker)
+            match state:
+                case "accepted":
+                    return Flagged(AbortOutcome.ACCEPTED, chat)
+                case "aborted":
+                    return Flagged(AbortOutcome.ALREADY_ABORTED, chat)
+                case "early":
+                    return Flagged(AbortOutcome.REMEMBERED)
+                case "ended" | "foreign":
+                    return Flagged(AbortOutcome.UNKNOWN)
             # Somebody changed the row between our update and our look at it: look again, it is settled now.
 
-    async def flagged(self, chats: Collection[Chat]) -> set[ChatKey]:
-        rows = await self._fetch(_FLAGGED, [chat.request_id for chat in chats])
-        return {ChatKey(*row) for row in rows} & {chat.key for chat in chats}
+    async def states(self, chats: Collection[Chat]) -> list[State | None]:
+        rows = await self._fetch(_STATES, [chat.request_id for chat in chats])
+        held = {ChatKey(request_id, generation): State(state) for request_id, generation, state in rows}
+        return [held.get(chat.key) for chat in chats]
 
-    async def renew(self, chats: Collection[Chat]) -> set[ChatKey]:
+    async def renew(self, chats: Collection[Chat], *, aborted: bool = False) -> set[ChatKey]:
         await self._fetch(_SWEEP)
         if not chats:
             return set()
         # In one order everywhere, so that two workers' renewals cannot lock each other's rows crosswise.
         columns = zip(*sorted(chats), strict=True)
-        rows = await self._fetch(_RENEW, *columns, self.ttl_s)
-        return {ChatKey(request_id, generation) for request_id, generation, state in rows if state == "aborted"}
+        state = State.ABORTED if aborted else State.LIVE
+        lives_s = self.remember_s if aborted else self.ttl_s
+        rows = await self._fetch(_RENEW, *columns, state, lives_s, aborted and self.notify)
+        return {ChatKey(request_id, generation) for request_id, generation, _ in rows}
 
     async def release(self, chat: Chat) -> None:
         await self._fetch(_RELEASE, chat.request_id, chat.generation, self.remember_s)

@@ -13,7 +13,17 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from backends.base import AbortOutcome, BackendUrlError, Chat, ChatKey, DuplicateChatError, Store, StoreUnavailableError
+from backends.base import (
+    AbortOutcome,
+    BackendUrlError,
+    Chat,
+    ChatKey,
+    DuplicateChatError,
+    Flagged,
+    State,
+    Store,
+    StoreUnavailableError,
+)
 
 # A record is the string "<state> <generation> <worker> <owner>" under one key, so a script touches one key only.
 _PARSE = """
@@ -41,22 +51,23 @@ if not value then
 end
 if owner ~= ARGV[1] or state == 'ended' then return 'unknown' end
 if state == 'early' then return 'remembered' end
-if state == 'aborted' then return 'already_aborted' end
+if state == 'aborted' then return {'already_aborted', generation, worker} end
 redis.call('SET', KEYS[1], 'aborted ' .. generation .. ' ' .. worker .. ' ' .. owner, 'KEEPTTL')
 if ARGV[3] ~= '' then redis.call('PUBLISH', ARGV[3] .. worker, generation .. ' ' .. ARGV[4]) end
-return 'accepted'
+return {'accepted', generation, worker}
 """
 )
 _RENEW = (
     _PARSE
     + """
-if not value then
-  redis.call('SET', KEYS[1], 'live ' .. ARGV[1] .. ' ' .. ARGV[2] .. ' ' .. ARGV[3], 'PX', ARGV[4])
-elseif generation == ARGV[1] and (state == 'live' or state == 'aborted') then
-  redis.call('PEXPIRE', KEYS[1], ARGV[4])
-  return state
+if value and state ~= 'early' and (generation ~= ARGV[1] or state == 'ended') then return 'gone' end
+local new = ARGV[5]
+if state == 'aborted' or (state == 'early' and owner == ARGV[3]) then new = 'aborted' end
+redis.call('SET', KEYS[1], new .. ' ' .. ARGV[1] .. ' ' .. ARGV[2] .. ' ' .. ARGV[3], 'PX', ARGV[4])
+if new == 'aborted' and state ~= new and ARGV[6] ~= '' then
+  redis.call('PUBLISH', ARGV[6] .. ARGV[2], ARGV[1] .. ' ' .. ARGV[7])
 end
-return 'live'
+return new
 """
 )
 _RELEASE = (
@@ -107,6 +118,7 @@ class RedisStore(Store):
             raise BackendUrlError(f"not a Redis URL: {error}") from error
         self._redis: Redis = Redis.from_pool(self._pool)
         self._prefix = prefix
+        self._told = self._channel("") if notify else ""  # empty: nobody is told
         self._keepalive_s = keepalive_s
         self._register = self._redis.register_script(_REGISTER)
         self._flag = self._redis.register_script(_FLAG)
@@ -133,35 +145,43 @@ class RedisStore(Store):
             raise DuplicateChatError(chat.request_id)
         return bool(state == b"aborted")
 
-    async def flag(self, request_id: str, owner: str, *, remember: bool) -> AbortOutcome:
-        channel = self._channel("") if self.notify else ""
+    async def flag(self, request_id: str, owner: str, *, remember: bool) -> Flagged:
         with _translated():
-            outcome = await self._flag(
+            reply = await self._flag(
                 keys=[self._key(request_id)],
-                args=[owner, _ms(self.remember_s) if remember else 0, channel, request_id],
+                args=[owner, _ms(self.remember_s) if remember else 0, self._told, request_id],
             )
-        return AbortOutcome(outcome.decode())
+        if isinstance(reply, bytes):
+            return Flagged(AbortOutcome(reply.decode()))
+        outcome, generation, worker = (part.decode() for part in reply)
+        return Flagged(AbortOutcome(outcome), Chat(request_id, generation, owner, worker))
 
-    async def flagged(self, chats: Collection[Chat]) -> set[ChatKey]:
+    async def states(self, chats: Collection[Chat]) -> list[State | None]:
         with _translated():
             values: list[Any] = await self._redis.mget([self._key(chat.request_id) for chat in chats])
-        return {
-            chat.key
-            for chat, value in zip(chats, values, strict=True)
-            if value is not None and value.startswith(b"aborted " + chat.generation.encode() + b" ")
-        }
+        states: list[State | None] = []
+        for chat, value in zip(chats, values, strict=True):
+            state, generation = value.decode().split(" ", 2)[:2] if value is not None else ("", "")
+            states.append(State(state) if generation == chat.generation else None)
+        return states
 
-    async def renew(self, chats: Collection[Chat]) -> set[ChatKey]:
+    async def renew(self, chats: Collection[Chat], *, aborted: bool = False) -> set[ChatKey]:
+        if not chats:
+            return set()
+        state = State.ABORTED if aborted else State.LIVE
         with _translated():
             pipeline = self._redis.pipeline(transaction=False)
             for chat in chats:
                 await self._renew(
                     keys=[self._key(chat.request_id)],
-                    args=[chat.generation, chat.worker, chat.owner, _ms(self.ttl_s)],
+                    args=[
+                        *(chat.generation, chat.worker, chat.owner, _ms(self.remember_s if aborted else self.ttl_s)),
+                        *(state, self._told, chat.request_id),
+                    ],
                     client=pipeline,
                 )
             states = await pipeline.execute()
-        return {chat.key for chat, state in zip(chats, states, strict=True) if state == b"aborted"}
+        return {chat.key for chat, now in zip(chats, states, strict=True) if now == b"aborted"}
 
     async def release(self, chat: Chat) -> None:
         with _translated():

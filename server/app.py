@@ -9,6 +9,7 @@ import secrets
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from time import monotonic_ns
 from typing import Annotated, Any
 
@@ -41,11 +42,12 @@ class ChatRequest(BaseModel):
 
 
 class AbortRequest(BaseModel):
-    """Which chat to stop."""
+    """Which chat to stop, and how long to wait until it has stopped."""
 
     model_config = ConfigDict(extra="forbid")
 
     request_id: RequestId
+    wait_ms: Annotated[int, Field(ge=0, le=30_000)] = 0
 
 
 def open_delivery(settings: Settings) -> Delivery:
@@ -92,7 +94,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         delivery: Delivery = http.app.state.delivery
         trace = AbortTrace(request.request_id)
         try:
-            outcome = await delivery.abort(request.request_id, ANYBODY)
+            outcome = await delivery.abort(request.request_id, ANYBODY, wait_s=request.wait_ms / 1000)
             trace.recorded_ns, trace.outcome = monotonic_ns(), outcome.value
         except StoreUnavailableError:
             detail = "The abort could not be recorded: the store cannot be reached. Try again."
@@ -118,6 +120,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             "live": delivery.live,
             "asgi": http.scope["asgi"],
         }
+
+    @app.get("/readyz")
+    async def readyz(http: Request) -> Response:
+        """Say whether an abort can reach this worker now: store reachable, listener up; 503 if not."""
+        delivery: Delivery = http.app.state.delivery
+        content = {"ready": delivery.ready, "pid": os.getpid(), **asdict(delivery.counters)}
+        return JSONResponse(content, 200 if delivery.ready else 503)
 
     return app
 

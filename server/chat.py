@@ -51,8 +51,15 @@ class ChatResponse(Response):
             async with self._delivery.watch(self._trace.request_id, self._owner) as signal:
                 self._trace.registered_ns = monotonic_ns()
                 failure = await self._relay(signal, receive, send)
-                if failure is not None:
-                    await self._fail(failure, scope, receive, send)
+            # The id is free, and whoever waits for the stop has it confirmed, before the client sees the end.
+            if failure is not None:
+                await self._fail(failure, scope, receive, send)
+            elif self._trace.finish_reason == "abort":
+                await self._end(
+                    send, sse.abort_event(self._last, self._trace.request_id, self._body["model"]) + sse.DONE
+                )
+            elif self._trace.finish_reason != "disconnect":
+                await self._end(send)
         except DuplicateChatError:
             await self._refuse(409, "A chat with this request ID is live")(scope, receive, send)
         except StoreUnavailableError:
@@ -85,7 +92,8 @@ class ChatResponse(Response):
                 signal.on_abort(stop)
                 tasks.start_soon(watch_client)
                 try:
-                    await self._forward(signal, send)
+                    if not signal.aborted:  # an abort that came before its chat: the upstream is not even asked
+                        await self._forward(signal, send)
                 except UpstreamError as error:
                     failure = error
             trace.upstream_closed_ns = monotonic_ns()
@@ -96,10 +104,8 @@ class ChatResponse(Response):
                 trace.finish_reason = "error"
             elif signal.aborted and not self._complete:
                 trace.finish_reason = "abort"
-                await self._end(send, sse.abort_event(self._last, trace.request_id, self._body["model"]) + sse.DONE)
             else:
                 trace.finish_reason = sse.finish_reason_of(self._last)
-                await self._end(send)
             tasks.cancel_scope.cancel()
         return failure
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+DRAIN_FACTOR = 8
+
 
 class BodyLimit:
     """Answers 413 to a body of more than `most_bytes`, announced or not, before anybody has parsed it."""
@@ -19,18 +21,22 @@ class BodyLimit:
             await self._app(scope, receive, send)
             return
         body = bytearray()
-        more = True
-        while more:
+        size, more = 0, True
+        # A body that is too large is read on for a while and dropped: closing on a client that still sends would reset
+        # the connection, and it would never see the answer.
+        while more and size <= DRAIN_FACTOR * self._most_bytes:
             message = await receive()
             if message["type"] == "http.disconnect":
                 return
-            body += message.get("body", b"")
+            part = message.get("body", b"")
+            size += len(part)
             more = message.get("more_body", False)
-            if len(body) > self._most_bytes:
-                detail = f"The body is larger than {self._most_bytes} bytes"
-                # The rest of the body is not read, so the connection cannot be used again.
-                await JSONResponse({"detail": detail}, 413, {"Connection": "close"})(scope, receive, send)
-                return
+            if size <= self._most_bytes:
+                body += part
+        if size > self._most_bytes:
+            detail = f"The body is larger than {self._most_bytes} bytes"
+            await JSONResponse({"detail": detail}, 413, {"Connection": "close"})(scope, receive, send)
+            return
         whole: Message | None = {"type": "http.request", "body": bytes(body), "more_body": False}
 
         async def replay() -> Message:

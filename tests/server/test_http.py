@@ -133,7 +133,7 @@ async def test_a_live_duplicate_gets_409(service: httpx2.AsyncClient, request_id
         ("/chat/", b'{"model": "' + b"x" * (1024 * 1024) + b'"}', 413),
         ("/abort/", b"{}", 422),
         ("/abort/", b'{"request_id": 7}', 422),
-        ("/abort/", b"[" * 100_000, 422),
+        ("/abort/", b"[" * 100_000, 400),
         ("/abort/", b'{"request_id": "nobody"}', 404),
     ],
     ids=lambda value: str(value)[:40],
@@ -188,7 +188,23 @@ async def test_the_official_client_can_stream_from_the_chat_path(service_url: st
     assert reasons[-1] == "stop"
 
 
+async def test_a_confirmed_stop(service: httpx2.AsyncClient, mock: httpx2.AsyncClient, request_id: str) -> None:
+    async with service.stream("POST", "/chat/", json=question("[mock:ttft_ms=60000]", request_id=request_id)) as answer:
+        abort = await service.post("/abort/", json={"request_id": request_id, "wait_ms": 5000})
+        confirmed_ns = time.monotonic_ns()
+        assert abort.json()["status"] == "stopped"
+        await answer.aread()
+    # The service had closed its side; the witness sees that within the kernel's time.
+    assert (await row(mock, request_id))["lost_ns"] < confirmed_ns + 50_000_000
+
+
 async def test_healthz_names_the_strategy(service: httpx2.AsyncClient) -> None:
     answer = (await service.get("/healthz")).json()
     assert answer["strategy"] == "redis-push"
     assert answer["status"] == "ok"
+
+
+async def test_readyz_shows_the_counters(service: httpx2.AsyncClient) -> None:
+    answer = await service.get("/readyz")
+    assert answer.status_code == 200
+    assert answer.json()["lost"] == 0

@@ -1,0 +1,95 @@
+"""How an abort flag reaches the worker that owns the stream: read per chunk, read per interval, or pushed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterable
+
+from backends.base import Chat, Store, StoreUnavailableError
+from backends.delivery import STREAM_DEADLINE_S, Delivery, backoff_s
+from backends.signals import AbortSignal
+
+
+class PollDelivery(Delivery):
+    """The flag is read before every chunk is forwarded: no connection to keep, a read per chunk, blind in a silence."""
+
+    name = "poll"
+
+    def _signal(self, chat: Chat) -> AbortSignal:
+        async def poll() -> bool:
+            # The answer is worth more than the flag: with a store that does not answer it streams on, unread, until
+            # the keeper has found the store again and read all flags.
+            if not self._failed.is_set():
+                try:
+                    async with asyncio.timeout(STREAM_DEADLINE_S):
+                        await self._read([chat])
+                except (StoreUnavailableError, TimeoutError):
+                    self._failed.set()
+            return signal.aborted
+
+        signal = AbortSignal(poll)
+        return signal
+
+
+class TimerDelivery(Delivery):
+    """One batched read per interval for all the live streams of a worker."""
+
+    name = "timer"
+
+    def __init__(self, store: Store, *, interval_ms: float = 100.0, remember_most: int = 1000) -> None:
+        super().__init__(store, remember_most=remember_most)
+        self.interval_ms = interval_ms
+
+    def _tasks(self) -> Iterable[Coroutine[None, None, None]]:
+        yield from super()._tasks()
+        yield self._tick()
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(self.interval_ms / 1000)
+            if self._failed.is_set() or not (chats := self._chats()):
+                continue  # after a failure the keeper reads the flags until it succeeds
+            try:
+                await self._read(chats)
+            except StoreUnavailableError:
+                self._failed.set()
+
+
+class PushDelivery(Delivery):
+    """The store tells the owning worker at once; the flag behind the message makes a lost one findable."""
+
+    name = "push"
+
+    def __init__(self, store: Store, *, remember_most: int = 1000) -> None:
+        super().__init__(store, remember_most=remember_most)
+        self._listening = asyncio.Event()
+
+    @property
+    def ready(self) -> bool:
+        """False while the listener is down, too."""
+        return super().ready and self._listening.is_set()
+
+    def _tasks(self) -> Iterable[Coroutine[None, None, None]]:
+        yield from super()._tasks()
+        yield self._listen()
+
+    async def _started(self) -> None:
+        await self._listening.wait()
+
+    async def _listen(self) -> None:
+        failures = 0
+        while True:
+            try:
+                async with self.store.listen(self.worker) as aborted:
+                    # First subscribed, then read: an abort falls into one or the other, never between them.
+                    await self._renew()
+                    self.counters.reconnected += bool(failures)
+                    failures = 0
+                    self._listening.set()
+                    async for key in aborted:
+                        self._set((key,))
+            except StoreUnavailableError:
+                self._listening.clear()
+                self.counters.lost += 1
+                await asyncio.sleep(backoff_s(failures))
+                failures += 1
