@@ -7,6 +7,7 @@ from backends.base import (
     BackendError,
     BackendUrlError,
     DuplicateChatError,
+    Options,
     Store,
     StoreUnavailableError,
 )
@@ -22,6 +23,7 @@ __all__ = [
     "BackendUrlError",
     "Delivery",
     "DuplicateChatError",
+    "Options",
     "StoreUnavailableError",
     "from_url",
 ]
@@ -47,11 +49,11 @@ _DRIVER_SCHEMES = {
 }
 
 
-def from_url(url: str, *, ttl_s: float = 60.0, remember_s: float = 10.0, interval_ms: float = 100.0) -> Delivery:
+def from_url(url: str, options: Options | None = None) -> Delivery:
     """The delivery that a backend URL names, not yet entered.
 
     `<store>+<delivery>://...` with what follows in the driver's own form; `memory+push://` needs nothing more, and
-    `none://` is the control that delivers no abort. `interval_ms` is the timer's. Raises `BackendUrlError`.
+    `none://` is the control that delivers no abort. Raises `BackendUrlError`.
     """
     scheme, separator, rest = url.partition("://")
     driver_scheme, _, delivery_name = scheme.partition("+")
@@ -59,34 +61,32 @@ def from_url(url: str, *, ttl_s: float = 60.0, remember_s: float = 10.0, interva
     if not separator or (scheme != "none" and f"{store_name}-{delivery_name}" not in STRATEGIES):
         choices = ", ".join(strategy.replace("-", "+") + "://" for strategy in STRATEGIES)
         raise BackendUrlError(f"backend URL with scheme {scheme!r} names no strategy; choose one of {choices}, none://")
-    store = _store(
-        store_name, f"{driver_scheme}://{rest}", ttl_s=ttl_s, remember_s=remember_s, notify=delivery_name == "push"
-    )
+    store = _store(store_name, f"{driver_scheme}://{rest}", options or Options(), notify=delivery_name == "push")
     match delivery_name:
         case "poll":
             return PollDelivery(store)
         case "timer":
-            return TimerDelivery(store, interval_ms=interval_ms)
+            return TimerDelivery(store)
         case "push":
             return PushDelivery(store)
     return Delivery(store)
 
 
-def _store(name: str | None, url: str, *, ttl_s: float, remember_s: float, notify: bool) -> Store:
+def _store(name: str | None, url: str, options: Options, *, notify: bool) -> Store:
     """The store, its driver imported only now: a driver that is not installed costs nothing until it is asked for."""
     try:
         match name:
             case "redis":
                 from backends.redis import RedisStore  # noqa: PLC0415 - lazily, see above
 
-                return RedisStore(url, ttl_s=ttl_s, remember_s=remember_s, notify=notify)
+                return RedisStore(url, options, notify=notify)
             case "postgres":
                 from backends.postgres import PostgresStore  # noqa: PLC0415 - lazily, see above
 
-                return PostgresStore(url, ttl_s=ttl_s, remember_s=remember_s, notify=notify)
+                return PostgresStore(url, options, notify=notify)
     except ModuleNotFoundError as error:
         raise BackendUrlError(f"{name} needs the driver {error.name}: pip install '.[{name}]'") from error
     from backends.memory import MemoryStore, NoStore  # noqa: PLC0415 - lazily, see above
 
     kind = MemoryStore if name == "memory" else NoStore
-    return kind(ttl_s=ttl_s, remember_s=remember_s, notify=notify)
+    return kind(options, notify=notify)

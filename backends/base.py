@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Collection
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from enum import StrEnum
 from types import TracebackType
 from typing import ClassVar, NamedTuple, Self
@@ -79,6 +80,17 @@ class Flagged(NamedTuple):
     chat: Chat | None = None
 
 
+@dataclass(frozen=True)
+class Options:
+    """What a deployment may tune; the defaults suit a chat of minutes and a store in the same data centre."""
+
+    ttl_s: float = 60.0  # a live record that nobody renews is gone after this
+    remember_s: float = 10.0  # how long early aborts and tombstones are kept
+    interval_ms: float = 100.0  # between two reads of the timer delivery
+    command_timeout_s: float = 2.0  # for one round trip, and for a free connection to make it on
+    keepalive_s: float = 5.0  # a listener's connection that went silent is found within this
+
+
 class Store(ABC):
     """Where the abort flag lives. Knows nothing of how the flag is looked for.
 
@@ -87,9 +99,8 @@ class Store(ABC):
 
     name: ClassVar[str]
 
-    def __init__(self, *, ttl_s: float, remember_s: float, notify: bool) -> None:
-        self.ttl_s = ttl_s  # a live record that nobody renews is gone after this
-        self.remember_s = remember_s  # how long early aborts and tombstones are kept
+    def __init__(self, options: Options, *, notify: bool) -> None:
+        self.options = options
         self.notify = notify  # whether `flag` also tells the owning worker
 
     @abstractmethod
@@ -122,7 +133,7 @@ class Store(ABC):
 
     @abstractmethod
     async def renew(self, chats: Collection[Chat], *, aborted: bool = False) -> set[ChatKey]:
-        """Every chat is recorded for another `ttl_s`, also if the store had lost it; returns those that are aborted.
+        """Every chat is recorded for another TTL, also if the store had lost it; returns those that are aborted.
 
         With `aborted` the chats are recorded as such, for `remember_s`, and their owners are told: a flag again, for a
         store that may have lost the first one. A chat that has ended, or that a newer one has replaced, is left alone.

@@ -36,17 +36,13 @@ class TimerDelivery(Delivery):
 
     name = "timer"
 
-    def __init__(self, store: Store, *, interval_ms: float = 100.0, remember_most: int = 1000) -> None:
-        super().__init__(store, remember_most=remember_most)
-        self.interval_ms = interval_ms
-
     def _tasks(self) -> Iterable[Coroutine[None, None, None]]:
         yield from super()._tasks()
         yield self._tick()
 
     async def _tick(self) -> None:
         while True:
-            await asyncio.sleep(self.interval_ms / 1000)
+            await asyncio.sleep(self.store.options.interval_ms / 1000)
             if self._failed.is_set() or not (chats := self._chats()):
                 continue  # after a failure the keeper reads the flags until it succeeds
             try:

@@ -111,7 +111,7 @@ class Delivery:
         With `wait_s` it waits so long for the owner to confirm: STOPPED says that the upstream is closed.
         """
         now = time.monotonic()
-        while self._early and self._early[0] < now - self.store.remember_s:
+        while self._early and self._early[0] < now - self.store.options.remember_s:
             self._early.popleft()
         may_remember = len(self._early) < (self._early.maxlen or 0)
         outcome, chat = await self.store.flag(request_id, owner, remember=may_remember)
@@ -168,7 +168,7 @@ class Delivery:
         failures = 0
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._failed.wait(), self.store.ttl_s / 3)
+                await asyncio.wait_for(self._failed.wait(), self.store.options.ttl_s / 3)
             try:
                 await self._renew()
                 self._failed.clear()
@@ -202,7 +202,7 @@ class Delivery:
                 self._failed.set()
                 continue
             for (chat, accepted_s), state in zip(pending, states, strict=True):
-                if state is State.ENDED or accepted_s < now - self.store.remember_s:
+                if state is State.ENDED or accepted_s < now - self.store.options.remember_s:
                     del self._accepted[chat.key]
 
 

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import ClassVar, NamedTuple, Self
 
-from backends.base import AbortOutcome, Chat, ChatKey, DuplicateChatError, Flagged, State, Store
+from backends.base import AbortOutcome, Chat, ChatKey, DuplicateChatError, Flagged, Options, State, Store
 
 
 class _Record(NamedTuple):
@@ -24,8 +24,8 @@ class MemoryStore(Store):
 
     name: ClassVar[str] = "memory"
 
-    def __init__(self, *, ttl_s: float, remember_s: float, notify: bool) -> None:
-        super().__init__(ttl_s=ttl_s, remember_s=remember_s, notify=notify)
+    def __init__(self, options: Options, *, notify: bool) -> None:
+        super().__init__(options, notify=notify)
         self._records: dict[str, _Record] = {}
         self._short_lived: deque[tuple[float, str]] = deque()  # tombstones and early aborts, oldest first
         self._listeners: dict[str, asyncio.Queue[ChatKey]] = {}
@@ -43,7 +43,7 @@ class MemoryStore(Store):
         if found and found.state in (State.LIVE, State.ABORTED) and found.chat.key != chat.key:
             raise DuplicateChatError(chat.request_id)
         aborted = found is not None and found.state is State.EARLY and found.chat.owner == chat.owner
-        self._put(State.ABORTED if aborted else State.LIVE, chat, self.ttl_s)
+        self._put(State.ABORTED if aborted else State.LIVE, chat, self.options.ttl_s)
         return aborted
 
     async def flag(self, request_id: str, owner: str, *, remember: bool) -> Flagged:
@@ -51,7 +51,7 @@ class MemoryStore(Store):
         if found is None:
             if not remember:
                 return Flagged(AbortOutcome.UNKNOWN)
-            self._put(State.EARLY, Chat(request_id, "", owner, ""), self.remember_s)
+            self._put(State.EARLY, Chat(request_id, "", owner, ""), self.options.remember_s)
             return Flagged(AbortOutcome.REMEMBERED)
         if found.chat.owner != owner or found.state is State.ENDED:
             return Flagged(AbortOutcome.UNKNOWN)
@@ -73,7 +73,7 @@ class MemoryStore(Store):
         for chat in chats:
             found = self._find(chat.request_id) or _Record(State.LIVE, chat, 0)
             if found.chat.key == chat.key and found.state is not State.ENDED:
-                self._put(found.state, chat, self.ttl_s)
+                self._put(found.state, chat, self.options.ttl_s)
                 if aborted and found.state is State.LIVE:
                     self._abort(found)
         states = await self.states(chats)
@@ -82,7 +82,7 @@ class MemoryStore(Store):
     async def release(self, chat: Chat) -> None:
         found = self._find(chat.request_id)
         if found is not None and found.chat.key == chat.key:
-            self._put(State.ENDED, chat, self.remember_s)
+            self._put(State.ENDED, chat, self.options.remember_s)
 
     @asynccontextmanager
     async def listen(self, worker: str) -> AsyncIterator[AsyncIterator[ChatKey]]:
@@ -99,7 +99,7 @@ class MemoryStore(Store):
             del self._listeners[worker]
 
     def _abort(self, found: _Record) -> None:
-        self._put(State.ABORTED, found.chat, self.ttl_s)
+        self._put(State.ABORTED, found.chat, self.options.ttl_s)
         if self.notify and (listener := self._listeners.get(found.chat.worker)) is not None:
             listener.put_nowait(found.chat.key)  # unbounded, but never longer than the live chats it names
 

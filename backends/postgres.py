@@ -8,10 +8,12 @@ indexed column ever changes, so that updates are HOT (heap-only): they touch no 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from types import TracebackType
 from typing import Any, ClassVar, Self
+from weakref import WeakKeyDictionary
 
 import asyncpg
 
@@ -22,6 +24,7 @@ from backends.base import (
     ChatKey,
     DuplicateChatError,
     Flagged,
+    Options,
     State,
     Store,
     StoreUnavailableError,
@@ -109,8 +112,7 @@ _LOST = (
 class PostgresStore(Store):
     """Statements go through a pool and hold a connection for their own time only; the listener has its own connection.
 
-    `command_timeout_s` bounds every statement and the wait for a pooled connection; a listener's connection that has
-    gone silent is found within `keepalive_s`. LISTEN does not work through a transaction-pooling PgBouncer.
+    LISTEN does not work through a transaction-pooling PgBouncer.
     """
 
     name: ClassVar[str] = "postgres"
@@ -118,24 +120,20 @@ class PostgresStore(Store):
     def __init__(
         self,
         url: str,
+        options: Options,
         *,
-        ttl_s: float,
-        remember_s: float,
         notify: bool,
         schema: str = "stopwatch",
         connections: int = 10,
-        command_timeout_s: float = 2.0,
-        keepalive_s: float = 5.0,
     ) -> None:
-        super().__init__(ttl_s=ttl_s, remember_s=remember_s, notify=notify)
+        super().__init__(options, notify=notify)
         if not schema.isidentifier():
             raise BackendUrlError(f"not a schema name: {schema!r}")
         self._url = url
         self._schema = schema
         self._connections = connections
-        self._command_timeout_s = command_timeout_s
-        self._keepalive_s = keepalive_s
         self._pool: asyncpg.Pool
+        self._opened: WeakKeyDictionary[asyncpg.Connection, float] = WeakKeyDictionary()  # and when (monotonic)
 
     async def __aenter__(self) -> Self:
         with _translated():
@@ -143,8 +141,9 @@ class PostgresStore(Store):
                 self._url,
                 min_size=2,
                 max_size=self._connections,
-                command_timeout=self._command_timeout_s,
-                timeout=self._command_timeout_s,
+                command_timeout=self.options.command_timeout_s,
+                timeout=self.options.command_timeout_s,
+                connect=self._connect,
                 reset=_keep_session,
                 # A flag may be lost in a crash (see above), so nobody waits for the disk.
                 server_settings={"synchronous_commit": "off", "application_name": "stopwatch-commands"},
@@ -160,7 +159,9 @@ class PostgresStore(Store):
         self._pool.terminate()
 
     async def register(self, chat: Chat) -> bool:
-        rows = await self._fetch(_REGISTER, chat.request_id, chat.generation, chat.worker, chat.owner, self.ttl_s)
+        rows = await self._fetch(
+            _REGISTER, chat.request_id, chat.generation, chat.worker, chat.owner, self.options.ttl_s
+        )
         if not rows:
             raise DuplicateChatError(chat.request_id)
         return bool(rows[0][0] == "aborted")
@@ -171,7 +172,7 @@ class PostgresStore(Store):
             if not rows:
                 if not remember:
                     return Flagged(AbortOutcome.UNKNOWN)
-                if await self._fetch(_REMEMBER, request_id, owner, self.remember_s):
+                if await self._fetch(_REMEMBER, request_id, owner, self.options.remember_s):
                     return Flagged(AbortOutcome.REMEMBERED)
                 continue
             state, generation, worker, _ = rows[0]
@@ -199,12 +200,12 @@ class PostgresStore(Store):
         # In one order everywhere, so that two workers' renewals cannot lock each other's rows crosswise.
         columns = zip(*sorted(chats), strict=True)
         state = State.ABORTED if aborted else State.LIVE
-        lives_s = self.remember_s if aborted else self.ttl_s
+        lives_s = self.options.remember_s if aborted else self.options.ttl_s
         rows = await self._fetch(_RENEW, *columns, state, lives_s, aborted and self.notify)
         return {ChatKey(request_id, generation) for request_id, generation, _ in rows}
 
     async def release(self, chat: Chat) -> None:
-        await self._fetch(_RELEASE, chat.request_id, chat.generation, self.remember_s)
+        await self._fetch(_RELEASE, chat.request_id, chat.generation, self.options.remember_s)
 
     @asynccontextmanager
     async def listen(self, worker: str) -> AsyncIterator[AsyncIterator[ChatKey]]:
@@ -212,15 +213,15 @@ class PostgresStore(Store):
         with _translated():
             connection = await asyncpg.connect(
                 self._url,
-                timeout=self._command_timeout_s,
-                command_timeout=self._keepalive_s / 2,
+                timeout=self.options.command_timeout_s,
+                command_timeout=self.options.keepalive_s / 2,
                 server_settings={"application_name": "stopwatch-listener"},
             )
 
         async def keys() -> AsyncIterator[ChatKey]:
             while True:
                 try:
-                    message = await asyncio.wait_for(messages.get(), self._keepalive_s / 2)
+                    message = await asyncio.wait_for(messages.get(), self.options.keepalive_s / 2)
                 except TimeoutError:  # silence: either nobody aborts, or the connection is half-open
                     with _translated():
                         await connection.execute("SELECT 1")
@@ -251,8 +252,22 @@ class PostgresStore(Store):
                 return await self._fetch_once(statement, arguments)
 
     async def _fetch_once(self, statement: str, arguments: tuple[Any, ...]) -> list[Any]:
-        async with self._pool.acquire(timeout=self._command_timeout_s) as connection:
-            return list(await connection.fetch(statement, *arguments))
+        started_s = time.monotonic()
+        async with self._pool.acquire(timeout=self.options.command_timeout_s) as connection:
+            try:
+                return list(await connection.fetch(statement, *arguments))
+            except (TimeoutError, asyncio.CancelledError):
+                # Half-open, perhaps, and then so are those of its age. asyncpg would wait on this connection for its
+                # own cancellation, and the pool would hand out the others one after the other.
+                for old, opened_s in tuple(self._opened.items()):
+                    if opened_s <= started_s:
+                        old.terminate()
+                raise
+
+    async def _connect(self, *arguments: Any, **options: Any) -> asyncpg.Connection:
+        connection = await asyncpg.connect(*arguments, **options)
+        self._opened[connection] = time.monotonic()
+        return connection
 
 
 async def _keep_session(_connection: object) -> None:

@@ -20,12 +20,14 @@ from backends.base import (
     ChatKey,
     DuplicateChatError,
     Flagged,
+    Options,
     State,
     Store,
     StoreUnavailableError,
 )
 
 # A record is the string "<state> <generation> <worker> <owner>" under one key, so a script touches one key only.
+# Scripts that are about a chat get its generation, owner and worker as their first arguments.
 _PARSE = """
 local value = redis.call('GET', KEYS[1])
 local state, generation, worker, owner
@@ -36,8 +38,8 @@ _REGISTER = (
     + """
 if (state == 'live' or state == 'aborted') and generation ~= ARGV[1] then return 'duplicate' end
 local new = 'live'
-if state == 'early' and owner == ARGV[3] then new = 'aborted' end
-redis.call('SET', KEYS[1], new .. ' ' .. ARGV[1] .. ' ' .. ARGV[2] .. ' ' .. ARGV[3], 'PX', ARGV[4])
+if state == 'early' and owner == ARGV[2] then new = 'aborted' end
+redis.call('SET', KEYS[1], new .. ' ' .. ARGV[1] .. ' ' .. ARGV[3] .. ' ' .. ARGV[2], 'PX', ARGV[4])
 return new
 """
 )
@@ -62,10 +64,10 @@ _RENEW = (
     + """
 if value and state ~= 'early' and (generation ~= ARGV[1] or state == 'ended') then return 'gone' end
 local new = ARGV[5]
-if state == 'aborted' or (state == 'early' and owner == ARGV[3]) then new = 'aborted' end
-redis.call('SET', KEYS[1], new .. ' ' .. ARGV[1] .. ' ' .. ARGV[2] .. ' ' .. ARGV[3], 'PX', ARGV[4])
+if state == 'aborted' or (state == 'early' and owner == ARGV[2]) then new = 'aborted' end
+redis.call('SET', KEYS[1], new .. ' ' .. ARGV[1] .. ' ' .. ARGV[3] .. ' ' .. ARGV[2], 'PX', ARGV[4])
 if new == 'aborted' and state ~= new and ARGV[6] ~= '' then
-  redis.call('PUBLISH', ARGV[6] .. ARGV[2], ARGV[1] .. ' ' .. ARGV[7])
+  redis.call('PUBLISH', ARGV[6] .. ARGV[3], ARGV[1] .. ' ' .. ARGV[7])
 end
 return new
 """
@@ -81,35 +83,28 @@ end
 
 
 class RedisStore(Store):
-    """One round trip per operation; commands go through a bounded pool, the listener has a connection of its own.
-
-    `command_timeout_s` bounds every command and the wait for a pooled connection; a listener's connection that has
-    gone silent is found within `keepalive_s`.
-    """
+    """One round trip per operation; commands go through a bounded pool, the listener has a connection of its own."""
 
     name: ClassVar[str] = "redis"
 
     def __init__(
         self,
         url: str,
+        options: Options,
         *,
-        ttl_s: float,
-        remember_s: float,
         notify: bool,
         prefix: str = "stopwatch:",
         connections: int = 32,
-        command_timeout_s: float = 2.0,
-        keepalive_s: float = 5.0,
     ) -> None:
-        super().__init__(ttl_s=ttl_s, remember_s=remember_s, notify=notify)
+        super().__init__(options, notify=notify)
         try:
             self._pool = BlockingConnectionPool.from_url(
                 url,
                 max_connections=connections,
-                timeout=command_timeout_s,
+                timeout=options.command_timeout_s,
                 protocol=2,
-                socket_timeout=command_timeout_s,
-                socket_connect_timeout=command_timeout_s,
+                socket_timeout=options.command_timeout_s,
+                socket_connect_timeout=options.command_timeout_s,
                 # One retry: a pooled connection that the server closed is no outage. Every command here is idempotent.
                 retry=Retry(NoBackoff(), 1),
                 client_name="stopwatch-commands",
@@ -119,7 +114,6 @@ class RedisStore(Store):
         self._redis: Redis = Redis.from_pool(self._pool)
         self._prefix = prefix
         self._told = self._channel("") if notify else ""  # empty: nobody is told
-        self._keepalive_s = keepalive_s
         self._register = self._redis.register_script(_REGISTER)
         self._flag = self._redis.register_script(_FLAG)
         self._renew = self._redis.register_script(_RENEW)
@@ -139,7 +133,8 @@ class RedisStore(Store):
     async def register(self, chat: Chat) -> bool:
         with _translated():
             state = await self._register(
-                keys=[self._key(chat.request_id)], args=[chat.generation, chat.worker, chat.owner, _ms(self.ttl_s)]
+                keys=[self._key(chat.request_id)],
+                args=[*chat[1:], _ms(self.options.ttl_s)],
             )
         if state == b"duplicate":
             raise DuplicateChatError(chat.request_id)
@@ -149,7 +144,7 @@ class RedisStore(Store):
         with _translated():
             reply = await self._flag(
                 keys=[self._key(request_id)],
-                args=[owner, _ms(self.remember_s) if remember else 0, self._told, request_id],
+                args=[owner, _ms(self.options.remember_s) if remember else 0, self._told, request_id],
             )
         if isinstance(reply, bytes):
             return Flagged(AbortOutcome(reply.decode()))
@@ -169,23 +164,21 @@ class RedisStore(Store):
         if not chats:
             return set()
         state = State.ABORTED if aborted else State.LIVE
+        lives_s = self.options.remember_s if aborted else self.options.ttl_s
         with _translated():
-            pipeline = self._redis.pipeline(transaction=False)
-            for chat in chats:
-                await self._renew(
-                    keys=[self._key(chat.request_id)],
-                    args=[
-                        *(chat.generation, chat.worker, chat.owner, _ms(self.remember_s if aborted else self.ttl_s)),
-                        *(state, self._told, chat.request_id),
-                    ],
-                    client=pipeline,
-                )
-            states = await pipeline.execute()
+            async with self._redis.pipeline(transaction=False) as pipeline:
+                for chat in chats:
+                    await self._renew(
+                        keys=[self._key(chat.request_id)],
+                        args=[*chat[1:], _ms(lives_s), state, self._told, chat.request_id],
+                        client=pipeline,
+                    )
+                states = await pipeline.execute()
         return {chat.key for chat, now in zip(chats, states, strict=True) if now == b"aborted"}
 
     async def release(self, chat: Chat) -> None:
         with _translated():
-            await self._release(keys=[self._key(chat.request_id)], args=[chat.generation, _ms(self.remember_s)])
+            await self._release(keys=[self._key(chat.request_id)], args=[chat.generation, _ms(self.options.remember_s)])
 
     @asynccontextmanager
     async def listen(self, worker: str) -> AsyncIterator[AsyncIterator[ChatKey]]:
@@ -197,10 +190,10 @@ class RedisStore(Store):
         async def keys() -> AsyncIterator[ChatKey]:
             while True:
                 with _translated():
-                    reply = await connection.read_response(timeout=self._keepalive_s / 2)
+                    reply = await connection.read_response(timeout=self.options.keepalive_s / 2)
                     if reply is None:  # silence: either nobody aborts, or the connection is half-open
                         await connection.send_command("PING")
-                        reply = await connection.read_response(timeout=self._keepalive_s / 2)
+                        reply = await connection.read_response(timeout=self.options.keepalive_s / 2)
                         if reply is None:
                             raise StoreUnavailableError("Redis does not answer on the listener's connection")
                 if reply[0] == b"message":

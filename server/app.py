@@ -18,7 +18,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 import backends
-from backends import AbortOutcome, Delivery, StoreUnavailableError
+from backends import AbortOutcome, Delivery, Options, StoreUnavailableError
 from server.chat import RETRY_AFTER_S, ChatResponse
 from server.limits import BodyLimit
 from server.settings import Settings
@@ -54,9 +54,11 @@ def open_delivery(settings: Settings) -> Delivery:
     """The configured strategy, not yet entered. Raises `BackendUrlError`."""
     return backends.from_url(
         settings.abort_backend.get_secret_value(),
-        ttl_s=settings.abort_ttl_s,
-        remember_s=settings.abort_remember_s,
-        interval_ms=settings.abort_interval_ms,
+        Options(
+            ttl_s=settings.abort_ttl_s,
+            remember_s=settings.abort_remember_s,
+            interval_ms=settings.abort_interval_ms,
+        ),
     )
 
 

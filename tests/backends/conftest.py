@@ -30,7 +30,7 @@ def open_worker(strategy: str, request: pytest.FixtureRequest) -> Open:
 
     @asynccontextmanager
     async def open_one(**options: float) -> AsyncIterator[Delivery]:
-        async with backends.from_url(url, **{"interval_ms": 20.0} | options) as delivery:
+        async with backends.from_url(url, backends.Options(**{"interval_ms": 20.0} | options)) as delivery:
             yield delivery
 
     return open_one

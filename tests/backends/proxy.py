@@ -1,0 +1,70 @@
+"""A TCP proxy that can be told to cut its connections, or to let them go deaf: open, carrying nothing (half-open)."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+
+@dataclass(eq=False)
+class _Link:
+    writers: tuple[asyncio.StreamWriter, asyncio.StreamWriter]
+    deaf: bool = False
+
+
+class Proxy:
+    """Forwards a loopback port to a server, until told otherwise. New connections always work."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._target = (host, port)
+        self._links: set[_Link] = set()
+        self.port = 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Carry one connection, both ways, until either side closes it."""
+        try:
+            far_reader, far_writer = await asyncio.open_connection(*self._target)
+        except OSError:
+            writer.close()
+            return
+        link = _Link((writer, far_writer))
+        self._links.add(link)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._pump(link, reader, far_writer))
+            tasks.create_task(self._pump(link, far_reader, writer))
+        self._links.discard(link)
+
+    async def _pump(self, link: _Link, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(65536):
+                if not link.deaf:
+                    writer.write(data)
+                    await writer.drain()
+        writer.close()
+
+    def cut(self) -> None:
+        """Reset every connection."""
+        for link in tuple(self._links):
+            for writer in link.writers:
+                writer.transport.abort()
+
+    def deafen(self) -> int:
+        """Let every connection that is open now carry nothing more, without a word; how many there were."""
+        for link in self._links:
+            link.deaf = True
+        return len(self._links)
+
+
+@asynccontextmanager
+async def proxy_to(host: str, port: int) -> AsyncIterator[Proxy]:
+    """A proxy on a free loopback port."""
+    proxy = Proxy(host, port)
+    server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
+    proxy.port = server.sockets[0].getsockname()[1]
+    try:
+        yield proxy
+    finally:
+        server.close()
+        proxy.cut()
+        await server.wait_closed()

@@ -1,0 +1,136 @@
+"""What breaks in real life, on real servers, while streams are live and aborts arrive: no accepted abort is lost."""
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
+from urllib.parse import urlsplit
+
+import asyncpg
+import pytest
+from redis.asyncio import Redis
+
+from bench.embedded import EmbeddedServer
+from bench.stores import postgres_server, redis_server
+from tests.backends.proxy import Proxy, proxy_to
+from tests.backends.stage import DEADLINE_S, FAULT_AFTER_S, stage
+
+DELIVERIES = ("poll", "timer", "push")
+
+
+@pytest.fixture(scope="module")
+def server(request: pytest.FixtureRequest) -> Iterator[EmbeddedServer]:
+    """A server of this module's own: it gets hurt. The parameter comes from the test."""
+    with {"redis": redis_server, "postgres": postgres_server}[request.param]() as running:
+        yield running
+
+
+async def redis_command(server: EmbeddedServer, *command: str) -> None:
+    async with Redis.from_url(server.url) as client:
+        await client.execute_command(*command)  # type: ignore[no-untyped-call]
+
+
+async def postgres_terminate(server: EmbeddedServer, application: str) -> None:
+    connection = await asyncpg.connect(server.url)
+    rows = await connection.fetch(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1", application
+    )
+    await connection.close()
+    assert rows, "there was nothing to terminate"
+
+
+async def freeze(server: EmbeddedServer) -> None:
+    server.process.send_signal(signal.SIGSTOP)
+    await asyncio.sleep(3)  # the fault: frozen for three seconds
+    server.process.send_signal(signal.SIGCONT)
+
+
+async def crash(server: EmbeddedServer) -> None:
+    """SIGKILL, and a restart. Redis comes back empty; so does PostgreSQL's unlogged table."""
+    if server.name == "postgres":
+        # `-m immediate`, and not SIGKILL, which would leave shared memory to a restart's mercy.
+        server.process.send_signal(signal.SIGQUIT)
+        await asyncio.to_thread(server.process.wait)
+    else:
+        server.kill()
+    await asyncio.sleep(0.5)
+    await asyncio.to_thread(server.start)
+
+
+async def cut(proxy: Proxy) -> None:
+    proxy.cut()
+
+
+async def deafen(proxy: Proxy) -> None:
+    assert proxy.deafen() > 0, "there was nothing to deafen"
+
+
+Fault = Callable[[EmbeddedServer, Proxy], Awaitable[None]]
+FAULTS: dict[str, tuple[str, Fault]] = {
+    "kill-pubsub": ("redis", lambda server, _: redis_command(server, "CLIENT", "KILL", "TYPE", "pubsub")),
+    "kill-normal": ("redis", lambda server, _: redis_command(server, "CLIENT", "KILL", "TYPE", "normal")),
+    "pause": ("redis", lambda server, _: redis_command(server, "CLIENT", "PAUSE", "2000")),
+    "terminate-listener": ("postgres", lambda server, _: postgres_terminate(server, "stopwatch-listener")),
+    "terminate-pool": ("postgres", lambda server, _: postgres_terminate(server, "stopwatch-commands")),
+    "crash": ("redis postgres", lambda server, _: crash(server)),
+    "freeze": ("redis postgres", lambda server, _: freeze(server)),
+    "cut": ("redis postgres", lambda _, proxy: cut(proxy)),
+    "half-open": ("redis postgres", lambda _, proxy: deafen(proxy)),
+}
+
+
+async def left_in(server: EmbeddedServer) -> int:
+    """How many records the store still holds."""
+    if server.name == "redis":
+        async with Redis.from_url(server.url) as client:
+            return int(await client.dbsize())
+    connection = await asyncpg.connect(server.url)
+    try:
+        return int(await connection.fetchval("SELECT count(*) FROM stopwatch.chats_v1"))
+    finally:
+        await connection.close()
+
+
+@pytest.mark.parametrize(
+    ("server", "fault"),
+    [(store, fault) for store in ("redis", "postgres") for fault, (stores, _) in FAULTS.items() if store in stores],
+    indirect=["server"],
+)
+async def test_no_accepted_abort_is_lost(server: EmbeddedServer, fault: str) -> None:
+    """All deliveries at once: fifty streams each; the owners reach the store through a proxy, the stopper directly."""
+    _, inject = FAULTS[fault]
+    address = urlsplit(server.url)
+    async with AsyncExitStack() as stack:
+        proxy = await stack.enter_async_context(proxy_to(str(address.hostname), int(address.port or 0)))
+        by_proxy = server.url.replace(f":{address.port}/", f":{proxy.port}/")
+        stages = [
+            await stack.enter_async_context(stage(server.name, delivery, by_proxy, server.url))
+            for delivery in DELIVERIES
+        ]
+        all_live = asyncio.Barrier(len(stages) + 1)
+        async with asyncio.TaskGroup() as tasks:
+            for one in stages:
+                tasks.create_task(one.play(all_live))
+            await all_live.wait()
+            await asyncio.sleep(FAULT_AFTER_S)  # the fault falls into the middle of the aborts
+            await inject(server, proxy)
+        async with asyncio.timeout(DEADLINE_S):
+            while await left_in(server):  # noqa: ASYNC110 - the store's own expiry, no event of ours
+                await asyncio.sleep(0.1)
+
+
+@pytest.mark.parametrize("server", ["redis", "postgres"], indirect=True)
+async def test_readiness_tells_that_the_store_is_gone(server: EmbeddedServer) -> None:
+    async with stage(server.name, "push", server.url, server.url) as scene:
+        worker = scene.owners[0]
+        assert worker.ready
+        server.kill() if server.name == "redis" else server.stop()
+        async with asyncio.timeout(DEADLINE_S):
+            while worker.ready:  # noqa: ASYNC110 - a property of the thing under test
+                await asyncio.sleep(0.01)
+        await asyncio.to_thread(server.start)
+        async with asyncio.timeout(DEADLINE_S):
+            while not worker.ready:  # noqa: ASYNC110 - a property of the thing under test
+                await asyncio.sleep(0.01)
+        assert worker.counters.lost > 0
+        assert worker.counters.reconnected == 1
