@@ -71,7 +71,10 @@ class MemoryStore(Store):
 
     async def renew(self, chats: Collection[Chat], *, aborted: bool = False) -> set[ChatKey]:
         for chat in chats:
-            found = self._find(chat.request_id) or _Record(State.LIVE, chat, 0)
+            found = self._find(chat.request_id)
+            if found is None or found.state is State.EARLY:  # lost, and perhaps aborted since
+                waiting = found is not None and found.chat.owner == chat.owner
+                found = _Record(State.ABORTED if waiting else State.LIVE, chat, 0)
             if found.chat.key == chat.key and found.state is not State.ENDED:
                 self._put(found.state, chat, self.options.ttl_s)
                 if aborted and found.state is State.LIVE:
