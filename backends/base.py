@@ -50,6 +50,7 @@ class State(StrEnum):
     ABORTED = "aborted"
     ENDED = "ended"  # a tombstone: tells an abort that comes late from one that comes early
     EARLY = "early"  # an abort that came before its chat
+    REPEATED = "repeated"  # an abort recorded again for a chat that the store had lost: it holds for that life only
 
 
 class ChatKey(NamedTuple):
@@ -89,6 +90,7 @@ class Options:
     interval_ms: float = 100.0  # between two reads of the timer delivery
     command_timeout_s: float = 2.0  # for one round trip, and for a free connection to make it on
     keepalive_s: float = 5.0  # a listener's connection that went silent is found within this
+    start_unregistered: bool = False  # whether chats start while the store is away; they are recorded when it is back
 
 
 class Store(ABC):
@@ -132,11 +134,17 @@ class Store(ABC):
         """What the store holds of each chat: one read for all. None: nothing, or a newer chat under the same id."""
 
     @abstractmethod
-    async def renew(self, chats: Collection[Chat], *, aborted: bool = False) -> set[ChatKey]:
+    async def renew(self, chats: Collection[Chat]) -> set[ChatKey]:
         """Every chat is recorded for another TTL, also if the store had lost it; returns those that are aborted.
 
-        With `aborted` the chats are recorded as such, for `remember_s`, and their owners are told: a flag again, for a
-        store that may have lost the first one. A chat that has ended, or that a newer one has replaced, is left alone.
+        A chat that has ended, or that a newer live one has replaced, is left alone.
+        """
+
+    @abstractmethod
+    async def repeat(self, chats: Collection[Chat]) -> None:
+        """The abort of every chat is recorded, and its owner told, once more: the store may have lost it.
+
+        A chat that has ended, or whose id is in use again, is left alone.
         """
 
     @abstractmethod

@@ -21,6 +21,7 @@ BACKOFF_MOST_S = 2.0
 STREAM_DEADLINE_S = 0.25  # the longest that a stream may wait for the store while it runs, and when it ends
 CONFIRM_EVERY_S = 1.0
 CONFIRM_FIRST_S = 0.005
+_ABORTED = (State.ABORTED, State.REPEATED)
 
 
 @dataclass
@@ -94,10 +95,11 @@ class Delivery:
             try:
                 if await self.store.register(chat):
                     watched.signal.set()
-                watched.registered = True
             except StoreUnavailableError:
                 self._failed.set()
-                raise
+                if not self.store.options.start_unregistered:
+                    raise
+            watched.registered = True  # or will be: the keeper records it as soon as the store is back
             yield watched.signal
         finally:
             del self._live[chat.key]
@@ -156,7 +158,7 @@ class Delivery:
     async def _read(self, chats: list[Chat]) -> None:
         """Read the flags of these chats and signal the aborted ones; a chat that the store has lost is a failure."""
         states = await self.store.states(chats)
-        self._set(chat.key for chat, state in zip(chats, states, strict=True) if state is State.ABORTED)
+        self._set(chat.key for chat, state in zip(chats, states, strict=True) if state in _ABORTED)
         if any(state is None and chat.key in self._live for chat, state in zip(chats, states, strict=True)):
             raise StoreUnavailableError("the store has lost a live chat")
 
@@ -190,13 +192,9 @@ class Delivery:
             pending = list(self._accepted.values())
             try:
                 states = await self.store.states([chat for chat, _ in pending])
-                lost = [
-                    chat
-                    for (chat, _), state in zip(pending, states, strict=True)
-                    if state not in (State.ENDED, State.ABORTED)
-                ]
+                lost = [chat for (chat, _), state in zip(pending, states, strict=True) if state in (None, State.LIVE)]
                 if lost:
-                    await self.store.renew(lost, aborted=True)
+                    await self.store.repeat(lost)
                     self.counters.repeated_aborts += len(lost)
             except StoreUnavailableError:
                 self._failed.set()

@@ -42,7 +42,7 @@ class MemoryStore(Store):
         found = self._find(chat.request_id)
         if found and found.state in (State.LIVE, State.ABORTED) and found.chat.key != chat.key:
             raise DuplicateChatError(chat.request_id)
-        aborted = found is not None and found.state is State.EARLY and found.chat.owner == chat.owner
+        aborted = found is not None and _aborts(found, chat)
         self._put(State.ABORTED if aborted else State.LIVE, chat, self.options.ttl_s)
         return aborted
 
@@ -57,9 +57,10 @@ class MemoryStore(Store):
             return Flagged(AbortOutcome.UNKNOWN)
         if found.state is State.EARLY:
             return Flagged(AbortOutcome.REMEMBERED)
-        if found.state is State.ABORTED:
+        if found.state in (State.ABORTED, State.REPEATED):
             return Flagged(AbortOutcome.ALREADY_ABORTED, found.chat)
-        self._abort(found)
+        self._put(State.ABORTED, found.chat, self.options.ttl_s)
+        self._tell(found.chat)
         return Flagged(AbortOutcome.ACCEPTED, found.chat)
 
     async def states(self, chats: Collection[Chat]) -> list[State | None]:
@@ -69,18 +70,28 @@ class MemoryStore(Store):
             for chat, record in zip(chats, found, strict=True)
         ]
 
-    async def renew(self, chats: Collection[Chat], *, aborted: bool = False) -> set[ChatKey]:
+    async def renew(self, chats: Collection[Chat]) -> set[ChatKey]:
+        renewed = set()
         for chat in chats:
             found = self._find(chat.request_id)
-            if found is None or found.state is State.EARLY:  # lost, and perhaps aborted since
-                waiting = found is not None and found.chat.owner == chat.owner
-                found = _Record(State.ABORTED if waiting else State.LIVE, chat, 0)
-            if found.chat.key == chat.key and found.state is not State.ENDED:
-                self._put(found.state, chat, self.options.ttl_s)
-                if aborted and found.state is State.LIVE:
-                    self._abort(found)
-        states = await self.states(chats)
-        return {chat.key for chat, state in zip(chats, states, strict=True) if state is State.ABORTED}
+            if found is not None and found.state in _KEPT_FROM[found.chat.key == chat.key]:
+                continue
+            aborted = found is not None and _aborts(found, chat)
+            self._put(State.ABORTED if aborted else State.LIVE, chat, self.options.ttl_s)
+            if aborted:
+                renewed.add(chat.key)
+        return renewed
+
+    async def repeat(self, chats: Collection[Chat]) -> None:
+        for chat in chats:
+            found = self._find(chat.request_id)
+            if found is None:
+                self._put(State.REPEATED, chat, self.options.remember_s)
+            elif found.chat.key != chat.key or found.state is State.ENDED:
+                continue
+            elif found.state is State.LIVE:
+                self._put(State.ABORTED, chat, self.options.ttl_s)
+            self._tell(chat)
 
     async def release(self, chat: Chat) -> None:
         found = self._find(chat.request_id)
@@ -101,15 +112,14 @@ class MemoryStore(Store):
         finally:
             del self._listeners[worker]
 
-    def _abort(self, found: _Record) -> None:
-        self._put(State.ABORTED, found.chat, self.options.ttl_s)
-        if self.notify and (listener := self._listeners.get(found.chat.worker)) is not None:
-            listener.put_nowait(found.chat.key)  # unbounded, but never longer than the live chats it names
+    def _tell(self, chat: Chat) -> None:
+        if self.notify and (listener := self._listeners.get(chat.worker)) is not None:
+            listener.put_nowait(chat.key)  # unbounded, but never longer than the live chats it names
 
     def _put(self, state: State, chat: Chat, lives_s: float) -> None:
         expires_s = time.monotonic() + lives_s
         self._records[chat.request_id] = _Record(state, chat, expires_s)
-        if state in (State.ENDED, State.EARLY):
+        if state in (State.ENDED, State.EARLY, State.REPEATED):
             self._short_lived.append((expires_s, chat.request_id))
 
     def _find(self, request_id: str) -> _Record | None:
@@ -121,6 +131,17 @@ class MemoryStore(Store):
                 del self._records[old]
         found = self._records.get(request_id)
         return found if found is not None and found.expires_s > now else None
+
+
+# What `renew` leaves alone: of a chat's own records, and of those of another life of its id.
+_KEPT_FROM = {True: (State.ENDED,), False: (State.LIVE, State.ABORTED)}
+
+
+def _aborts(found: _Record, chat: Chat) -> bool:
+    """Whether this record says that the chat is aborted."""
+    if found.chat.key == chat.key:
+        return found.state in (State.ABORTED, State.REPEATED)
+    return found.state is State.EARLY and found.chat.owner == chat.owner
 
 
 class NoStore(MemoryStore):

@@ -42,16 +42,19 @@ CREATE UNLOGGED TABLE IF NOT EXISTS {schema}.chats_v1 (
     expires_at timestamptz NOT NULL
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05);
 """
-_REGISTER = """
-INSERT INTO {schema}.chats_v1 AS c (request_id, generation, worker, owner, state, expires_at)
-VALUES ($1, $2, $3, $4, 'live', now() + $5 * interval '1 second')
+_RECORD = """
+INSERT INTO {schema}.chats_v1 AS c (request_id, generation, owner, worker, state, expires_at)
+SELECT *, 'live', now() + $5 * interval '1 second' FROM unnest($1::text[], $2::text[], $3::text[], $4::text[])
 ON CONFLICT (request_id) DO UPDATE SET
-    generation = EXCLUDED.generation, worker = EXCLUDED.worker, owner = EXCLUDED.owner,
+    generation = EXCLUDED.generation, owner = EXCLUDED.owner, worker = EXCLUDED.worker,
     expires_at = EXCLUDED.expires_at,
-    state = CASE WHEN c.state = 'early' AND c.owner = EXCLUDED.owner AND c.expires_at > now() THEN 'aborted'
-                 ELSE 'live' END
-WHERE c.state NOT IN ('live', 'aborted') OR c.expires_at <= now() OR c.generation = EXCLUDED.generation
-RETURNING state
+    state = CASE WHEN c.expires_at > now() AND (
+                c.generation = EXCLUDED.generation AND c.state IN ('aborted', 'repeated')
+                OR c.state = 'early' AND c.owner = EXCLUDED.owner
+            ) THEN 'aborted' ELSE 'live' END
+WHERE c.expires_at <= now() OR CASE WHEN c.generation = EXCLUDED.generation THEN c.state <> 'ended'
+                                    ELSE c.state NOT IN ('live', 'aborted') END
+RETURNING request_id, generation, state
 """
 _FLAG = """
 WITH flagged AS (
@@ -69,29 +72,25 @@ UNION ALL SELECT state, generation, worker, 0 FROM found
 """
 _REMEMBER = """
 INSERT INTO {schema}.chats_v1 AS c (request_id, generation, worker, owner, state, expires_at)
-VALUES ($1, '', '', $2, 'early', now() + $3 * interval '1 second')
+VALUES ($1, '-', '-', $2, 'early', now() + $3 * interval '1 second')
 ON CONFLICT (request_id) DO UPDATE SET
-    generation = '', worker = '', owner = EXCLUDED.owner, state = 'early', expires_at = EXCLUDED.expires_at
+    generation = '-', worker = '-', owner = EXCLUDED.owner, state = 'early', expires_at = EXCLUDED.expires_at
 WHERE c.expires_at <= now()
 RETURNING state
 """
 _STATES = "SELECT request_id, generation, state FROM {schema}.chats_v1 WHERE request_id = ANY($1)"
-_RENEW = """
-WITH renewed AS (
+_REPEAT = """
+WITH repeated AS (
     INSERT INTO {schema}.chats_v1 AS c (request_id, generation, owner, worker, state, expires_at)
-    SELECT *, $5, now() + $6 * interval '1 second' FROM unnest($1::text[], $2::text[], $3::text[], $4::text[])
+    SELECT *, 'repeated', now() + $5 * interval '1 second' FROM unnest($1::text[], $2::text[], $3::text[], $4::text[])
     ON CONFLICT (request_id) DO UPDATE SET
         generation = EXCLUDED.generation, owner = EXCLUDED.owner, worker = EXCLUDED.worker,
-        expires_at = EXCLUDED.expires_at,
-        state = CASE WHEN c.generation = EXCLUDED.generation AND c.state = 'aborted' THEN 'aborted'
-                     WHEN c.state = 'early' AND c.owner = EXCLUDED.owner AND c.expires_at > now() THEN 'aborted'
-                     ELSE EXCLUDED.state END
-    WHERE (c.generation = EXCLUDED.generation AND c.state <> 'ended') OR c.state = 'early' OR c.expires_at <= now()
-    RETURNING request_id, generation, worker, state
-), told AS (
-    SELECT pg_notify('stopwatch_abort_' || worker, generation || ' ' || request_id) FROM renewed WHERE $7
+        state = CASE WHEN c.expires_at <= now() THEN 'repeated' WHEN c.state = 'live' THEN 'aborted' ELSE c.state END,
+        expires_at = greatest(c.expires_at, EXCLUDED.expires_at)
+    WHERE c.expires_at <= now() OR c.generation = EXCLUDED.generation AND c.state <> 'ended'
+    RETURNING request_id, generation, worker
 )
-SELECT request_id, generation, (SELECT count(*) FROM told) FROM renewed WHERE state = 'aborted'
+SELECT pg_notify('stopwatch_abort_' || worker, generation || ' ' || request_id) FROM repeated WHERE $6
 """
 _RELEASE = """
 UPDATE {schema}.chats_v1 SET state = 'ended', expires_at = now() + $3 * interval '1 second'
@@ -159,12 +158,10 @@ class PostgresStore(Store):
         self._pool.terminate()
 
     async def register(self, chat: Chat) -> bool:
-        rows = await self._fetch(
-            _REGISTER, chat.request_id, chat.generation, chat.worker, chat.owner, self.options.ttl_s
-        )
+        rows = await self._fetch(_RECORD, *_columns([chat]), self.options.ttl_s)
         if not rows:
             raise DuplicateChatError(chat.request_id)
-        return bool(rows[0][0] == "aborted")
+        return bool(rows[0]["state"] == State.ABORTED)
 
     async def flag(self, request_id: str, owner: str, *, remember: bool) -> Flagged:
         while True:
@@ -180,7 +177,7 @@ class PostgresStore(Store):
             match state:
                 case "accepted":
                     return Flagged(AbortOutcome.ACCEPTED, chat)
-                case "aborted":
+                case "aborted" | "repeated":
                     return Flagged(AbortOutcome.ALREADY_ABORTED, chat)
                 case "early":
                     return Flagged(AbortOutcome.REMEMBERED)
@@ -193,16 +190,15 @@ class PostgresStore(Store):
         held = {ChatKey(request_id, generation): State(state) for request_id, generation, state in rows}
         return [held.get(chat.key) for chat in chats]
 
-    async def renew(self, chats: Collection[Chat], *, aborted: bool = False) -> set[ChatKey]:
+    async def renew(self, chats: Collection[Chat]) -> set[ChatKey]:
         await self._fetch(_SWEEP)
         if not chats:
             return set()
-        # In one order everywhere, so that two workers' renewals cannot lock each other's rows crosswise.
-        columns = zip(*sorted(chats), strict=True)
-        state = State.ABORTED if aborted else State.LIVE
-        lives_s = self.options.remember_s if aborted else self.options.ttl_s
-        rows = await self._fetch(_RENEW, *columns, state, lives_s, aborted and self.notify)
-        return {ChatKey(request_id, generation) for request_id, generation, _ in rows}
+        rows = await self._fetch(_RECORD, *_columns(chats), self.options.ttl_s)
+        return {ChatKey(request_id, generation) for request_id, generation, state in rows if state == State.ABORTED}
+
+    async def repeat(self, chats: Collection[Chat]) -> None:
+        await self._fetch(_REPEAT, *_columns(chats), self.options.remember_s, self.notify)
 
     async def release(self, chat: Chat) -> None:
         await self._fetch(_RELEASE, chat.request_id, chat.generation, self.options.remember_s)
@@ -268,6 +264,11 @@ class PostgresStore(Store):
         connection = await asyncpg.connect(*arguments, **options)
         self._opened[connection] = time.monotonic()
         return connection
+
+
+def _columns(chats: Collection[Chat]) -> Iterator[tuple[str, ...]]:
+    """In one order everywhere, so that two workers' statements cannot lock each other's rows crosswise."""
+    return zip(*sorted(chats), strict=True)
 
 
 async def _keep_session(_connection: object) -> None:

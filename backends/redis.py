@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Self
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.commands.core import AsyncScript
 from redis.exceptions import RedisError
 
 from backends.base import (
@@ -27,23 +28,26 @@ from backends.base import (
 )
 
 # A record is the string "<state> <generation> <worker> <owner>" under one key, so a script touches one key only.
-# Scripts that are about a chat get its generation, owner and worker as their first arguments.
 _PARSE = """
 local value = redis.call('GET', KEYS[1])
 local state, generation, worker, owner
 if value then state, generation, worker, owner = string.match(value, '^(%S+) (%S+) (%S+) (.*)$') end
 """
-_REGISTER = (
+_RECORD = (  # ARGV: generation, owner, worker, TTL in ms, whether a record that was lost is being restored
     _PARSE
     + """
-if (state == 'live' or state == 'aborted') and generation ~= ARGV[1] then return 'duplicate' end
+local own = generation == ARGV[1]
+local live = state == 'live' or state == 'aborted'
+if live and not own then return 'duplicate' end
+if own and state == 'ended' and ARGV[5] == '1' then return 'ended' end
 local new = 'live'
+if own and (state == 'aborted' or state == 'repeated') then new = 'aborted' end
 if state == 'early' and owner == ARGV[2] then new = 'aborted' end
 redis.call('SET', KEYS[1], new .. ' ' .. ARGV[1] .. ' ' .. ARGV[3] .. ' ' .. ARGV[2], 'PX', ARGV[4])
 return new
 """
 )
-_FLAG = (
+_FLAG = (  # ARGV: owner, how long to remember in ms or 0, channel prefix or '', request id
     _PARSE
     + """
 if not value then
@@ -53,26 +57,27 @@ if not value then
 end
 if owner ~= ARGV[1] or state == 'ended' then return 'unknown' end
 if state == 'early' then return 'remembered' end
-if state == 'aborted' then return {'already_aborted', generation, worker} end
+if state == 'aborted' or state == 'repeated' then return {'already_aborted', generation, worker} end
 redis.call('SET', KEYS[1], 'aborted ' .. generation .. ' ' .. worker .. ' ' .. owner, 'KEEPTTL')
 if ARGV[3] ~= '' then redis.call('PUBLISH', ARGV[3] .. worker, generation .. ' ' .. ARGV[4]) end
 return {'accepted', generation, worker}
 """
 )
-_RENEW = (
+_REPEAT = (  # ARGV: generation, owner, worker, how long to remember in ms, channel prefix or '', request id
     _PARSE
     + """
-if value and state ~= 'early' and (generation ~= ARGV[1] or state == 'ended') then return 'gone' end
-local new = ARGV[5]
-if state == 'aborted' or (state == 'early' and owner == ARGV[2]) then new = 'aborted' end
-redis.call('SET', KEYS[1], new .. ' ' .. ARGV[1] .. ' ' .. ARGV[3] .. ' ' .. ARGV[2], 'PX', ARGV[4])
-if new == 'aborted' and state ~= new and ARGV[6] ~= '' then
-  redis.call('PUBLISH', ARGV[6] .. ARGV[3], ARGV[1] .. ' ' .. ARGV[7])
+if not value then
+  redis.call('SET', KEYS[1], 'repeated ' .. ARGV[1] .. ' ' .. ARGV[3] .. ' ' .. ARGV[2], 'PX', ARGV[4])
+elseif generation ~= ARGV[1] or state == 'ended' then
+  return 0
+elseif state == 'live' then
+  redis.call('SET', KEYS[1], 'aborted ' .. generation .. ' ' .. worker .. ' ' .. owner, 'KEEPTTL')
 end
-return new
+if ARGV[5] ~= '' then redis.call('PUBLISH', ARGV[5] .. ARGV[3], ARGV[1] .. ' ' .. ARGV[6]) end
+return 1
 """
 )
-_RELEASE = (
+_RELEASE = (  # ARGV: generation, how long to keep the tombstone in ms
     _PARSE
     + """
 if generation == ARGV[1] then
@@ -114,9 +119,9 @@ class RedisStore(Store):
         self._redis: Redis = Redis.from_pool(self._pool)
         self._prefix = prefix
         self._told = self._channel("") if notify else ""  # empty: nobody is told
-        self._register = self._redis.register_script(_REGISTER)
+        self._record = self._redis.register_script(_RECORD)
         self._flag = self._redis.register_script(_FLAG)
-        self._renew = self._redis.register_script(_RENEW)
+        self._repeat = self._redis.register_script(_REPEAT)
         self._release = self._redis.register_script(_RELEASE)
 
     async def __aenter__(self) -> Self:
@@ -132,10 +137,7 @@ class RedisStore(Store):
 
     async def register(self, chat: Chat) -> bool:
         with _translated():
-            state = await self._register(
-                keys=[self._key(chat.request_id)],
-                args=[*chat[1:], _ms(self.options.ttl_s)],
-            )
+            state = await self._record(keys=[self._key(chat.request_id)], args=[*chat[1:], _ms(self.options.ttl_s), 0])
         if state == b"duplicate":
             raise DuplicateChatError(chat.request_id)
         return bool(state == b"aborted")
@@ -160,21 +162,26 @@ class RedisStore(Store):
             states.append(State(state) if generation == chat.generation else None)
         return states
 
-    async def renew(self, chats: Collection[Chat], *, aborted: bool = False) -> set[ChatKey]:
+    async def renew(self, chats: Collection[Chat]) -> set[ChatKey]:
+        states = await self._for_each(self._record, chats, _ms(self.options.ttl_s), 1)
+        return {chat.key for chat, state in zip(chats, states, strict=True) if state == b"aborted"}
+
+    async def repeat(self, chats: Collection[Chat]) -> None:
+        await self._for_each(self._repeat, chats, _ms(self.options.remember_s), self._told)
+
+    async def _for_each(self, script: AsyncScript, chats: Collection[Chat], *arguments: str | int) -> list[Any]:
+        """Run a script for every chat, in one round trip."""
         if not chats:
-            return set()
-        state = State.ABORTED if aborted else State.LIVE
-        lives_s = self.options.remember_s if aborted else self.options.ttl_s
+            return []
         with _translated():
             async with self._redis.pipeline(transaction=False) as pipeline:
                 for chat in chats:
-                    await self._renew(
+                    await script(
                         keys=[self._key(chat.request_id)],
-                        args=[*chat[1:], _ms(lives_s), state, self._told, chat.request_id],
+                        args=[*chat[1:], *arguments, chat.request_id],
                         client=pipeline,
                     )
-                states = await pipeline.execute()
-        return {chat.key for chat, now in zip(chats, states, strict=True) if now == b"aborted"}
+                return await pipeline.execute()
 
     async def release(self, chat: Chat) -> None:
         with _translated():

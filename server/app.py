@@ -58,6 +58,7 @@ def open_delivery(settings: Settings) -> Delivery:
             ttl_s=settings.abort_ttl_s,
             remember_s=settings.abort_remember_s,
             interval_ms=settings.abort_interval_ms,
+            start_unregistered=settings.abort_outage == "start",
         ),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -28,6 +28,9 @@ class Settings(BaseSettings):
     """How long an abort that came before its chat is kept."""
     abort_interval_ms: Annotated[float, Field(gt=0)] = 100.0
     """The timer delivery's interval."""
+
+    abort_outage: Literal["refuse", "start"] = "refuse"
+    """New chats while the store is away: refused with 503, or started and not abortable until the store is back."""
 
     openai_base_url: str = "https://api.openai.com/v1"
     openai_api_key: SecretStr = SecretStr("")

@@ -13,6 +13,11 @@ from openai import AsyncAPIResponse, AsyncOpenAI, DefaultAioHttpClient
 
 from server.settings import Settings
 
+UNREACHABLE = {
+    "message": "the connection to the upstream could not be made or was lost",
+    "type": "upstream_unreachable",
+}
+
 
 class UpstreamError(Exception):
     """The upstream refused, failed or could not be reached.
@@ -80,9 +85,16 @@ def _translated() -> Iterator[None]:
         status = error.status_code if error.status_code < 500 and error.status_code not in (401, 403) else 502
         raise UpstreamError(status, body, error.response.headers.get("Retry-After")) from error
     except (openai.APITimeoutError, httpx2.TimeoutException) as error:
-        raise UpstreamError(
-            504, {"message": "the upstream did not answer in time", "type": "upstream_timeout"}
-        ) from error
+        if not any(isinstance(cause, TimeoutError) for cause in _causes(error)):
+            # openai's aiohttp transport calls a refused connection a timeout, too.
+            raise UpstreamError(502, UNREACHABLE) from error
+        message = "the upstream did not answer in time"
+        raise UpstreamError(504, {"message": message, "type": "upstream_timeout"}) from error
     except (openai.APIConnectionError, httpx2.TransportError) as error:
-        message = "the connection to the upstream could not be made or was lost"
-        raise UpstreamError(502, {"message": message, "type": "upstream_unreachable"}) from error
+        raise UpstreamError(502, UNREACHABLE) from error
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__

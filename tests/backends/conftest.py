@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from itertools import count
+from typing import Any
 
 import pytest
 
@@ -29,8 +30,8 @@ def open_worker(strategy: str, request: pytest.FixtureRequest) -> Open:
     url = url_of(strategy, request)
 
     @asynccontextmanager
-    async def open_one(**options: float) -> AsyncIterator[Delivery]:
-        async with backends.from_url(url, backends.Options(**{"interval_ms": 20.0} | options)) as delivery:
+    async def open_one(**options: Any) -> AsyncIterator[Delivery]:
+        async with backends.from_url(url, backends.Options(**({"interval_ms": 20.0} | options))) as delivery:
             yield delivery
 
     return open_one

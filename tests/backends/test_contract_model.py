@@ -86,19 +86,34 @@ class ContractMachine(RuleBasedStateMachine):
             if self.held(chat) is not None:
                 self.model[chat.request_id] = (State.ENDED, chat)
 
-    @rule(pick=PICK, aborted=st.booleans())
-    def renew(self, pick: int, aborted: bool) -> None:
+    @rule(pick=PICK)
+    def renew(self, pick: int) -> None:
+        """By its owner, who may have been long asleep."""
         if not self.chats:
             return
         chat = self.chats[pick % len(self.chats)]
-        found = self.do(self.store.renew([chat], aborted=aborted))
+        found = self.do(self.store.renew([chat]))
         state, holder = self.model.get(chat.request_id, (None, None))
-        if holder is None or self.held(chat) is State.LIVE:
-            self.model[chat.request_id] = (State.ABORTED if aborted else State.LIVE, chat)
-        elif state is State.EARLY:
-            early = aborted or holder.owner == chat.owner
-            self.model[chat.request_id] = (State.ABORTED if early else State.LIVE, chat)
-        assert found == ({chat.key} if self.held(chat) is State.ABORTED else set[ChatKey]())
+        own = self.held(chat) is not None
+        if (state in LIVE and not own) or (state is State.ENDED and own):
+            assert found == set()
+            return
+        early = state is State.EARLY and holder is not None and holder.owner == chat.owner
+        aborted = early or (own and state in (State.ABORTED, State.REPEATED))
+        assert found == ({chat.key} if aborted else set[ChatKey]())
+        self.model[chat.request_id] = (State.ABORTED if aborted else State.LIVE, chat)
+
+    @rule(pick=PICK)
+    def repeat(self, pick: int) -> None:
+        """By whoever accepted the abort."""
+        if not self.chats:
+            return
+        chat = self.chats[pick % len(self.chats)]
+        self.do(self.store.repeat([chat]))
+        if chat.request_id not in self.model:
+            self.model[chat.request_id] = (State.REPEATED, chat)
+        elif self.held(chat) is State.LIVE:
+            self.model[chat.request_id] = (State.ABORTED, chat)
 
     @rule(short=IDS)
     def lose(self, short: str) -> None:

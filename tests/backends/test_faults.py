@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 from redis.asyncio import Redis
 
+import backends
 from bench.embedded import EmbeddedServer
 from bench.stores import postgres_server, redis_server
 from tests.backends.proxy import Proxy, proxy_to
@@ -117,6 +118,29 @@ async def test_no_accepted_abort_is_lost(server: EmbeddedServer, fault: str) -> 
         async with asyncio.timeout(DEADLINE_S):
             while await left_in(server):  # noqa: ASYNC110 - the store's own expiry, no event of ours
                 await asyncio.sleep(0.1)
+
+
+@pytest.mark.parametrize("delivery", DELIVERIES)
+@pytest.mark.parametrize("server", ["redis", "postgres"], indirect=True)
+async def test_a_chat_may_start_without_its_store(server: EmbeddedServer, delivery: str) -> None:
+    """The other outage policy: it starts, and can be aborted as soon as the store is back."""
+    url = server.url.replace("://", f"+{delivery}://")
+    async with backends.from_url(url, backends.Options(start_unregistered=True, command_timeout_s=0.5)) as worker:
+        await asyncio.to_thread(server.stop)
+        async with worker.watch("started-in-the-outage", "me") as abort_signal:
+            with pytest.raises(backends.StoreUnavailableError):
+                await worker.abort("started-in-the-outage", "me")
+            assert not worker.ready
+            await asyncio.to_thread(server.start)
+            async with asyncio.timeout(DEADLINE_S):
+                while not worker.ready:  # noqa: ASYNC110 - a property of the thing under test
+                    await asyncio.sleep(0.01)
+            assert await worker.abort("started-in-the-outage", "me") is backends.AbortOutcome.ACCEPTED
+            async with asyncio.timeout(DEADLINE_S):
+                while not abort_signal.aborted:
+                    await asyncio.sleep(0.01)
+                    if abort_signal.poll is not None:
+                        await abort_signal.poll()
 
 
 @pytest.mark.parametrize("server", ["redis", "postgres"], indirect=True)
