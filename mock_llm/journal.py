@@ -1,0 +1,98 @@
+"""What the witness saw: one row per chat request, with a stamp per token and the moment the connection was lost."""
+
+from array import array
+from bisect import bisect_right
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+# 16 bytes each (stamp and deadline): the memory bound when few rows hold very long answers.
+_MAX_TOKENS = 8_000_000
+
+
+def _stamps() -> "array[int]":
+    return array("q")
+
+
+@dataclass(slots=True, eq=False)
+class Row:
+    """One request. All times are CLOCK_MONOTONIC ns; None where it did not happen."""
+
+    id: str
+    model: str
+    stream: bool
+    received_ns: int
+    planned_tokens: int
+    fault: str | None = None
+    headers_ns: int | None = None
+    done_ns: int | None = None
+    lost_ns: int | None = None
+    token_ns: "array[int]" = field(default_factory=_stamps)
+    due_ns: "array[int]" = field(default_factory=_stamps)
+    resumed_ns: "array[int]" = field(default_factory=_stamps)
+
+    @property
+    def outcome(self) -> str:
+        """`finished` (the natural end was written), `cut` (the connection was lost before it) or `open`."""
+        if self.done_ns is not None:
+            return "finished"
+        return "open" if self.lost_ns is None else "cut"
+
+    def late_ns(self) -> list[int]:
+        """Return each token's pacing error in ns, without the tokens that a client which did not read held up."""
+        return [
+            stamp - due
+            for stamp, due in zip(self.token_ns, self.due_ns, strict=False)
+            if not self._was_held(due, stamp)
+        ]
+
+    def _was_held(self, due_ns: int, stamp_ns: int) -> bool:
+        later = bisect_right(self.resumed_ns, due_ns)
+        return later < len(self.resumed_ns) and self.resumed_ns[later] <= stamp_ns
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the row as the journal's endpoint shows it (pacing errors in ms, None without a token)."""
+        late = sorted(self.late_ns())
+        return {
+            "id": self.id,
+            "model": self.model,
+            "stream": self.stream,
+            "received_ns": self.received_ns,
+            "headers_ns": self.headers_ns,
+            "token_ns": self.token_ns.tolist(),
+            "planned_tokens": self.planned_tokens,
+            "done_ns": self.done_ns,
+            "lost_ns": self.lost_ns,
+            "outcome": self.outcome,
+            "fault": self.fault,
+            "late_p99_ms": late[-(-99 * len(late) // 100) - 1] / 1e6 if late else None,
+            "late_max_ms": late[-1] / 1e6 if late else None,
+        }
+
+
+class Journal:
+    """The newest rows, bounded in number and in tokens; what was dropped is counted."""
+
+    def __init__(self, max_rows: int, max_tokens: int = _MAX_TOKENS) -> None:
+        self._max_rows = max_rows
+        self._max_tokens = max_tokens
+        self._rows: deque[Row] = deque()
+        self._tokens = 0
+        self.dropped = 0
+
+    def add(self, row: Row) -> None:
+        """Keep `row` from now on; its answer goes on filling it. The oldest rows make room."""
+        self._rows.append(row)
+        self._tokens += row.planned_tokens
+        while len(self._rows) > 1 and (len(self._rows) > self._max_rows or self._tokens > self._max_tokens):
+            self._tokens -= self._rows.popleft().planned_tokens
+            self.dropped += 1
+
+    def rows(self, request_id: str | None = None) -> list[Row]:
+        """Return all rows, oldest first, or those of one request id (a retry has the same one)."""
+        return [row for row in self._rows if request_id is None or row.id == request_id]
+
+    def clear(self) -> None:
+        """Forget all rows; answers still under way go on unseen."""
+        self._rows.clear()
+        self._tokens = self.dropped = 0

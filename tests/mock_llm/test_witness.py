@@ -1,0 +1,172 @@
+"""What the journal says is what happened: cuts, natural ends, pacing, stalls, and a client that does not read."""
+
+import itertools
+import time
+from typing import Any
+
+import pytest
+
+from tests.mock_llm.conftest import END, Mock, chat_bytes, read_to_end, read_until, request_bytes
+
+TOKEN = b'"delta":{"content":"'
+CLOSE_SEEN_MS = 20  # generous: a shared machine; the test of the order is exact
+
+
+def test_a_client_that_leaves_mid_stream_is_a_cut(mock: Mock) -> None:
+    with mock.connect() as raw:
+        raw.sendall(chat_bytes("x-request-id: cut-1", "x-mock-itl-ms: 5", "x-mock-output-tokens: 1000"))
+        read_until(raw, TOKEN, 5)
+        closed_ns = time.monotonic_ns()
+    row = mock.ended_row("cut-1")
+    assert (row["outcome"], row["done_ns"]) == ("cut", None)
+    assert 0 < row["lost_ns"] - closed_ns < CLOSE_SEEN_MS * 1e6
+    assert 5 <= len(row["token_ns"]) < row["planned_tokens"] == 1000
+    assert row["token_ns"][-1] < row["lost_ns"], "no token is written to a lost connection"
+
+
+def test_nothing_is_written_after_a_cut(mock: Mock) -> None:
+    with mock.connect() as raw:
+        raw.sendall(chat_bytes("x-request-id: cut-2", "x-mock-itl-ms: 2", "x-mock-output-tokens: 1000"))
+        read_until(raw, TOKEN, 5)
+    tokens = len(mock.ended_row("cut-2")["token_ns"])
+    with mock.connect() as raw:  # an event 40 ms later: twenty tokens would have fallen due
+        raw.sendall(chat_bytes("x-mock-ttft-ms: 40", "x-mock-output-tokens: 1"))
+        read_until(raw, END)
+    assert len(mock.ended_row("cut-2")["token_ns"]) == tokens
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_cut_before_the_first_token_and_in_a_stall(mock: Mock, stream: bool) -> None:
+    for name, header in (("ttft", "x-mock-ttft-ms: 60000"), ("stall", "x-mock-stall-ms: 60000")):
+        request_id = f"silent-{name}-{stream}"
+        with mock.connect() as raw:
+            raw.sendall(chat_bytes(f"x-request-id: {request_id}", header, "x-mock-stall-at: 3", stream=stream))
+            if stream:
+                read_until(raw, b"\r\n\r\n" if name == "ttft" else TOKEN, 1 if name == "ttft" else 3)
+            else:
+                wait_for_row(mock, request_id)
+            closed_ns = time.monotonic_ns()
+        row = mock.ended_row(request_id)
+        assert row["outcome"] == "cut"
+        assert 0 < row["lost_ns"] - closed_ns < CLOSE_SEEN_MS * 1e6
+        assert len(row["token_ns"]) == (3 if stream and name == "stall" else 0)
+
+
+def wait_for_row(mock: Mock, request_id: str) -> dict[str, Any]:
+    give_up = time.monotonic() + 10
+    while not (rows := mock.journal(request_id)):
+        assert time.monotonic() < give_up
+    return rows[0]
+
+
+def test_closing_an_idle_keep_alive_connection_is_not_a_cut(mock: Mock) -> None:
+    with mock.connect() as raw:
+        for request_id in ("idle-1", "idle-2"):  # twice over one connection
+            raw.sendall(chat_bytes(f"x-request-id: {request_id}"))
+            read_until(raw, END)
+    for request_id in ("idle-1", "idle-2"):
+        row = mock.ended_row(request_id)
+        assert (row["outcome"], row["lost_ns"]) == ("finished", None)
+        assert len(row["token_ns"]) == row["planned_tokens"] == 12
+        stamps = [row["received_ns"], row["headers_ns"], *row["token_ns"], row["done_ns"]]
+        assert stamps == sorted(stamps)
+
+
+def test_tokens_are_never_early_and_not_drifting(mock: Mock) -> None:
+    with mock.connect() as raw:
+        asked = ("x-request-id: paced", "x-mock-ttft-ms: 30.5", "x-mock-itl-ms: 3.3", "x-mock-output-tokens: 200")
+        raw.sendall(chat_bytes(*asked))
+        read_until(raw, END)
+    row = mock.ended_row("paced")
+    late_ms = [
+        (stamp - row["received_ns"]) / 1e6 - 30.5 - 3.3 * position for position, stamp in enumerate(row["token_ns"])
+    ]
+    assert min(late_ms) >= 0
+    assert sorted(late_ms)[len(late_ms) // 2] < 3, "absolute deadlines: lateness does not add up"
+    assert row["late_max_ms"] == pytest.approx(max(late_ms), abs=0.01)
+    assert row["late_p99_ms"] == pytest.approx(sorted(late_ms)[197], abs=0.01)
+
+
+def test_headers_go_out_at_once(mock: Mock) -> None:
+    with mock.connect() as raw:
+        raw.sendall(chat_bytes("x-request-id: early", "x-mock-ttft-ms: 60000"))
+        head = read_until(raw, b"\r\n\r\n")
+        row = wait_for_row(mock, "early")
+    assert b"x-request-id: early" in head
+    assert b"text/event-stream" in head
+    assert (row["outcome"], row["token_ns"]) == ("open", [])
+    assert 0 <= row["headers_ns"] - row["received_ns"] < 50e6
+
+
+@pytest.mark.parametrize("how", ["header", "marker"])
+def test_a_stall_is_silence_after_so_many_tokens(mock: Mock, how: str) -> None:
+    request_id = f"stall-{how}"
+    if how == "header":
+        request = chat_bytes(f"x-request-id: {request_id}", "x-mock-stall-at: 4", "x-mock-stall-ms: 120")
+    else:
+        request = chat_bytes(content=f"say [bench:{request_id}] [mock:stall_at=4, stall_ms=120]")
+    with mock.connect() as raw:
+        raw.sendall(request)
+        read_until(raw, END)
+    gaps_ms = [(b - a) / 1e6 for a, b in itertools.pairwise(mock.ended_row(request_id)["token_ns"])]
+    assert gaps_ms[3] > 110
+    assert max(gaps_ms[:3] + gaps_ms[4:]) < 110
+
+
+def test_a_header_beats_the_marker_and_the_marker_the_flags(mock: Mock) -> None:
+    with mock.connect() as raw:
+        marker = "[mock:output_tokens=5,itl_ms=0] [bench:by-marker]"
+        raw.sendall(chat_bytes("x-mock-output-tokens: 7", "x-request-id: by-header", content=marker))
+        read_until(raw, END)
+        raw.sendall(chat_bytes(content=marker))
+        read_until(raw, END)
+    assert mock.ended_row("by-header")["planned_tokens"] == 7
+    assert mock.ended_row("by-marker")["planned_tokens"] == 5
+
+
+def test_the_mocks_own_cut_is_marked_as_its_own(mock: Mock) -> None:
+    with mock.connect() as raw:
+        raw.sendall(chat_bytes("x-request-id: own-cut", "x-mock-fault: cut", "x-mock-output-tokens: 10"))
+        read_to_end(raw)
+    row = mock.ended_row("own-cut")
+    assert (row["outcome"], row["fault"], len(row["token_ns"])) == ("cut", "cut", 5)
+
+
+def test_a_client_that_does_not_read_holds_its_own_stream_only(mock: Mock) -> None:
+    with mock.connect(receive_buffer=4096) as raw:
+        raw.sendall(chat_bytes("x-request-id: held", "x-mock-itl-ms: 0", "x-mock-output-tokens: 32000"))
+        read_until(raw, TOKEN)
+        with mock.connect() as other:  # over when the held one has long had time to fill every buffer
+            other.sendall(chat_bytes("x-request-id: free", "x-mock-ttft-ms: 400"))
+            read_until(other, END)
+        held = mock.journal("held")[0]
+        assert held["outcome"] == "open"
+        assert len(held["token_ns"]) < 32000, "what the kernel does not take is not written"
+        resumed_ns = time.monotonic_ns()
+        read_until(raw, END)
+    row = mock.ended_row("held")
+    assert (row["outcome"], len(row["token_ns"])) == ("finished", 32000)
+    assert sum(stamp > resumed_ns for stamp in row["token_ns"]) >= 32000 - len(held["token_ns"])
+    assert row["late_max_ms"] <= (held["token_ns"][-1] - row["received_ns"]) / 1e6, (
+        "the hold is not the mock's lateness"
+    )
+
+
+def test_the_journal_can_be_emptied(mock: Mock) -> None:
+    with mock.connect() as raw:
+        raw.sendall(chat_bytes("x-request-id: forgotten", "x-mock-output-tokens: 1"))
+        read_until(raw, END)
+        assert mock.journal("forgotten")
+        assert mock.clear_journal() == 204
+        assert mock.journal("forgotten") == []
+        raw.sendall(request_bytes("DELETE", "/__mock/journal") + request_bytes("GET", "/__mock/clock"))
+        assert b'{"monotonic_ns": ' in read_until(raw, b"cpu_ns"), "204 has no body to confuse the next answer"
+
+
+def test_the_clock_is_ours(mock: Mock) -> None:
+    before_ns = time.monotonic_ns()
+    with mock.connect() as raw:
+        raw.sendall(request_bytes("GET", "/__mock/clock", "connection: close"))
+        answer = read_to_end(raw)
+    clock_ns = int(answer.split(b'"monotonic_ns": ')[1].split(b",")[0])
+    assert before_ns < clock_ns < time.monotonic_ns()
