@@ -1,0 +1,51 @@
+"""How a strategy looks and where it stands, in every chart and table: the one place that says so."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+SCENARIO_ORDER = ("flowing", "stalled", "first-token", "steady")
+
+
+class Style(NamedTuple):
+    """A matplotlib colour, line style and marker."""
+
+    colour: str
+    line: str | tuple[int, tuple[float, ...]]
+    marker: str
+
+
+_DOTTED, _DASHED, _SOLID = (0, (1.0, 1.2)), (0, (5.0, 1.6)), "-"
+
+# In the order in which they are listed. Hue and marker say the delivery, line style and lightness say the store, so
+# each is told apart without colour too. Hues after Okabe and Ito (blue, bluish green, orange), lighter and darker.
+STYLES: dict[str, Style] = {
+    "disconnect": Style("#000000", (0, (6.0, 1.5, 1.0, 1.5)), "D"),
+    "memory-push": Style("#56b4e9", _DOTTED, "o"),
+    "postgres-push": Style("#0072b2", _DASHED, "o"),
+    "redis-push": Style("#08306b", _SOLID, "o"),
+    "postgres-timer": Style("#009e73", _DASHED, "s"),
+    "redis-timer": Style("#00543d", _SOLID, "s"),
+    "memory-poll": Style("#f0a830", _DOTTED, "^"),
+    "postgres-poll": Style("#d55e00", _DASHED, "^"),
+    "redis-poll": Style("#8c2d04", _SOLID, "^"),
+    "none": Style("#7a7a7a", (0, (3.0, 1.5, 1.0, 1.5, 1.0, 1.5)), "X"),
+}
+_STRANGER = Style("#aa4499", (0, (2.0, 2.0)), "P")
+
+
+def style_of(strategy: str) -> Style:
+    """The look of `strategy`; one that is not in the table still gets a visible one."""
+    return STYLES.get(strategy, _STRANGER)
+
+
+def strategy_rank(strategy: str) -> tuple[int, str]:
+    """Sort key: the table's order, strangers behind it by name."""
+    names = list(STYLES)
+    return (names.index(strategy) if strategy in STYLES else len(names), strategy)
+
+
+def scenario_rank(scenario: str) -> tuple[int, str]:
+    """Sort key: the usual order, strangers behind it by name."""
+    known = scenario in SCENARIO_ORDER
+    return (SCENARIO_ORDER.index(scenario) if known else len(SCENARIO_ORDER), scenario)

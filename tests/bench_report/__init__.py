@@ -1,0 +1,1 @@
+"""Tests of the reading half of bench: statistics, charts, report."""

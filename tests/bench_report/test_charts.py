@@ -1,0 +1,157 @@
+"""Charts: censored curves, looks that differ without colour, data that is lacking; sentences computed from data."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bench.captions import cost_reading, number, scenario_reading, share, stop_reading, waste_reading
+from bench.charts import Chart, draw_all
+from bench.charts_canvas import Panel
+from bench.charts_cost import binned
+from bench.charts_stop import censored_ecdf
+from bench.reading import read_run
+from bench.stats import summarise, write_summary
+from bench.styles import STYLES, scenario_rank, strategy_rank, style_of
+
+from . import fake_results as fake
+
+PNG, SVG = b"\x89PNG", b"<?xml"
+
+
+def drawn(folder: Path, **what: object) -> list[Chart]:
+    run = read_run(fake.write(folder, **what))  # type: ignore[arg-type] # forwarded as they are
+    return draw_all(run, write_summary(run))
+
+
+def test_missed_aborts_keep_the_curve_below_one() -> None:
+    x, y = censored_ecdf(np.array([1.0, 2.0, 4.0]), 4, (0.5, 10.0))
+    assert x.tolist() == [0.5, 1, 2, 4, 10]
+    assert y.tolist() == [0, 0.25, 0.5, 0.75, 0.75]
+
+
+def test_all_missed_is_a_curve_on_the_ground() -> None:
+    x, y = censored_ecdf(np.array([]), 300, (0.5, 10.0))
+    assert (x.tolist(), y.tolist()) == ([0.5, 10], [0, 0])
+
+
+def test_every_strategy_has_a_look_of_its_own_without_colour() -> None:
+    assert set(STYLES) == set(fake.STRATEGIES)
+    assert len({(style.line, style.marker) for style in STYLES.values()}) == len(STYLES)
+    assert style_of("redis-telepathy") not in STYLES.values()
+
+
+def test_order_is_the_table_s_and_strangers_come_last() -> None:
+    assert sorted(["x", "none", "redis-push", "a"], key=strategy_rank) == ["redis-push", "none", "a", "x"]
+    assert sorted(["zz", "steady", "flowing"], key=scenario_rank) == ["flowing", "steady", "zz"]
+
+
+def test_binning_keeps_small_counts_and_every_mean() -> None:
+    tokens = pd.Series([0.0, 1, 10, 11, 12, 85, 85])
+    assert binned(tokens).tolist() == [0, 1, 10, 11.5, 11.5, 85, 85]
+
+
+@pytest.mark.parametrize(
+    ("what", "lacking"),
+    [
+        pytest.param({}, set(), id="all"),
+        pytest.param({"strategies": ["redis-push", "disconnect", "none"]}, set(), id="few strategies"),
+        pytest.param({"strategies": ["none"]}, set(), id="all missed"),
+        pytest.param({"strategies": ["redis-push", "redis-poll"], "blocks": 3}, set(), id="no control, blocks"),
+        pytest.param({"scenarios": ["flowing"]}, {"cost"}, id="no steady"),
+        pytest.param({"scenarios": ["steady"]}, {"stop-ecdf", "stop-by-scenario", "wasted-tokens"}, id="no aborts"),
+        pytest.param({"strategies": ["my-own"], "scenarios": ["flowing"]}, {"cost"}, id="a stranger"),
+        pytest.param({"chats": 3}, set(), id="too few for a median"),
+        pytest.param({"chats": 1, "strategies": ["memory-push"]}, set(), id="one chat"),
+    ],
+)
+def test_charts_cope_with_what_is_there(tmp_path: Path, what: dict[str, object], lacking: set[str]) -> None:
+    charts = drawn(tmp_path, **{"chats": 8, **what})
+    assert [chart.name for chart in charts] == ["stop-ecdf", "stop-by-scenario", "wasted-tokens", "cost"]
+    assert {chart.name for chart in charts if not chart.drawn} == lacking
+    for chart in charts:
+        assert chart.reading.endswith(".")
+        assert chart.reading.startswith("Not drawn: ") == (not chart.drawn)
+        if chart.drawn:
+            assert (tmp_path / "charts" / f"{chart.name}.png").read_bytes().startswith(PNG)
+            assert (tmp_path / "charts" / f"{chart.name}.svg").read_bytes().startswith(SVG)
+
+
+def test_cases_without_a_single_chat_are_drawn_empty(tmp_path: Path) -> None:
+    rng = random.Random(1)
+    cases = [fake.case("redis-push", scenario, [], rng) for scenario in ("flowing", "steady")]
+    fake.write_raw(tmp_path, fake.manifest(), [], cases)
+    run = read_run(tmp_path)
+    assert [chart.drawn for chart in draw_all(run, write_summary(run))] == [False, False, False, True]
+
+
+def test_a_curve_never_mixes_two_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[str, int]] = []
+
+    def watch(_folder: Path, panels: Sequence[Panel]) -> Chart:
+        seen.extend((panel.title, len(panel.samples("redis-push", "wasted_tokens"))) for panel in panels)
+        return Chart("watched", "", "")
+
+    monkeypatch.setattr("bench.charts.draw_ecdf", watch)
+    rng = random.Random(1)
+    loads = {2: [fake.chat("redis-push", "flowing", index, rng) for index in range(8)]}
+    loads[4] = [fake.chat("redis-push", "flowing", index, rng) | {"workers": 4} for index in range(5)]
+    cases = [fake.case("redis-push", "flowing", rows, rng) | {"workers": workers} for workers, rows in loads.items()]
+    fake.write_raw(tmp_path, fake.manifest(scenarios=["flowing"]), [*loads[2], *loads[4]], cases)
+    run = read_run(tmp_path)
+    draw_all(run, write_summary(run))
+    assert seen == [("flowing: 2 workers, 50 streams", 8)]
+
+
+def test_sentences_name_what_the_numbers_say(tmp_path: Path) -> None:
+    cases = summarise(fake.write(tmp_path, chats=80))["cases"]
+    flowing = [case for case in cases if case["scenario"] == "flowing"]
+    steady = [case for case in cases if case["scenario"] == "steady"]
+    by_name = {case["strategy"]: case for case in flowing}
+    stop = stop_reading(flowing)
+    assert f"{number(by_name['disconnect']['metrics']['upstream_stop_ms']['p50'])} ms with disconnect" in stop
+    assert "the slowest" in stop
+    assert f"memory-push ({by_name['memory-push']['missed']} of 80)" in stop
+    assert "none (80 of 80)" in stop
+    assert "part most in stalled" in scenario_reading(cases)
+    assert "1.00 with" not in waste_reading([by_name["none"]])
+    assert f"{number(by_name['none']['metrics']['wasted_tokens']['mean'])} when nothing is stopped" in waste_reading(
+        flowing
+    )
+    assert "postgres-poll uses its store most, 1.00 operations per token" in cost_reading(
+        [case for case in steady if case["strategy"] in ("postgres-poll", "none")]
+    )
+    assert "lowest throughput is 97 %" in cost_reading(steady)
+
+
+def test_curves_that_overlap_are_said_to_overlap(tmp_path: Path) -> None:
+    folder = fake.write(tmp_path, strategies=["redis-push", "postgres-push"], scenarios=["flowing"], chats=80)
+    assert "(intervals overlap with " in stop_reading(summarise(folder)["cases"])
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "-"),
+        (0, "0"),
+        (0.0367, "0.037"),
+        (1, "1.00"),
+        (51.02, "51.0"),
+        (99.96, "100"),
+        (999.7, "1,000"),
+        (1739.8, "1,740"),
+    ],
+)
+def test_numbers_are_short_and_readable(value: float | None, text: str) -> None:
+    assert number(value) == text
+
+
+def test_a_share_never_rounds_a_rest_away() -> None:
+    assert [share(*each) for each in ((0, 300), (1, 300), (150, 300), (299, 300), (300, 300), (0, 0))] == [
+        "0 %", "under 1 %", "50 %", "over 99 %", "100 %", "0 %",
+    ]  # fmt: skip

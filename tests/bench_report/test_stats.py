@@ -1,0 +1,197 @@
+"""Percentiles and their thresholds, the cases of a run, and every reason for which a run is invalid."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.stats import describe, describe_blocks, interval95, summarise
+
+from . import fake_results as fake
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The summary of all strategies in all scenarios, 80 chats each."""
+    return summarise(fake.write(tmp_path_factory.mktemp("full"), chats=80))
+
+
+def case_of(summary: dict[str, Any], strategy: str, scenario: str = "flowing") -> dict[str, Any]:
+    (case,) = [each for each in summary["cases"] if (each["strategy"], each["scenario"]) == (strategy, scenario)]
+    return dict(case)
+
+
+@pytest.mark.parametrize(("name", "needed"), [("p50", 6), ("p95", 72), ("p99", 368)])
+def test_a_percentile_needs_as_many_samples_as_its_interval(name: str, needed: int) -> None:
+    few, enough = describe(list(range(needed - 1))), describe(list(range(needed)))
+    assert few[name] is few["ci95"][name] is None
+    low, high = enough["ci95"][name]
+    assert low <= enough[name] <= high
+    assert high <= needed - 1
+
+
+def test_percentiles_and_interval_of_known_samples() -> None:
+    described = describe(list(range(101)))
+    assert (described["n"], described["p50"], described["p95"], described["mean"]) == (101, 50, 95, 50)
+    # Binomial(101, 1/2): the 2.5 % quantile is 41 and the 97.5 % one 60, hence the 41st and the 61st smallest value.
+    assert described["ci95"]["p50"] == [40, 60]
+
+
+def test_the_interval_covers_the_true_median_in_95_of_100_samples() -> None:
+    rng = random.Random(7)
+    hits = 0
+    for _ in range(400):
+        low, high = interval95([rng.expovariate(1) for _ in range(60)], 0.5) or (0, 0)
+        hits += low <= 0.6931 <= high
+    assert hits / 400 >= 0.93
+
+
+def test_no_samples_are_null_not_zero() -> None:
+    assert describe([]) == {
+        "n": 0, "p50": None, "p95": None, "p99": None, "mean": None, "ci95": {"p50": None, "p95": None, "p99": None},
+    }  # fmt: skip
+
+
+def test_one_block_gives_its_value_and_no_interval() -> None:
+    described = describe_blocks([12.5])
+    assert (described["n"], described["p50"], described["mean"]) == (1, 12.5, 12.5)
+    assert described["p95"] is described["p99"] is described["ci95"]["p50"] is None
+
+
+def test_every_case_asked_for_is_in_the_summary_with_the_fixed_keys(full: dict[str, Any]) -> None:
+    assert list(full) == ["schema", "valid", "problems", "cases"]
+    assert (full["schema"], full["valid"], full["problems"]) == (1, True, [])
+    found = {(case["strategy"], case["scenario"]) for case in full["cases"]}
+    assert found == {(strategy, scenario) for strategy in fake.STRATEGIES for scenario in fake.SCENARIOS}
+    for case in full["cases"]:
+        assert list(case) == ["strategy", "store", "delivery", "scenario", "workers", "streams", "chats", "aborts",
+                              "missed", "errors", "late", "metrics"]  # fmt: skip
+        for metric in case["metrics"].values():
+            assert list(metric) == ["n", "p50", "p95", "p99", "mean", "ci95"]
+    assert (case_of(full, "redis-push")["store"], case_of(full, "redis-push")["delivery"]) == ("redis", "push")
+    assert case_of(full, "none")["store"] is case_of(full, "disconnect")["delivery"] is None
+
+
+def test_the_known_truths_are_found_again(full: dict[str, Any]) -> None:
+    push, poll = (case_of(full, name)["metrics"]["upstream_stop_ms"] for name in ("redis-push", "redis-poll"))
+    assert 1.7 < push["p50"] < 2.4
+    assert 5 < poll["p50"] < 15
+    assert poll["p95"] <= fake.ITL_MS + 0.8
+    stalled = case_of(full, "redis-poll", "stalled")["metrics"]["upstream_stop_ms"]
+    assert stalled["p50"] > 1000
+    assert case_of(full, "redis-poll")["metrics"]["wasted_tokens"]["mean"] == 1
+    assert case_of(full, "redis-poll", "steady")["metrics"]["store_ops_per_token"]["p50"] == pytest.approx(1)
+    assert case_of(full, "redis-poll", "steady")["metrics"]["server_cpu_us_per_token"]["p50"] == pytest.approx(
+        140, rel=0.03
+    )
+
+
+def test_missed_is_a_count_and_never_a_latency(full: dict[str, Any]) -> None:
+    half, control = case_of(full, "memory-push"), case_of(full, "none")
+    assert 20 <= half["missed"] <= 60
+    assert half["metrics"]["upstream_stop_ms"]["n"] == half["aborts"] - half["missed"]
+    assert half["metrics"]["wasted_tokens"]["n"] == half["aborts"] == 80
+    assert control["missed"] == control["aborts"] == 80
+    assert control["metrics"]["upstream_stop_ms"] == describe([])
+
+
+def test_metrics_without_samples_are_left_out(full: dict[str, Any]) -> None:
+    assert "upstream_stop_ms" not in case_of(full, "redis-push", "steady")["metrics"]
+    assert "client_stop_ms" not in case_of(full, "disconnect")["metrics"]
+    assert "store_ops_per_token" not in case_of(full, "memory-poll")["metrics"]
+
+
+def test_blocks_of_one_case_are_one_case(tmp_path: Path) -> None:
+    folder = fake.write(tmp_path, strategies=["redis-push"], scenarios=["flowing"], chats=10, blocks=3)
+    (case,) = summarise(folder)["cases"]
+    assert (case["chats"], case["metrics"]["tokens_per_s"]["n"]) == (30, 3)
+
+
+def test_summary_json_is_the_summary_whole_and_the_same_each_time(tmp_path: Path) -> None:
+    folder = fake.write(tmp_path, chats=8)
+    summary = summarise(folder)
+    first = (folder / "summary.json").read_bytes()
+    assert json.loads(first) == summary
+    assert summarise(folder) == summary
+    assert (folder / "summary.json").read_bytes() == first
+    assert not list(folder.glob(".*"))
+
+
+Rows = list[dict[str, Any]]
+
+
+def _spoil_control(rows: Rows, _cases: Rows) -> None:
+    rows[-1]["witness"] |= {"outcome": "cut", "done_ns": None, "lost_ns": rows[-1]["abort"]["sent_ns"] + 1}
+
+
+def _late_witness(_rows: Rows, cases: Rows) -> None:
+    cases[0]["witness_late_p99_ms"] = 5.1
+
+
+def _lose_row(rows: Rows, _cases: Rows) -> None:
+    rows.pop(0)
+
+
+def _repeat_id(rows: Rows, _cases: Rows) -> None:
+    rows[0]["request_id"] = rows[1]["request_id"]
+
+
+def _drop_case(_rows: Rows, cases: Rows) -> None:
+    cases.pop()
+
+
+def _fail(rows: Rows, _cases: Rows) -> None:
+    for row in rows[:2]:
+        row["client"]["status"] = 502
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (_spoil_control, "none in flowing: the control stopped 1 chats"),
+        (_late_witness, "redis-push in flowing: the mock upstream could not keep its pace (p99 5.1 ms late"),
+        (_lose_row, "redis-push in flowing: 1 of 100 planned chats left no row"),
+        (_repeat_id, "1 request ids occur in more than one chat"),
+        (_drop_case, "none in flowing: 100 chats belong to a case that was not finished"),
+        (_fail, "redis-push in flowing: 2 of 100 chats failed (2.0%, allowed is 1%); most often: HTTP 502 (2)"),
+    ],
+)
+def test_what_makes_a_run_invalid(tmp_path: Path, spoil: Callable[[Rows, Rows], None], words: str) -> None:
+    folder = fake.write(tmp_path, strategies=["redis-push", "none"], scenarios=["flowing"], chats=100)
+    with gzip.open(folder / "chats.jsonl.gz", "rt") as lines:
+        rows = [json.loads(line) for line in lines]
+    cases = [json.loads(line) for line in (folder / "cases.jsonl").read_text().splitlines()]
+    assert summarise(folder)["valid"]
+    spoil(rows, cases)
+    fake.write_raw(folder, fake.manifest(scenarios=["flowing"]), rows, cases)
+    summary = summarise(folder)
+    assert not summary["valid"]
+    assert any(words in problem for problem in summary["problems"]), summary["problems"]
+
+
+def test_one_error_in_a_hundred_is_counted_and_allowed(tmp_path: Path) -> None:
+    rng = random.Random(1)
+    rows = [fake.chat("redis-push", "flowing", index, rng) for index in range(100)]
+    rows[0]["client"]["status"] = 502
+    cases = [fake.case("redis-push", "flowing", rows, rng)]
+    fake.write_raw(tmp_path, fake.manifest(scenarios=["flowing"]), rows, cases)
+    summary = summarise(tmp_path)
+    assert summary["valid"]
+    assert (summary["cases"][0]["errors"], summary["cases"][0]["aborts"]) == (1, 99)
+
+
+def test_a_hole_in_the_grid_is_named(tmp_path: Path) -> None:
+    rng = random.Random(1)
+    cases = [
+        fake.case("none", "steady", [], rng),
+        fake.case("redis-push", "flowing", [], rng),
+        fake.case("none", "flowing", [], rng),
+    ]
+    fake.write_raw(tmp_path, fake.manifest(scenarios=["flowing", "steady"]), [], cases)
+    assert summarise(tmp_path)["problems"] == ["steady: not measured for redis-push"]
