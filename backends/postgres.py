@@ -1,9 +1,4 @@
-"""Abort flags in PostgreSQL: one row per chat, one statement per change, LISTEN/NOTIFY on one channel per worker.
-
-The table is UNLOGGED: a flag is worth nothing after a crash, because the streams it could stop are gone too, and
-without write-ahead log an update costs half. The fillfactor leaves room for a row's new version on its page, and no
-indexed column ever changes, so that updates are HOT (heap-only): they touch no index and are pruned in passing.
-"""
+"""Abort flags in PostgreSQL: one row per chat, one statement per change, LISTEN/NOTIFY on one channel per worker."""
 
 from __future__ import annotations
 
@@ -17,6 +12,7 @@ from weakref import WeakKeyDictionary
 
 import asyncpg
 
+from backends import postgres_sql as sql
 from backends.base import (
     AbortOutcome,
     BackendUrlError,
@@ -29,74 +25,6 @@ from backends.base import (
     Store,
     StoreUnavailableError,
 )
-
-_SCHEMA_LOCK = 0x5706_7A7C  # any constant: workers that start at once make the schema one after the other
-_SCHEMA = """
-CREATE SCHEMA IF NOT EXISTS {schema};
-CREATE UNLOGGED TABLE IF NOT EXISTS {schema}.chats_v1 (
-    request_id text PRIMARY KEY,
-    generation text NOT NULL,
-    worker text NOT NULL,
-    owner text NOT NULL,
-    state text NOT NULL,
-    expires_at timestamptz NOT NULL
-) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05);
-"""
-_RECORD = """
-INSERT INTO {schema}.chats_v1 AS c (request_id, generation, owner, worker, state, expires_at)
-SELECT *, 'live', now() + $5 * interval '1 second' FROM unnest($1::text[], $2::text[], $3::text[], $4::text[])
-ON CONFLICT (request_id) DO UPDATE SET
-    generation = EXCLUDED.generation, owner = EXCLUDED.owner, worker = EXCLUDED.worker,
-    expires_at = EXCLUDED.expires_at,
-    state = CASE WHEN c.expires_at > now() AND (
-                c.generation = EXCLUDED.generation AND c.state IN ('aborted', 'repeated')
-                OR c.state = 'early' AND c.owner = EXCLUDED.owner
-            ) THEN 'aborted' ELSE 'live' END
-WHERE c.expires_at <= now() OR CASE WHEN c.generation = EXCLUDED.generation THEN c.state <> 'ended'
-                                    ELSE c.state NOT IN ('live', 'aborted') END
-RETURNING request_id, generation, state
-"""
-_FLAG = """
-WITH flagged AS (
-    UPDATE {schema}.chats_v1 SET state = 'aborted'
-    WHERE request_id = $1 AND owner = $2 AND state = 'live' AND expires_at > now()
-    RETURNING generation, worker
-), told AS (
-    SELECT pg_notify('stopwatch_abort_' || worker, generation || ' ' || $1) FROM flagged WHERE $3
-), found AS (
-    SELECT CASE WHEN owner = $2 THEN state ELSE 'foreign' END AS state, generation, worker FROM {schema}.chats_v1
-    WHERE request_id = $1 AND expires_at > now() AND NOT EXISTS (SELECT FROM flagged)
-)
-SELECT 'accepted' AS state, generation, worker, (SELECT count(*) FROM told) FROM flagged
-UNION ALL SELECT state, generation, worker, 0 FROM found
-"""
-_REMEMBER = """
-INSERT INTO {schema}.chats_v1 AS c (request_id, generation, worker, owner, state, expires_at)
-VALUES ($1, '-', '-', $2, 'early', now() + $3 * interval '1 second')
-ON CONFLICT (request_id) DO UPDATE SET
-    generation = '-', worker = '-', owner = EXCLUDED.owner, state = 'early', expires_at = EXCLUDED.expires_at
-WHERE c.expires_at <= now()
-RETURNING state
-"""
-_STATES = "SELECT request_id, generation, state FROM {schema}.chats_v1 WHERE request_id = ANY($1)"
-_REPEAT = """
-WITH repeated AS (
-    INSERT INTO {schema}.chats_v1 AS c (request_id, generation, owner, worker, state, expires_at)
-    SELECT *, 'repeated', now() + $5 * interval '1 second' FROM unnest($1::text[], $2::text[], $3::text[], $4::text[])
-    ON CONFLICT (request_id) DO UPDATE SET
-        generation = EXCLUDED.generation, owner = EXCLUDED.owner, worker = EXCLUDED.worker,
-        state = CASE WHEN c.expires_at <= now() THEN 'repeated' WHEN c.state = 'live' THEN 'aborted' ELSE c.state END,
-        expires_at = greatest(c.expires_at, EXCLUDED.expires_at)
-    WHERE c.expires_at <= now() OR c.generation = EXCLUDED.generation AND c.state <> 'ended'
-    RETURNING request_id, generation, worker
-)
-SELECT pg_notify('stopwatch_abort_' || worker, generation || ' ' || request_id) FROM repeated WHERE $6
-"""
-_RELEASE = """
-UPDATE {schema}.chats_v1 SET state = 'ended', expires_at = now() + $3 * interval '1 second'
-WHERE request_id = $1 AND generation = $2
-"""
-_SWEEP = "DELETE FROM {schema}.chats_v1 WHERE expires_at < now() - interval '1 second'"
 
 _LOST = (
     asyncpg.PostgresConnectionError,
@@ -148,8 +76,8 @@ class PostgresStore(Store):
                 server_settings={"synchronous_commit": "off", "application_name": "stopwatch-commands"},
             )
             async with self._pool.acquire() as connection, connection.transaction():
-                await connection.execute("SELECT pg_advisory_xact_lock($1)", _SCHEMA_LOCK)
-                await connection.execute(_SCHEMA.format(schema=self._schema))
+                await connection.execute("SELECT pg_advisory_xact_lock($1)", sql.SCHEMA_LOCK)
+                await connection.execute(sql.SCHEMA.format(schema=self._schema))
         return self
 
     async def __aexit__(
@@ -158,18 +86,18 @@ class PostgresStore(Store):
         self._pool.terminate()
 
     async def register(self, chat: Chat) -> bool:
-        rows = await self._fetch(_RECORD, *_columns([chat]), self.options.ttl_s)
+        rows = await self._fetch(sql.RECORD, *_columns([chat]), self.options.ttl_s)
         if not rows:
             raise DuplicateChatError(chat.request_id)
         return bool(rows[0]["state"] == State.ABORTED)
 
     async def flag(self, request_id: str, owner: str, *, remember: bool) -> Flagged:
         while True:
-            rows = await self._fetch(_FLAG, request_id, owner, self.notify)
+            rows = await self._fetch(sql.FLAG, request_id, owner, self.notify)
             if not rows:
                 if not remember:
                     return Flagged(AbortOutcome.UNKNOWN)
-                if await self._fetch(_REMEMBER, request_id, owner, self.options.remember_s):
+                if await self._fetch(sql.REMEMBER, request_id, owner, self.options.remember_s):
                     return Flagged(AbortOutcome.REMEMBERED)
                 continue
             state, generation, worker, _ = rows[0]
@@ -186,22 +114,22 @@ class PostgresStore(Store):
             # Somebody changed the row between our update and our look at it: look again, it is settled now.
 
     async def states(self, chats: Collection[Chat]) -> list[State | None]:
-        rows = await self._fetch(_STATES, [chat.request_id for chat in chats])
+        rows = await self._fetch(sql.STATES, [chat.request_id for chat in chats])
         held = {ChatKey(request_id, generation): State(state) for request_id, generation, state in rows}
         return [held.get(chat.key) for chat in chats]
 
     async def renew(self, chats: Collection[Chat]) -> set[ChatKey]:
-        await self._fetch(_SWEEP)
+        await self._fetch(sql.SWEEP)
         if not chats:
             return set()
-        rows = await self._fetch(_RECORD, *_columns(chats), self.options.ttl_s)
+        rows = await self._fetch(sql.RECORD, *_columns(chats), self.options.ttl_s)
         return {ChatKey(request_id, generation) for request_id, generation, state in rows if state == State.ABORTED}
 
     async def repeat(self, chats: Collection[Chat]) -> None:
-        await self._fetch(_REPEAT, *_columns(chats), self.options.remember_s, self.notify)
+        await self._fetch(sql.REPEAT, *_columns(chats), self.options.remember_s, self.notify)
 
     async def release(self, chat: Chat) -> None:
-        await self._fetch(_RELEASE, chat.request_id, chat.generation, self.options.remember_s)
+        await self._fetch(sql.RELEASE, chat.request_id, chat.generation, self.options.remember_s)
 
     @asynccontextmanager
     async def listen(self, worker: str) -> AsyncIterator[AsyncIterator[ChatKey]]:

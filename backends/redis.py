@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from types import TracebackType
 from typing import Any, ClassVar, Self
+from zlib import crc32
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
@@ -14,6 +15,7 @@ from redis.backoff import NoBackoff
 from redis.commands.core import AsyncScript
 from redis.exceptions import RedisError
 
+from backends import redis_scripts as scripts
 from backends.base import (
     AbortOutcome,
     BackendUrlError,
@@ -27,64 +29,9 @@ from backends.base import (
     StoreUnavailableError,
 )
 
-# A record is the string "<state> <generation> <worker> <owner>" under one key, so a script touches one key only.
-_PARSE = """
-local value = redis.call('GET', KEYS[1])
-local state, generation, worker, owner
-if value then state, generation, worker, owner = string.match(value, '^(%S+) (%S+) (%S+) (.*)$') end
-"""
-_RECORD = (  # ARGV: generation, owner, worker, TTL in ms, whether a record that was lost is being restored
-    _PARSE
-    + """
-local own = generation == ARGV[1]
-local live = state == 'live' or state == 'aborted'
-if live and not own then return 'duplicate' end
-if own and state == 'ended' and ARGV[5] == '1' then return 'ended' end
-local new = 'live'
-if own and (state == 'aborted' or state == 'repeated') then new = 'aborted' end
-if state == 'early' and owner == ARGV[2] then new = 'aborted' end
-redis.call('SET', KEYS[1], new .. ' ' .. ARGV[1] .. ' ' .. ARGV[3] .. ' ' .. ARGV[2], 'PX', ARGV[4])
-return new
-"""
-)
-_FLAG = (  # ARGV: owner, how long to remember in ms or 0, channel prefix or '', request id
-    _PARSE
-    + """
-if not value then
-  if ARGV[2] == '0' then return 'unknown' end
-  redis.call('SET', KEYS[1], 'early - - ' .. ARGV[1], 'PX', ARGV[2])
-  return 'remembered'
-end
-if owner ~= ARGV[1] or state == 'ended' then return 'unknown' end
-if state == 'early' then return 'remembered' end
-if state == 'aborted' or state == 'repeated' then return {'already_aborted', generation, worker} end
-redis.call('SET', KEYS[1], 'aborted ' .. generation .. ' ' .. worker .. ' ' .. owner, 'KEEPTTL')
-if ARGV[3] ~= '' then redis.call('PUBLISH', ARGV[3] .. worker, generation .. ' ' .. ARGV[4]) end
-return {'accepted', generation, worker}
-"""
-)
-_REPEAT = (  # ARGV: generation, owner, worker, how long to remember in ms, channel prefix or '', request id
-    _PARSE
-    + """
-if not value then
-  redis.call('SET', KEYS[1], 'repeated ' .. ARGV[1] .. ' ' .. ARGV[3] .. ' ' .. ARGV[2], 'PX', ARGV[4])
-elseif generation ~= ARGV[1] or state == 'ended' then
-  return 0
-elseif state == 'live' then
-  redis.call('SET', KEYS[1], 'aborted ' .. generation .. ' ' .. worker .. ' ' .. owner, 'KEEPTTL')
-end
-if ARGV[5] ~= '' then redis.call('PUBLISH', ARGV[5] .. ARGV[3], ARGV[1] .. ' ' .. ARGV[6]) end
-return 1
-"""
-)
-_RELEASE = (  # ARGV: generation, how long to keep the tombstone in ms
-    _PARSE
-    + """
-if generation == ARGV[1] then
-  redis.call('SET', KEYS[1], 'ended ' .. generation .. ' ' .. worker .. ' ' .. owner, 'PX', ARGV[2])
-end
-"""
-)
+# The key of a chat and the channel on which its owner hears of it share a hash tag, one of BUCKETS, and so a slot:
+# scripts that publish are safe in a cluster, and sharded pub/sub sends a message to one shard, not to every node.
+BUCKETS = 16
 
 
 class RedisStore(Store):
@@ -118,15 +65,17 @@ class RedisStore(Store):
             raise BackendUrlError(f"not a Redis URL: {error}") from error
         self._redis: Redis = Redis.from_pool(self._pool)
         self._prefix = prefix
-        self._told = self._channel("") if notify else ""  # empty: nobody is told
-        self._record = self._redis.register_script(_RECORD)
-        self._flag = self._redis.register_script(_FLAG)
-        self._repeat = self._redis.register_script(_REPEAT)
-        self._release = self._redis.register_script(_RELEASE)
+        self._publish = "PUBLISH" if notify else ""  # empty: nobody is told
+        self._record = self._redis.register_script(scripts.RECORD)
+        self._flag = self._redis.register_script(scripts.FLAG)
+        self._repeat = self._redis.register_script(scripts.REPEAT)
+        self._release = self._redis.register_script(scripts.RELEASE)
 
     async def __aenter__(self) -> Self:
         with _translated():
-            await self._redis.ping()
+            (sharded,) = await self._redis.execute_command("COMMAND", "INFO", "SPUBLISH")  # type: ignore[no-untyped-call]
+        if sharded and self._publish:  # Redis 7 and later, and Valkey
+            self._publish = "SPUBLISH"
         return self
 
     async def __aexit__(
@@ -146,7 +95,11 @@ class RedisStore(Store):
         with _translated():
             reply = await self._flag(
                 keys=[self._key(request_id)],
-                args=[owner, _ms(self.options.remember_s) if remember else 0, self._told, request_id],
+                args=[
+                    owner,
+                    _ms(self.options.remember_s) if remember else 0,
+                    *self._telling(request_id),
+                ],
             )
         if isinstance(reply, bytes):
             return Flagged(AbortOutcome(reply.decode()))
@@ -155,7 +108,7 @@ class RedisStore(Store):
 
     async def states(self, chats: Collection[Chat]) -> list[State | None]:
         with _translated():
-            values: list[Any] = await self._redis.mget([self._key(chat.request_id) for chat in chats])
+            values = await self._get([self._key(chat.request_id) for chat in chats])
         states: list[State | None] = []
         for chat, value in zip(chats, values, strict=True):
             state, generation = value.decode().split(" ", 2)[:2] if value is not None else ("", "")
@@ -167,9 +120,9 @@ class RedisStore(Store):
         return {chat.key for chat, state in zip(chats, states, strict=True) if state == b"aborted"}
 
     async def repeat(self, chats: Collection[Chat]) -> None:
-        await self._for_each(self._repeat, chats, _ms(self.options.remember_s), self._told)
+        await self._for_each(self._repeat, chats, _ms(self.options.remember_s))
 
-    async def _for_each(self, script: AsyncScript, chats: Collection[Chat], *arguments: str | int) -> list[Any]:
+    async def _for_each(self, script: AsyncScript, chats: Collection[Chat], *arguments: int) -> list[Any]:
         """Run a script for every chat, in one round trip."""
         if not chats:
             return []
@@ -178,7 +131,7 @@ class RedisStore(Store):
                 for chat in chats:
                     await script(
                         keys=[self._key(chat.request_id)],
-                        args=[*chat[1:], *arguments, chat.request_id],
+                        args=[*chat[1:], *arguments, *self._telling(chat.request_id)],
                         client=pipeline,
                     )
                 return await pipeline.execute()
@@ -203,27 +156,55 @@ class RedisStore(Store):
                         reply = await connection.read_response(timeout=self.options.keepalive_s / 2)
                         if reply is None:
                             raise StoreUnavailableError("Redis does not answer on the listener's connection")
-                if reply[0] == b"message":
+                if reply[0] in (b"message", b"smessage"):
                     generation, request_id = reply[2].decode().split(" ", 1)
                     yield ChatKey(request_id, generation)
 
         try:
             with _translated():
                 await connection.connect()  # type: ignore[no-untyped-call]
-                await connection.send_command("SUBSCRIBE", self._channel(worker))
-                confirmation: Any = await connection.read_response()
-                if confirmation[0] != b"subscribe":
-                    raise StoreUnavailableError("Redis did not confirm the subscription")
+                subscribe = "SSUBSCRIBE" if self._publish == "SPUBLISH" else "SUBSCRIBE"
+                for bucket in range(BUCKETS):  # one command each: in a cluster they are in different slots
+                    await connection.send_command(subscribe, self._channel(bucket) + worker)
+                for _ in range(BUCKETS):
+                    confirmation: Any = await connection.read_response()
+                    if confirmation[0] != subscribe.lower().encode():
+                        raise StoreUnavailableError("Redis did not confirm the subscription")
             yield keys()
         finally:
             with suppress(RedisError, OSError):
                 await connection.disconnect(nowait=True)
 
-    def _key(self, request_id: str) -> str:
-        return f"{self._prefix}{{{request_id}}}"
+    async def _get(self, keys: list[str]) -> list[Any]:
+        """The values of all keys in one round trip: one MGET for each slot."""
+        slots: dict[str, list[int]] = {}
+        for index, key in enumerate(keys):
+            slots.setdefault(key[: key.index("}")], []).append(index)
+        if len(slots) == 1:
+            return list(await self._redis.mget(keys))
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            for indices in slots.values():
+                pipeline.mget([keys[index] for index in indices])
+            answers = await pipeline.execute()
+        values: list[Any] = [None] * len(keys)
+        for indices, answer in zip(slots.values(), answers, strict=True):
+            for index, value in zip(indices, answer, strict=True):
+                values[index] = value
+        return values
 
-    def _channel(self, worker: str) -> str:
-        return f"{self._prefix}abort:{worker}"
+    def _telling(self, request_id: str) -> tuple[str, str, str]:
+        """What a script needs to tell the owner: the id, the command, the channel without the worker."""
+        return request_id, self._publish, self._channel(_bucket(request_id))
+
+    def _key(self, request_id: str) -> str:
+        return f"{self._prefix}{{{_bucket(request_id)}}}:{request_id}"
+
+    def _channel(self, bucket: int) -> str:
+        return f"{self._prefix}{{{bucket}}}:abort:"
+
+
+def _bucket(request_id: str) -> int:
+    return crc32(request_id.encode()) % BUCKETS
 
 
 def _ms(seconds: float) -> int:

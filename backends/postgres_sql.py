@@ -1,0 +1,74 @@
+"""The statements of the PostgreSQL store: each changes one row in one step, and may tell its owner in the same one.
+
+The table is UNLOGGED: a flag is worth nothing after a crash, because the streams it could stop are gone too, and
+without write-ahead log an update costs half. The fillfactor leaves room for a row's new version on its page, and no
+indexed column ever changes, so that updates are HOT (heap-only): they touch no index and are pruned in passing.
+"""
+
+SCHEMA_LOCK = 0x5706_7A7C  # any constant: workers that start at once make the schema one after the other
+SCHEMA = """
+CREATE SCHEMA IF NOT EXISTS {schema};
+CREATE UNLOGGED TABLE IF NOT EXISTS {schema}.chats_v1 (
+    request_id text PRIMARY KEY,
+    generation text NOT NULL,
+    worker text NOT NULL,
+    owner text NOT NULL,
+    state text NOT NULL,
+    expires_at timestamptz NOT NULL
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05);
+"""
+RECORD = """
+INSERT INTO {schema}.chats_v1 AS c (request_id, generation, owner, worker, state, expires_at)
+SELECT *, 'live', now() + $5 * interval '1 second' FROM unnest($1::text[], $2::text[], $3::text[], $4::text[])
+ON CONFLICT (request_id) DO UPDATE SET
+    generation = EXCLUDED.generation, owner = EXCLUDED.owner, worker = EXCLUDED.worker,
+    expires_at = EXCLUDED.expires_at,
+    state = CASE WHEN c.expires_at > now() AND (
+                c.generation = EXCLUDED.generation AND c.state IN ('aborted', 'repeated')
+                OR c.state = 'early' AND c.owner = EXCLUDED.owner
+            ) THEN 'aborted' ELSE 'live' END
+WHERE c.expires_at <= now() OR CASE WHEN c.generation = EXCLUDED.generation THEN c.state <> 'ended'
+                                    ELSE c.state NOT IN ('live', 'aborted') END
+RETURNING request_id, generation, state
+"""
+FLAG = """
+WITH flagged AS (
+    UPDATE {schema}.chats_v1 SET state = 'aborted'
+    WHERE request_id = $1 AND owner = $2 AND state = 'live' AND expires_at > now()
+    RETURNING generation, worker
+), told AS (
+    SELECT pg_notify('stopwatch_abort_' || worker, generation || ' ' || $1) FROM flagged WHERE $3
+), found AS (
+    SELECT CASE WHEN owner = $2 THEN state ELSE 'foreign' END AS state, generation, worker FROM {schema}.chats_v1
+    WHERE request_id = $1 AND expires_at > now() AND NOT EXISTS (SELECT FROM flagged)
+)
+SELECT 'accepted' AS state, generation, worker, (SELECT count(*) FROM told) FROM flagged
+UNION ALL SELECT state, generation, worker, 0 FROM found
+"""
+REMEMBER = """
+INSERT INTO {schema}.chats_v1 AS c (request_id, generation, worker, owner, state, expires_at)
+VALUES ($1, '-', '-', $2, 'early', now() + $3 * interval '1 second')
+ON CONFLICT (request_id) DO UPDATE SET
+    generation = '-', worker = '-', owner = EXCLUDED.owner, state = 'early', expires_at = EXCLUDED.expires_at
+WHERE c.expires_at <= now()
+RETURNING state
+"""
+STATES = "SELECT request_id, generation, state FROM {schema}.chats_v1 WHERE request_id = ANY($1)"
+REPEAT = """
+WITH repeated AS (
+    INSERT INTO {schema}.chats_v1 AS c (request_id, generation, owner, worker, state, expires_at)
+    SELECT *, 'repeated', now() + $5 * interval '1 second' FROM unnest($1::text[], $2::text[], $3::text[], $4::text[])
+    ON CONFLICT (request_id) DO UPDATE SET
+        generation = EXCLUDED.generation, owner = EXCLUDED.owner, worker = EXCLUDED.worker,
+        state = CASE WHEN c.expires_at <= now() THEN 'repeated' WHEN c.state = 'live' THEN 'aborted' ELSE c.state END,
+        expires_at = greatest(c.expires_at, EXCLUDED.expires_at)
+    WHERE c.expires_at <= now() OR c.generation = EXCLUDED.generation AND c.state <> 'ended'
+    RETURNING request_id, generation, worker
+)
+SELECT pg_notify('stopwatch_abort_' || worker, generation || ' ' || request_id) FROM repeated WHERE $6
+"""
+RELEASE = """
+UPDATE {schema}.chats_v1 SET state = 'ended', expires_at = now() + $3 * interval '1 second'
+WHERE request_id = $1 AND generation = $2
+"""
+SWEEP = "DELETE FROM {schema}.chats_v1 WHERE expires_at < now() - interval '1 second'"

@@ -1,0 +1,62 @@
+"""The Lua scripts of the Redis store: each changes one record in one step, and may tell its owner in the same one.
+
+A record is the string "<state> <generation> <worker> <owner>" under one key.
+"""
+
+_PARSE = """
+local value = redis.call('GET', KEYS[1])
+local state, generation, worker, owner
+if value then state, generation, worker, owner = string.match(value, '^(%S+) (%S+) (%S+) (.*)$') end
+"""
+RECORD = (  # ARGV: generation, owner, worker, TTL in ms, whether a record that was lost is being restored
+    _PARSE
+    + """
+local own = generation == ARGV[1]
+local live = state == 'live' or state == 'aborted'
+if live and not own then return 'duplicate' end
+if own and state == 'ended' and ARGV[5] == '1' then return 'ended' end
+local new = 'live'
+if own and (state == 'aborted' or state == 'repeated') then new = 'aborted' end
+if state == 'early' and owner == ARGV[2] then new = 'aborted' end
+redis.call('SET', KEYS[1], new .. ' ' .. ARGV[1] .. ' ' .. ARGV[3] .. ' ' .. ARGV[2], 'PX', ARGV[4])
+return new
+"""
+)
+FLAG = (  # ARGV: owner, how long to remember in ms or 0, request id, how to publish or '', channel without the worker
+    _PARSE
+    + """
+if not value then
+  if ARGV[2] == '0' then return 'unknown' end
+  redis.call('SET', KEYS[1], 'early - - ' .. ARGV[1], 'PX', ARGV[2])
+  return 'remembered'
+end
+if owner ~= ARGV[1] or state == 'ended' then return 'unknown' end
+if state == 'early' then return 'remembered' end
+if state == 'aborted' or state == 'repeated' then return {'already_aborted', generation, worker} end
+redis.call('SET', KEYS[1], 'aborted ' .. generation .. ' ' .. worker .. ' ' .. owner, 'KEEPTTL')
+if ARGV[4] ~= '' then redis.call(ARGV[4], ARGV[5] .. worker, generation .. ' ' .. ARGV[3]) end
+return {'accepted', generation, worker}
+"""
+)
+REPEAT = (  # ARGV: generation, owner, worker, how long to remember in ms, then as in FLAG
+    _PARSE
+    + """
+if not value then
+  redis.call('SET', KEYS[1], 'repeated ' .. ARGV[1] .. ' ' .. ARGV[3] .. ' ' .. ARGV[2], 'PX', ARGV[4])
+elseif generation ~= ARGV[1] or state == 'ended' then
+  return 0
+elseif state == 'live' then
+  redis.call('SET', KEYS[1], 'aborted ' .. generation .. ' ' .. worker .. ' ' .. owner, 'KEEPTTL')
+end
+if ARGV[6] ~= '' then redis.call(ARGV[6], ARGV[7] .. ARGV[3], ARGV[1] .. ' ' .. ARGV[5]) end
+return 1
+"""
+)
+RELEASE = (  # ARGV: generation, how long to keep the tombstone in ms
+    _PARSE
+    + """
+if generation == ARGV[1] then
+  redis.call('SET', KEYS[1], 'ended ' .. generation .. ' ' .. worker .. ' ' .. owner, 'PX', ARGV[2])
+end
+"""
+)
