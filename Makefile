@@ -1,6 +1,6 @@
 # Every chore of the project; `make help` prints this list. The first use of any target makes .venv.
 BACKEND ?= all
-SCENARIO ?= all
+SCENARIO ?=
 WORKERS ?= 2
 ARGS ?=
 PYTHON ?= $(firstword $(foreach name,python3.14 python3.13 python3.12 python3.11 python3,$(shell command -v $(name) 2>/dev/null)))
@@ -9,10 +9,10 @@ RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench test serve report check lock clean
+.PHONY: help setup bench report test check lock clean
 
 help: ## print this list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-16s %s\n", $$1, $$2}'
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## make .venv with everything in it (the other targets do this by themselves)
 
@@ -26,7 +26,7 @@ $(READY): requirements.lock pyproject.toml
 	@touch $@
 
 bench: $(READY) ## measure: BACKEND=all|memory|postgres|redis SCENARIO=name,... WORKERS=n QUICK=1
-	@$(RUN) -m bench run --backend "$(BACKEND)" --scenario "$(SCENARIO)" --workers "$(WORKERS)" $(if $(filter-out 0,$(QUICK)),--quick) $(ARGS)
+	@$(RUN) -m bench run --backend "$(BACKEND)" --workers "$(WORKERS)" $(if $(SCENARIO),--scenario "$(SCENARIO)") $(if $(filter-out 0,$(QUICK)),--quick) $(ARGS)
 
 report: $(READY) ## draw the report again from a results folder: RUN_DIR=results/latest
 	@$(RUN) -m bench report $(or $(RUN_DIR),results/latest)

@@ -1,0 +1,167 @@
+"""The stores on the real servers: they start anywhere, come back on the same port, count, and leave nothing behind."""
+
+import asyncio
+import os
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import asyncpg
+import psutil
+import pytest
+from redis import Redis
+
+from bench.embedded import Disguise, EmbeddedServer, StoreError, not_root
+from bench.stores import SERVERS, URL_VARIABLES, Store, open_store, package_file
+
+KINDS = sorted(SERVERS)
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def server(kind: str) -> Iterator[EmbeddedServer]:
+    with SERVERS[kind]() as running:
+        yield running
+
+
+def temporary_folders() -> set[str]:
+    return {path.name for path in Path(tempfile.gettempdir()).glob("stopwatch-*")}
+
+
+def listens(url: str) -> bool:
+    address = urlsplit(url)
+    with socket.socket() as probe:
+        return probe.connect_ex((address.hostname or "", address.port or 0)) == 0
+
+
+def say(kind: str, url: str, times: int) -> None:
+    """Let a client do `times` operations in the store."""
+    if kind == "redis":
+        with Redis.from_url(url) as client:
+            for _ in range(times):
+                client.get("key")
+        return
+
+    async def ask() -> None:
+        connection = await asyncpg.connect(url)
+        for number in range(times):
+            await connection.execute(f"SELECT {number}")
+        await connection.close()
+
+    asyncio.run(ask())
+
+
+def test_it_serves_and_leaves_nothing_behind(kind: str) -> None:
+    before = temporary_folders()
+    with SERVERS[kind]() as running:
+        say(kind, running.url, 1)
+        family = [running.process.pid, *(p.pid for p in psutil.Process(running.process.pid).children(recursive=True))]
+    assert not listens(running.url)
+    left = [pid for pid in family if psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE]
+    assert left == []
+    assert temporary_folders() == before
+
+
+def test_it_leaves_nothing_behind_after_an_error(kind: str) -> None:
+    before = temporary_folders()
+    with pytest.raises(RuntimeError, match="in mid-test"), SERVERS[kind]() as running:
+        raise RuntimeError("in mid-test")
+    assert not listens(running.url)
+    assert temporary_folders() == before
+
+
+@pytest.mark.parametrize("end", ["stop", "kill", "restart"])
+def test_it_comes_back_on_the_same_port(kind: str, server: EmbeddedServer, end: str) -> None:
+    url, pid = server.url, server.process.pid
+    getattr(server, end)()
+    assert listens(url) == (end == "restart")
+    server.restart()
+    assert server.url == url
+    assert server.process.pid != pid
+    say(kind, url, 1)
+
+
+async def test_it_may_be_restarted_from_within_a_running_loop(server: EmbeddedServer) -> None:
+    server.restart()
+    assert listens(server.url)
+
+
+def test_it_listens_on_loopback_only(server: EmbeddedServer) -> None:
+    listening = [c for c in psutil.Process(server.process.pid).net_connections() if c.status == psutil.CONN_LISTEN]
+    assert {connection.laddr.ip for connection in listening} == {"127.0.0.1"}
+
+
+def test_the_store_says_what_it_is_and_counts_what_others_did(kind: str) -> None:
+    with open_store(kind) as store:
+        assert (store.name, store.how) == ({"redis": "valkey", "postgres": "postgres"}[kind], "embedded")
+        assert store.version[0].isdigit()
+        assert [store.ops(), store.ops()] == [0, 0]  # reading is not counted
+        say(kind, store.url, 50)
+        first = store.ops(settled=True)
+        assert 50 <= first < 60  # connecting costs a few
+        assert store.ops(settled=True) == first
+        say(kind, store.url, 500)
+        assert store.ops(settled=True) - first - 450 == first  # every further operation counts once
+
+
+def test_a_service_sees_the_delivery_in_the_url(kind: str, server: EmbeddedServer) -> None:
+    store = Store(kind, server.url, "embedded")
+    assert store.strategy_url("push") == server.url.replace(f"{kind}://", f"{kind}+push://")
+    store.url = "postgresql://a:b@c/d"
+    assert store.strategy_url("timer") == f"{kind}+timer://a:b@c/d"
+    store.close()
+
+
+def test_a_server_of_yours_is_used_when_its_variable_is_set(
+    kind: str, server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(URL_VARIABLES[kind], server.url)
+    with open_store(kind) as store:
+        assert (store.url, store.how) == (server.url, "url")
+    assert listens(server.url)  # it is not ours to stop
+
+
+@pytest.mark.parametrize("user", ["", "me:secret@"])
+def test_a_dead_url_names_the_variable_and_no_password(kind: str, monkeypatch: pytest.MonkeyPatch, user: str) -> None:
+    with socket.socket() as nobody_listens:
+        nobody_listens.bind(("127.0.0.1", 0))
+        monkeypatch.setenv(URL_VARIABLES[kind], f"{kind}://{user}127.0.0.1:{nobody_listens.getsockname()[1]}/0")
+        with pytest.raises(StoreError) as refused, open_store(kind):
+            pass
+    assert URL_VARIABLES[kind] in str(refused.value)
+    assert "secret" not in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_missing_wheel_is_told_with_the_next_step() -> None:
+    with pytest.raises(StoreError, match=r"make setup.*REDIS_URL or DATABASE_URL"):
+        package_file("no_such_package", "bin/server")
+
+
+def test_a_server_that_cannot_start_tells_its_last_words(tmp_path: Path) -> None:
+    def refuse() -> None:
+        raise ConnectionError
+
+    server = EmbeddedServer("redis", "", ["sh", "-c", "echo 'no room'; exit 1"], tmp_path / "log", refuse)
+    with pytest.raises(StoreError, match="redis did not start: no room"):
+        server.start()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has to become somebody else")
+def test_root_becomes_somebody_else_even_without_user_namespaces(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not_root() != Disguise()
+    refused: subprocess.CompletedProcess[bytes] = subprocess.CompletedProcess([], 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(subprocess, "run", lambda *_, **__: refused)
+        not_root.cache_clear()
+        disguise = not_root()
+    not_root.cache_clear()
+    assert disguise == Disguise(user=65534)
+    assert subprocess.run(["id", "-u"], capture_output=True, check=True, **disguise.popen()).stdout == b"65534\n"
