@@ -3,7 +3,7 @@ BACKEND ?= all
 SCENARIO ?=
 WORKERS ?= 2
 ARGS ?=
-PYTHON ?= $(firstword $(foreach name,python3.14 python3.13 python3.12 python3.11 python3,$(shell command -v $(name) 2>/dev/null)))
+PYTHON ?= python3 python3.14 python3.13 python3.12 python3.11
 VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
@@ -17,10 +17,12 @@ help: ## print this list
 setup: $(READY) ## make .venv with everything in it (the other targets do this by themselves)
 
 $(READY): requirements.lock pyproject.toml
-	@test -n "$(PYTHON)" || { echo "make: no python3 found; install Python 3.11 or newer, or name one: make PYTHON=/path/to/python3" >&2; exit 4; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make: $(PYTHON) is older than 3.11; name a newer one: make PYTHON=/path/to/python3" >&2; exit 4; }
-	@echo "Setting up $(VENV) with $(PYTHON) (once; about a minute)"
-	@$(PYTHON) -m venv --clear $(VENV) || { echo "make: $(PYTHON) cannot make a virtual environment; on Debian: apt-get install python3-venv" >&2; exit 4; }
+	@for python in $(PYTHON); do \
+	    if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then found=$$python; break; fi; \
+	done; \
+	test -n "$$found" || { echo "make: no Python 3.11 or newer among: $(PYTHON); install one, or name it: make PYTHON=/path/to/python3" >&2; exit 4; }; \
+	echo "Setting up $(VENV) with $$found (once; about a minute)"; \
+	$$found -m venv --clear $(VENV) || { echo "make: $$found cannot make a virtual environment; on Debian: apt-get install python3-venv" >&2; exit 4; }
 	@$(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
 	@$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
