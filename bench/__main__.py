@@ -10,7 +10,6 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 from typer.exceptions import TyperException
 
@@ -136,7 +135,7 @@ def _keep(folder: Path) -> None:
 
 
 def _end(code: int, message: str) -> None:
-    typer.echo(f"bench: {escape(message)}", err=True)
+    typer.echo(f"bench: {message}", err=True)
     raise typer.Exit(code)
 
 

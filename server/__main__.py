@@ -6,7 +6,6 @@ import asyncio
 import os
 import socket
 import sys
-import threading
 from typing import Annotated, Any, Never
 
 import typer
@@ -21,6 +20,7 @@ from server.app import open_delivery
 from server.settings import Settings
 
 BAD_USAGE = 4
+START_DEADLINE_S = 60
 EXAMPLES = """Examples:
 
   python -m server --backend memory+push:// --workers 1
@@ -37,15 +37,13 @@ class Workers(Multiprocess):
     """
 
     def init_processes(self) -> None:
-        """Start the workers, and a thread that announces them."""
+        """Start the workers, and announce them when all of them serve."""
         for number in range(self.processes_num):
             process = Process(self.config, [self.sockets[number % len(self.sockets)]])
             process.start()
             self.processes.append(process)
-        threading.Thread(target=self._announce, daemon=True).start()
-
-    def _announce(self) -> None:
-        if all(process.wait_until_ready(60, self.should_exit) for process in tuple(self.processes)):
+        # Here and not in a thread beside uvicorn's loop: both would read the answers of the same pipes.
+        if all(process.wait_until_ready(START_DEADLINE_S) for process in self.processes):
             host, port = self.sockets[0].getsockname()[:2]
             sys.stdout.write(f"ready http://{f'[{host}]' if ':' in host else host}:{port}\n")
             sys.stdout.flush()

@@ -144,8 +144,8 @@ async def test_ids_and_owners_may_hold_any_printable_text(worker: Delivery, othe
 
 
 async def test_a_chat_outlives_its_ttl(open_worker: Open, request_id: str) -> None:
-    async with open_worker(ttl_s=0.3) as worker, worker.watch(request_id, "me") as signal:
-        await asyncio.sleep(0.7)  # more than twice the TTL, which is what is tested
+    async with open_worker(ttl_s=1.0) as worker, worker.watch(request_id, "me") as signal:
+        await asyncio.sleep(2.2)  # more than twice the TTL, which is what is tested
         assert await worker.abort(request_id, "me") is AbortOutcome.ACCEPTED
         await seen(signal)
 

@@ -62,8 +62,9 @@ def test_a_strategy_is_measured_end_to_end(tmp_path: Path, strategy: str) -> Non
     assert case["ended_ns"] > case["started_ns"]
     if strategy == "disconnect":
         assert case["store_ops"] is None
-    else:  # at least register, release and the abort; nothing like one per token
-        assert 2 * FLOWING.chats <= case["store_ops"] <= 20 * FLOWING.chats
+    else:  # at least register and release; and neither one per token, nor what starting and warming up cost
+        most = {"redis-push": 12, "postgres-push": 6}[strategy]
+        assert 2 * FLOWING.chats <= case["store_ops"] <= most * FLOWING.chats
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["complete"] is True
     assert manifest["quick"] is True

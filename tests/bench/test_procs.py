@@ -86,7 +86,7 @@ def test_grandchildren_are_measured_and_end_with_the_child(make: Make) -> None:
     )
     with make(code) as child:
         (grandchild,) = psutil.Process(child.process.pid).children()
-        assert child.cpu_s() > 0.3
+        assert child.cpu_s() > 0.25  # the system counts in ticks of 10 ms
     assert gone(grandchild.pid)
 
 

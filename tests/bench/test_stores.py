@@ -25,14 +25,16 @@ def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+@pytest.fixture(autouse=True)
+def own_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Temporary folders of these tests alone: others may be running."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+
 @pytest.fixture
 def server(kind: str) -> Iterator[EmbeddedServer]:
     with SERVERS[kind]() as running:
         yield running
-
-
-def temporary_folders() -> set[str]:
-    return {path.name for path in Path(tempfile.gettempdir()).glob("stopwatch-*")}
 
 
 def listens(url: str) -> bool:
@@ -58,23 +60,22 @@ def say(kind: str, url: str, times: int) -> None:
     asyncio.run(ask())
 
 
-def test_it_serves_and_leaves_nothing_behind(kind: str) -> None:
-    before = temporary_folders()
+def test_it_serves_and_leaves_nothing_behind(kind: str, tmp_path: Path) -> None:
     with SERVERS[kind]() as running:
+        assert len(list(tmp_path.iterdir())) == 1
         say(kind, running.url, 1)
         family = [running.process.pid, *(p.pid for p in psutil.Process(running.process.pid).children(recursive=True))]
     assert not listens(running.url)
     left = [pid for pid in family if psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE]
     assert left == []
-    assert temporary_folders() == before
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_it_leaves_nothing_behind_after_an_error(kind: str) -> None:
-    before = temporary_folders()
+def test_it_leaves_nothing_behind_after_an_error(kind: str, tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="in mid-test"), SERVERS[kind]() as running:
         raise RuntimeError("in mid-test")
     assert not listens(running.url)
-    assert temporary_folders() == before
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("end", ["stop", "kill", "restart"])
