@@ -85,6 +85,7 @@ class Flagged(NamedTuple):
 class Options:
     """What a deployment may tune; the defaults suit a chat of minutes and a store in the same data centre."""
 
+    namespace: str = "stopwatch"  # Redis key prefix, PostgreSQL schema: deployments that share a server differ in it
     ttl_s: float = 60.0  # a live record that nobody renews is gone after this
     remember_s: float = 10.0  # how long early aborts and tombstones are kept
     interval_ms: float = 100.0  # between two reads of the timer delivery

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -26,6 +27,7 @@ from backends.base import (
     StoreUnavailableError,
 )
 
+_SCHEMA_NAME = re.compile(r"[a-z_][a-z0-9_]{0,29}")  # with the rest of a channel's name within PostgreSQL's 63 bytes
 _LOST = (
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
@@ -50,14 +52,14 @@ class PostgresStore(Store):
         options: Options,
         *,
         notify: bool,
-        schema: str = "stopwatch",
         connections: int = 10,
     ) -> None:
         super().__init__(options, notify=notify)
-        if not schema.isidentifier():
-            raise BackendUrlError(f"not a schema name: {schema!r}")
+        if not _SCHEMA_NAME.fullmatch(options.namespace):
+            raise BackendUrlError(
+                f"the namespace {options.namespace!r} is no schema name: use a-z, 0-9, _ (30 at most)"
+            )
         self._url = url
-        self._schema = schema
         self._connections = connections
         self._pool: asyncpg.Pool
         self._opened: WeakKeyDictionary[asyncpg.Connection, float] = WeakKeyDictionary()  # and when (monotonic)
@@ -73,11 +75,11 @@ class PostgresStore(Store):
                 connect=self._connect,
                 reset=_keep_session,
                 # A flag may be lost in a crash (see above), so nobody waits for the disk.
-                server_settings={"synchronous_commit": "off", "application_name": "stopwatch-commands"},
+                server_settings={"synchronous_commit": "off", "application_name": f"{self.options.namespace}-commands"},
             )
             async with self._pool.acquire() as connection, connection.transaction():
                 await connection.execute("SELECT pg_advisory_xact_lock($1)", sql.SCHEMA_LOCK)
-                await connection.execute(sql.SCHEMA.format(schema=self._schema))
+                await connection.execute(sql.SCHEMA.format(schema=self.options.namespace))
         return self
 
     async def __aexit__(
@@ -139,7 +141,7 @@ class PostgresStore(Store):
                 self._url,
                 timeout=self.options.command_timeout_s,
                 command_timeout=self.options.keepalive_s / 2,
-                server_settings={"application_name": "stopwatch-listener"},
+                server_settings={"application_name": f"{self.options.namespace}-listener"},
             )
 
         async def keys() -> AsyncIterator[ChatKey]:
@@ -161,13 +163,13 @@ class PostgresStore(Store):
         try:
             connection.add_termination_listener(lambda _connection: messages.put_nowait(None))
             with _translated():
-                await connection.add_listener(f"stopwatch_abort_{worker}", heard)
+                await connection.add_listener(f"{self.options.namespace}_abort_{worker}", heard)
             yield keys()
         finally:
             connection.terminate()
 
     async def _fetch(self, statement: str, *arguments: Any) -> list[Any]:
-        statement = statement.format(schema=self._schema)
+        statement = statement.format(schema=self.options.namespace)
         with _translated():
             try:
                 return await self._fetch_once(statement, arguments)

@@ -37,7 +37,7 @@ WITH flagged AS (
     WHERE request_id = $1 AND owner = $2 AND state = 'live' AND expires_at > now()
     RETURNING generation, worker
 ), told AS (
-    SELECT pg_notify('stopwatch_abort_' || worker, generation || ' ' || $1) FROM flagged WHERE $3
+    SELECT pg_notify('{schema}_abort_' || worker, generation || ' ' || $1) FROM flagged WHERE $3
 ), found AS (
     SELECT CASE WHEN owner = $2 THEN state ELSE 'foreign' END AS state, generation, worker FROM {schema}.chats_v1
     WHERE request_id = $1 AND expires_at > now() AND NOT EXISTS (SELECT FROM flagged)
@@ -65,7 +65,7 @@ WITH repeated AS (
     WHERE c.expires_at <= now() OR c.generation = EXCLUDED.generation AND c.state <> 'ended'
     RETURNING request_id, generation, worker
 )
-SELECT pg_notify('stopwatch_abort_' || worker, generation || ' ' || request_id) FROM repeated WHERE $6
+SELECT pg_notify('{schema}_abort_' || worker, generation || ' ' || request_id) FROM repeated WHERE $6
 """
 RELEASE = """
 UPDATE {schema}.chats_v1 SET state = 'ended', expires_at = now() + $3 * interval '1 second'

@@ -45,7 +45,6 @@ class RedisStore(Store):
         options: Options,
         *,
         notify: bool,
-        prefix: str = "stopwatch:",
         connections: int = 32,
     ) -> None:
         super().__init__(options, notify=notify)
@@ -59,12 +58,12 @@ class RedisStore(Store):
                 socket_connect_timeout=options.command_timeout_s,
                 # One retry: a pooled connection that the server closed is no outage. Every command here is idempotent.
                 retry=Retry(NoBackoff(), 1),
-                client_name="stopwatch-commands",
+                client_name=f"{options.namespace}-commands",
             )
         except ValueError as error:
             raise BackendUrlError(f"not a Redis URL: {error}") from error
         self._redis: Redis = Redis.from_pool(self._pool)
-        self._prefix = prefix
+        self._prefix = f"{options.namespace}:"
         self._publish = "PUBLISH" if notify else ""  # empty: nobody is told
         self._record = self._redis.register_script(scripts.RECORD)
         self._flag = self._redis.register_script(scripts.FLAG)
@@ -144,7 +143,11 @@ class RedisStore(Store):
     async def listen(self, worker: str) -> AsyncIterator[AsyncIterator[ChatKey]]:
         # A bare connection, not redis-py's PubSub: that one reconnects by itself and hides that messages were lost.
         connection = self._pool.connection_class(
-            **{**self._pool.connection_kwargs, "client_name": "stopwatch-listener", "retry": Retry(NoBackoff(), 0)}
+            **{
+                **self._pool.connection_kwargs,
+                "client_name": f"{self.options.namespace}-listener",
+                "retry": Retry(NoBackoff(), 0),
+            }
         )
 
         async def keys() -> AsyncIterator[ChatKey]:

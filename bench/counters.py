@@ -19,6 +19,10 @@ class Counter(Protocol):
         """Operations since this object was made, without its own; `settled`: wait until late reports are in."""
         ...
 
+    def forget(self, namespace: str) -> None:
+        """Remove what the service kept under this namespace, and nothing else."""
+        ...
+
     def close(self) -> None:
         """Leave the server."""
         ...
@@ -50,6 +54,11 @@ class RedisCounter:
         total = self._total() - self._own
         self._own += 1
         return total
+
+    def forget(self, namespace: str) -> None:
+        """Delete the keys of this namespace; the server's other keys are none of ours."""
+        for key in self._client.scan_iter(f"{namespace}:*", count=1000):
+            self._client.delete(key)
 
     def close(self) -> None:
         """Close the connection."""
@@ -83,6 +92,10 @@ class PostgresCounter:
         total = self._total() - self._own
         self._own += self._cost
         return total
+
+    def forget(self, namespace: str) -> None:
+        """Drop the schema of this namespace."""
+        self._ask(f"DROP SCHEMA IF EXISTS {namespace} CASCADE")  # the runner made the name: letters and digits
 
     def close(self) -> None:
         """Nothing is held between readings."""

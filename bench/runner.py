@@ -54,6 +54,7 @@ class Run:
         self._view = View(self._cases, console)
         self._stores: dict[str, Store] = {}
         self._token = secrets.token_hex(3)  # a store of yours may remember the ids of an earlier run
+        self._namespace = f"stopwatch_bench_{self._token}"
         self._manifest = self._describe()
 
     def execute(self) -> Path:
@@ -81,6 +82,8 @@ class Run:
         for kind in sorted({case.store for case in self._cases} & {"redis", "postgres"}, key=str):
             self._view.say(f"starting {kind}")
             opened = self._stores[str(kind)] = stack.enter_context(open_store(str(kind)))
+            if opened.how == "url":  # our own servers are gone with all they hold
+                stack.callback(opened.forget, self._namespace)
             self._manifest["stores"][str(kind)] = {"name": opened.name, "version": opened.version, "how": opened.how}
         self._view.say("starting the mock upstream")
         mock = Child("mock_llm", ["mock_llm", "serve", "--port", "0"], self._results.logs / "mock_llm.log")
@@ -124,6 +127,7 @@ class Run:
         if delivery is not None:
             backend = store.strategy_url(delivery) if store else f"{store_of(strategy)}+{delivery}://"
         env = {
+            "ABORT_NAMESPACE": self._namespace,
             "ABORT_BACKEND": backend,  # not an argument: it may hold a password, and arguments are for all to see
             "WORKERS": str(self._settings.workers),
             "OPENAI_BASE_URL": f"{self._mock.url}/v1",

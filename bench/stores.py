@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from bench.containers import container
 from bench.counters import Counter, PostgresCounter, RedisCounter
 from bench.embedded import EmbeddedServer, StoreError, free_port, not_root, temporary_folder
 
@@ -27,7 +28,7 @@ class Store:
         self.url = url
         """`redis://host:port/db` or `postgres://user:password@host:port/db`."""
         self.how = how
-        """`embedded` or `url`."""
+        """`embedded`, `docker` or `url`."""
         self._counter = COUNTERS[kind](url)
         self.name = self._counter.name
         """As the server reports itself: `valkey`, `redis`, `postgres`."""
@@ -43,6 +44,16 @@ class Store:
     def strategy_url(self, delivery: str) -> str:
         """The address as `python -m server --backend` wants it, e.g. `redis+push://127.0.0.1:6379/0`."""
         return SCHEME.sub(f"{self.kind}+{delivery}", self.url)
+
+    def forget(self, namespace: str) -> None:
+        """Remove what a run has left in it. Raises StoreError when that cannot be done."""
+        try:
+            self._counter.forget(namespace)
+        except Exception as error:
+            raise StoreError(
+                f"{self.kind} does not answer any more ({type(error).__name__}), so what this run kept under "
+                f"{namespace!r} is still there"
+            ) from error
 
     def close(self) -> None:
         """Close our own connection to it."""
@@ -107,9 +118,13 @@ def postgres_server() -> Iterator[EmbeddedServer]:
         initdb = [*disguise.prefix, str(binary.with_name("initdb")), "--pgdata", str(folder / "data"), "--no-sync"]
         initdb += ["--username=bench", "--auth=scram-sha-256", f"--pwfile={folder / 'password'}"]
         initdb += ["--encoding=UTF8", "--locale=C", "--no-instructions"]
-        made = subprocess.run(initdb, capture_output=True, text=True, check=False, cwd=folder, **disguise.popen())
-        if made.returncode != 0:
-            raise StoreError(f"initdb failed: {made.stderr.strip().splitlines()[-1:]}")
+        try:
+            subprocess.run(initdb, capture_output=True, text=True, check=True, cwd=folder, **disguise.popen())
+        except subprocess.CalledProcessError as error:
+            raise StoreError(f"initdb failed: {' '.join(error.stderr.split())}; or set DATABASE_URL") from error
+        except OSError as error:
+            who = "" if disguise.user is None else " as the user nobody, which PostgreSQL needs in place of root"
+            raise StoreError(f"{binary} cannot be run{who} ({error.strerror}): set DATABASE_URL instead") from error
 
         def make(port: int) -> EmbeddedServer:
             url = f"postgres://bench:{password}@127.0.0.1:{port}/postgres"
@@ -137,22 +152,29 @@ SERVERS = {"redis": redis_server, "postgres": postgres_server}
 
 @contextlib.contextmanager
 def open_store(kind: str) -> Iterator[Store]:
-    """The store of this kind (`redis`, `postgres`): the one its variable names, else one of our own.
+    """The store of this kind (`redis`, `postgres`): the one its variable names, else what STORES says.
 
-    Raises StoreError when it cannot be reached, naming the variable.
+    STORES is `embedded` (the default: our own, from wheels) or `docker`. Raises StoreError when the store cannot be
+    started or reached, naming the variable to change.
     """
     variable = URL_VARIABLES[kind]
     with contextlib.ExitStack() as stack:
         url = os.environ.get(variable)
-        if url:
-            try:
-                store = Store(kind, url, "url")
-            except Exception as error:
-                raise StoreError(
-                    f"{variable} names a {kind} server that does not answer ({type(error).__name__}): "
-                    f"start it, or unset {variable} to use our own"
-                ) from error
-        else:
-            store = Store(kind, stack.enter_context(SERVERS[kind]()).url, "embedded")
+        how = "url" if url else os.environ.get("STORES") or "embedded"
+        if how == "embedded":
+            url = stack.enter_context(SERVERS[kind]()).url
+        elif how == "docker":
+            url = stack.enter_context(container(kind))
+        elif not url:
+            raise StoreError(
+                f"STORES is {how!r}: choose embedded or docker, or set {variable} to use a server of yours"
+            )
+        try:
+            store = Store(kind, url, how)
+        except Exception as error:
+            raise StoreError(
+                f"{variable} names a {kind} server that does not answer ({type(error).__name__}): "
+                f"start it, or unset {variable} to use our own"
+            ) from error
         stack.callback(store.close)
         yield store

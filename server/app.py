@@ -55,6 +55,7 @@ def open_delivery(settings: Settings) -> Delivery:
     return backends.from_url(
         settings.abort_backend.get_secret_value(),
         Options(
+            namespace=settings.abort_namespace,
             ttl_s=settings.abort_ttl_s,
             remember_s=settings.abort_remember_s,
             interval_ms=settings.abort_interval_ms,

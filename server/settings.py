@@ -22,6 +22,8 @@ class Settings(BaseSettings):
 
     abort_backend: SecretStr = SecretStr("memory+push://")
     """The strategy and its store, e.g. `redis+push://127.0.0.1:6379/0`; may hold a password."""
+    abort_namespace: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]{0,29}$")] = "stopwatch"
+    """Redis key prefix and PostgreSQL schema: deployments that share a server differ in it."""
     abort_ttl_s: Annotated[float, Field(gt=0)] = 60.0
     """A dead worker's chats are forgotten after this."""
     abort_remember_s: Annotated[float, Field(gt=0)] = 10.0

@@ -59,3 +59,12 @@ _ids = count()
 @pytest.fixture
 def request_id() -> str:
     return f"chat-{next(_ids)}"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show what the faults did to the aborts, fault by fault."""
+    rows = [row for report in terminalreporter.stats.get("passed", []) for row in report.user_properties]
+    if rows:
+        terminalreporter.section("aborts under faults")
+        for name, row in rows:
+            terminalreporter.line(f"{name} {row}")

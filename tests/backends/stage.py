@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -14,7 +15,10 @@ CHUNK_S = 0.02
 ABORTS_OVER_S = 1.5
 FAULT_AFTER_S = 0.3
 DEADLINE_S = 20.0
-OPTIONS = backends.Options(ttl_s=3.0, remember_s=2.0, interval_ms=50.0, command_timeout_s=1.0, keepalive_s=1.0)
+NAMESPACE = "faults"  # what is left can be counted: nobody else writes here
+OPTIONS = backends.Options(
+    namespace=NAMESPACE, ttl_s=3.0, remember_s=2.0, interval_ms=50.0, command_timeout_s=1.0, keepalive_s=1.0
+)
 
 
 class Stage:
@@ -23,8 +27,9 @@ class Stage:
     def __init__(self, owners: list[Delivery], stopper: Delivery, name: str) -> None:
         self.owners = owners
         self.stopper = stopper
-        self.accepted: set[str] = set()
-        self.stopped: set[str] = set()
+        self.sent = 0
+        self.accepted: dict[str, float] = {}  # and when (s)
+        self.stopped: dict[str, float] = {}
         self.curtain = asyncio.Event()
         self._names = [f"{name}-{number}" for number in range(STREAMS)]
 
@@ -43,20 +48,30 @@ class Stage:
                     tasks.create_task(self._stop(name))
             await self._all_stopped()
             self.curtain.set()
-        assert self.stopped == set(self._names[::2])
+        assert set(self.stopped) == set(self._names[::2])
         for worker in [*self.owners, self.stopper]:
             assert worker.live == 0
             async with asyncio.timeout(DEADLINE_S):
                 while not worker.ready:  # noqa: ASYNC110 - a property of the thing under test, not an event of ours
                     await asyncio.sleep(CHUNK_S)
 
+    def row(self) -> str:
+        """What became of the aborts, for the table at the end of a test run."""
+        found = sum(worker.counters.recovered_aborts for worker in self.owners)
+        delays_ms = [(self.stopped[name] - self.accepted[name]) * 1000 for name in self.accepted]
+        return (
+            f"{self.sent:5} sent {len(self.accepted):3} accepted {len(self.stopped):3} delivered"
+            f" {found:3} found by re-reading {self.stopper.counters.repeated_aborts:3} repeated"
+            f" {max(delays_ms):7.0f} ms longest"
+        )
+
     async def _all_stopped(self) -> None:
         try:
             async with asyncio.timeout(DEADLINE_S):
-                while not self.accepted <= self.stopped:  # noqa: ASYNC110 - two sets, no event
+                while not self.accepted.keys() <= self.stopped.keys():  # noqa: ASYNC110 - two sets, no event
                     await asyncio.sleep(CHUNK_S)
         except TimeoutError:
-            raise AssertionError(f"accepted and lost: {sorted(self.accepted - self.stopped)}") from None
+            raise AssertionError(f"accepted and lost: {sorted(self.accepted.keys() - self.stopped.keys())}") from None
 
     async def _stream(self, owner: Delivery, name: str, started: asyncio.Event) -> None:
         """A chat as the relay lives it: a chunk now and then, the flag read before each, or told."""
@@ -64,23 +79,24 @@ class Stage:
             started.set()
             while not self.curtain.is_set():
                 if signal.aborted or (signal.poll is not None and await signal.poll()):
-                    self.stopped.add(name)
+                    self.stopped[name] = time.monotonic()
                     return
                 await asyncio.sleep(CHUNK_S)
 
     async def _stop(self, name: str) -> None:
         await asyncio.sleep(random.Random(name).uniform(0, ABORTS_OVER_S))
         while True:
+            self.sent += 1
             try:
                 outcome = await self.stopper.abort(name, "me")
             except StoreUnavailableError:
                 pass  # the service's 503: press again
             else:
                 if outcome in (AbortOutcome.ACCEPTED, AbortOutcome.ALREADY_ABORTED):
-                    self.accepted.add(name)
+                    self.accepted[name] = time.monotonic()
                     return
                 if name in self.stopped:  # an early abort that the owner's renewal found
-                    self.accepted.add(name)
+                    self.accepted[name] = self.stopped[name]
                     return
             await asyncio.sleep(0.05)
 

@@ -1,20 +1,23 @@
 """What breaks in real life, on real servers, while streams are live and aborts arrive: no accepted abort is lost."""
 
 import asyncio
+import os
 import signal
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import asyncpg
+import psutil
 import pytest
 from redis.asyncio import Redis
 
 import backends
 from bench.embedded import EmbeddedServer
-from bench.stores import postgres_server, redis_server
+from bench.stores import URL_VARIABLES, postgres_server, redis_server
 from tests.backends.proxy import Proxy, proxy_to
-from tests.backends.stage import DEADLINE_S, FAULT_AFTER_S, stage
+from tests.backends.stage import DEADLINE_S, FAULT_AFTER_S, NAMESPACE, stage
 
 DELIVERIES = ("poll", "timer", "push")
 
@@ -22,8 +25,17 @@ DELIVERIES = ("poll", "timer", "push")
 @pytest.fixture(scope="module")
 def server(request: pytest.FixtureRequest) -> Iterator[EmbeddedServer]:
     """A server of this module's own: it gets hurt. The parameter comes from the test."""
+    if url := os.environ.get(URL_VARIABLES[request.param]):
+        # A server of somebody's: it can be asked to hurt its connections, but not be killed or frozen.
+        yield EmbeddedServer(request.param, url, command=(), log=Path(os.devnull), ready=lambda: None)
+        return
     with {"redis": redis_server, "postgres": postgres_server}[request.param]() as running:
         yield running
+
+
+def needs_its_process(server: EmbeddedServer) -> None:
+    if not server.command:
+        pytest.skip("this server is not ours to stop")
 
 
 async def redis_command(server: EmbeddedServer, *command: str) -> None:
@@ -41,9 +53,13 @@ async def postgres_terminate(server: EmbeddedServer, application: str) -> None:
 
 
 async def freeze(server: EmbeddedServer) -> None:
-    server.process.send_signal(signal.SIGSTOP)
+    parent = psutil.Process(server.process.pid)
+    frozen = [parent, *parent.children(recursive=True)]  # PostgreSQL is a process per connection
+    for process in frozen:
+        process.suspend()
     await asyncio.sleep(3)  # the fault: frozen for three seconds
-    server.process.send_signal(signal.SIGCONT)
+    for process in frozen:
+        process.resume()
 
 
 async def crash(server: EmbeddedServer) -> None:
@@ -71,8 +87,8 @@ FAULTS: dict[str, tuple[str, Fault]] = {
     "kill-pubsub": ("redis", lambda server, _: redis_command(server, "CLIENT", "KILL", "TYPE", "pubsub")),
     "kill-normal": ("redis", lambda server, _: redis_command(server, "CLIENT", "KILL", "TYPE", "normal")),
     "pause": ("redis", lambda server, _: redis_command(server, "CLIENT", "PAUSE", "2000")),
-    "terminate-listener": ("postgres", lambda server, _: postgres_terminate(server, "stopwatch-listener")),
-    "terminate-pool": ("postgres", lambda server, _: postgres_terminate(server, "stopwatch-commands")),
+    "terminate-listener": ("postgres", lambda server, _: postgres_terminate(server, f"{NAMESPACE}-listener")),
+    "terminate-pool": ("postgres", lambda server, _: postgres_terminate(server, f"{NAMESPACE}-commands")),
     "crash": ("redis postgres", lambda server, _: crash(server)),
     "freeze": ("redis postgres", lambda server, _: freeze(server)),
     "cut": ("redis postgres", lambda _, proxy: cut(proxy)),
@@ -84,10 +100,10 @@ async def left_in(server: EmbeddedServer) -> int:
     """How many records the store still holds."""
     if server.name == "redis":
         async with Redis.from_url(server.url) as client:
-            return int(await client.dbsize())
+            return len([key async for key in client.scan_iter(f"{NAMESPACE}:*")])
     connection = await asyncpg.connect(server.url)
     try:
-        return int(await connection.fetchval("SELECT count(*) FROM stopwatch.chats_v1"))
+        return int(await connection.fetchval(f"SELECT count(*) FROM {NAMESPACE}.chats_v1"))
     finally:
         await connection.close()
 
@@ -97,9 +113,13 @@ async def left_in(server: EmbeddedServer) -> int:
     [(store, fault) for store in ("redis", "postgres") for fault, (stores, _) in FAULTS.items() if store in stores],
     indirect=["server"],
 )
-async def test_no_accepted_abort_is_lost(server: EmbeddedServer, fault: str) -> None:
+async def test_no_accepted_abort_is_lost(
+    server: EmbeddedServer, fault: str, record_property: Callable[[str, object], None]
+) -> None:
     """All deliveries at once: fifty streams each; the owners reach the store through a proxy, the stopper directly."""
     _, inject = FAULTS[fault]
+    if fault in ("crash", "freeze"):
+        needs_its_process(server)
     address = urlsplit(server.url)
     async with AsyncExitStack() as stack:
         proxy = await stack.enter_async_context(proxy_to(str(address.hostname), int(address.port or 0)))
@@ -115,6 +135,8 @@ async def test_no_accepted_abort_is_lost(server: EmbeddedServer, fault: str) -> 
             await all_live.wait()
             await asyncio.sleep(FAULT_AFTER_S)  # the fault falls into the middle of the aborts
             await inject(server, proxy)
+        for one, delivery in zip(stages, DELIVERIES, strict=True):
+            record_property(f"{fault:18} {server.name}-{delivery:8}", one.row())
         async with asyncio.timeout(DEADLINE_S):
             while await left_in(server):  # noqa: ASYNC110 - the store's own expiry, no event of ours
                 await asyncio.sleep(0.1)
@@ -124,6 +146,7 @@ async def test_no_accepted_abort_is_lost(server: EmbeddedServer, fault: str) -> 
 @pytest.mark.parametrize("server", ["redis", "postgres"], indirect=True)
 async def test_a_chat_may_start_without_its_store(server: EmbeddedServer, delivery: str) -> None:
     """The other outage policy: it starts, and can be aborted as soon as the store is back."""
+    needs_its_process(server)
     url = server.url.replace("://", f"+{delivery}://")
     async with backends.from_url(url, backends.Options(start_unregistered=True, command_timeout_s=0.5)) as worker:
         await asyncio.to_thread(server.stop)
@@ -145,6 +168,7 @@ async def test_a_chat_may_start_without_its_store(server: EmbeddedServer, delive
 
 @pytest.mark.parametrize("server", ["redis", "postgres"], indirect=True)
 async def test_readiness_tells_that_the_store_is_gone(server: EmbeddedServer) -> None:
+    needs_its_process(server)
     async with stage(server.name, "push", server.url, server.url) as scene:
         worker = scene.owners[0]
         assert worker.ready

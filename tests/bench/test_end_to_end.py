@@ -118,8 +118,10 @@ def under_way(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], list[psut
             os.killpg(run.pid, signal.SIGKILL)
 
 
-@pytest.mark.parametrize("whom", ["process", "group"])
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    ("signum", "whom"),
+    [(signal.SIGINT, "process"), (signal.SIGINT, "group"), (signal.SIGTERM, "process"), (signal.SIGKILL, "process")],
+)
 def test_nothing_is_left_of_an_interrupted_run(
     tmp_path: Path, under_way: tuple[subprocess.Popen[str], list[psutil.Process]], signum: int, whom: str
 ) -> None:

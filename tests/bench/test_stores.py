@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -110,6 +111,26 @@ def test_the_store_says_what_it_is_and_counts_what_others_did(kind: str) -> None
         assert store.ops(settled=True) == first
         say(kind, store.url, 500)
         assert store.ops(settled=True) - first - 450 == first  # every further operation counts once
+
+
+def test_work_of_a_client_that_leaves_late_is_counted_exactly() -> None:
+    async def work_and_linger(url: str, worked: threading.Event) -> None:
+        connection = await asyncpg.connect(url)
+        for number in range(50):
+            await connection.execute(f"SELECT {number}")
+        worked.set()
+        await asyncio.sleep(0.5)  # the readings below have to wait for this
+        await connection.close()
+
+    with open_store("postgres") as store:
+        say("postgres", store.url, 50)
+        at_once = store.ops(settled=True)
+        worked = threading.Event()
+        client = threading.Thread(target=lambda: asyncio.run(work_and_linger(store.url, worked)))
+        client.start()
+        worked.wait()
+        assert store.ops(settled=True) == 2 * at_once
+        client.join()
 
 
 def test_a_service_sees_the_delivery_in_the_url(kind: str, server: EmbeddedServer) -> None:
