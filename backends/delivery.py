@@ -93,7 +93,7 @@ class Delivery:
         self._live[chat.key] = watched
         try:
             try:
-                if await self.store.register(chat):
+                if await self._ask().register(chat):
                     watched.signal.set()
             except StoreUnavailableError:
                 self._failed.set()
@@ -105,7 +105,7 @@ class Delivery:
             del self._live[chat.key]
             with suppress(StoreUnavailableError, TimeoutError):
                 async with asyncio.timeout(STREAM_DEADLINE_S):
-                    await self.store.release(chat)
+                    await self._ask().release(chat)
 
     async def abort(self, request_id: str, owner: str, *, wait_s: float = 0.0) -> AbortOutcome:
         """Record an abort for a chat of this owner, wherever it runs. Raises `StoreUnavailableError`.
@@ -116,7 +116,7 @@ class Delivery:
         while self._early and self._early[0] < now - self.store.options.remember_s:
             self._early.popleft()
         may_remember = len(self._early) < (self._early.maxlen or 0)
-        outcome, chat = await self.store.flag(request_id, owner, remember=may_remember)
+        outcome, chat = await self._ask().flag(request_id, owner, remember=may_remember)
         if outcome is AbortOutcome.REMEMBERED:
             self._early.append(now)
         elif outcome is AbortOutcome.UNKNOWN and not may_remember:
@@ -127,16 +127,25 @@ class Delivery:
                 return AbortOutcome.STOPPED
         return outcome
 
+    def abort_all(self) -> None:
+        """Stop every chat of this worker, as it does before it shuts down."""
+        self._set(tuple(self._live))
+
     async def _ended(self, chat: Chat, wait_s: float) -> bool:
         """Whether the owner released the chat within this time."""
         pause_s = CONFIRM_FIRST_S
         with suppress(TimeoutError, StoreUnavailableError):  # the abort itself was recorded, whatever happens now
             async with asyncio.timeout(wait_s):
-                while await self.store.states((chat,)) != [State.ENDED]:
+                while await self._ask().states((chat,)) != [State.ENDED]:
                     await asyncio.sleep(pause_s)
                     pause_s = min(pause_s * 1.5, 0.1)
                 return True
         return False
+
+    def _ask(self) -> Store:
+        """The store, for one more round trip."""
+        self.counters.operations += 1
+        return self.store
 
     def _signal(self, chat: Chat) -> AbortSignal:  # noqa: ARG002 - poll needs the chat
         return AbortSignal()
@@ -157,13 +166,13 @@ class Delivery:
 
     async def _read(self, chats: list[Chat]) -> None:
         """Read the flags of these chats and signal the aborted ones; a chat that the store has lost is a failure."""
-        states = await self.store.states(chats)
+        states = await self._ask().states(chats)
         self._set(chat.key for chat, state in zip(chats, states, strict=True) if state in _ABORTED)
         if any(state is None and chat.key in self._live for chat, state in zip(chats, states, strict=True)):
             raise StoreUnavailableError("the store has lost a live chat")
 
     async def _renew(self) -> None:
-        self.counters.recovered_aborts += self._set(await self.store.renew(self._chats()))
+        self.counters.recovered_aborts += self._set(await self._ask().renew(self._chats()))
 
     async def _keep(self) -> None:
         """Renew the live chats three times per TTL, and after a failure until it works again."""
@@ -191,16 +200,17 @@ class Delivery:
             now = time.monotonic()
             pending = list(self._accepted.values())
             try:
-                states = await self.store.states([chat for chat, _ in pending])
+                states = await self._ask().states([chat for chat, _ in pending])
                 lost = [chat for (chat, _), state in zip(pending, states, strict=True) if state in (None, State.LIVE)]
                 if lost:
-                    await self.store.repeat(lost)
+                    await self._ask().repeat(lost)
                     self.counters.repeated_aborts += len(lost)
             except StoreUnavailableError:
                 self._failed.set()
                 continue
             for (chat, accepted_s), state in zip(pending, states, strict=True):
-                if state is State.ENDED or accepted_s < now - self.store.options.remember_s:
+                # A living owner has renewed the chat by then, and has read its flag in doing so.
+                if state is State.ENDED or accepted_s < now - 2 * self.store.options.ttl_s:
                     del self._accepted[chat.key]
 
 

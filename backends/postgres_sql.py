@@ -23,27 +23,24 @@ SELECT *, 'live', now() + $5 * interval '1 second' FROM unnest($1::text[], $2::t
 ON CONFLICT (request_id) DO UPDATE SET
     generation = EXCLUDED.generation, owner = EXCLUDED.owner, worker = EXCLUDED.worker,
     expires_at = EXCLUDED.expires_at,
-    state = CASE WHEN c.expires_at > now() AND (
-                c.generation = EXCLUDED.generation AND c.state IN ('aborted', 'repeated')
-                OR c.state = 'early' AND c.owner = EXCLUDED.owner
-            ) THEN 'aborted' ELSE 'live' END
+    state = CASE WHEN c.generation = EXCLUDED.generation AND c.state IN ('aborted', 'repeated')
+                   OR c.state = 'early' AND c.owner = EXCLUDED.owner AND c.expires_at > now()
+            THEN 'aborted' ELSE 'live' END
 WHERE c.expires_at <= now() OR CASE WHEN c.generation = EXCLUDED.generation THEN c.state <> 'ended'
                                     ELSE c.state NOT IN ('live', 'aborted') END
 RETURNING request_id, generation, state
 """
+# As short as can be, for it is what somebody waits for who has pressed Stop; why there was nothing to mark is asked
+# afterwards.
 FLAG = """
-WITH flagged AS (
-    UPDATE {schema}.chats_v1 SET state = 'aborted'
-    WHERE request_id = $1 AND owner = $2 AND state = 'live' AND expires_at > now()
-    RETURNING generation, worker
-), told AS (
-    SELECT pg_notify('{schema}_abort_' || worker, generation || ' ' || $1) FROM flagged WHERE $3
-), found AS (
-    SELECT CASE WHEN owner = $2 THEN state ELSE 'foreign' END AS state, generation, worker FROM {schema}.chats_v1
-    WHERE request_id = $1 AND expires_at > now() AND NOT EXISTS (SELECT FROM flagged)
-)
-SELECT 'accepted' AS state, generation, worker, (SELECT count(*) FROM told) FROM flagged
-UNION ALL SELECT state, generation, worker, 0 FROM found
+UPDATE {schema}.chats_v1 SET state = 'aborted'
+WHERE request_id = $1 AND owner = $2 AND state = 'live' AND expires_at > now()
+RETURNING generation, worker,
+    CASE WHEN $3 THEN pg_notify('{schema}_abort_' || worker, generation || ' ' || request_id) END
+"""
+FOUND = """
+SELECT CASE WHEN owner = $2 THEN state ELSE 'foreign' END, generation, worker FROM {schema}.chats_v1
+WHERE request_id = $1 AND expires_at > now()
 """
 REMEMBER = """
 INSERT INTO {schema}.chats_v1 AS c (request_id, generation, worker, owner, state, expires_at)

@@ -15,6 +15,7 @@ class Counters:
     reconnected: int = 0
     recovered_aborts: int = 0  # aborts found by re-reading that no message had told of
     repeated_aborts: int = 0  # accepted aborts that the store had lost, recorded again
+    operations: int = 0  # round trips to the store
     early_refused: int = 0  # aborts that came before their chat while too many were being remembered
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import os
 import socket
 import sys
+import tempfile
 from typing import Annotated, Any, Never
 
 import typer
 import uvicorn
+from prometheus_client.multiprocess import mark_process_dead
 from pydantic import ValidationError
 from typer.exceptions import TyperException
 from uvicorn.supervisors import Multiprocess
@@ -35,6 +38,13 @@ class Workers(Multiprocess):
     With one socket for all, an idle kernel hands nearly every connection to the same worker. With one socket each
     (SO_REUSEPORT) Linux spreads them evenly. Elsewhere the workers share one.
     """
+
+    def keep_subprocess_alive(self) -> None:
+        """Replace dead workers, and take what they counted as live out of the metrics."""
+        before = {process.pid for process in self.processes}
+        super().keep_subprocess_alive()
+        for pid in before - {process.pid for process in self.processes}:
+            mark_process_dead(pid)  # type: ignore[no-untyped-call]
 
     def init_processes(self) -> None:
         """Start the workers, and announce them when all of them serve."""
@@ -62,6 +72,7 @@ def run(
     given: dict[str, Any] = {"host": host, "port": port, "workers": workers, "abort_backend": backend}
     try:
         settings = Settings(**{name: value for name, value in given.items() if value is not None})
+        _check_exposure(settings)
         asyncio.run(_reach(settings))
         sockets = _bind(settings)
     except ValidationError as error:
@@ -75,6 +86,12 @@ def run(
     for name, value in given.items():
         if value is not None:
             os.environ[name.upper()] = str(value)
+    with tempfile.TemporaryDirectory(prefix="stopwatch-metrics-") as folder:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder  # before a worker imports prometheus-client
+        _serve(settings, sockets)
+
+
+def _serve(settings: Settings, sockets: list[socket.socket]) -> None:
     config = uvicorn.Config(
         "server.app:create_app",
         factory=True,
@@ -83,9 +100,27 @@ def run(
         http="httptools",
         log_level="warning",
         access_log=False,
-        timeout_graceful_shutdown=5,
+        # uvicorn's own patience is the longer one: by then every chat has been aborted in order.
+        timeout_graceful_shutdown=int(settings.drain_s) + 3,
     )
     Workers(config, sockets).run()
+
+
+def _check_exposure(settings: Settings) -> None:
+    """Without API keys anybody who reaches the service spends on the upstream key."""
+    loopback = settings.host == "localhost" or _is_loopback(settings.host)
+    if not loopback and not settings.api_keys.get_secret_value() and not settings.open_to_network:
+        _refuse(
+            f"--host {settings.host} is open to the network and there are no API_KEYS: set API_KEYS, "
+            "or say OPEN_TO_NETWORK=true if anybody who can reach it may chat"
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 async def _reach(settings: Settings) -> None:

@@ -2,44 +2,38 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack, aclosing
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
 from time import monotonic_ns
 from typing import Any
 
 from anyio import CancelScope, create_task_group
 from fastapi.responses import JSONResponse, Response
-from openai import AsyncOpenAI
+from opentelemetry import trace as telemetry
 from starlette.types import Receive, Scope, Send
 
-from backends import AbortSignal, Delivery, DuplicateChatError, StoreUnavailableError
-from server import sse
-from server.trace import ChatTrace, Tracer
+from backends import AbortSignal, DuplicateChatError, StoreUnavailableError
+from server import metrics, sse
+from server.logs import LOG
+from server.trace import ChatTrace
 from server.upstream import UpstreamError, open_stream
+from server.worker import DrainingError, TooManyChatsError, Worker
 
 RETRY_AFTER_S = "1"
+SPANS = telemetry.get_tracer("stopwatch.server")  # does nothing unless an exporter is configured
 
 
 class ChatResponse(Response):
-    """The streamed answer to one POST /chat/, as an ASGI application: nothing stands between it and the socket."""
+    """The streamed answer to one chat, as an ASGI application: nothing stands between it and the socket."""
 
     def __init__(
-        self,
-        body: dict[str, Any],
-        *,
-        request_id: str,
-        owner: str,
-        as_text: bool,
-        delivery: Delivery,
-        client: AsyncOpenAI,
-        tracer: Tracer,
+        self, body: dict[str, Any], *, request_id: str, owner: str, worker: Worker, as_text: bool = False
     ) -> None:
         super().__init__()
         self._body = body
         self._owner = owner
+        self._worker = worker
         self._as_text = as_text
-        self._delivery = delivery
-        self._client = client
-        self._tracer = tracer
         self._trace = ChatTrace(request_id)
         self._started = False
         self._complete = False  # the upstream said [DONE]: an abort that comes now comes too late
@@ -47,27 +41,55 @@ class ChatResponse(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the request, and return when the upstream is closed and the id is free again."""
-        try:
-            async with self._delivery.watch(self._trace.request_id, self._owner) as signal:
-                self._trace.registered_ns = monotonic_ns()
+        trace = self._trace
+        with SPANS.start_as_current_span("chat", attributes={"request_id": trace.request_id}) as span:
+            try:
+                await self._chat(scope, receive, send)
+            except DuplicateChatError:
+                await self._refuse(409, "A chat with this request ID is live")(scope, receive, send)
+            except TooManyChatsError:
+                await self._refuse(429, "Too many live chats: end one, or wait")(scope, receive, send)
+            except DrainingError:
+                await self._refuse(503, "This worker is shutting down")(scope, receive, send)
+            except StoreUnavailableError:
+                await self._refuse(503, "The abort store cannot be reached")(scope, receive, send)
+            finally:
+                trace.ended_ns = monotonic_ns()
+                span.set_attribute("finish_reason", str(trace.finish_reason))
+                self._account()
+
+    async def _chat(self, scope: Scope, receive: Receive, send: Send) -> None:
+        trace, worker = self._trace, self._worker
+        with worker.admitted(self._owner):
+            async with worker.delivery.watch(trace.request_id, self._owner) as signal:
+                trace.registered_ns = monotonic_ns()
                 failure = await self._relay(signal, receive, send)
             # The id is free, and whoever waits for the stop has it confirmed, before the client sees the end.
             if failure is not None:
                 await self._fail(failure, scope, receive, send)
-            elif self._trace.finish_reason == "abort":
-                await self._end(
-                    send, sse.abort_event(self._last, self._trace.request_id, self._body["model"]) + sse.DONE
-                )
-            elif self._trace.finish_reason != "disconnect":
+            elif trace.finish_reason == "abort":
+                await self._end_aborted(send)
+            elif trace.finish_reason != "disconnect":
                 await self._end(send)
-        except DuplicateChatError:
-            await self._refuse(409, "A chat with this request ID is live")(scope, receive, send)
-        except StoreUnavailableError:
-            headers = {"Retry-After": RETRY_AFTER_S}
-            await self._refuse(503, "The abort store cannot be reached", headers)(scope, receive, send)
-        finally:
-            self._trace.ended_ns = monotonic_ns()
-            self._tracer.write(self._trace)
+
+    def _account(self) -> None:
+        """Trace, metrics and log line of a chat that is over."""
+        trace = self._trace
+        self._worker.tracer.write(trace)
+        metrics.CHATS.labels(trace.finish_reason or "unknown").inc()
+        if trace.first_byte_ns is not None:
+            metrics.TTFT_S.observe((trace.first_byte_ns - trace.received_ns) / 1e9)
+        if trace.signal_ns is not None and trace.upstream_closed_ns is not None:
+            metrics.STOP_S.observe((trace.upstream_closed_ns - trace.signal_ns) / 1e9)
+        LOG.info(
+            "chat",
+            extra={
+                "request_id": trace.request_id,
+                "finish_reason": trace.finish_reason,
+                "chunks": trace.chunks,
+                "took_ms": round(((trace.ended_ns or 0) - trace.received_ns) / 1e6, 3),
+            },
+        )
 
     async def _relay(self, signal: AbortSignal, receive: Receive, send: Send) -> UpstreamError | None:
         """Relay the whole answer; what went wrong upstream is returned, for a task group would wrap an exception."""
@@ -113,7 +135,7 @@ class ChatResponse(Response):
         """Forward whole events until the upstream's end or the abort; returns with the upstream closed."""
         trace, as_text, poll = self._trace, self._as_text, signal.poll
         async with AsyncExitStack() as stack:
-            stream = await stack.enter_async_context(open_stream(self._client, self._body, trace.request_id))
+            stream = await stack.enter_async_context(self._open())
             await self._start(send)
             events = await stack.enter_async_context(aclosing(sse.whole_events(stream)))
             async for data in events:
@@ -128,6 +150,11 @@ class ChatResponse(Response):
                     self._last = data
                 out = sse.text_of(data).encode() if as_text else data
                 await send({"type": "http.response.body", "body": out, "more_body": True})
+
+    def _open(self) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        worker = self._worker
+        silence_s = worker.settings.upstream_idle_s
+        return open_stream(worker.client, self._body, self._trace.request_id, silence_s=silence_s)
 
     async def _start(self, send: Send) -> None:
         media_type = b"text/plain; charset=utf-8" if self._as_text else b"text/event-stream; charset=utf-8"
@@ -146,6 +173,10 @@ class ChatResponse(Response):
         body = b"" if self._as_text else last_events
         await send({"type": "http.response.body", "body": body, "more_body": False})
 
+    async def _end_aborted(self, send: Send) -> None:
+        chunk = sse.abort_event(self._last, self._trace.request_id, self._body["model"], self._trace.chunks)
+        await self._end(send, chunk + sse.DONE)
+
     async def _fail(self, error: UpstreamError, scope: Scope, receive: Receive, send: Send) -> None:
         if self._started:
             await self._end(send, sse.event({"error": error.error}, "error") + sse.DONE)
@@ -153,6 +184,8 @@ class ChatResponse(Response):
             headers = {"Retry-After": error.retry_after} if error.retry_after else None
             await JSONResponse({"error": error.error}, error.status, headers)(scope, receive, send)
 
-    def _refuse(self, status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
+    def _refuse(self, status: int, detail: str) -> Response:
         self._trace.finish_reason = f"refused_{status}"
-        return JSONResponse({"detail": detail}, status, headers)
+        headers = {"Retry-After": RETRY_AFTER_S} if status in (429, 503) else None
+        error = {"message": detail, "type": "refused", "code": None, "param": None}
+        return JSONResponse({"detail": detail, "error": error}, status, headers)

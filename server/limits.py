@@ -1,4 +1,7 @@
-"""Bounds on what a request may bring, as plain ASGI: it looks at what comes in and adds nothing to what goes out."""
+"""Bounds on what a request may bring, as plain ASGI: it looks at what comes in and adds nothing to what goes out.
+
+FastAPI has a `max_body_size` of its own; it wraps every chunk that goes out, and gives its reason in plain text.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,11 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 DRAIN_FACTOR = 8
+HEADER_BYTES = 32 * 1024
 
 
 class BodyLimit:
-    """Answers 413 to a body of more than `most_bytes`, announced or not, before anybody has parsed it."""
+    """Answers 413 to a body of more than `most_bytes`, announced or not, and 431 to headers beyond HEADER_BYTES."""
 
     def __init__(self, app: ASGIApp, most_bytes: int) -> None:
         self._app = app
@@ -17,6 +21,11 @@ class BodyLimit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on with its whole body read, or refuse it."""
+        if scope["type"] == "http" and sum(len(name) + len(value) for name, value in scope["headers"]) > HEADER_BYTES:
+            await JSONResponse({"detail": f"The headers are larger than {HEADER_BYTES} bytes"}, 431)(
+                scope, receive, send
+            )
+            return
         if scope["type"] != "http" or scope["method"] not in ("POST", "PUT", "PATCH"):
             await self._app(scope, receive, send)
             return

@@ -34,10 +34,23 @@ class Settings(BaseSettings):
     abort_outage: Literal["refuse", "start"] = "refuse"
     """New chats while the store is away: refused with 503, or started and not abortable until the store is back."""
 
+    api_keys: SecretStr = SecretStr("")
+    """Keys that clients must present, separated by commas; none: anybody may chat, on the loopback interface only."""
+    open_to_network: bool = False
+    """Listen on other interfaces without API keys: anybody who reaches the service then spends on your upstream key."""
+    max_chats_per_owner: Annotated[int, Field(ge=1)] = 2000
+    """Live chats of one owner on one worker; beyond it 429."""
+
     openai_base_url: str = "https://api.openai.com/v1"
     openai_api_key: SecretStr = SecretStr("")
     upstream_connections: Annotated[int, Field(ge=1)] = 4096
     """Streams that one worker can hold; beyond it a chat waits for a free connection."""
+
+    upstream_idle_s: Annotated[float, Field(gt=0)] = 120.0
+    """An upstream that is silent for longer is given up: 504, or an SSE error event."""
+    drain_s: Annotated[float, Field(ge=0)] = 5.0
+    """At SIGTERM no new chats are started, and those that run get this long before they are aborted."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     max_body_bytes: Annotated[int, Field(ge=1024)] = 1024 * 1024
     trace_dir: Path | None = None

@@ -68,8 +68,8 @@ def finish_reason_of(events: bytes) -> str | None:
     return reason
 
 
-def abort_event(last_events: bytes, request_id: str, model: str) -> bytes:
-    """The chunk that ends an aborted answer, as a continuation of the last events that were forwarded."""
+def abort_event(last_events: bytes, request_id: str, model: str, delivered: int) -> bytes:
+    """The chunk that ends an aborted answer: a continuation of the last events, and how many were delivered."""
     last = next(payloads(last_events), {})
     chunk = {
         "id": last.get("id", f"chatcmpl-{request_id}"),
@@ -77,6 +77,7 @@ def abort_event(last_events: bytes, request_id: str, model: str) -> bytes:
         "created": last.get("created", int(time.time())),
         "model": last.get("model", model),
         "choices": [{"index": 0, "delta": {}, "logprobs": None, "finish_reason": "abort"}],
+        "delivered_chunks": delivered,
     }
     return event(chunk)
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import IO
 
 STOP_DEADLINE_S = 15
 
@@ -18,11 +19,12 @@ class Running:
 
 
 @contextmanager
-def running(*arguments: str, **environment: str) -> Iterator[Running]:
+def running(*arguments: str, stderr: IO[str] | None = None, **environment: str) -> Iterator[Running]:
     """`python -m <arguments>` until the block ends; entered when it has said that it is ready."""
     process = subprocess.Popen(
         [sys.executable, "-m", *arguments],
         stdout=subprocess.PIPE,
+        stderr=stderr,
         text=True,
         env=os.environ | environment,
         start_new_session=True,

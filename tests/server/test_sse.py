@@ -50,12 +50,13 @@ def test_text_of_passes_over_what_carries_none() -> None:
 
 
 def test_the_abort_event_continues_the_answer() -> None:
-    chunk = json.loads(sse.abort_event(CHUNK + b"\n\n", "r1", "asked")[6:])
+    chunk = json.loads(sse.abort_event(CHUNK + b"\n\n", "r1", "asked", 3)[6:])
     assert (chunk["id"], chunk["created"], chunk["model"]) == ("c1", 7, "m")
     assert chunk["choices"][0]["finish_reason"] == "abort"
+    assert chunk["delivered_chunks"] == 3
 
 
 def test_an_abort_before_the_first_event_still_makes_a_chunk() -> None:
-    chunk = json.loads(sse.abort_event(b"", "r1", "asked")[6:])
+    chunk = json.loads(sse.abort_event(b"", "r1", "asked", 0)[6:])
     assert chunk["object"] == "chat.completion.chunk"
     assert (chunk["id"], chunk["model"]) == ("chatcmpl-r1", "asked")

@@ -1,0 +1,90 @@
+"""OpenAI's own paths, so that any OpenAI client can be pointed at the service: its chats can be aborted, too."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import Field
+from starlette.types import Send
+
+from backends import AbortSignal
+from server.chat import ChatResponse
+from server.schemas import CHAT_ANSWERS, RequestId, UpstreamChat, UpstreamRefusal
+from server.security import Owner
+from server.upstream import UpstreamError, ask_whole, list_models
+from server.worker import worker_of
+
+router = APIRouter(prefix="/v1")
+
+
+class CompletionRequest(UpstreamChat):
+    """OpenAI's chat completion request."""
+
+    stream: Annotated[bool, Field(strict=True)] = False
+
+
+class WholeChatResponse(ChatResponse):
+    """The answer to a chat that is not streamed: one JSON object, or an empty one when it was aborted."""
+
+    _whole = b""
+
+    async def _forward(self, signal: AbortSignal, send: Send) -> None:  # noqa: ARG002 - nothing is sent on the way
+        self._whole = await ask_whole(
+            self._worker.client,
+            self._body,
+            self._trace.request_id,
+            silence_s=self._worker.settings.upstream_idle_s,
+        )
+        self._complete = True
+
+    async def _start(self, send: Send) -> None:
+        headers = [(b"content-type", b"application/json"), (b"x-request-id", self._trace.request_id.encode())]
+        self._started = True
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+
+    async def _end(self, send: Send, last_events: bytes = b"") -> None:  # noqa: ARG002 - there are no events
+        await self._start(send)
+        await send({"type": "http.response.body", "body": self._whole, "more_body": False})
+
+    async def _end_aborted(self, send: Send) -> None:
+        message = {"role": "assistant", "content": "", "refusal": None}
+        completion = {
+            "id": f"chatcmpl-{self._trace.request_id}",
+            "object": "chat.completion",
+            "created": int(time.time()),
+            "model": self._body["model"],
+            "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": "abort"}],
+        }
+        self._whole = bytes(JSONResponse(completion).body)
+        await self._end(send)
+
+
+_WHOLE = {"application/json": {"schema": {"type": "object"}}}
+_ANSWERS = CHAT_ANSWERS | {200: {**CHAT_ANSWERS[200], "content": CHAT_ANSWERS[200]["content"] | _WHOLE}}
+
+
+@router.post("/chat/completions", response_class=Response, responses=_ANSWERS)
+async def completions(
+    request: CompletionRequest, http: Request, owner: Owner, x_request_id: Annotated[RequestId | None, Header()] = None
+) -> Response:
+    """Relay a chat, streamed or not; `X-Request-Id` names it, and `POST /abort/` stops it."""
+    body: dict[str, Any] = request.model_dump()
+    kind = ChatResponse if request.stream else WholeChatResponse
+    return kind(body, request_id=x_request_id or secrets.token_urlsafe(16), owner=owner, worker=worker_of(http))
+
+
+@router.get(
+    "/models",
+    response_class=Response,
+    responses={200: {"content": {"application/json": {}}}, 401: CHAT_ANSWERS[401], 502: {"model": UpstreamRefusal}},
+)
+async def models(http: Request, owner: Owner) -> Response:  # noqa: ARG001 - only for those who may chat
+    """Pass on the upstream's models."""
+    try:
+        return Response(await list_models(worker_of(http).client), media_type="application/json")
+    except UpstreamError as error:
+        return JSONResponse({"error": error.error}, error.status)

@@ -1,0 +1,63 @@
+"""What one worker process holds for its whole life, and what its endpoints share."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from fastapi import Request
+from openai import AsyncOpenAI
+
+from backends import Delivery
+from server.settings import Settings
+from server.trace import Tracer
+
+
+class TooManyChatsError(Exception):
+    """This owner has as many live chats on this worker as the settings allow."""
+
+
+class DrainingError(Exception):
+    """This worker is shutting down and starts nothing new."""
+
+
+@dataclass
+class Worker:
+    """Settings, strategy, upstream client and tracer of a worker, and how many chats each owner has on it."""
+
+    settings: Settings
+    delivery: Delivery
+    client: AsyncOpenAI
+    tracer: Tracer
+    draining: bool = False
+    chats: Counter[str] = field(default_factory=Counter)
+
+    @contextmanager
+    def admitted(self, owner: str) -> Iterator[None]:
+        """Count a chat of this owner while it lives. Raises `TooManyChatsError` or `DrainingError`."""
+        if self.draining:
+            raise DrainingError
+        if self.chats[owner] >= self.settings.max_chats_per_owner:
+            raise TooManyChatsError
+        self.chats[owner] += 1
+        try:
+            yield
+        finally:
+            self.chats[owner] -= 1
+            if not self.chats[owner]:
+                del self.chats[owner]
+
+    def drain(self) -> None:
+        """Start nothing new, and abort what still runs after `drain_s`."""
+        if not self.draining:
+            self.draining = True
+            asyncio.get_running_loop().call_later(self.settings.drain_s, self.delivery.abort_all)
+
+
+def worker_of(request: Request) -> Worker:
+    """The worker that answers this request."""
+    worker: Worker = request.app.state.worker
+    return worker

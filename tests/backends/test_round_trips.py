@@ -1,0 +1,72 @@
+"""What a chat costs its store, counted on the wire in front of the real servers."""
+
+import asyncio
+from collections import Counter
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+import backends
+from backends.base import Options
+from backends.measure import trips
+from backends.measure.counting import counting
+from tests.backends.conftest import DURABLE, url_of
+
+OPTIONS = Options(ttl_s=3600.0, keepalive_s=3600.0, namespace="round_trips")
+INTERVAL_MS = 40.0
+EARLY = 0.9  # of an interval: a timer of uvloop's may fire a little too soon
+
+
+@pytest.mark.parametrize("strategy", DURABLE)
+async def test_registering_and_releasing_take_one_round_trip_each(
+    strategy: str, request: pytest.FixtureRequest
+) -> None:
+    rows = {row["step"]: row for row in await trips.steps(url_of(strategy, request), OPTIONS)}
+    for step in ("register", "abort", "release"):
+        assert rows[step]["trips"] == rows[step]["times"]
+        assert rows[step]["first"] <= 2  # a new connection may have to be told the statement, or the script
+
+
+@pytest.mark.parametrize("strategy", ["postgres-poll", "redis-poll"])
+async def test_a_poll_is_exactly_one_read(strategy: str, request: pytest.FixtureRequest) -> None:
+    rows = {row["step"]: row for row in await trips.steps(url_of(strategy, request), OPTIONS)}
+    assert rows["read"]["trips"] == rows["read"]["times"]
+
+
+@pytest.mark.parametrize("streams", trips.STREAMS)
+@pytest.mark.parametrize("strategy", ["postgres-timer", "redis-timer"])
+async def test_a_timer_reads_once_per_interval_however_many_streams(
+    strategy: str, streams: int, request: pytest.FixtureRequest
+) -> None:
+    options = Options(ttl_s=3600.0, interval_ms=INTERVAL_MS, namespace="round_trips")
+    row = await trips.timer_reads(url_of(strategy, request), options, streams)
+    assert row["closest"] > EARLY
+
+
+@pytest.mark.parametrize("strategy", ["postgres-push", "redis-push"])
+async def test_a_stream_that_is_pushed_to_reads_nothing(strategy: str, request: pytest.FixtureRequest) -> None:
+    async with (
+        counting(url_of(strategy, request)) as counted,
+        backends.from_url(counted.url, OPTIONS) as worker,
+        worker.watch("quiet", "me") as signal,
+    ):
+        before = counted.count
+        await asyncio.sleep(0.1)  # nothing is to happen, so there is no event to wait for
+        assert signal.poll is None
+        assert counted.count == before
+
+
+async def test_the_server_counts_the_same(redis_url: str) -> None:
+    """The proxy's count of round trips, checked against the commands that the server says it ran."""
+    async with Redis.from_url(redis_url) as redis:
+        before = await _scripts_run(redis)
+        rows = await trips.steps(redis_url.replace("://", "+push://"), OPTIONS)
+        ran = await _scripts_run(redis) - before
+    assert ran == sum(row["times"] + 1 for row in rows)
+
+
+async def _scripts_run(redis: Any) -> int:
+    stats: dict[str, dict[str, int]] = await redis.info("commandstats")
+    calls = Counter({name: stat["calls"] - stat["failed_calls"] for name, stat in stats.items()})
+    return calls["cmdstat_evalsha"] + calls["cmdstat_eval"]

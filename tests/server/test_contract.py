@@ -1,0 +1,25 @@
+"""The OpenAPI document against the service: schemathesis sends what the schema allows and what it forbids."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.processes import running
+
+
+def test_the_service_is_what_its_openapi_says(upstream_url: str) -> None:
+    with running(
+        *("server", "--port", "0", "--workers", "1"),
+        OPENAI_BASE_URL=f"{upstream_url}/v1",
+        API_KEYS="the-key",
+        LOG_LEVEL="warning",
+    ) as service:
+        command = [
+            str(Path(sys.executable).with_name("schemathesis")),
+            *("run", f"{service.url}/openapi.json", "--max-examples", "30", "--seed", "1", "--no-color"),
+            *("--header", "Authorization: Bearer the-key", "--suppress-health-check=all"),
+            # Which chats are good ones is the upstream's to say, not the schema's.
+            "--exclude-checks=positive_data_acceptance",
+        ]
+        run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout[-6000:] + run.stderr[-1000:]

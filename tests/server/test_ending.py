@@ -1,0 +1,101 @@
+"""Ending well: SIGTERM, an upstream that falls silent, a client that leaves."""
+
+import asyncio
+import json
+import signal
+import statistics
+import time
+from typing import Any
+
+import httpx2
+
+from tests.processes import running
+from tests.server.test_http import chunks, question, row
+
+
+async def test_a_client_that_leaves_closes_the_upstream_at_once(
+    service: httpx2.AsyncClient, mock: httpx2.AsyncClient, request_id: str
+) -> None:
+    """The bound is wide for a noisy machine; the benchmark holds the figure (`disconnect`)."""
+    took_ms = []
+    for number in range(9):
+        name = f"{request_id}-{number}"
+        body = question("[mock:output_tokens=20,stall_at=2,stall_ms=60000]", request_id=name)
+        async with service.stream("POST", "/chat/", json=body) as answer:
+            await anext(answer.aiter_bytes())
+            left_ns = time.monotonic_ns()
+        took_ms.append(((await row(mock, name))["lost_ns"] - left_ns) / 1e6)
+    assert statistics.median(took_ms) < 50
+
+
+async def test_a_silent_upstream_is_given_up(upstream_url: str) -> None:
+    with running(
+        *("server", "--port", "0", "--workers", "1"), OPENAI_BASE_URL=f"{upstream_url}/v1", UPSTREAM_IDLE_S="0.3"
+    ) as service:
+        async with httpx2.AsyncClient(base_url=service.url, timeout=20) as client:
+            slow = await client.post("/chat/", json=question("[mock:output_tokens=30,itl_ms=50]"))
+            assert chunks(slow.text)[-1]["choices"][0]["finish_reason"] == "stop"  # longer, but never silent for long
+            stalled = await client.post("/chat/", json=question("[mock:output_tokens=9,stall_at=2,stall_ms=60000]"))
+            assert stalled.status_code == 200
+            assert '"type":"upstream_timeout"' in stalled.text
+            assert stalled.text.endswith("data: [DONE]\n\n")
+            whole = question("[mock:ttft_ms=60000]")
+            assert (await client.post("/v1/chat/completions", json=whole)).status_code == 504
+
+
+async def test_sigterm_lets_chats_end_and_then_aborts_them(upstream_url: str) -> None:
+    with running(
+        *("server", "--port", "0", "--workers", "2"), OPENAI_BASE_URL=f"{upstream_url}/v1", DRAIN_S="1.0"
+    ) as service:
+        async with httpx2.AsyncClient(base_url=service.url, timeout=20) as client:
+            started = [asyncio.Event() for _ in range(2)]
+
+            async def chat(number: int, text: str) -> str:
+                async with client.stream("POST", "/chat/", json=question(text)) as answer:
+                    started[number].set()
+                    return "".join([part async for part in answer.aiter_text()])
+
+            async with asyncio.timeout(15), asyncio.TaskGroup() as tasks:
+                short = tasks.create_task(chat(0, "[mock:ttft_ms=300,output_tokens=10]"))
+                endless = tasks.create_task(chat(1, "[mock:ttft_ms=20,output_tokens=30000]"))
+                for event in started:
+                    await event.wait()
+                service.process.send_signal(signal.SIGTERM)
+            assert chunks(short.result())[-1]["choices"][0]["finish_reason"] == "stop"
+            assert chunks(endless.result())[-1]["choices"][0]["finish_reason"] == "abort"
+            assert endless.result().endswith("data: [DONE]\n\n")
+        assert await asyncio.to_thread(service.process.wait, 10) == 0
+
+
+async def test_metrics_count_all_workers(service: httpx2.AsyncClient, request_id: str) -> None:
+    def value(text: str, name: str) -> float:
+        return sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith(name))
+
+    before = (await service.get("/metrics")).text
+    for number in range(8):  # new connections: both workers get some
+        await service.post("/chat/", json=question("[mock:output_tokens=1]", request_id=f"{request_id}-{number}"))
+    after = (await service.get("/metrics")).text
+    name = 'stopwatch_chats_total{finish_reason="stop"}'
+    assert value(after, name) - value(before, name) == 8
+    assert "sk-a-secret" not in after
+
+
+async def test_the_log_is_json_and_holds_no_secret(upstream_url: str, tmp_path: Any) -> None:
+    log = tmp_path / "log"
+    with (
+        log.open("w") as stderr,
+        running(
+            *("server", "--port", "0", "--workers", "1"),
+            stderr=stderr,
+            OPENAI_BASE_URL=f"{upstream_url}/v1",
+            OPENAI_API_KEY="sk-a-secret",
+        ) as service,
+    ):
+        async with httpx2.AsyncClient(base_url=service.url, timeout=20) as client:
+            await client.post("/chat/", json=question("my question [mock:output_tokens=1]", request_id="logged-1"))
+            await client.post("/abort/", json={"request_id": "logged-1"})
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [(line["message"], line["request_id"]) for line in lines] == [("chat", "logged-1"), ("abort", "logged-1")]
+    assert lines[0]["finish_reason"] == "stop"
+    assert "sk-a-secret" not in log.read_text()
+    assert "my question" not in log.read_text()

@@ -1,0 +1,105 @@
+"""Keys, owners and bounds: who may chat, whose chats may be stopped, and how much of it."""
+
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+
+import httpx2
+import pytest
+from pydantic import SecretStr
+
+from server.security import ANYBODY, Keys
+from server.settings import Settings
+from tests.processes import running
+from tests.server.test_http import question
+
+ALICE, BOB = {"Authorization": "Bearer alice-key"}, {"Authorization": "Bearer bob-key"}
+
+
+@pytest.fixture(scope="module")
+def guarded_url(upstream_url: str) -> Iterator[str]:
+    with running(
+        *("server", "--port", "0", "--workers", "1", "--backend", "memory+push://"),
+        OPENAI_BASE_URL=f"{upstream_url}/v1",
+        OPENAI_API_KEY="sk-a-secret",
+        API_KEYS="alice-key, bob-key",
+        MAX_CHATS_PER_OWNER="2",
+    ) as service:
+        yield service.url
+
+
+@pytest.fixture
+async def guarded(guarded_url: str) -> AsyncIterator[httpx2.AsyncClient]:
+    async with httpx2.AsyncClient(base_url=guarded_url, timeout=20) as client:
+        yield client
+
+
+@pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic YTpi"}])
+@pytest.mark.parametrize("path", ["/chat/", "/abort/", "/v1/chat/completions"])
+async def test_without_a_key_nothing_is_done(guarded: httpx2.AsyncClient, path: str, headers: dict[str, str]) -> None:
+    answer = await guarded.post(path, json=question(request_id="x"), headers=headers)
+    assert answer.status_code == 401
+    assert answer.headers["www-authenticate"] == "Bearer"
+
+
+async def test_nobody_stops_somebody_elses_chat(guarded: httpx2.AsyncClient, request_id: str) -> None:
+    body = question("[mock:ttft_ms=60000]", request_id=request_id)
+    async with guarded.stream("POST", "/chat/", json=body, headers=ALICE) as answer:
+        foreign = await guarded.post("/abort/", json={"request_id": request_id}, headers=BOB)
+        unknown = await guarded.post("/abort/", json={"request_id": "no-such-chat"}, headers=ALICE)
+        assert foreign.status_code == unknown.status_code == 404
+        assert foreign.json()["detail"] == unknown.json()["detail"]
+        own = await guarded.post("/abort/", json={"request_id": request_id}, headers=ALICE)
+        assert own.json()["status"] == "accepted"
+        await answer.aread()
+
+
+async def test_live_chats_per_owner_are_bounded(guarded: httpx2.AsyncClient, request_id: str) -> None:
+    def body(number: int) -> dict[str, object]:
+        return question("[mock:ttft_ms=60000]", request_id=f"{request_id}-{number}")
+
+    async with (
+        guarded.stream("POST", "/chat/", json=body(1), headers=ALICE) as first,
+        guarded.stream("POST", "/chat/", json=body(2), headers=ALICE) as second,
+    ):
+        third = await guarded.post("/chat/", json=body(3), headers=ALICE)
+        assert third.status_code == 429
+        assert third.headers["retry-after"]
+        other = await guarded.post("/chat/", json=question("[mock:output_tokens=1]"), headers=BOB)
+        assert other.status_code == 200
+        for number in (1, 2):
+            await guarded.post("/abort/", json={"request_id": f"{request_id}-{number}"}, headers=ALICE)
+        await first.aread()
+        await second.aread()
+    again = await guarded.post("/chat/", json=question("[mock:output_tokens=1]"), headers=ALICE)
+    assert again.status_code == 200
+
+
+async def test_headers_are_bounded(guarded: httpx2.AsyncClient) -> None:
+    answer = await guarded.get("/healthz", headers={"X-Long": "x" * 40_000})
+    assert answer.status_code == 431
+
+
+async def test_other_origins_are_not_let_in(guarded: httpx2.AsyncClient) -> None:
+    answer = await guarded.post("/chat/", json=question(), headers=ALICE | {"Origin": "https://evil.example"})
+    assert not [name for name in answer.headers if name.startswith("access-control")]
+
+
+def test_keys_are_kept_as_hashes_only() -> None:
+    keys = Keys(Settings(api_keys=SecretStr("alice-key,bob-key")))
+    alice, bob = keys.owner("alice-key"), keys.owner("bob-key")
+    assert alice != bob
+    assert None not in (alice, bob)
+    assert keys.owner("alice") is keys.owner(None) is None
+    assert "alice-key" not in repr(vars(keys)) + str(alice)
+    assert Keys(Settings()).owner(None) == ANYBODY
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_an_open_service_must_be_asked_for(host: str) -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "server", "--host", host, "--port", "0"], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 4
+    assert run.stderr.count("\n") == 1
+    assert "API_KEYS" in run.stderr

@@ -1,0 +1,105 @@
+"""How upstream failures become ours, without a network: respx, made to see the transport that openai 3.x uses."""
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, ClassVar
+
+import httpcore2
+import httpx
+import httpx2
+import openai
+import pytest
+import respx
+from pydantic import SecretStr
+from respx.mocks import HTTPCoreMocker
+
+from server.settings import Settings
+from server.upstream import UpstreamError, list_models, make_client, open_stream
+
+BODY = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "stream": True}
+URL = "http://upstream.test/v1/chat/completions"
+
+
+class HTTPCore2Mocker(HTTPCoreMocker):
+    """respx patches httpcore; openai 3.x is on httpx2, which is on httpcore2."""
+
+    name = "httpcore2"
+    targets: ClassVar[list[str]] = [target.replace("httpcore.", "httpcore2.") for target in HTTPCoreMocker.targets]
+
+    @classmethod
+    def from_sync_httpx_response(cls, httpx_response: httpx.Response, target: Any, **_: Any) -> httpcore2.Response:  # noqa: ARG003 - respx's signature
+        return httpcore2.Response(
+            status=httpx_response.status_code, headers=httpx_response.headers.raw, content=httpx_response.stream
+        )
+
+    @classmethod
+    async def from_async_httpx_response(
+        cls, httpx_response: httpx.Response, target: Any, **_: Any
+    ) -> httpcore2.Response:
+        return cls.from_sync_httpx_response(httpx_response, target)
+
+
+@pytest.fixture
+def router() -> Iterator[respx.MockRouter]:
+    with respx.mock(using="httpcore2", assert_all_called=False) as mock:
+        yield mock
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[openai.AsyncOpenAI]:
+    settings = Settings(openai_base_url="http://upstream.test/v1", openai_api_key=SecretStr("sk-a-secret"))
+    # The same client on httpx2's own transport, which the mocker sees; aiohttp's is tested against real sockets.
+    real = make_client(settings)
+    async with real, real.copy(http_client=httpx2.AsyncClient()) as one:
+        yield one
+
+
+async def relay(client: openai.AsyncOpenAI) -> bytes:
+    async with open_stream(client, dict(BODY), "r1", silence_s=5) as chunks:
+        return b"".join([chunk async for chunk in chunks])
+
+
+async def test_bytes_pass_unchanged(client: openai.AsyncOpenAI, router: respx.MockRouter) -> None:
+    stream = b'data: {"choices":[]}\n\ndata: [DONE]\n\n'
+    route = router.post(URL).respond(200, content=stream, headers={"Content-Type": "text/event-stream"})
+    assert await relay(client) == stream
+    sent = route.calls.last.request
+    assert sent.headers["x-request-id"] == "r1"
+    assert sent.headers["authorization"] == "Bearer sk-a-secret"
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"), [(400, 400), (401, 502), (403, 502), (404, 404), (429, 429), (500, 502), (503, 502)]
+)
+async def test_statuses(client: openai.AsyncOpenAI, router: respx.MockRouter, theirs: int, ours: int) -> None:
+    error = {"message": "their words", "type": "their_type", "code": "their_code", "param": None}
+    route = router.post(URL).respond(theirs, json={"error": error}, headers={"Retry-After": "7"})
+    with pytest.raises(UpstreamError) as caught:
+        await relay(client)
+    assert (caught.value.status, caught.value.error, caught.value.retry_after) == (ours, error, "7")
+    assert route.call_count == 1  # a retry would hide the answer from the client
+
+
+async def test_an_answer_that_is_no_json(client: openai.AsyncOpenAI, router: respx.MockRouter) -> None:
+    router.post(URL).respond(500, text="<html>oops</html>")
+    with pytest.raises(UpstreamError) as caught:
+        await relay(client)
+    assert caught.value.status == 502
+    assert caught.value.error["type"] == "upstream_error"
+
+
+@pytest.mark.parametrize(
+    ("failure", "status"), [(httpcore2.ConnectError("refused"), 502), (httpcore2.RemoteProtocolError("cut"), 502)]
+)
+async def test_failures(client: openai.AsyncOpenAI, router: respx.MockRouter, failure: Exception, status: int) -> None:
+    router.post(URL).mock(side_effect=failure)
+    with pytest.raises(UpstreamError) as caught:
+        await relay(client)
+    assert caught.value.status == status
+    assert "sk-a-secret" not in str(caught.value.error)
+
+
+async def test_models_fail_alike(client: openai.AsyncOpenAI, router: respx.MockRouter) -> None:
+    router.get("http://upstream.test/v1/models").respond(500, json={"error": {"message": "down"}})
+    with pytest.raises(UpstreamError) as caught:
+        await list_models(client)
+    assert caught.value.status == 502
