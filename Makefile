@@ -9,10 +9,10 @@ RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench report test check lock clean
+.PHONY: help setup bench bench-relay bench-backends soak serve report test check lock clean
 
 help: ## print this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## make .venv with everything in it (the other targets do this by themselves)
 
@@ -29,6 +29,18 @@ $(READY): requirements.lock pyproject.toml
 
 bench: $(READY) ## measure: BACKEND=all|memory|postgres|redis SCENARIO=name,... WORKERS=n QUICK=1
 	@$(RUN) -m bench run --backend "$(BACKEND)" --workers "$(WORKERS)" $(if $(SCENARIO),--scenario "$(SCENARIO)") $(if $(filter-out 0,$(QUICK)),--quick) $(ARGS)
+
+bench-relay: $(READY) ## what a relayed chunk costs, beside a bare and a naive relay (writes results/relay.json)
+	@$(RUN) -m bench relay $(ARGS)
+
+bench-backends: $(READY) ## the abort path itself, beside the bare drivers: BACKEND=all|postgres|redis QUICK=1
+	@$(RUN) -m bench backends --backend "$(BACKEND)" $(if $(filter-out 0,$(QUICK)),--quick) $(ARGS)
+
+soak: $(READY) ## ten minutes of mixed traffic; memory must stay flat and nothing may leak
+	@$(RUN) -m bench soak $(ARGS)
+
+serve: $(READY) ## store, mock upstream (without OPENAI_API_KEY) and service, to try: BACKEND=memory|postgres|redis
+	@$(RUN) -m bench serve --backend "$(if $(filter all,$(BACKEND)),memory,$(BACKEND))" $(ARGS)
 
 report: $(READY) ## draw the report again from a results folder: RUN_DIR=results/latest
 	@$(RUN) -m bench report $(or $(RUN_DIR),results/latest)

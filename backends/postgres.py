@@ -62,6 +62,8 @@ class PostgresStore(Store):
         self._url = url
         self._connections = connections
         self._pool: asyncpg.Pool
+        self._at_hand: Any = None  # a connection that stays out of the pool while nobody waits for one
+        self._waiting = 0
         self._opened: WeakKeyDictionary[asyncpg.Connection, float] = WeakKeyDictionary()  # and when (monotonic)
 
     async def __aenter__(self) -> Self:
@@ -95,20 +97,20 @@ class PostgresStore(Store):
 
     async def flag(self, request_id: str, owner: str, *, remember: bool) -> Flagged:
         while True:
-            rows = await self._fetch(sql.FLAG, request_id, owner, self.notify)
+            if rows := await self._fetch(sql.FLAG, request_id, owner, self.notify):
+                generation, worker, _ = rows[0]
+                return Flagged(AbortOutcome.ACCEPTED, Chat(request_id, generation, owner, worker))
+            rows = await self._fetch(sql.FOUND, request_id, owner)
             if not rows:
                 if not remember:
                     return Flagged(AbortOutcome.UNKNOWN)
                 if await self._fetch(sql.REMEMBER, request_id, owner, self.options.remember_s):
                     return Flagged(AbortOutcome.REMEMBERED)
                 continue
-            state, generation, worker, _ = rows[0]
-            chat = Chat(request_id, generation, owner, worker)
+            state, generation, worker = rows[0]
             match state:
-                case "accepted":
-                    return Flagged(AbortOutcome.ACCEPTED, chat)
                 case "aborted" | "repeated":
-                    return Flagged(AbortOutcome.ALREADY_ABORTED, chat)
+                    return Flagged(AbortOutcome.ALREADY_ABORTED, Chat(request_id, generation, owner, worker))
                 case "early":
                     return Flagged(AbortOutcome.REMEMBERED)
                 case "ended" | "foreign":
@@ -121,10 +123,9 @@ class PostgresStore(Store):
         return [held.get(chat.key) for chat in chats]
 
     async def renew(self, chats: Collection[Chat]) -> set[ChatKey]:
+        # Our own first: after a long pause they may have expired, and must not be swept with what is in them.
+        rows = await self._fetch(sql.RECORD, *_columns(chats), self.options.ttl_s) if chats else []
         await self._fetch(sql.SWEEP)
-        if not chats:
-            return set()
-        rows = await self._fetch(sql.RECORD, *_columns(chats), self.options.ttl_s)
         return {ChatKey(request_id, generation) for request_id, generation, state in rows if state == State.ABORTED}
 
     async def repeat(self, chats: Collection[Chat]) -> None:
@@ -147,7 +148,8 @@ class PostgresStore(Store):
         async def keys() -> AsyncIterator[ChatKey]:
             while True:
                 try:
-                    message = await asyncio.wait_for(messages.get(), self.options.keepalive_s / 2)
+                    async with asyncio.timeout(self.options.keepalive_s / 2):  # wait_for would cost a task per message
+                        message = await messages.get()
                 except TimeoutError:  # silence: either nobody aborts, or the connection is half-open
                     with _translated():
                         await connection.execute("SELECT 1")
@@ -169,7 +171,7 @@ class PostgresStore(Store):
             connection.terminate()
 
     async def _fetch(self, statement: str, *arguments: Any) -> list[Any]:
-        statement = statement.format(schema=self.options.namespace)
+        statement = sql.in_schema(statement, self.options.namespace)
         with _translated():
             try:
                 return await self._fetch_once(statement, arguments)
@@ -179,16 +181,38 @@ class PostgresStore(Store):
 
     async def _fetch_once(self, statement: str, arguments: tuple[Any, ...]) -> list[Any]:
         started_s = time.monotonic()
-        async with self._pool.acquire(timeout=self.options.command_timeout_s) as connection:
-            try:
-                return list(await connection.fetch(statement, *arguments))
-            except (TimeoutError, asyncio.CancelledError):
-                # Half-open, perhaps, and then so are those of its age. asyncpg would wait on this connection for its
-                # own cancellation, and the pool would hand out the others one after the other.
-                for old, opened_s in tuple(self._opened.items()):
-                    if opened_s <= started_s:
-                        old.terminate()
-                raise
+        connection = await self._take()
+        try:
+            return list(await connection.fetch(statement, *arguments))
+        except (TimeoutError, asyncio.CancelledError):
+            # Half-open, perhaps, and then so are those of its age. asyncpg would wait on this connection for its
+            # own cancellation, and the pool would hand out the others one after the other.
+            for old, opened_s in tuple(self._opened.items()):
+                if opened_s <= started_s:
+                    old.terminate()
+            raise
+        finally:
+            await self._give_back(connection)
+
+    async def _take(self) -> Any:
+        """A connection of the pool's; mostly the one at hand, for a round through the pool costs two tasks."""
+        connection, self._at_hand = self._at_hand, None
+        if connection is not None and not connection.is_closed():
+            return connection
+        if connection is not None:
+            await self._pool.release(connection)
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(self.options.command_timeout_s):
+                return await self._pool.acquire()
+        finally:
+            self._waiting -= 1
+
+    async def _give_back(self, connection: Any) -> None:
+        if self._at_hand is None and not self._waiting and not connection.is_closed():
+            self._at_hand = connection
+        else:
+            await self._pool.release(connection, timeout=self.options.command_timeout_s)
 
     async def _connect(self, *arguments: Any, **options: Any) -> asyncpg.Connection:
         connection = await asyncpg.connect(*arguments, **options)

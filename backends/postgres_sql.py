@@ -5,6 +5,10 @@ without write-ahead log an update costs half. The fillfactor leaves room for a r
 indexed column ever changes, so that updates are HOT (heap-only): they touch no index and are pruned in passing.
 """
 
+from __future__ import annotations
+
+import functools
+
 SCHEMA_LOCK = 0x5706_7A7C  # any constant: workers that start at once make the schema one after the other
 SCHEMA = """
 CREATE SCHEMA IF NOT EXISTS {schema};
@@ -69,3 +73,9 @@ UPDATE {schema}.chats_v1 SET state = 'ended', expires_at = now() + $3 * interval
 WHERE request_id = $1 AND generation = $2
 """
 SWEEP = "DELETE FROM {schema}.chats_v1 WHERE expires_at < now() - interval '1 second'"
+
+
+@functools.cache
+def in_schema(statement: str, schema: str) -> str:
+    """The statement for this schema: one object, so that finding what has been prepared hashes it only once."""
+    return statement.format(schema=schema)

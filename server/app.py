@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 
 import backends
 from backends import Delivery, Options
-from server import health, metrics, native, openai_api
+from server import health, metrics, native, openai_api, page
 from server.limits import BodyLimit
 from server.logs import start_logging
 from server.security import Keys
@@ -68,6 +68,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(native.router)
     app.include_router(openai_api.router)
     app.include_router(health.router)
+    app.include_router(page.router)
     return app
 
 

@@ -15,7 +15,7 @@ from bench import abort_path, abort_tables
 RECORD: dict[str, Any] = {
     "samples": {
         "redis": {
-            "latency": [{"pair": 1, "abort_ms": [0.13] * 400, "bare_ms": [0.10] * 400}],
+            "latency": [{"pair": 1, "abort_ms": [0.13] * 400, "bare_ms": [0.10] * 400, "command_ms": [0.12] * 400}],
             "burst": [{"pair": 1, "aborts": 2, "abort_ms": [1.0, 2.0], "bare_ms": [0.5, 1.0]}],
             "fanout": [
                 {"pair": 1, "listeners": 1, "aborts": 2, "alone_ms": [0.1, 0.1], "burst_ms": [0.2, 0.2]},
@@ -106,8 +106,9 @@ def test_measured_for_real(tmp_path: Path) -> None:
     samples = record["samples"]["redis"]
     assert [row["pair"] for row in samples["latency"]] == [1, 2, 3, 4, 5]
     for row in samples["latency"]:
-        assert len(row["abort_ms"]) == len(row["bare_ms"]) == abort_path.QUICK_SAMPLES["latency"]
-        assert min(row["abort_ms"] + row["bare_ms"]) > 0  # two processes, one clock
+        for side in ("abort_ms", "bare_ms", "command_ms"):
+            assert len(row[side]) == abort_path.QUICK_SAMPLES["latency"]
+            assert min(row[side]) > 0  # two processes, one clock
     assert {row["listeners"] for row in samples["fanout"]} == {1, 8, 64}
     assert [path.name for path in tmp_path.iterdir()] == [abort_path.FILE]
 

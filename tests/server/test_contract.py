@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.processes import running
 
 
-def test_the_service_is_what_its_openapi_says(upstream_url: str) -> None:
+def test_the_service_is_what_its_openapi_says(upstream_url: str, tmp_path: Path) -> None:
     with running(
         *("server", "--port", "0", "--workers", "1"),
         OPENAI_BASE_URL=f"{upstream_url}/v1",
@@ -21,5 +21,5 @@ def test_the_service_is_what_its_openapi_says(upstream_url: str) -> None:
             # Which chats are good ones is the upstream's to say, not the schema's.
             "--exclude-checks=positive_data_acceptance",
         ]
-        run = subprocess.run(command, capture_output=True, text=True, check=False)
+        run = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert run.returncode == 0, run.stdout[-6000:] + run.stderr[-1000:]

@@ -1,0 +1,187 @@
+"""One turn of `relay`: start a contender, load it, and take its CPU time over exactly the measured window."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import resource
+import selectors
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from bench.embedded import temporary_folder
+from bench.procs import Child
+from bench.relay_load import Load
+from bench.relay_report import CONTENDERS
+from bench.stores import Store, open_store
+from bench.talk import AnswerError, ask, warm_up
+
+OURS = ("none", "redis-push", "redis-poll")
+WINDOW_S = 3.0
+LOAD_DEADLINE_S = 60.0
+HELD_STREAMS, HELD_ITL_MS = 1000, 200.0
+Row = dict[str, Any]
+
+
+class RelayError(Exception):
+    """The measurement could not be made; the message is one line: cause and next step."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What every turn uses: the same mock, the same store, a folder for logs."""
+
+    mock: Child
+    store: Store
+    namespace: str
+    folder: Path
+
+    def contender(self, name: str) -> Child:
+        """One worker of this contender, not yet started."""
+        env = {"OPENAI_BASE_URL": f"{self.mock.url}/v1", "OPENAI_API_KEY": "unused"}
+        arguments = [f"bench.contenders.{name}"]
+        if name in OURS:
+            backend = "none://" if name == "none" else self.store.strategy_url(name.partition("-")[2])
+            env |= {"ABORT_BACKEND": backend, "ABORT_NAMESPACE": self.namespace, "LOG_LEVEL": "warning"}
+            env |= {"API_KEYS": "", "MAX_CHATS_PER_OWNER": "100000", "DRAIN_S": "0"}
+            arguments = ["server", "--host", "127.0.0.1", "--port", "0", "--workers", "1"]
+        return Child(name, arguments, self.folder / f"{name}.log", env=env)
+
+
+@contextlib.contextmanager
+def stage() -> Iterator[Stage]:
+    """The mock and the store, and as many sockets as we may have (children inherit the limit)."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    namespace = f"stopwatch_relay_{os.getpid()}"
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(temporary_folder("relay"))
+        store = stack.enter_context(open_store("redis"))
+        if store.how == "url":  # our own server is gone with all it holds
+            stack.callback(store.forget, namespace)
+        mock = stack.enter_context(Child("mock_llm", ["mock_llm", "serve", "--port", "0"], folder / "mock_llm.log"))
+        yield Stage(mock, store, namespace, folder)
+
+
+def order(round_number: int) -> list[str]:
+    """The contenders of one round, shuffled: none runs always first, or always after the same neighbour."""
+    return random.Random(f"relay {round_number}").sample(CONTENDERS, len(CONTENDERS))
+
+
+def take_turn(on: Stage, name: str, *, streams: int, itl_ms: float, window_s: float = WINDOW_S) -> Row:
+    """Load one contender; gives a sample.
+
+    contender, cpu_us_per_chunk (user and system time of its process tree in the window), chunks_per_s, added_itl_ms
+    (p50, p99, max of the gap between a client's chunks, less itl_ms), errors (streams without an answer), client_cpu.
+    Raises RelayError, ChildError.
+    """
+    with _warm(on, name) as child:
+        load = Load(_port(child), streams, itl_ms, window_s, "text" if name == "naive" else "sse")
+        cpu_s = 0.0
+        with _running(load) as lines:
+            for moment in lines:
+                if moment == "open":
+                    cpu_s = child.cpu_s()
+                elif moment == "closed":
+                    cpu_s = child.cpu_s() - cpu_s
+                else:
+                    result = json.loads(moment)
+        child.check()
+    if not result["chunks"]:
+        raise RelayError(f"{name} relayed nothing; try fewer --streams")
+    return {"contender": name, "cpu_us_per_chunk": cpu_s * 1e6 / result["chunks"], **result}
+
+
+def hold_and_stop(on: Stage, *, streams: int = HELD_STREAMS, itl_ms: float = HELD_ITL_MS) -> Row:
+    """One worker with redis-push holds many slow streams, then all are stopped at once.
+
+    streams, errors, added_itl_ms, rss_kb_per_stream, unstopped, client_stop_ms and upstream_stop_ms (p50, max; from
+    the first abort sent to the stream's end at the client, and to its connection lost at the witness).
+    """
+    ask(on.mock.url, "/__mock/journal", "DELETE")
+    with _warm(on, "redis-push") as child:
+        empty_kb = _rss_kb(child)
+        load = Load(_port(child), streams, itl_ms, 2 * WINDOW_S, ramp_s=2.0, id_prefix="held", abort=True)
+        with _running(load) as lines:
+            for moment in lines:
+                if moment == "closed":
+                    held_kb = _rss_kb(child)
+                elif moment != "open":
+                    result = json.loads(moment)
+        child.check()
+        sent_ns = result.pop("abort_sent_ns")
+        rows = [row for row in ask(on.mock.url, "/__mock/journal")["rows"] if row["id"].startswith("held-")]
+    stop_ms = sorted(result.pop("stop_ms"))
+    lost_ms = sorted((row["lost_ns"] - sent_ns) / 1e6 for row in rows if row["lost_ns"] is not None)
+    return {
+        "streams": streams,
+        "itl_ms": itl_ms,
+        "rss_kb_per_stream": (held_kb - empty_kb) / streams,
+        "client_stop_ms": {"p50": _middle(stop_ms), "max": stop_ms[-1] if stop_ms else None},
+        "upstream_stop_ms": {"p50": _middle(lost_ms), "max": lost_ms[-1] if lost_ms else None},
+        "upstreams_cut": len(lost_ms),
+        **result,
+    }
+
+
+@contextlib.contextmanager
+def _warm(on: Stage, name: str) -> Iterator[Child]:
+    with on.contender(name) as child:
+        try:
+            warm_up(child.url, 16)
+        except (OSError, AnswerError) as error:
+            child.check()
+            raise RelayError(f"{name} cannot chat: {error}") from error
+        yield child
+
+
+@contextlib.contextmanager
+def _running(load: Load) -> Iterator[Iterator[str]]:
+    """The load's lines as they come; the process is gone afterwards, whatever happens."""
+    command = [sys.executable, "-m", "bench.relay_load", load.as_argument()]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as process:
+        try:
+            yield _lines(process)
+        finally:
+            process.kill()
+
+
+def _lines(process: subprocess.Popen[bytes]) -> Iterator[str]:
+    assert process.stdout is not None  # noqa: S101 - asked for above
+    deadline = time.monotonic() + LOAD_DEADLINE_S
+    said, count = b"", 0
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        while count < 3:
+            if not selector.select(max(0.0, deadline - time.monotonic())):
+                raise RelayError(f"the load did not end within {LOAD_DEADLINE_S:g} s; try fewer --streams")
+            block = os.read(process.stdout.fileno(), 65536)
+            if not block:
+                raise RelayError("the load ended before it had measured; it says why above")
+            *lines, said = (said + block).split(b"\n")
+            for line in lines:
+                count += 1
+                yield line.decode()
+
+
+def _port(child: Child) -> int:
+    return int(child.url.rpartition(":")[2])
+
+
+def _rss_kb(child: Child) -> float:
+    """Resident memory of the one worker: the largest process of the tree."""
+    root = psutil.Process(child.process.pid)
+    return float(max(process.memory_info().rss for process in [root, *root.children(recursive=True)])) / 1024
+
+
+def _middle(values: list[float]) -> float | None:
+    return values[len(values) // 2] if values else None
