@@ -20,7 +20,7 @@ BACKOFF_FIRST_S = 0.05
 BACKOFF_MOST_S = 2.0
 STREAM_DEADLINE_S = 0.25  # the longest that a stream may wait for the store while it runs, and when it ends
 CONFIRM_EVERY_S = 1.0
-CONFIRM_FIRST_S = 0.005
+CONFIRM_FIRST_S = 0.001
 _ABORTED = (State.ABORTED, State.REPEATED)
 
 
