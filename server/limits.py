@@ -9,6 +9,8 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 DRAIN_FACTOR = 8
+PLAIN_SEND = "stopwatch.send"
+"""Where a streamed answer finds the server's own `send`: each layer in between wraps it once more, for every chunk."""
 HEADER_BYTES = 32 * 1024
 
 
@@ -26,6 +28,7 @@ class BodyLimit:
                 scope, receive, send
             )
             return
+        scope[PLAIN_SEND] = send
         if scope["type"] != "http" or scope["method"] not in ("POST", "PUT", "PATCH"):
             await self._app(scope, receive, send)
             return

@@ -19,12 +19,15 @@ def body(marker: str) -> dict[str, Any]:
 
 async def read(url: str, marker: str, silence_s: float, *, read_slowly_s: float = 0.0) -> SimpleNamespace:
     found = SimpleNamespace(bytes=b"", source=None)
-    async with make_client(Settings(openai_base_url=f"{url}/v1", openai_api_key=SecretStr("x"))) as client:
-        async with open_stream(client, body(marker), "id", silence_s=silence_s) as stream:
-            found.source = getattr(getattr(stream, "_read", None), "__self__", None)
-            async for data in stream:
-                found.bytes += data
-                await asyncio.sleep(read_slowly_s)
+    settings = Settings(openai_base_url=f"{url}/v1", openai_api_key=SecretStr("x"))
+    async with (
+        make_client(settings) as client,
+        open_stream(client, body(marker), "id", silence_s=silence_s) as stream,
+    ):
+        found.source = getattr(getattr(stream, "_read", None), "__self__", None)
+        async for data in stream:
+            found.bytes += data
+            await asyncio.sleep(read_slowly_s)
     return found
 
 
