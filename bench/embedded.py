@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from bench.guard import WATCHMAN
 
 START_DEADLINE_S = 20.0
@@ -139,8 +141,14 @@ class EmbeddedServer:
         """End the server as a crash would: SIGKILL, no goodbye to its clients."""
         if self._process is None:
             return
+        # With its helpers: PostgreSQL refuses to start again while one of them still holds the shared memory.
+        helpers = psutil.Process(self._process.pid).children(recursive=True) if self._process.poll() is None else []
         self._process.kill()
         self._process.wait()
+        for helper in helpers:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                helper.kill()
+        psutil.wait_procs(helpers, STOP_DEADLINE_S)
         WATCHMAN.forget_group(self._process.pid)
 
     def restart(self) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import os
+import resource
 import socket
 import sys
 import tempfile
+from contextlib import suppress
 from typing import Annotated, Any, Never
 
 import typer
@@ -82,6 +84,7 @@ def run(
         _refuse(f"{error}; check ABORT_BACKEND, and that the store is running")
     except OSError as error:
         _refuse(f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}; choose another --port")
+    _allow_many_files()
     # The workers are new processes: they read the same settings from their environment.
     for name, value in given.items():
         if value is not None:
@@ -104,6 +107,13 @@ def _serve(settings: Settings, sockets: list[socket.socket]) -> None:
         timeout_graceful_shutdown=int(settings.drain_s) + 3,
     )
     Workers(config, sockets).run()
+
+
+def _allow_many_files() -> None:
+    """Each stream holds two sockets, and many systems allow 1,024 unless one asks for more."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # macOS calls its limit infinite and then refuses it
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _check_exposure(settings: Settings) -> None:
