@@ -178,8 +178,10 @@ class Delivery:
         """Renew the live chats three times per TTL, and after a failure until it works again."""
         failures = 0
         while True:
+            # Not wait_for: in Python 3.11 it swallows a cancellation that comes together with the event.
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._failed.wait(), self.store.options.ttl_s / 3)
+                async with asyncio.timeout(self.store.options.ttl_s / 3):
+                    await self._failed.wait()
             try:
                 await self._renew()
                 self._failed.clear()

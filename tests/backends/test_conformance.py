@@ -180,3 +180,11 @@ async def test_nothing_is_left_in_the_worker(open_worker: Open, request_id: str)
                     raise RuntimeError("the stream failed")
         assert worker.live == 0
     assert asyncio.all_tasks() == before
+
+
+async def test_a_failure_in_the_last_moment_does_not_keep_it(open_worker: Open) -> None:
+    """A cancellation that comes together with an event must not be swallowed, as wait_for does in Python 3.11."""
+    for _ in range(10):
+        async with asyncio.timeout(DEADLINE_S):
+            async with open_worker() as worker:
+                worker._failed.set()
