@@ -14,6 +14,7 @@ import pytest
 from redis.asyncio import Redis
 
 import backends
+from backends import deliveries
 from bench.embedded import EmbeddedServer
 from bench.stores import URL_VARIABLES, postgres_server, redis_server
 from tests.backends.proxy import Proxy, proxy_to
@@ -182,3 +183,27 @@ async def test_readiness_tells_that_the_store_is_gone(server: EmbeddedServer) ->
                 await asyncio.sleep(0.01)
         assert worker.counters.lost > 0
         assert worker.counters.reconnected == 1
+
+
+@pytest.mark.parametrize("server", ["redis", "postgres"], indirect=True)
+async def test_an_abort_in_the_gap_is_found_by_re_reading(
+    server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody listens while it is sent, and the next renewal is twenty seconds away: only re-reading finds it."""
+    monkeypatch.setattr(deliveries, "backoff_s", lambda _failures: 0.5)
+    url = server.url.replace("://", "+push://")
+    async with (
+        backends.from_url(url, backends.Options(namespace=NAMESPACE)) as worker,
+        asyncio.timeout(5),
+        worker.watch("in-the-gap", "me") as abort_signal,
+    ):
+        if server.name == "redis":
+            await redis_command(server, "CLIENT", "KILL", "TYPE", "pubsub")
+        else:
+            await postgres_terminate(server, f"{NAMESPACE}-listener")
+        while worker.ready:  # noqa: ASYNC110 - a property of the thing under test
+            await asyncio.sleep(0.001)
+        assert await worker.abort("in-the-gap", "me") is backends.AbortOutcome.ACCEPTED
+        assert not abort_signal.aborted
+        await abort_signal.wait()
+    assert worker.counters.recovered_aborts == 1
