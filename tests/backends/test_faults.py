@@ -207,3 +207,28 @@ async def test_an_abort_in_the_gap_is_found_by_re_reading(
         assert not abort_signal.aborted
         await abort_signal.wait()
     assert worker.counters.recovered_aborts == 1
+
+
+@pytest.mark.parametrize("server", ["redis", "postgres"], indirect=True)
+async def test_an_accepted_abort_that_the_store_forgets_is_recorded_again(server: EmbeddedServer) -> None:
+    """Accepted, then lost with all the store's data before its owner looked: whoever accepted it sees to it."""
+    needs_its_process(server)  # everything in it is dropped
+    url = server.url.replace("://", "+poll://")
+    options = backends.Options(namespace=NAMESPACE)
+    async with (
+        backends.from_url(url, options) as owner,
+        backends.from_url(url, options) as stopper,
+        asyncio.timeout(10),
+        owner.watch("forgotten", "me") as abort_signal,
+    ):
+        assert await stopper.abort("forgotten", "me") is backends.AbortOutcome.ACCEPTED
+        if server.name == "redis":
+            await redis_command(server, "FLUSHALL")
+        else:
+            connection = await asyncpg.connect(server.url)
+            await connection.execute(f"TRUNCATE {NAMESPACE}.chats_v1")
+            await connection.close()
+        assert abort_signal.poll is not None
+        while not await abort_signal.poll():  # noqa: ASYNC110 - read again and again, as poll does
+            await asyncio.sleep(0.01)
+        assert stopper.counters.repeated_aborts == 1
