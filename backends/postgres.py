@@ -183,24 +183,26 @@ class PostgresStore(Store):
         started_s = time.monotonic()
         connection = await self._take()
         try:
-            return list(await connection.fetch(statement, *arguments))
+            rows = list(await connection.fetch(statement, *arguments))
         except (TimeoutError, asyncio.CancelledError):
             # Half-open, perhaps, and then so are those of its age. asyncpg would wait on this connection for its
-            # own cancellation, and the pool would hand out the others one after the other.
+            # own cancellation, and the pool would hand out the others one after the other. The pool takes a connection
+            # that has ended back by itself.
             for old, opened_s in tuple(self._opened.items()):
                 if opened_s <= started_s:
                     old.terminate()
             raise
-        finally:
+        except BaseException:
             await self._give_back(connection)
+            raise
+        await self._give_back(connection)
+        return rows
 
     async def _take(self) -> Any:
         """A connection of the pool's; mostly the one at hand, for a round through the pool costs two tasks."""
         connection, self._at_hand = self._at_hand, None
-        if connection is not None and not connection.is_closed():
+        if connection is not None and _is_open(connection):
             return connection
-        if connection is not None:
-            await self._pool.release(connection)
         self._waiting += 1
         try:
             async with asyncio.timeout(self.options.command_timeout_s):
@@ -209,7 +211,9 @@ class PostgresStore(Store):
             self._waiting -= 1
 
     async def _give_back(self, connection: Any) -> None:
-        if self._at_hand is None and not self._waiting and not connection.is_closed():
+        if not _is_open(connection):
+            return
+        if self._at_hand is None and not self._waiting:
             self._at_hand = connection
         else:
             await self._pool.release(connection, timeout=self.options.command_timeout_s)
@@ -218,6 +222,14 @@ class PostgresStore(Store):
         connection = await asyncpg.connect(*arguments, **options)
         self._opened[connection] = time.monotonic()
         return connection
+
+
+def _is_open(connection: Any) -> bool:
+    """Whether a pool's connection can be used; one that has ended belongs to the pool again, and says so by raising."""
+    try:
+        return not connection.is_closed()
+    except asyncpg.InterfaceError:
+        return False
 
 
 def _columns(chats: Collection[Chat]) -> Iterator[tuple[str, ...]]:
