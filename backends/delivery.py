@@ -21,6 +21,7 @@ BACKOFF_MOST_S = 2.0
 STREAM_DEADLINE_S = 0.25  # the longest that a stream may wait for the store while it runs, and when it ends
 CONFIRM_EVERY_S = 1.0
 CONFIRM_FIRST_S = 0.001
+CANCEL_EVERY_S = 0.2
 _ABORTED = (State.ABORTED, State.REPEATED)
 
 
@@ -58,7 +59,7 @@ class Delivery:
         try:
             tasks = await self._stack.enter_async_context(asyncio.TaskGroup())
             running = [tasks.create_task(work) for work in self._tasks()]
-            self._stack.callback(lambda: [task.cancel() for task in running])
+            self._stack.push_async_callback(_end, running)
             await self._started()
         except BaseException:
             await self._stack.aclose()
@@ -214,6 +215,15 @@ class Delivery:
                 # A living owner has renewed the chat by then, and has read its flag in doing so.
                 if state is State.ENDED or accepted_s < now - 2 * self.store.options.ttl_s:
                     del self._accepted[chat.key]
+
+
+async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Cancel until all have ended: a driver that loses one cancellation must not keep a worker from leaving."""
+    left = set(tasks)
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=CANCEL_EVERY_S)
 
 
 def backoff_s(failures: int) -> float:
