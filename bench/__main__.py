@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 from typer.exceptions import TyperException
 
-from bench.plan import BACKENDS, MAX_WORKERS, SCENARIOS, PlanError, abort_moments, load_scenarios, select
-from bench.records import LATEST, FolderError, Results
-
-REGRESSION, INVALID, BAD_USAGE, INTERRUPTED = 1, 2, 4, 130
-LEAKING = 1
-RESULTS = Path("results")
+from bench import cli_run
+from bench.cli_run import RESULTS, console
+from bench.codes import BAD_USAGE, INTERRUPTED, INVALID, REGRESSION, end
+from bench.records import FolderError
+from bench.scenario import MAX_WORKERS, PlanError
 
 app = typer.Typer(
     help="How fast does a streaming chat really stop? Measure abort strategies against each other.",
@@ -26,40 +22,8 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-console = Console()
-
-
-@app.command()
-def run(
-    *,
-    backend: Annotated[str, typer.Option(help=f"Which strategies: {', '.join(BACKENDS)}.")] = "all",
-    scenario: Annotated[str, typer.Option(help=f"Some of {','.join(SCENARIOS)}.")] = ",".join(SCENARIOS),
-    workers: Annotated[str, typer.Option(help=f"Worker processes of the service, 1 to {MAX_WORKERS}.")] = "2",
-    quick: Annotated[bool, typer.Option("--quick", help="Fewer chats: wider intervals, no p99.")] = False,
-    seed: Annotated[int, typer.Option(help="Same seed, same abort moments.")] = 1,
-    label: Annotated[str, typer.Option(help="Ends the results folder's name.", show_default="the backend")] = "",
-    results: Annotated[Path, typer.Option(help="Where results folders are kept.")] = RESULTS,
-) -> None:
-    """Measure, record and report. REDIS_URL / DATABASE_URL name servers of yours; without them we start our own."""
-    from bench.embedded import StoreError  # noqa: PLC0415 - `--help` and usage errors need none of this
-    from bench.procs import ChildError  # noqa: PLC0415
-    from bench.runner import Run, Settings  # noqa: PLC0415
-
-    if not workers.isdecimal():
-        raise PlanError(f"WORKERS is {workers!r}: choose from 1 to {MAX_WORKERS}")
-    names = [name.strip() for name in scenario.split(",") if name.strip()]
-    plan = select(backend, names, int(workers), quick=quick)
-    settings = Settings(backend, int(workers), quick, seed, label or f"{backend}{'-quick' if quick else ''}")
-    kept = Results(results, settings.label)
-    try:
-        folder = Run(plan, settings, kept, console).execute()
-    except (StoreError, ChildError) as error:
-        _keep(kept.folder)
-        _end(INVALID, f"could not measure: {error}")
-    except KeyboardInterrupt:
-        _keep(kept.folder)
-        _end(INTERRUPTED, "interrupted; everything started has been stopped")
-    _report(folder)
+for command in (cli_run.run, cli_run.rerun, cli_run.report, cli_run.scenarios):
+    app.command()(command)
 
 
 @app.command()
@@ -83,27 +47,9 @@ def backends(
     for promise in abort_tables.broken(record):
         typer.echo(f"bench: broken: {promise}", err=True)
     if record["unmeasured"]:
-        _end(INVALID, f"could not measure: {'; '.join(record['unmeasured'])}")
+        end(INVALID, f"could not measure: {'; '.join(record['unmeasured'])}")
     if abort_tables.broken(record):
         raise typer.Exit(REGRESSION)
-
-
-@app.command()
-def report(
-    folder: Annotated[Path, typer.Argument(help="A results folder.")] = RESULTS / LATEST,
-) -> None:
-    """Render summary, charts and report of a results folder again, from its raw files alone."""
-    _report(folder)
-
-
-@app.command()
-def scenarios() -> None:
-    """List the catalogue of scenarios."""
-    table = Table("scenario", "what happens", "chats", "at a time", "aborted", box=None)
-    for each in load_scenarios():
-        aborted = sum(moment is not None for moment in abort_moments(each, 1))
-        table.add_row(each.name, each.sentence, str(each.chats), str(each.streams), str(aborted))
-    console.print(table)
 
 
 @app.command()
@@ -124,9 +70,9 @@ def relay(
     try:
         compare(console, results / "relay.json", pairs=pairs, streams=streams, itl_ms=itl_ms, held_streams=held_streams)
     except (RelayError, StoreError, ChildError) as error:
-        _end(INVALID, f"could not measure: {error}")
+        end(INVALID, f"could not measure: {error}")
     except OSError as error:
-        _end(BAD_USAGE, f"{results} cannot be written ({error.strerror or error}): choose another with --results")
+        end(BAD_USAGE, f"{results} cannot be written ({error.strerror or error}): choose another with --results")
 
 
 @app.command()
@@ -145,11 +91,11 @@ def soak(
     try:
         leaks = find_leaks(console, minutes=minutes, workers=workers, backend=backend, seed=seed)
     except (SoakError, StoreError, ChildError) as error:
-        _end(INVALID, f"could not measure: {error}")
+        end(INVALID, f"could not measure: {error}")
     for leak in leaks:
         typer.echo(f"bench: leak: {leak}", err=True)
     if leaks:
-        raise typer.Exit(LEAKING)
+        raise typer.Exit(REGRESSION)
 
 
 @app.command()
@@ -169,71 +115,11 @@ def serve(
     try:
         serve(console, backend=backend, port=port, workers=workers)
     except PortError as error:
-        _end(BAD_USAGE, str(error))
+        end(BAD_USAGE, str(error))
     except (StoreError, ChildError) as error:
-        _end(INVALID, str(error))
+        end(INVALID, str(error))
     except KeyboardInterrupt:
-        _end(0, "stopped")
-
-
-def _report(folder: Path) -> None:
-    """Render, print the table, say where the report lies; an invalid measurement ends with exit code 2."""
-    from bench.report import UnreadableResults, render  # noqa: PLC0415 - brings in pandas and matplotlib
-
-    try:
-        page = render(folder)
-        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    except (UnreadableResults, OSError) as error:
-        _end(BAD_USAGE, str(error))
-    console.print(_table(summary["cases"]))
-    console.print(f"report: {page}", highlight=False, soft_wrap=True)
-    if not summary["valid"]:
-        for problem in summary["problems"]:
-            typer.echo(f"bench: problem: {problem}", err=True)
-        _end(INVALID, f"the measurement is invalid ({len(summary['problems'])} problems, see above)")
-
-
-def _table(cases: list[dict[str, Any]]) -> Table:
-    title = "Latency to stop: from the abort sent to the upstream's connection lost"
-    table = Table(title=title, box=None, padding=(0, 1, 0, 0), header_style="bold")  # fits 80 columns
-    for name in ("scenario", "strategy"):
-        table.add_column(name, no_wrap=True)
-    for name in ("n", "p50\nms", "p95\nms", "missed", "wasted\ntokens", "CPU us\n/token", "errors"):
-        table.add_column(name, justify="right", no_wrap=True)
-    before = None
-    for case in cases:
-        new = case["scenario"] != before
-        if new and before is not None:
-            table.add_row()
-        before = case["scenario"]
-        metrics = case["metrics"]
-        stop = metrics.get("upstream_stop_ms", {})
-        table.add_row(
-            case["scenario"] if new else "",
-            case["strategy"],
-            str(case["aborts"]),
-            _number(stop.get("p50")),
-            _number(stop.get("p95")),
-            str(case["missed"]),
-            _number(metrics.get("wasted_tokens", {}).get("mean")),
-            _number(metrics.get("server_cpu_us_per_token", {}).get("p50")),
-            str(case["errors"]),
-        )
-    return table
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:,.1f}"
-
-
-def _keep(folder: Path) -> None:
-    if (folder / "cases.jsonl").exists():
-        typer.echo(f"bench: finished cases are kept; `python -m bench report {folder}` shows them", err=True)
-
-
-def _end(code: int, message: str) -> None:
-    typer.echo(f"bench: {message}", err=True)
-    raise typer.Exit(code)
+        end(0, "stopped")
 
 
 def _interrupt(signum: int, _frame: object) -> None:

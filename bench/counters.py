@@ -19,6 +19,10 @@ class Counter(Protocol):
         """Operations since this object was made, without its own; `settled`: wait until late reports are in."""
         ...
 
+    def connections(self) -> int:
+        """Clients connected now, without us."""
+        ...
+
     def forget(self, namespace: str) -> None:
         """Remove what the service kept under this namespace, and nothing else."""
         ...
@@ -54,6 +58,11 @@ class RedisCounter:
         total = self._total() - self._own
         self._own += 1
         return total
+
+    def connections(self) -> int:
+        """Connected clients, without this one."""
+        self._own += 1
+        return int(self._client.info("clients")["connected_clients"]) - 1
 
     def forget(self, namespace: str) -> None:
         """Delete the keys of this namespace; the server's other keys are none of ours."""
@@ -92,6 +101,11 @@ class PostgresCounter:
         total = self._total() - self._own
         self._own += self._cost
         return total
+
+    def connections(self) -> int:
+        """Client backends in this database, without the asking one and those that were there before us."""
+        self._own += self._cost
+        return int(self._ask(_GUESTS)) - self._guests
 
     def forget(self, namespace: str) -> None:
         """Drop the schema of this namespace."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from bench.plan import Case
@@ -29,10 +29,10 @@ ABORT_FIELDS = {
 }
 
 
-def case_head(case: Case, block: int) -> Row:
-    """What every row of a case begins with, in chats.jsonl.gz as in cases.jsonl."""
+def case_head(case: Case, block: int, arm: str | None = None) -> Row:
+    """What every row of a case begins with, in chats.jsonl.gz as in cases.jsonl; `arm` is the calibration's."""
     return {
-        "strategy": case.strategy,
+        "strategy": f"{case.strategy}-{arm}" if arm else case.strategy,
         "store": case.store,
         "delivery": case.delivery,
         "scenario": case.scenario.name,
@@ -42,14 +42,14 @@ def case_head(case: Case, block: int) -> Row:
     }
 
 
-def join(head: Mapping[str, Any], clients: Iterable[Row], traces: Iterable[Row], journal: Iterable[Row]) -> list[Row]:
+def join(head: Mapping[str, Any], clients: Iterable[Row], traces: Sequence[Row], journal: Iterable[Row]) -> list[Row]:
     """One row per chat the clients sent, in the order of their index; what a side did not see is None.
 
     `clients` are the load's rows, `traces` the service's trace lines, `journal` the witness's rows, all in
     CLOCK_MONOTONIC ns. An id that a side saw twice keeps its first row: a second one is a retry, not this chat.
     """
     chats = _first_by_id(line for line in traces if line["kind"] == "chat")
-    aborts = _first_by_id(line for line in traces if line["kind"] == "abort")
+    aborts = _first_by_id(sorted((line for line in traces if line["kind"] == "abort"), key=_refused))
     witness = _first_by_id(journal, key="id")
     rows = []
     for client in sorted(clients, key=lambda row: int(row["index"])):
@@ -91,6 +91,11 @@ def _service(chat: Row | None, abort: Row | None) -> Row | None:
     return {name: (chat or {}).get(name) for name in CHAT_FIELDS} | {
         name: (abort or {}).get(source) for name, source in ABORT_FIELDS.items()
     }
+
+
+def _refused(abort: Row) -> bool:
+    """Of several presses for one chat the first that was recorded counts, before those that were refused."""
+    return abort["outcome"] not in ("accepted", "remembered")
 
 
 def _first_by_id(rows: Iterable[Row], key: str = "request_id") -> dict[str, Row]:

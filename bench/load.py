@@ -1,81 +1,155 @@
-"""Runs Locust for one case, in a process of its own, and reads back what its users saw."""
+"""Runs Locust, in processes of their own that stay for the whole run, and reads back what their users saw."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
-from bench.plan import FOLDER, RAMP_MS, Case, abort_moments
+from bench.plan import FLOOR, Case
 from bench.procs import Child, ChildError
+from bench.scenario import FOLDER
+from bench.schedule import Planned
 
 LOCUSTFILE = FOLDER / "chat_load.py"
-START_S = 0.8
-"""About what Locust takes to start and to end."""
+CHUNKS_PER_S = 6000.0
+"""What one load process is given at most, in chunks offered per second; the health gate sees whether it kept up."""
+MOST_PROCESSES = 8
+LEAD_NS = 60_000_000
+"""An order is read and its greenlets are made within this time."""
 SILENCE_DEADLINE_S = 20.0
-POLL_S = 0.1
+POLL_S = 0.05
 Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What a load gave: its chats, the chats it had to drop, what each load process says of itself."""
+
+    rows: list[Row]
+    dropped: int
+    health: list[Row]
 
 
 def expected_s(case: Case) -> float:
     """About how long the load takes when no abort is obeyed, in seconds: for the progress bar and the deadline."""
-    scenario = case.scenario
-    chat_ms = scenario.ttft_ms + scenario.itl_ms * scenario.output_tokens + scenario.stall_ms
-    rounds = -(-scenario.chats // scenario.streams)
-    return START_S + (RAMP_MS + rounds * chat_ms) / 1000
+    return case.scenario.load_ms / 1000 + 0.3
 
 
-def run_load(
-    case: Case,
-    *,
-    url: str,
-    seed: int,
-    request_prefix: str,
-    scratch: Path,
-    log: Path,
-    beside: Iterable[Child],
-    progress: Callable[[float], None],
-) -> list[Row]:
-    """Send the case's chats to `url` and give one row per chat (`index`, `request_id`, `client`, `abort`).
+def processes_for(cases: Iterable[Case]) -> int:
+    """How many load processes these cases need, so that none is offered more than its budget."""
+    most = max((case.scenario.chunks_per_s for case in cases), default=0.0)
+    return min(MOST_PROCESSES, max(1, -(-int(most) // int(CHUNKS_PER_S))))
 
-    `progress` is called with the share of chats done. Raises ChildError when Locust, or a child `beside` it, fails.
-    """
-    rows_file, config_file = scratch / "rows.jsonl", scratch / "load.json"
-    rows_file.write_text("")
-    moments = abort_moments(case.scenario, seed)
-    config = {
-        "url": url,
-        "rows": str(rows_file),
-        "id_prefix": request_prefix,
-        "marker": case.scenario.marker,
-        "abort_after_ms": moments,
-        "disconnect": case.strategy == "disconnect",
-        "silence_deadline_s": SILENCE_DEADLINE_S,
-        "ramp_ms": RAMP_MS,
-        "seed": seed,
-    }
-    config_file.write_text(json.dumps(config))
-    users = str(min(case.scenario.streams, case.scenario.chats))
-    arguments = ["locust", "-f", str(LOCUSTFILE), "--headless", "-u", users, "-r", users, "--only-summary"]
-    arguments += ["--exit-code-on-error", "0"]  # failed chats are data; they are counted from the rows
-    env = {"CHAT_LOAD": str(config_file)}
-    with Child("locust", arguments, log, env=env, ready=False) as locust, rows_file.open("rb") as written:
+
+class Load:
+    """The load processes of a run; `send` is one case. Raises ChildError when one of them fails."""
+
+    def __init__(self, processes: int, scratch: Path, logs: Path) -> None:
+        self._scratch = scratch
+        self._orders = 0
+        self._children = [
+            Child("locust", _arguments(), logs / f"locust-{number}.log", env=_env(scratch, number), ready=False)
+            for number in range(processes)
+        ]
+
+    def __enter__(self) -> Self:
+        with contextlib.ExitStack() as stack:
+            for child in self._children:
+                stack.enter_context(child)
+            self._life = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._life.close()
+
+    def pids(self) -> list[int]:
+        """The processes, for whoever watches their CPU."""
+        return [child.process.pid for child in self._children]
+
+    def send(
+        self,
+        case: Case,
+        planned: Sequence[Planned],
+        request_ids: Sequence[str],
+        *,
+        url: str,
+        beside: Sequence[Child],
+        began: Callable[[int], None],
+        progress: Callable[[float], None],
+    ) -> Loaded:
+        """Send the planned chats to `url`; a row per chat that could be sent (`index`, `request_id`, `client`,
+        `abort`).
+
+        `began` is told the moment of the load's beginning (ns, shortly ahead), `progress` the share of chats done;
+        a child `beside` that dies ends it with ChildError.
+        """
+        count = processes_for([case])
+        start_ns = time.monotonic_ns() + LEAD_NS
+        told = _told(case, url) | {
+            "start_ns": start_ns,
+            "streams": -(-min(case.scenario.streams, len(planned)) // count),
+        }
+        chats = [
+            {**asdict(chat), "request_id": request_id} for chat, request_id in zip(planned, request_ids, strict=True)
+        ]
+        paths = [self._order(number, told | {"chats": chats[number::count]}) for number in range(count)]
+        self._orders += 1
+        began(start_ns)
         patience_s = 30 + 3 * expected_s(case)
         deadline = time.monotonic() + patience_s
-        chats = 0
-        while locust.process.poll() is None:
+        while not all(done.exists() for _, done in paths):
             time.sleep(POLL_S)
-            for child in beside:
+            for child in (*beside, *self._children):
                 child.check()
-            chats += written.read().count(b"\n")
-            progress(chats / len(moments))
+            sent = sum(rows.read_bytes().count(b"\n") for rows, _ in paths if rows.exists())
+            progress(sent / len(planned))
             if time.monotonic() > deadline:
-                raise ChildError(f"locust has not ended after {patience_s:.0f} s; its log is {log}")
-        if locust.process.returncode != 0:
-            locust.check()
-    rows = [json.loads(line) for line in rows_file.read_text().splitlines()]
-    if len(rows) < len(moments):
-        raise ChildError(f"locust did {len(rows)} of {len(moments)} chats; its log is {log}")
-    return rows
+                raise ChildError(f"the load has not ended after {patience_s:.0f} s; its log is {self._children[0].log}")
+        seen = [json.loads(line) for rows, _ in paths for line in rows.read_text().splitlines()]
+        done = [json.loads(answer.read_text()) for _, answer in paths]
+        return Loaded(seen, sum(each["dropped"] for each in done), [each["health"] for each in done])
+
+    def _order(self, number: int, told: Row) -> tuple[Path, Path]:
+        """Tell one process what to do. Gives the files of its rows and of its answer."""
+        name = f"{number}-{self._orders}"
+        rows = self._scratch / f"rows-{name}.jsonl"
+        scratch = self._scratch / f".order-{name}.part"
+        scratch.write_text(json.dumps({**told, "rows": str(rows)}))
+        scratch.replace(self._scratch / f"order-{name}.json")
+        return rows, self._scratch / f"done-{name}.json"
+
+
+def _told(case: Case, url: str) -> Row:
+    """What all load processes are told about a case; bench/scenarios/chat_one.py says what it means."""
+    scenario = case.scenario
+    direct = case.strategy == FLOOR
+    return {
+        "order": {
+            "url": url,
+            "path": "/v1/chat/completions" if direct else "/chat/",
+            "marker": scenario.marker,
+            "hangup": direct or case.strategy == "disconnect" or scenario.abort_by == "hangup",
+            "again_ms": scenario.again_ms,
+            "read_pause_ms": scenario.read_pause_ms,
+            "read_bytes": scenario.read_bytes if scenario.read_pause_ms else None,
+            "silence_deadline_s": SILENCE_DEADLINE_S,
+        },
+        "loop": "closed" if scenario.rate_per_s is None else "open",
+    }
+
+
+def _arguments() -> list[str]:
+    arguments = ["locust", "-f", str(LOCUSTFILE), "--headless", "-u", "1", "-r", "1", "--only-summary"]
+    return [*arguments, "--exit-code-on-error", "0"]  # failed chats are data; they are counted from the rows
+
+
+def _env(scratch: Path, number: int) -> dict[str, str]:
+    return {"CHAT_LOAD": f"{scratch}:{number}"}

@@ -42,6 +42,7 @@ class Child:
         *,
         env: Mapping[str, str] | None = None,
         ready: bool = True,
+        folder: Path | None = None,
         deadline_s: float = READY_DEADLINE_S,
     ) -> None:
         self.name = name
@@ -50,6 +51,7 @@ class Child:
         self._arguments = [sys.executable, "-m", *arguments]
         self._env = {**os.environ, **(env or {})}
         self._waits = ready
+        self._folder = folder
         self._deadline_s = deadline_s
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -69,6 +71,7 @@ class Child:
                 stdout=subprocess.PIPE if self._waits else log,
                 stderr=log,
                 env=self._env,
+                cwd=self._folder,  # `python -m` takes the modules of the folder it is started in
                 start_new_session=True,  # Ctrl-C goes to us alone, and we can signal the whole group
             )
         try:
@@ -118,13 +121,7 @@ class Child:
 
     def cpu_s(self) -> float:
         """User and system time so far, of the process and everything it started that still runs, in seconds."""
-        root = psutil.Process(self.process.pid)
-        total = 0.0
-        for process in [root, *root.children(recursive=True)]:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                times = process.cpu_times()
-                total += times.user + times.system
-        return total
+        return tree_cpu_s(self.process.pid)
 
     def stop(self) -> None:
         """SIGTERM, after 8 s SIGKILL, in each case until nobody of its group is left."""
@@ -143,3 +140,14 @@ class Child:
         if process.stdout is not None:
             process.stdout.close()
         WATCHMAN.forget_group(process.pid)
+
+
+def tree_cpu_s(pid: int) -> float:
+    """User and system time so far of a process and everything it started that still runs, in seconds."""
+    root = psutil.Process(pid)
+    total = 0.0
+    for process in [root, *root.children(recursive=True)]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            times = process.cpu_times()
+            total += times.user + times.system
+    return total

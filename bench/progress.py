@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: a line per finished case, and on a terminal a bar with the time left."""
+"""What a person sees while a run goes on: a line per finished case, on a terminal a bar with the block's time left."""
 
 from __future__ import annotations
 
@@ -18,15 +18,12 @@ from bench.plan import Case
 
 
 class View:
-    """Progress over the cases of a run, weighted by how long each should take."""
+    """Progress over a block, its cases weighted by how long each should take; how many blocks come is not known."""
 
-    def __init__(self, cases: Sequence[Case], console: Console) -> None:
+    def __init__(self, cases: Sequence[Case], console: Console, *, sides: int = 1) -> None:
         self._console = console
-        self._total_s = sum(expected_s(case) for case in cases)
-        self._done_s = 0.0
-        self._number = 0
-        self._count = len(cases)
-        self._began = time.monotonic()
+        self._block_s = sides * sum(expected_s(case) for case in cases)
+        self._count = sides * len(cases)
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -38,7 +35,8 @@ class View:
             transient=True,
             refresh_per_second=2,  # the terminal shares the cores with the measurement
         )
-        self._task = self._bar.add_task("starting", total=self._total_s, left="")
+        self._task = self._bar.add_task("starting", total=self._block_s, left="")
+        self.begin(0)
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -49,15 +47,23 @@ class View:
     ) -> None:
         self._bar.stop()
 
+    def begin(self, block: int) -> None:
+        """The next block begins; they are counted from 0."""
+        self._block = block
+        self._done_s = 0.0
+        self._number = 0
+        self._began = time.monotonic()
+        self._bar.reset(self._task, total=self._block_s, left="")
+
     def say(self, what: str) -> None:
         """Name what is going on besides the load."""
-        self._bar.update(self._task, description=what)
+        self._bar.update(self._task, description=f"block {self._block + 1}: {what}")
 
     def advance(self, case: Case, share: float) -> None:
         """`share` of the case's chats are done."""
         done_s = self._done_s + expected_s(case) * share
-        name = f"{self._number + 1}/{self._count} {case.strategy} {case.scenario.name}"
-        self._bar.update(self._task, completed=done_s, description=name, left=self._left(done_s))
+        self.say(f"{self._number + 1}/{self._count} {case.strategy} {case.scenario.name}")
+        self._bar.update(self._task, completed=done_s, left=self._left(done_s))
 
     def finished(self, case: Case, rows: Sequence[dict[str, Any]]) -> None:
         """Print the case's line: aborts that counted, their median stop at the upstream, how many were missed."""
@@ -67,8 +73,8 @@ class View:
         kinds = Counter(each.kind for each in measured)
         stops = [each.upstream_stop_ms for each in measured if each.upstream_stop_ms is not None]
         p50 = f"{statistics.median(stops):8.1f} ms" if stops else "       -   "
-        line = f"{case.strategy:15} {case.scenario.name:12} n {kinds['stopped'] + kinds['missed']:4}  p50 stop {p50}"
-        line += f"  missed {kinds['missed']:4}"
+        line = f"{self._block + 1:2}  {case.strategy:15} {case.scenario.name:12} {case.workers} w"
+        line += f"  n {kinds['stopped'] + kinds['missed']:4}  p50 stop {p50}  missed {kinds['missed']:4}"
         if kinds["error"]:
             line += f"  errors {kinds['error']}"
         if not self._console.is_terminal:
@@ -77,9 +83,8 @@ class View:
         self._bar.update(self._task, completed=self._done_s, left=self._left(self._done_s))
 
     def _left(self, done_s: float) -> str:
-        """The time left, at the pace so far: starting servers and slow machines are in it."""
-        if self._number == 0:
-            left_s = self._total_s - done_s
-        else:
-            left_s = (time.monotonic() - self._began) * (self._total_s - done_s) / max(done_s, 0.1)
-        return f"{int(left_s) // 60}:{int(left_s) % 60:02d} left"
+        """The time left of this block, at its pace so far: starting servers and slow machines are in it."""
+        left_s = self._block_s - done_s
+        if self._number:
+            left_s *= (time.monotonic() - self._began) / max(done_s, 0.1)
+        return f"{int(left_s) // 60}:{int(left_s) % 60:02d} left in block {self._block + 1}"

@@ -25,6 +25,7 @@ PACKAGES = (
     "starlette", "stopwatch-chat", "uvicorn", "uvloop",
 )  # fmt: skip
 LATEST = "latest"
+SCHEDULE = "schedule.jsonl.gz"
 Row = dict[str, Any]
 
 
@@ -41,6 +42,7 @@ class Results:
             self.folder = _new_folder(parent.absolute(), name)
             self.logs = self.folder / "logs"
             self.logs.mkdir()
+            self._scheduled: set[tuple[str, int]] = set()
         except OSError as error:
             raise FolderError(
                 f"results folder {parent} cannot be written ({error.strerror or error}): choose another with --results"
@@ -58,6 +60,14 @@ class Results:
             lines.writelines(json.dumps({"schema": SCHEMA, **chat}) + "\n" for chat in chats)
         with (self.folder / "cases.jsonl").open("a", encoding="utf-8") as lines:
             lines.write(json.dumps(case) + "\n")
+
+    def append_schedule(self, scenario: str, block: int, chats: list[Row]) -> None:
+        """Keep when the chats of a scenario were to be sent and stopped in a block; the strategies share it."""
+        if (scenario, block) in self._scheduled:
+            return
+        self._scheduled.add((scenario, block))
+        with gzip.open(self.folder / SCHEDULE, "at", encoding="utf-8", compresslevel=3) as lines:
+            lines.write(json.dumps({"scenario": scenario, "block": block, "chats": chats}) + "\n")
 
     def publish(self) -> None:
         """Let `latest` point here; readers see the old folder or this one, never neither."""

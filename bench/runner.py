@@ -1,35 +1,33 @@
-"""Runs the cases: starts stores, mock and service, sends the load, collects the three timelines, writes the rows."""
+"""Runs the cases in blocks: starts stores, mock and services, sends the load, joins the timelines, writes the rows."""
 
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
-import json
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from bench.embedded import temporary_folder
-from bench.join import case_head, join, load_window, pacing_ms
-from bench.load import run_load
-from bench.plan import Case, delivery_of, store_of
-from bench.procs import Child, ChildError
+from bench.instrument import CALIBRATION_CASE, FLOOR_CASE
+from bench.load import Load, processes_for
+from bench.meter import Measured, Meter, Schedules, Subject
+from bench.plan import Case, store_of
+from bench.procs import Child
 from bench.progress import View
-from bench.records import Results, describe_commit, describe_host, describe_versions, utc_now
+from bench.records import describe_commit, describe_host, describe_versions, utc_now
+from bench.schedule import orders
+from bench.service import Side, calibrated, describe_asgi, service_of
 from bench.stores import Store, open_store
-from bench.talk import AnswerError, ask, warm_up
 
-SETTLE_S = 5.0
-"""How long the last traces and closed connections are waited for after the load."""
-BLOCK = 0
 Row = dict[str, Any]
+Group = tuple[str, int]
+"""A strategy with so many workers: what one start of the service is good for."""
 
 
 @dataclass(frozen=True)
@@ -44,181 +42,184 @@ class Settings:
 
 
 class Run:
-    """One invocation: `execute` measures everything and gives the results folder."""
+    """One invocation: `execute` measures blocks until `more` says that it is enough.
 
-    def __init__(self, plan: dict[str, list[Case]], settings: Settings, results: Results, console: Console) -> None:
-        self._plan = plan
+    `more` gets the number of blocks and the seconds so far. With two sides every service is measured from both, one
+    directly after the other, first and second in turn.
+    """
+
+    def __init__(
+        self,
+        cases: Sequence[Case],
+        settings: Settings,
+        sides: Sequence[Measured],
+        console: Console,
+        *,
+        more: Callable[[int, float], bool] = lambda _blocks, _took_s: False,
+        schedules: Schedules | None = None,
+    ) -> None:
+        self._cases = cases
         self._settings = settings
-        self._results = results
-        self._cases = [case for cases in plan.values() for case in cases]
-        self._view = View(self._cases, console)
+        self._sides = sides
+        self._more = more
+        self._schedules = schedules or {}
+        self._view = View([*cases, FLOOR_CASE], console, sides=len(sides))
         self._stores: dict[str, Store] = {}
         self._token = secrets.token_hex(3)  # a store of yours may remember the ids of an earlier run
         self._namespace = f"stopwatch_bench_{self._token}"
-        self._manifest = self._describe()
+        self._manifests = [self._describe(each.side) for each in sides]
 
-    def execute(self) -> Path:
-        """Measure every case and switch `latest`; the folder is given back.
+    def execute(self) -> None:
+        """Measure, write, and switch `latest`.
 
-        Raises StoreError, ChildError, or KeyboardInterrupt; finished cases stay, and the manifest says incomplete.
+        Raises StoreError, ChildError, or KeyboardInterrupt; what was finished stays, and the manifest says incomplete.
         """
-        results = self._results
-        results.write_manifest(self._manifest)
+        self._write_manifests()
         try:
             with contextlib.ExitStack() as stack:
                 stack.enter_context(self._view)
                 self._measure_all(stack)
-            self._manifest["complete"] = True
+            for manifest in self._manifests:
+                manifest["complete"] = True
         finally:
-            self._manifest["ended_utc"] = utc_now()
-            results.write_manifest(self._manifest)
-            if not (results.folder / "cases.jsonl").exists() and not any(results.logs.iterdir()):
-                shutil.rmtree(results.folder)  # nothing was measured, and no log tells why
-        results.publish()
-        return results.folder
+            for manifest in self._manifests:
+                manifest["ended_utc"] = utc_now()
+            self._write_manifests()
+            for each in self._sides:
+                if not (each.results.folder / "cases.jsonl").exists() and not any(each.results.logs.iterdir()):
+                    shutil.rmtree(each.results.folder)  # nothing was measured, and no log tells why
+        for each in self._sides:
+            each.results.publish()
 
     def _measure_all(self, stack: contextlib.ExitStack) -> None:
         self._scratch = stack.enter_context(temporary_folder("run"))
+        self._logs = self._sides[0].results.logs
         for kind in sorted({case.store for case in self._cases} & {"redis", "postgres"}, key=str):
             self._view.say(f"starting {kind}")
             opened = self._stores[str(kind)] = stack.enter_context(open_store(str(kind)))
             if opened.how == "url":  # our own servers are gone with all they hold
                 stack.callback(opened.forget, self._namespace)
-            self._manifest["stores"][str(kind)] = {"name": opened.name, "version": opened.version, "how": opened.how}
-        self._view.say("starting the mock upstream")
-        mock = Child("mock_llm", ["mock_llm", "serve", "--port", "0"], self._results.logs / "mock_llm.log")
+            for manifest in self._manifests:
+                manifest["stores"][str(kind)] = {"name": opened.name, "version": opened.version, "how": opened.how}
+        self._view.say("starting the mock upstream and the load")
+        mock = Child("mock_llm", ["mock_llm", "serve", "--port", "0"], self._logs / "mock_llm.log")
         self._mock = stack.enter_context(mock)
-        for strategy, cases in self._plan.items():
-            store = self._stores.get(store_of(strategy) or "")
-            if store is not None and store.kind == "postgres":
-                self._measure_late_counting(strategy, cases, store)
-                continue
-            with self._service(strategy, store) as service:
-                for case in cases:
-                    before = store.ops() if store else 0
-                    self._measure(case, service, partial(_ops_since, store, before))
+        processes = processes_for([*self._cases, FLOOR_CASE, CALIBRATION_CASE])
+        load = stack.enter_context(Load(processes, self._scratch, self._logs))
+        groups: dict[Group, list[Case]] = {}
+        for case in self._cases:
+            groups.setdefault((case.strategy, case.workers), []).append(case)
+        began = time.monotonic()
+        meter = self._meter = Meter(
+            mock, load, self._view, seed=self._settings.seed, token=self._token, schedules=self._schedules
+        )
+        with calibrated(mock, self._logs / "calibrated.log") as service:
+            meter.measure(CALIBRATION_CASE, 0, Subject(service, self._sides))
+        for block, order in enumerate(orders([f"{name} {workers}" for name, workers in groups], self._settings.seed)):
+            self._view.begin(block)
+            meter.measure(FLOOR_CASE, block, Subject(mock, self._sides))
+            for place, key in enumerate(order):
+                name, _, workers = key.partition(" ")
+                turns = self._sides if (block + place) % 2 == 0 else self._sides[::-1]
+                for each in turns:
+                    self._measure_group((name, int(workers)), groups[name, int(workers)], block, each)
+            for manifest in self._manifests:
+                manifest["blocks"] = block + 1
+            self._write_manifests()
+            if not self._more(block + 1, time.monotonic() - began):
+                break
 
-    def _measure_late_counting(self, strategy: str, cases: list[Case], store: Store) -> None:
+    def _measure_group(self, group: Group, cases: Sequence[Case], block: int, measured: Measured) -> None:
+        store = self._stores.get(store_of(group[0]) or "")
+        late = store is not None and store.kind == "postgres"
+        counted = _late_counted(cases) if late and block == 0 else []
+        rest = [case for case in cases if case not in counted]
+        if rest:
+            with self._service(group, store, block, measured, "") as (service, traces):
+                for case in rest:
+                    self._meter.measure(case, block, Subject(service, [measured], traces, store, counts=not late))
+        if counted and store is not None:
+            self._measure_late_counting(group, counted, block, measured, store)
+
+    def _measure_late_counting(
+        self, group: Group, cases: Sequence[Case], block: int, measured: Measured, store: Store
+    ) -> None:
         """A service per case: PostgreSQL counts a backend's work for sure only when its connection has been closed.
 
-        What a service costs that does nothing but start, warm up and stop is measured once and taken off.
+        What a service costs that does nothing but start, warm up and stop is measured once and taken off. All of it
+        happens in the first block only: how often a strategy asks its store does not change from block to block.
         """
         idle = store.ops(settled=True)
-        with self._service(strategy, store):
+        with self._service(group, store, block, measured, "-idle"):
             pass
         idle = store.ops(settled=True) - idle
         for case in cases:
             before = store.ops(settled=True)
             with contextlib.ExitStack() as life:
-                service = life.enter_context(self._service(strategy, store))
+                service, traces = life.enter_context(
+                    self._service(group, store, block, measured, f"-{case.scenario.name}")
+                )
 
-                def store_ops(life: contextlib.ExitStack = life, before: int = before) -> int:
+                def operations(life: contextlib.ExitStack = life, before: int = before) -> int:
                     life.close()
                     return max(0, store.ops(settled=True) - before - idle)
 
-                self._measure(case, service, store_ops)
+                subject = Subject(service, [measured], traces, store, operations=operations)
+                self._meter.measure(case, block, subject)
 
     @contextlib.contextmanager
-    def _service(self, strategy: str, store: Store | None) -> Iterator[Child]:
-        """The service under test, warmed up."""
+    def _service(
+        self, group: Group, store: Store | None, block: int, measured: Measured, suffix: str
+    ) -> Iterator[tuple[Child, Path]]:
+        strategy, workers = group
         self._view.say(f"starting the service with {strategy}")
-        delivery = delivery_of(strategy)
-        backend = "none://"
-        if delivery is not None:
-            backend = store.strategy_url(delivery) if store else f"{store_of(strategy)}+{delivery}://"
-        env = {
-            "ABORT_NAMESPACE": self._namespace,
-            "ABORT_BACKEND": backend,  # not an argument: it may hold a password, and arguments are for all to see
-            "WORKERS": str(self._settings.workers),
-            "OPENAI_BASE_URL": f"{self._mock.url}/v1",
-            "OPENAI_API_KEY": "unused",
-            "TRACE_DIR": str(self._scratch / strategy),
-        }
-        log = self._results.logs / f"server-{strategy}.log"
-        with Child("server", ["server", "--host", "127.0.0.1", "--port", "0"], log, env=env) as service:
-            try:
-                self._manifest["asgi"] = {
-                    "server": f"uvicorn {importlib.metadata.version('uvicorn')}",
-                    "spec": ask(service.url, "/healthz")["asgi"].get("spec_version"),
-                }
-                warm_up(service.url, 8 * self._settings.workers)
-            except (OSError, AnswerError) as error:
-                service.check()
-                raise ChildError(f"server with {strategy} cannot chat: {error}; its log is {log}") from error
-            yield service
+        name = "-".join(word for word in (strategy, str(workers), measured.side.name) if word)
+        traces = self._scratch / f"{name}-{block}{suffix}"
+        log = measured.results.logs / f"server-{name}.log"
+        with service_of(
+            strategy,
+            workers,
+            side=measured.side,
+            store=store,
+            namespace=self._namespace,
+            mock=self._mock,
+            traces=traces,
+            log=log,
+        ) as service:
+            if self._manifests[0]["asgi"] is None:
+                for manifest in self._manifests:
+                    manifest["asgi"] = describe_asgi(service)
+            yield service, traces
 
-    def _measure(self, case: Case, service: Child, store_ops: Callable[[], int | None]) -> None:
-        ask(self._mock.url, "/__mock/journal", "DELETE")
-        cpu_s = service.cpu_s()
-        clients = run_load(
-            case,
-            url=service.url,
-            seed=self._settings.seed,
-            request_prefix=f"{self._token}-{case.strategy}-{case.scenario.name}",
-            scratch=self._scratch,
-            log=self._results.logs / f"locust-{case.strategy}-{case.scenario.name}.log",
-            beside=(self._mock, service),
-            progress=lambda share: self._view.advance(case, share),
-        )
-        cpu_s = service.cpu_s() - cpu_s
-        journal, traces = self._settled(case, clients)
-        ops = store_ops()
-        head = case_head(case, BLOCK)
-        rows = join(head, clients, traces, journal)
-        started_ns, ended_ns = load_window(clients)
-        self._results.append(
-            rows,
-            {
-                **head,
-                "started_ns": started_ns,
-                "ended_ns": ended_ns,
-                "service_cpu_s": round(cpu_s, 3),
-                "tokens": sum(len(row["client"]["token_ns"]) for row in rows),
-                "store_ops": ops,
-                "chats_planned": case.scenario.chats,
-                "witness_late_p99_ms": pacing_ms(rows),
-            },
-        )
-        self._view.finished(case, rows)
+    def _write_manifests(self) -> None:
+        for each, manifest in zip(self._sides, self._manifests, strict=True):
+            each.results.write_manifest(manifest)
 
-    def _settled(self, case: Case, clients: list[Row]) -> tuple[list[Row], list[Row]]:
-        """Journal and traces, once every chat is over for the witness and written down by the service."""
-        answered = {row["request_id"] for row in clients if row["client"]["status"] is not None}
-        deadline = time.monotonic() + SETTLE_S
-        while True:
-            journal: list[Row] = ask(self._mock.url, "/__mock/journal")["rows"]
-            files = (self._scratch / case.strategy).glob("*.jsonl")
-            traces = [json.loads(line) for file in files for line in file.read_text().splitlines()]
-            over = all(row["outcome"] != "open" for row in journal)
-            written = answered <= {trace["request_id"] for trace in traces if trace["kind"] == "chat"}
-            if (over and written) or time.monotonic() > deadline:
-                return journal, traces
-            time.sleep(0.05)
-
-    def _describe(self) -> Row:
-        commit, dirty = describe_commit()
+    def _describe(self, side: Side) -> Row:
+        commit, dirty = describe_commit(side.checkout) if side.checkout else describe_commit()
+        scenarios = {case.scenario.name: case.scenario.settings() for case in self._cases}
         return {
             "label": self._settings.label,
+            "side": side.name or None,
             "started_utc": utc_now(),
             "ended_utc": None,
             "complete": False,
+            "blocks": 0,
             "quick": self._settings.quick,
             "seed": self._settings.seed,
-            "settings": {
-                "backend": self._settings.backend,
-                "workers": self._settings.workers,
-                "quick": self._settings.quick,
-                "strategies": list(self._plan),
-            },
+            "settings": asdict(self._settings) | {"strategies": list(dict.fromkeys(c.strategy for c in self._cases))},
+            "cases": [[case.strategy, case.scenario.name, case.workers] for case in self._cases],
             "commit": commit,
             "dirty": dirty,
             "host": describe_host(),
             "versions": describe_versions(),
             "stores": {},
-            "scenarios": {case.scenario.name: case.scenario.settings() for case in self._cases},
+            "scenarios": scenarios,
+            "instrument": {each.scenario.name: each.scenario.settings() for each in (FLOOR_CASE, CALIBRATION_CASE)},
             "asgi": None,
         }
 
 
-def _ops_since(store: Store | None, before: int) -> int | None:
-    return store.ops() - before if store else None
+def _late_counted(cases: Sequence[Case]) -> list[Case]:
+    """The cases whose store operations are counted where that costs a service of its own: those nobody stops."""
+    return [case for case in cases if case.scenario.abort_share == 0] or list(cases[-1:])

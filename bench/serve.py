@@ -14,8 +14,9 @@ from typing import IO
 from rich.console import Console
 
 from bench.embedded import temporary_folder
-from bench.plan import STRATEGIES, PlanError, delivery_of, store_of
+from bench.plan import STRATEGIES, delivery_of, store_of
 from bench.procs import Child
+from bench.scenario import PlanError
 from bench.stores import Store, open_store
 
 HOST = "127.0.0.1"

@@ -13,6 +13,7 @@ from pathlib import Path
 from bench.containers import container
 from bench.counters import Counter, PostgresCounter, RedisCounter
 from bench.embedded import EmbeddedServer, StoreError, free_port, not_root, temporary_folder
+from bench.procs import tree_cpu_s
 
 URL_VARIABLES = {"redis": "REDIS_URL", "postgres": "DATABASE_URL"}
 COUNTERS: dict[str, Callable[[str], Counter]] = {"redis": RedisCounter, "postgres": PostgresCounter}
@@ -24,8 +25,10 @@ SCHEME = re.compile(r"^[a-z0-9+]+(?=://)")
 class Store:
     """A reachable store: its address, what it says it is, and how much it has done."""
 
-    def __init__(self, kind: str, url: str, how: str) -> None:
+    def __init__(self, kind: str, url: str, how: str, server: EmbeddedServer | None = None) -> None:
         self.kind = kind
+        self.server = server
+        """The process behind it, when it is ours."""
         self.url = url
         """`redis://host:port/db` or `postgres://user:password@host:port/db`."""
         self.how = how
@@ -55,6 +58,27 @@ class Store:
                 f"{self.kind} does not answer any more ({type(error).__name__}), so what this run kept under "
                 f"{namespace!r} is still there"
             ) from error
+
+    def connections(self) -> int:
+        """Clients connected to it, without our own."""
+        return self._counter.connections()
+
+    def cpu_s(self) -> float | None:
+        """User and system time of the server so far, in seconds; None when the process is not ours."""
+        return None if self.server is None else tree_cpu_s(self.server.process.pid)
+
+    def crash(self) -> None:
+        """Kill it as a crash would, memory and all. Raises StoreError when it is not ours to kill."""
+        if self.server is None:
+            raise StoreError(f"{self.kind} is a server of yours: a crash is measured with our own ones only")
+        self.server.kill()
+
+    def come_back(self) -> None:
+        """Start it again after a crash, on the same port; its counters begin anew."""
+        if self.server is not None:
+            self.server.start()
+            self._counter.close()
+            self._counter = COUNTERS[self.kind](self.url)
 
     def close(self) -> None:
         """Close our own connection to it."""
@@ -164,8 +188,10 @@ def open_store(kind: str, settings: Mapping[str, str] = NO_SETTINGS) -> Iterator
     with contextlib.ExitStack() as stack:
         url = os.environ.get(variable)
         how = "url" if url else os.environ.get("STORES") or "embedded"
+        server = None
         if how == "embedded":
-            url = stack.enter_context(SERVERS[kind](settings)).url
+            server = stack.enter_context(SERVERS[kind](settings))
+            url = server.url
         elif how == "docker":
             url = stack.enter_context(container(kind))
         elif not url:
@@ -173,7 +199,7 @@ def open_store(kind: str, settings: Mapping[str, str] = NO_SETTINGS) -> Iterator
                 f"STORES is {how!r}: choose embedded or docker, or set {variable} to use a server of yours"
             )
         try:
-            store = Store(kind, url, how)
+            store = Store(kind, url, how, server)
         except Exception as error:
             raise StoreError(
                 f"{variable} names a {kind} server that does not answer ({type(error).__name__}): "

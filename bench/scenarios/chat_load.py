@@ -1,212 +1,91 @@
-"""The load: a Locust user that streams chats, presses Stop at planned moments, and stamps everything it sees.
+"""The load: a Locust user that sends the chats of one case after the other, open or closed loop, as it is told.
 
-`CHAT_LOAD` names a JSON file with the case (see bench/load.py). Every chat leaves one line in its `rows` file.
+`CHAT_LOAD` names a folder and this process' number in it (`<folder>:<number>`). Orders come as
+`order-<number>-<n>.json`; an answer is the rows in the file that the order names, and a `done-<number>-<n>.json` (see
+bench/load.py). One process stays for a whole run: starting Locust takes longer than many cases.
 """
 
 from __future__ import annotations
 
 import gc
-import itertools
 import json
 import os
-import random
-from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic_ns
-from typing import Any
-from urllib.parse import urlsplit
+from typing import IO, Any
 
 import gevent
-from gevent import socket
-from geventhttpclient.response import HTTPResponse
-from locust import User, constant, events, task
+from gevent.pool import Pool
+from locust import User, constant, task
 
-CONFIG: dict[str, Any] = json.loads(Path(os.environ["CHAT_LOAD"]).read_text(encoding="utf-8"))
-HOST, PORT = urlsplit(CONFIG["url"]).hostname, urlsplit(CONFIG["url"]).port
-SILENCE_DEADLINE_S = CONFIG["silence_deadline_s"]
-BLOCK_BYTES = 65536
+from bench.scenarios.chat_one import Chat, Order
+from bench.scenarios.chat_vitals import Vitals
 
-
-class Answer(HTTPResponse):
-    """geventhttpclient's parser, handing out server-sent events as they come; the pool around it reads in blocks."""
-
-    def __init__(self, sock: Any) -> None:
-        super().__init__(method="POST")
-        self._sock = sock
-        self.body = b""
-
-    def _on_body(self, buf: bytearray) -> None:
-        self.body += bytes(buf)
-
-    def receive(self) -> int:
-        """Wait for the next bytes and parse them; gives the moment they were here."""
-        data = self._sock.recv(BLOCK_BYTES)
-        now_ns = monotonic_ns()
-        if not data:
-            raise ConnectionError("the connection was closed in mid-answer")
-        self.feed(data)
-        return now_ns
-
-    def events(self) -> Iterator[bytes]:
-        """The complete events received so far, each once."""
-        *complete, self.body = self.body.split(b"\n\n")
-        for event in complete:
-            if event.startswith(b"data: {"):
-                yield event[len(b"data: ") :]
-
-
-def connect() -> Any:
-    """A fresh connection: each chat and each Stop comes from another tab, and may land on any worker."""
-    sock = socket.create_connection((HOST, PORT), timeout=SILENCE_DEADLINE_S)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return sock
-
-
-def post(path: str, body: dict[str, Any]) -> bytes:
-    """The bytes of a request, made before the moment it is sent."""
-    content = json.dumps(body).encode()
-    head = f"POST {path} HTTP/1.1\r\nHost: {HOST}:{PORT}\r\nContent-Type: application/json\r\nConnection: close\r\n"
-    return f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content
-
-
-def said(error: BaseException) -> str:
-    """An error in a few words."""
-    return f"{type(error).__name__}: {error}"
-
-
-class Chat:
-    """One chat and its Stop; `row` is what is written down."""
-
-    def __init__(self, index: int) -> None:
-        self.request_id = f"{CONFIG['id_prefix']}-{index}"
-        self.client: dict[str, Any] = {
-            "sent_ns": None, "status": None, "headers_ns": None, "token_ns": [],
-            "end_ns": None, "finish_reason": None, "error": None,
-        }  # fmt: skip
-        after_ms = CONFIG["abort_after_ms"][index]
-        self.abort: dict[str, Any] | None = None
-        if after_ms is not None:
-            self.abort = {"after_ms": after_ms, "sent_ns": None, "ack_ns": None, "status": None, "outcome": None,
-                          "error": None}  # fmt: skip
-        self.row = {"index": index, "request_id": self.request_id, "client": self.client, "abort": self.abort}
-        self._left = False
-
-    def run(self) -> None:
-        """Stream the answer to its end, and wait until the Stop has been answered."""
-        text = f"{CONFIG['marker']} [bench:{self.request_id}]"
-        request = post(
-            "/chat/",
-            {
-                "model": "mock",
-                "messages": [{"role": "user", "content": text}],
-                "stream": True,
-                "request_id": self.request_id,
-            },
-        )
-        stopper = None
-        sock = None
-        try:
-            sock = connect()
-            # Connected first, stamped, then sent: both clocks start when a request leaves, not when TCP begins.
-            self.client["sent_ns"] = monotonic_ns()
-            sock.sendall(request)
-            if self.abort is not None:
-                stopper = gevent.spawn_later(self.abort["after_ms"] / 1000, self._stop, sock)
-            self._read(Answer(sock))
-        except Exception as error:
-            if not self._left:
-                self.client["error"] = said(error)
-        finally:
-            self.client["end_ns"] = self.client["end_ns"] or monotonic_ns()
-            if sock is not None:
-                sock.close()
-        if stopper is not None:
-            stopper.join()
-
-    def _read(self, answer: Answer) -> None:
-        client = self.client
-        while not answer.message_complete:
-            now_ns = answer.receive()
-            if self._left:
-                return
-            client["end_ns"] = now_ns
-            if client["status"] is None and answer.headers_complete:
-                client["headers_ns"], client["status"] = now_ns, answer.status_code
-            for event in answer.events():
-                content = json.loads(event)
-                if "error" in content:
-                    client["error"] = f"error event: {content['error']}"
-                for choice in content.get("choices", []):
-                    if choice["delta"].get("content"):
-                        client["token_ns"].append(now_ns)
-                    client["finish_reason"] = choice.get("finish_reason") or client["finish_reason"]
-
-    def _stop(self, chat_sock: Any) -> None:
-        abort = self.abort
-        assert abort is not None  # noqa: S101 - spawned only then
-        if CONFIG["disconnect"]:
-            if self.client["finish_reason"] is not None:
-                return  # the answer is over: nothing is left to hang up on, and `sent_ns` stays null
-            self._left = True
-            abort["sent_ns"] = self.client["end_ns"] = monotonic_ns()
-            chat_sock.shutdown(socket.SHUT_RDWR)
-            return
-        request = post("/abort/", {"request_id": self.request_id})
-        sock = None
-        try:
-            sock = connect()
-            abort["sent_ns"] = monotonic_ns()
-            sock.sendall(request)
-            answer = Answer(sock)
-            while not answer.message_complete:
-                abort["ack_ns"] = answer.receive()
-            abort["status"] = answer.status_code
-            abort["outcome"] = json.loads(answer.body).get("status")
-        except Exception as error:
-            abort["error"] = said(error)
-        finally:
-            if sock is not None:
-                sock.close()
-
-
-indices = itertools.count()
-done = itertools.count(1)
-ramp = random.Random(CONFIG["seed"])
-rows = Path(CONFIG["rows"]).open("w", buffering=1, encoding="utf-8")  # noqa: SIM115 - open as long as the process
-
-
-def stop_collecting(**_: Any) -> None:
-    """No garbage collection during the load: its pauses would pass for latency, and the process lives for seconds."""
-    gc.collect()
-    gc.freeze()
-    gc.disable()
-
-
-events.test_start.add_listener(stop_collecting)  # type: ignore[no-untyped-call]  # locust leaves it untyped
+FOLDER, _, NUMBER = os.environ["CHAT_LOAD"].rpartition(":")
+LOOK_S = 0.01
 
 
 class Reader(User):
-    """Chats one after the other, until the planned number is reached."""
+    """Takes orders until the process is ended; its chats are greenlets, whichever loop they are in."""
 
     wait_time = constant(0)
 
     def on_start(self) -> None:
-        """Begin somewhere in the ramp, so that streams do not walk in step."""
-        gevent.sleep(ramp.uniform(0, CONFIG["ramp_ms"] / 1000))
+        """Orders are numbered from 0."""
+        self._next = 0
 
     @task
-    def chat(self) -> None:
-        """One chat; whoever ends the last one ends the run."""
-        index = next(indices)
-        planned = len(CONFIG["abort_after_ms"])
-        if index >= planned:
-            gevent.sleep(3600)  # the others are still reading
-        chat = Chat(index)
+    def order(self) -> None:
+        """One case: wait for its order, send its chats, answer."""
+        path = Path(FOLDER) / f"order-{NUMBER}-{self._next}.json"
+        while not path.exists():
+            gevent.sleep(LOOK_S)
+        told = json.loads(path.read_text(encoding="utf-8"))
+        order = Order(**told["order"])
+        gc.collect()  # and none during the load: its pauses would pass for latency, and a case lives for seconds
+        gc.freeze()
+        gc.disable()
+        with Vitals() as vitals, Path(told["rows"]).open("w", buffering=1, encoding="utf-8") as rows:
+            dropped = self._open(told, order, rows) if told["loop"] == "open" else self._closed(told, order, rows)
+        gc.enable()
+        gc.unfreeze()
+        scratch = path.with_name(f".{path.name}.part")
+        scratch.write_text(json.dumps({"dropped": dropped, "health": vitals.seen()}))
+        scratch.replace(path.with_name(path.name.replace("order-", "done-")))
+        self._next += 1
+
+    def _open(self, told: dict[str, Any], order: Order, rows: IO[str]) -> int:
+        """Chats leave at their moments, whatever became of others; beyond `streams` at a time they are dropped."""
+        pool = Pool(told["streams"])
+        dropped = 0
+        for planned in told["chats"]:
+            due_ns = told["start_ns"] + int(planned["at_ms"] * 1e6)
+            gevent.sleep(max(0.0, (due_ns - monotonic_ns()) / 1e9))
+            if pool.full():
+                dropped += 1
+                continue
+            pool.spawn(self._chat, Chat(order, planned, due_ns), rows)
+        pool.join()
+        return dropped
+
+    def _closed(self, told: dict[str, Any], order: Order, rows: IO[str]) -> int:
+        """`streams` readers, one chat after the other each; the first ones start spread over the ramp."""
+        waiting = iter(told["chats"])
+
+        def read() -> None:
+            for planned in waiting:
+                if planned["at_ms"] is not None:
+                    left_ns = told["start_ns"] + int(planned["at_ms"] * 1e6) - monotonic_ns()
+                    gevent.sleep(max(0.0, left_ns / 1e9))
+                self._chat(Chat(order, planned, None), rows)
+
+        gevent.joinall([gevent.spawn(read) for _ in range(told["streams"])])
+        return 0
+
+    def _chat(self, chat: Chat, rows: IO[str]) -> None:
         chat.run()
         rows.write(json.dumps(chat.row) + "\n")
         self._report(chat)
-        if next(done) == planned:
-            gevent.spawn(self.environment.runner.quit)  # not from here: it waits until this user has ended
 
     def _report(self, chat: Chat) -> None:
         """Tell Locust, so that its own statistics work; milliseconds."""

@@ -18,22 +18,31 @@ from rich.console import Console
 
 from bench.embedded import temporary_folder
 from bench.measures import measure
-from bench.plan import Case, load_scenarios
+from bench.meter import Measured
+from bench.plan import Case
 from bench.procs import ChildError
 from bench.records import Results
 from bench.runner import Run, Settings
+from bench.scenario import load_scenarios
+from bench.service import Side
 
-FLOWING = replace(load_scenarios(["flowing"])[0], streams=6, chats=18, output_tokens=30)
+FLOWING = replace(load_scenarios(["flowing"])[0], rate_per_s=None, streams=6, chats=18, output_tokens=30)
+STEADY = replace(load_scenarios(["steady"])[0], streams=6, chats=18, output_tokens=30)
 SETTINGS = Settings("redis", workers=2, quick=True, seed=1, label="test")
 
 
 def measured(tmp_path: Path, strategy: str) -> tuple[Path, list[dict[str, Any]], dict[str, Any]]:
-    plan = {strategy: [Case(strategy, FLOWING, 2)]}
-    folder = Run(plan, SETTINGS, Results(tmp_path, "test"), Console(quiet=True)).execute()
+    results = Results(tmp_path, "test")
+    Run([Case(strategy, FLOWING, 2)], SETTINGS, [Measured(Side(), results)], Console(quiet=True)).execute()
+    rows = [row for row in read_chats(results.folder) if row["strategy"] == strategy]
+    cases = [json.loads(line) for line in (results.folder / "cases.jsonl").read_text().splitlines()]
+    assert [case["scenario"] for case in cases] == ["calibration"] * 3 + ["floor", "flowing"]
+    return results.folder, rows, cases[-1]
+
+
+def read_chats(folder: Path) -> list[dict[str, Any]]:
     with gzip.open(folder / "chats.jsonl.gz", "rt") as lines:
-        rows = [json.loads(line) for line in lines]
-    (case,) = [json.loads(line) for line in (folder / "cases.jsonl").read_text().splitlines()]
-    return folder, rows, case
+        return [json.loads(line) for line in lines]
 
 
 @pytest.mark.parametrize("strategy", ["redis-push", "postgres-push", "disconnect"])

@@ -9,7 +9,7 @@ from bench.measures import measure
 from bench.plan import select
 
 MS = 1_000_000
-CASE = select("redis", ["flowing"])["redis-push"][0]
+CASE = select(strategies=["redis-push"], scenarios=["flowing"])[0]
 
 
 def client(index: int, *, abort_ms: float | None = 500.0, end_ms: float = 502.0, reason: str | None = "abort") -> Any:
@@ -63,7 +63,7 @@ def test_three_sides_meet_on_the_id() -> None:
     row = rows[1]
     assert {key: row[key] for key in ("strategy", "store", "delivery", "scenario", "workers", "streams", "block")} == {
         "strategy": "redis-push", "store": "redis", "delivery": "push", "scenario": "flowing", "workers": 2,
-        "streams": 50, "block": 0,
+        "streams": CASE.scenario.streams, "block": 0,
     }  # fmt: skip
     assert (row["service"]["pid"], row["service"]["abort_pid"], row["service"]["chunks"]) == (11, 12, 3)
     assert (row["service"]["received_ns"], row["service"]["abort_received_ns"]) == (5, 7)

@@ -1,0 +1,144 @@
+"""The commands that measure the strategies: `run`, `rerun`; and those that show: `report`, `scenarios`."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from bench.codes import BAD_USAGE, INTERRUPTED, INVALID, end
+from bench.plan import BACKENDS, STRATEGIES, Case, select
+from bench.records import LATEST, SCHEDULE, Results
+from bench.scenario import DEFAULT, MAX_WORKERS, PlanError, Scenario, catalogue, load_scenarios
+from bench.schedule import Planned
+from bench.show import case_table
+
+RESULTS = Path("results")
+FOLDERS = Annotated[Path, typer.Option(help="Where results folders are kept.")]
+console = Console()
+
+
+def run(
+    *,
+    backend: Annotated[str, typer.Option(help=f"Which strategies: {', '.join(BACKENDS)}.")] = "all",
+    strategy: Annotated[
+        str, typer.Option(help=f"Instead of --backend, some of {','.join(STRATEGIES)}.", show_default=False)
+    ] = "",
+    scenario: Annotated[
+        str, typer.Option(help=f"Some of {','.join(catalogue())}, or files of yours ending in .toml.")
+    ] = ",".join(DEFAULT),
+    workers: Annotated[str, typer.Option(help=f"Worker processes of the service, 1 to {MAX_WORKERS}.")] = "2",
+    quick: Annotated[bool, typer.Option("--quick", help="One small block: a first look, not for claims.")] = False,
+    minutes: Annotated[float, typer.Option(min=0.1, max=600, help="No new block is begun that would end later.")] = 10,
+    blocks: Annotated[
+        int | None, typer.Option(min=1, max=1000, help="Measure so many blocks instead, however long it takes.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Same seed, same moments.")] = 1,
+    label: Annotated[str, typer.Option(help="Ends the results folder's name.", show_default="the backend")] = "",
+    results: FOLDERS = RESULTS,
+) -> None:
+    """Measure, record and report. REDIS_URL / DATABASE_URL name servers of yours; without them we start our own."""
+    if not workers.isdecimal():
+        raise PlanError(f"WORKERS is {workers!r}: choose from 1 to {MAX_WORKERS}")
+    cases = select(backend, _words(scenario), int(workers), strategies=_words(strategy) or None, quick=quick)
+    asked = {"backend": backend, "workers": int(workers), "quick": quick, "seed": seed}
+    name = label or f"{'-'.join(_words(strategy)[:2]) or backend}{'-quick' if quick else ''}"
+    _measure(cases, asked, name, results, minutes=minutes, blocks=1 if quick else blocks)
+
+
+def rerun(
+    folder: Annotated[Path, typer.Argument(help="The results folder of a run.")] = RESULTS / LATEST,
+    *,
+    results: FOLDERS = RESULTS,
+) -> None:
+    """Measure again what a run measured: the same cases, moments and number of blocks, from its folder alone."""
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        with gzip.open(folder / SCHEDULE, "rt", encoding="utf-8") as lines:
+            saved = [json.loads(line) for line in lines]
+        scenarios = {name: Scenario(**values) for name, values in manifest["scenarios"].items()}
+        cases = [Case(strategy, scenarios[name], workers) for strategy, name, workers in manifest["cases"]]
+        asked = {name: manifest["settings"][name] for name in ("backend", "workers", "quick", "seed")}
+        schedules = {(row["scenario"], row["block"]): [Planned(**chat) for chat in row["chats"]] for row in saved}
+        blocks, label = max(1, manifest["blocks"]), manifest["label"]
+    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+        end(BAD_USAGE, f"{folder} cannot be repeated ({error}): give a folder that `make bench` made")
+    _measure(cases, asked, f"{label}-rerun", results, minutes=0, blocks=blocks, schedules=schedules)
+
+
+def report(
+    folder: Annotated[Path, typer.Argument(help="A results folder.")] = RESULTS / LATEST,
+) -> None:
+    """Render summary, charts and report of a results folder again, from its raw files alone."""
+    from bench.report import UnreadableResults, render  # noqa: PLC0415 - brings in pandas and matplotlib
+
+    try:
+        page = render(folder)
+        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    except (UnreadableResults, OSError) as error:
+        end(BAD_USAGE, str(error))
+    console.print(case_table(summary["cases"]))
+    console.print(f"report: {page}", highlight=False, soft_wrap=True)
+    for warning in summary.get("warnings", []):
+        typer.echo(f"bench: note: {warning}", err=True)
+    if not summary["valid"]:
+        for problem in summary["problems"]:
+            typer.echo(f"bench: problem: {problem}", err=True)
+        end(INVALID, f"the measurement is invalid ({len(summary['problems'])} problems, see above)")
+
+
+def scenarios() -> None:
+    """List the catalogue of scenarios; the first ones are what `make bench` measures unless told otherwise."""
+    table = Table("scenario", "what happens", "chats\na block", "load", "stopped", box=None)
+    for each in load_scenarios(catalogue()):
+        load = f"{each.rate_per_s:g}/s" if each.rate_per_s else f"{each.streams} at a time"
+        table.add_row(each.name, each.sentence, str(each.chats), load, f"{each.abort_share:.0%}")
+    console.print(table)
+    console.print("A file of yours works the same way: make bench SCENARIO=my.toml", highlight=False)
+
+
+def _measure(
+    cases: Sequence[Case],
+    asked: dict[str, Any],
+    label: str,
+    results: Path,
+    *,
+    minutes: float,
+    blocks: int | None,
+    schedules: dict[tuple[str, int], list[Planned]] | None = None,
+) -> None:
+    from bench.embedded import StoreError  # noqa: PLC0415 - `--help` and usage errors need none of this
+    from bench.meter import Measured  # noqa: PLC0415
+    from bench.procs import ChildError  # noqa: PLC0415
+    from bench.runner import Run, Settings  # noqa: PLC0415
+    from bench.service import Side  # noqa: PLC0415
+
+    def more(done: int, took_s: float) -> bool:
+        return done < blocks if blocks is not None else took_s * (done + 1) / done < minutes * 60
+
+    kept = Results(results, label)
+    settings = Settings(label=label, **asked)
+    try:
+        Run(cases, settings, [Measured(Side(), kept)], console, more=more, schedules=schedules).execute()
+    except (StoreError, ChildError) as error:
+        _keep(kept.folder)
+        end(INVALID, f"could not measure: {error}")
+    except KeyboardInterrupt:
+        _keep(kept.folder)
+        end(INTERRUPTED, "interrupted; everything started has been stopped")
+    report(kept.folder)
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _keep(folder: Path) -> None:
+    if (folder / "cases.jsonl").exists():
+        typer.echo(f"bench: finished cases are kept; `python -m bench report {folder}` shows them", err=True)
