@@ -2,113 +2,107 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any
 
-Kind = Literal["plain", "stopped", "missed", "late", "error"]
+from bench.kinds import Kind, Row, abort_error, fate_of, tries
+from bench.names import LEAVERS
+from bench.promises import leaked, tokens_after_stop, wrong_stop
+from bench.waterfall import PartsNs, split_ns
+
 NS_PER_MS = 1e6
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """The metrics of one chat; `None` (or empty) where one does not apply.
+    """The metrics of one chat; `None` (or empty) where one does not apply. Times are milliseconds.
 
-    kind: `plain` no abort was planned or the row has none; `stopped` a counted abort ended the upstream; `missed` a
-    counted abort, yet the upstream ran to its natural end; `late` the stream had ended before the abort was sent;
-    `error` the chat cannot be used. `error` holds the cause in words and may also be set on a usable chat whose
-    abort failed (HTTP 5xx or transport). Times are milliseconds.
+    kind: see bench.kinds.Fate. `error` holds the cause in words and may also be set on a usable chat whose abort
+    failed (transport, or HTTP 5xx other than 503). `prevented`: a stop that came before the upstream was asked, so
+    nothing was wasted and there is no `upstream_stop_ms`. `*_intended_ms` count from the moment at which the load
+    meant to send, the others from the moment it did; an abort that was pressed again counts from the first press.
+    `parts_ns`: see bench.waterfall. The last three are promises broken, see bench.promises.
     """
 
     kind: Kind
     error: str | None = None
+    prevented: bool = False
     upstream_stop_ms: float | None = None
+    upstream_stop_intended_ms: float | None = None
     client_stop_ms: float | None = None
     abort_ack_ms: float | None = None
     wasted_tokens: int | None = None
     ttft_ms: float | None = None
+    ttft_intended_ms: float | None = None
     itl_ms: tuple[float, ...] = ()
+    parts_ns: PartsNs | None = None
+    wrong_stop: bool = False
+    tokens_after_stop: int = 0
+    leaked: bool = False
 
     @property
     def counted(self) -> bool:
-        """True when the chat's abort was in time, so that it counts in `aborts`."""
+        """True when the chat's abort was in time and not refused, so that it counts in `aborts`."""
         return self.kind in ("stopped", "missed")
 
 
-def measure(row: dict[str, Any]) -> Measured:
+def measure(row: Row, settings: Mapping[str, Any] | None = None) -> Measured:
     """Derive the metrics of one chat row; raises KeyError or TypeError when the row is not of schema 1.
 
-    A counted abort was sent before the client saw the natural end and before the witness wrote it. Stop times exist
-    only for stops that happened: a missed abort is a count, never a latency, but the tokens it let through are wasted.
-    Stalls are part of `itl_ms`: the gaps are what the reader of the stream lived through.
+    `settings` are the scenario's as the manifest keeps them. A counted abort was sent before the client saw the
+    natural end and before the witness wrote it. Stop times exist only for stops that happened: a missed abort is a
+    count, never a latency, but the tokens it let through are wasted. Stalls are part of `itl_ms`: the gaps are what
+    the reader of the stream lived through.
     """
-    cause = _unusable(row)
-    if cause:
-        return Measured(kind="error", error=cause)
-    client, abort, witness = row["client"], row["abort"], row["witness"]
-    tokens: list[int] = client["token_ns"]
-    ttft_ms = _ms(client["sent_ns"], tokens[0]) if tokens else None
-    if abort is None:
-        return Measured(kind="plain", ttft_ms=ttft_ms, itl_ms=_gaps_ms(tokens))
-    abort_error = _abort_error(abort)
-    if _too_late(client, abort, witness):
-        return Measured(kind="late", error=abort_error, ttft_ms=ttft_ms, itl_ms=_gaps_ms(tokens))
-    sent_ns: int = abort["sent_ns"]
-    stopped = witness["outcome"] == "cut"
-    # The disconnecting client ends its own stream: that it saw an end says nothing about the service.
-    own_end = row["strategy"] == "disconnect"
+    fate = fate_of(row, settings or {})
     return Measured(
-        kind="stopped" if stopped else "missed",
-        error=abort_error,
-        upstream_stop_ms=_ms(sent_ns, witness["lost_ns"]) if stopped else None,
-        client_stop_ms=_ms(sent_ns, client["end_ns"]) if stopped and not own_end else None,
-        abort_ack_ms=_ms(sent_ns, abort["ack_ns"]) if abort["ack_ns"] is not None and not abort_error else None,
-        wasted_tokens=sum(token_ns > sent_ns for token_ns in witness["token_ns"]),
-        ttft_ms=ttft_ms,
-        itl_ms=_gaps_ms([token_ns for token_ns in tokens if token_ns <= sent_ns]),
+        **fate._asdict(),
+        **({} if fate.kind in ("error", "turned_away") else _reading(row, fate.kind)),
+        **(_stop(row, fate.kind, prevented=fate.prevented) if fate.kind in ("stopped", "missed") else {}),
+        wrong_stop=wrong_stop(row),
+        tokens_after_stop=tokens_after_stop(row),
+        leaked=leaked(row),
     )
 
 
-def _unusable(row: dict[str, Any]) -> str | None:
-    """Why nothing may be derived from this chat, or None when it can be used."""
+def _reading(row: Row, kind: Kind) -> dict[str, Any]:
+    """What the reader of a stream saw until it was aborted, if it was."""
+    client, abort = row["client"], row["abort"]
+    tokens: list[int] = client["token_ns"]
+    undisturbed = kind in ("plain", "late") or abort["sent_ns"] is None
+    before = tokens if undisturbed else [token_ns for token_ns in tokens if token_ns <= abort["sent_ns"]]
+    return {
+        "ttft_ms": _ms(client["sent_ns"], tokens[0]) if tokens else None,
+        "ttft_intended_ms": _ms(client.get("intended_ns"), tokens[0]) if tokens else None,
+        "itl_ms": tuple((later - earlier) / NS_PER_MS for earlier, later in pairwise(before)),
+    }
+
+
+def _stop(row: Row, kind: Kind, *, prevented: bool) -> dict[str, Any]:
+    """How a counted abort went."""
     client, abort, witness = row["client"], row["abort"], row["witness"]
-    aborted = abort is not None and abort["sent_ns"] is not None
-    left_early = row["strategy"] == "disconnect" and aborted and client["status"] is None
-    if client["error"]:
-        return str(client["error"])
-    if client["status"] != 200 and not left_early:
-        return "no answer" if client["status"] is None else f"HTTP {client['status']}"
-    if witness is None:
-        return "the upstream never saw it"
-    if witness["outcome"] == "open":
-        return "the upstream was still open when the witness was read"
-    # A cut that no abort explains is a wrong-chat stop or a crash; it must not pass for a stop.
-    if witness["outcome"] == "cut" and not (aborted and abort["sent_ns"] <= witness["lost_ns"]):
-        return "the upstream was cut without an abort"
-    return None
+    sent_ns: int = abort["sent_ns"]
+    stopped, cut = kind == "stopped", kind == "stopped" and not prevented
+    # The client who hangs up ends its own stream: that it saw an end says nothing about the service.
+    own_end = row["strategy"] in LEAVERS
+    return {
+        "upstream_stop_ms": _ms(sent_ns, witness["lost_ns"]) if cut else None,
+        "upstream_stop_intended_ms": _ms(abort.get("intended_ns"), witness["lost_ns"]) if cut else None,
+        "client_stop_ms": _ms(sent_ns, client["end_ns"]) if stopped and not own_end else None,
+        "abort_ack_ms": _ack_ms(abort),
+        "wasted_tokens": 0 if prevented else sum(token_ns > sent_ns for token_ns in witness["token_ns"]),
+        "parts_ns": split_ns(row) if cut else None,
+    }
 
 
-def _abort_error(abort: dict[str, Any]) -> str | None:
-    """The failed abort in words (transport error or HTTP 5xx), or None."""
-    if abort["error"]:
-        return f"abort: {abort['error']}"
-    if abort["status"] is not None and abort["status"] >= 500:
-        return f"abort: HTTP {abort['status']}"
-    return None
+def _ack_ms(abort: Row) -> float | None:
+    """From the press that was accepted to its answer; how fast an error came says nothing about that."""
+    if abort["ack_ns"] is None or abort["status"] == 503 or abort_error(abort):
+        return None
+    return _ms(abort["sent_ns"] if tries(abort) == 1 else abort.get("accepted_sent_ns"), abort["ack_ns"])
 
 
-def _too_late(client: dict[str, Any], abort: dict[str, Any], witness: dict[str, Any]) -> bool:
-    """True when the stream's natural end came first, at the client or at the witness."""
-    sent_ns = abort["sent_ns"]
-    if sent_ns is None:  # planned, but the stream was over before its moment came
-        return True
-    natural_end = client["finish_reason"] not in (None, "abort") and client["end_ns"] <= sent_ns
-    return bool(natural_end or (witness["done_ns"] is not None and witness["done_ns"] <= sent_ns))
-
-
-def _gaps_ms(token_ns: list[int]) -> tuple[float, ...]:
-    return tuple(_ms(earlier, later) for earlier, later in pairwise(token_ns))
-
-
-def _ms(start_ns: int, end_ns: int) -> float:
-    return (end_ns - start_ns) / NS_PER_MS
+def _ms(start_ns: int | None, end_ns: int) -> float | None:
+    return None if start_ns is None else (end_ns - start_ns) / NS_PER_MS

@@ -57,6 +57,7 @@ def read_run(folder: Path) -> Run:
     if not folder.is_dir():
         raise UnreadableResults(f"{folder} is no folder: {NEXT_STEP}")
     manifest = _read_manifest(folder / "manifest.json")
+    scenarios = manifest.get("scenarios") or {}
     damage: list[str] = []
     cases_file, chats_file = folder / "cases.jsonl", folder / "chats.jsonl.gz"
     for path in (cases_file, chats_file):
@@ -66,7 +67,8 @@ def read_run(folder: Path) -> Run:
         with cases_file.open(encoding="utf-8") as lines:
             cases = list(_rows(lines, cases_file.name, damage))
         with gzip.open(chats_file, "rt", encoding="utf-8") as lines:
-            chats = [_chat(row, number) for number, row in enumerate(_rows(lines, chats_file.name, damage), 1)]
+            rows = _rows(lines, chats_file.name, damage)
+            chats = [_chat(row, number, scenarios) for number, row in enumerate(rows, 1)]
         for row in cases:
             case_key(row)
     except OSError as error:
@@ -112,9 +114,10 @@ def _rows(lines: IO[str], name: str, damage: list[str]) -> Iterator[dict[str, An
         damage.append(f"{name} breaks off after line {number}: what follows is lost")
 
 
-def _chat(row: dict[str, Any], number: int) -> Chat:
+def _chat(row: dict[str, Any], number: int, scenarios: dict[str, Any]) -> Chat:
     try:
-        return Chat(case_key(row), row["block"], row["request_id"], measure(row))
+        key = case_key(row)
+        return Chat(key, row["block"], row["request_id"], measure(row, scenarios.get(key.scenario)))
     except (KeyError, TypeError, AttributeError) as error:
         cause = f"line {number} of chats.jsonl.gz is no chat row of schema {SCHEMA} ({error!r})"
         raise UnreadableResults(f"{cause}: use the version that wrote it") from error

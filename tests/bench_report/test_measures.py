@@ -136,7 +136,7 @@ def test_what_cannot_be_trusted_is_an_error_and_gives_no_metric(parts: dict[str,
 
 @pytest.mark.parametrize(
     ("failed", "cause"),
-    [(abort(75, 80, status=503), "abort: HTTP 503"), (abort(75, None, None, "refused"), "abort: refused")],
+    [(abort(75, 80, status=500), "abort: HTTP 500"), (abort(75, None, None, "refused"), "abort: refused")],
 )
 def test_a_failed_abort_is_an_error_and_still_a_missed_abort(failed: Any, cause: str) -> None:
     measured = measure(row(abort=failed))
