@@ -1,0 +1,41 @@
+"""When to stop adding blocks: how well the medians of the cases are known by now; numbers in, no files."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+
+from bench.paired import half_width
+
+MIN_BLOCKS = 5
+"""Fewer pairs show no difference whatever their values: no verdict is given on them."""
+ENOUGH_SHARE = 0.10
+ENOUGH_MS = 0.1
+
+
+def loosest(values: Mapping[str, Sequence[float]], *, enough_ms: float = ENOUGH_MS) -> tuple[str, float]:
+    """The case whose median is known least, and half its 95 % interval's width as a share of its centre.
+
+    `values` are the p50 of the blocks measured so far, in ms, by case. A case known to within `enough_ms` counts as
+    known (0.0): no reader cares for a tenth of a fifth of a millisecond. A single block says nothing of the spread
+    (infinite). Raises ValueError when there are no cases.
+    """
+    return max(((name, _share(blocks, enough_ms)) for name, blocks in values.items()), key=lambda each: each[1])
+
+
+def tight_enough(
+    values: Mapping[str, Sequence[float]], *, share: float = ENOUGH_SHARE, enough_ms: float = ENOUGH_MS
+) -> bool:
+    """True when every case has MIN_BLOCKS blocks and the loosest is known to within `share`; no cases need no more."""
+    if any(len(blocks) < MIN_BLOCKS for blocks in values.values()):
+        return False
+    return not values or loosest(values, enough_ms=enough_ms)[1] <= share
+
+
+def _share(blocks: Sequence[float], enough_ms: float) -> float:
+    half = half_width(blocks)
+    if half <= enough_ms:
+        return 0.0
+    middle = statistics.fmean(blocks) if math.isfinite(half) else 0.0
+    return half / middle if middle > 0 else math.inf
