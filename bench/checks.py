@@ -6,10 +6,17 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+from bench.controls import NONE_LAST
+from bench.names import NONE, is_special
 from bench.reading import CaseKey, Run, case_key
 
 MAX_ERROR_SHARE = 0.01
 MAX_PACING_ERROR_MS = 5.0
+BROKEN = {
+    "wrong_stops": "chats were stopped although nobody had asked for it",
+    "tokens_after_stop": "tokens reached a client after it had been told that its answer was stopped",
+    "leaked": "upstream connections were never closed",
+}
 
 
 def find_problems(run: Run, cases: list[dict[str, Any]]) -> list[str]:
@@ -18,9 +25,28 @@ def find_problems(run: Run, cases: list[dict[str, Any]]) -> list[str]:
         *_interrupted(run),
         *_rows_missing(run),
         *_asked_but_absent(run, cases),
+        *_blocks_missing(run, cases),
         *_too_many_errors(run, cases),
+        *_turned_away(run, cases),
+        *_dropped(cases),
         *_pacing(run),
         *_control(run),
+    ]
+
+
+def find_warnings(cases: list[dict[str, Any]], controls: list[dict[str, Any]]) -> list[str]:
+    """What a reader must know although the run is valid: promises broken by a strategy, and controls that fail.
+
+    A failed control that makes the run invalid is a problem, and not said twice.
+    """
+    return [
+        *(
+            f"{_name(case_key(case))}: {case[what]} {words}"
+            for case in cases
+            for what, words in BROKEN.items()
+            if case[what]
+        ),
+        *(each["says"] for each in controls if each["holds"] is False and each["name"] != NONE_LAST),
     ]
 
 
@@ -33,8 +59,9 @@ def _rows_missing(run: Run) -> Iterator[str]:
     rows, ids = Counter((chat.key, chat.block) for chat in run.chats), Counter(chat.request_id for chat in run.chats)
     for row in run.cases:
         planned, found = row["chats_planned"], rows.pop((case_key(row), row["block"]), 0)
-        if found < planned:
-            yield f"{_name(case_key(row))}: {planned - found} of {planned} planned chats left no row"
+        lost = planned - found - (row.get("dropped") or 0)
+        if lost > 0:
+            yield f"{_name(case_key(row))}: {lost} of {planned} planned chats left no row"
     for (key, _block), found in rows.items():
         yield f"{_name(key)}: {found} chats belong to a case that was not finished"
     repeated = sum(count > 1 for count in ids.values())
@@ -45,11 +72,40 @@ def _rows_missing(run: Run) -> Iterator[str]:
 def _asked_but_absent(run: Run, cases: list[dict[str, Any]]) -> Iterator[str]:
     """The grid is scenarios x strategies that occur at all: a hole in it would make a comparison lopsided."""
     present = {(case["strategy"], case["scenario"]) for case in cases}
-    scenarios = [*run.manifest.get("scenarios", {}), *(case["scenario"] for case in cases)]
-    for scenario in dict.fromkeys(scenarios):
+    scenarios = [*(run.manifest.get("scenarios") or {}), *(case["scenario"] for case in cases)]
+    for scenario in dict.fromkeys(name for name in scenarios if not is_special(name)):
         absent = [name for name in dict.fromkeys(case["strategy"] for case in cases) if (name, scenario) not in present]
         if absent:
             yield f"{scenario}: not measured for {', '.join(absent)}"
+
+
+def _blocks_missing(run: Run, cases: list[dict[str, Any]]) -> Iterator[str]:
+    blocks = run.manifest.get("blocks") or 1
+    for case in cases:
+        if case["blocks"] < blocks:
+            yield f"{_name(case_key(case))}: measured in {case['blocks']} of {blocks} blocks"
+
+
+def _turned_away(run: Run, cases: list[dict[str, Any]]) -> Iterator[str]:
+    """503s are what an outage is about; without one the store was down and nobody had planned it."""
+    faulty = {case_key(row) for row in run.cases if row.get("fault")}
+    for case in cases:
+        turned = case["refused"] + case["turned_away"]
+        if case_key(case) not in faulty and turned > MAX_ERROR_SHARE * case["chats"]:
+            yield (
+                f"{_name(case_key(case))}: {turned} chats or aborts of {case['chats']} were refused with 503 although"
+                " no outage was planned: see the store's and the service's logs"
+            )
+
+
+def _dropped(cases: list[dict[str, Any]]) -> Iterator[str]:
+    for case in cases:
+        planned = case["chats"] + case["dropped"]
+        if case["dropped"] > MAX_ERROR_SHARE * planned:
+            yield (
+                f"{_name(case_key(case))}: the load could not send {case['dropped']} of {planned} chats (allowed is"
+                f" {MAX_ERROR_SHARE:.0%}): lower the scenario's rate or streams, or give the machine more cores"
+            )
 
 
 def _too_many_errors(run: Run, cases: list[dict[str, Any]]) -> Iterator[str]:
@@ -77,7 +133,7 @@ def _pacing(run: Run) -> Iterator[str]:
 
 
 def _control(run: Run) -> Iterator[str]:
-    stops = Counter(chat.key for chat in run.chats if chat.key.strategy == "none" and chat.measured.kind == "stopped")
+    stops = Counter(chat.key for chat in run.chats if chat.key.strategy == NONE and chat.measured.kind == "stopped")
     for key, count in stops.items():
         yield f"{_name(key)}: the control stopped {count} chats although it delivers no abort"
 

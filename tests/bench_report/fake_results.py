@@ -14,7 +14,10 @@ STRATEGIES = (
     "redis-poll", "redis-timer", "redis-push", "disconnect", "none",
 )  # fmt: skip
 SCENARIOS = ("flowing", "stalled", "first-token", "steady")
-TTFT_MS, ITL_MS, TOKENS, STALL_AT, STALL_MS, TIMER_MS, HOP_MS = 50.0, 20.0, 100, 15, 3000.0, 100.0, 0.3
+SPECIAL = (("floor", "floor"), *((f"calibration-{arm}", "calibration") for arm in ("instant", "delay", "drop")))
+TTFT_MS, ITL_MS, TOKENS, STALL_AT, STALL_MS, TIMER_MS, HOP_MS, SPAWN_MS = (
+    50.0, 20.0, 100, 15, 3000.0, 100.0, 0.3, 0.4
+)  # fmt: skip
 CPU_US_PER_TOKEN = {"poll": 140.0, "timer": 66.0, "push": 63.0, "": 62.0}
 STORE_OPS_PER_TOKEN = {"poll": 1.0, "timer": 0.02, "push": 0.005}
 START_NS = 1_000_000_000_000
@@ -30,17 +33,22 @@ def write(
     seed: int = 1,
     label: str = "fake",
     complete: bool = True,
+    special: bool = False,
 ) -> Path:
-    """Write manifest.json, chats.jsonl.gz and cases.jsonl into `folder` (made if absent) and return it."""
+    """Write manifest.json, chats.jsonl.gz and cases.jsonl into `folder` (made if absent) and return it.
+
+    `special` adds the floor and the arms of the calibration.
+    """
     rows, cases = [], []
-    for scenario in scenarios:
-        for strategy in strategies:
-            for block in range(blocks):
-                rng = random.Random(f"{seed} {strategy} {scenario} {block}")
-                made = [chat(strategy, scenario, index, rng, block=block) for index in range(chats)]
-                rows += made
-                cases.append(case(strategy, scenario, made, rng, block=block))
-    write_raw(folder, manifest(label=label, complete=complete, seed=seed, scenarios=scenarios), rows, cases)
+    grid = [(strategy, scenario) for scenario in scenarios for strategy in strategies]
+    for strategy, scenario in [*grid, *(SPECIAL if special else ())]:
+        for block in range(blocks):
+            rng = random.Random(f"{seed} {strategy} {scenario} {block}")
+            made = [chat(strategy, scenario, index, rng, block=block) for index in range(chats)]
+            rows += made
+            cases.append(case(strategy, scenario, made, rng, block=block))
+    named = [*scenarios, *(("floor", "calibration") if special else ())]
+    write_raw(folder, manifest(label=label, complete=complete, seed=seed, scenarios=named, blocks=blocks), rows, cases)
     return folder
 
 
@@ -54,10 +62,10 @@ def write_raw(folder: Path, head: dict[str, Any], rows: Iterable[Any], cases: It
 
 
 def manifest(
-    *, label: str = "fake", complete: bool = True, seed: int = 1, scenarios: Sequence[str] = SCENARIOS
+    *, label: str = "fake", complete: bool = True, seed: int = 1, scenarios: Sequence[str] = SCENARIOS, blocks: int = 1
 ) -> dict[str, Any]:
     return {
-        "schema": 1, "label": label, "started_utc": "2026-11-24T10:00:00Z",
+        "schema": 1, "label": label, "blocks": blocks, "started_utc": "2026-11-24T10:00:00Z",
         "ended_utc": "2026-11-24T10:08:00Z" if complete else None, "complete": complete, "seed": seed,
         "settings": {"quick": False, "workers": 2, "timer_ms": TIMER_MS}, "commit": "0123abc", "dirty": False,
         "host": {"cpus": 4, "machine": "x86_64", "system": "Linux 6.1", "python": "3.11.7", "memory_gb": 15.6},
@@ -83,15 +91,16 @@ def chat(strategy: str, scenario: str, index: int, rng: random.Random, *, block:
     for number in range(TOKENS):
         at += STALL_MS if scenario == "stalled" and number == STALL_AT else (ITL_MS if number else 0)
         plan_ms.append(at)
+    in_the_flow = ("flowing", "floor", "calibration")
     abort_ms = {
-        "flowing": sent_ms + TTFT_MS + rng.uniform(0.1, 0.8) * TOKENS * ITL_MS,
+        **dict.fromkeys(in_the_flow, sent_ms + TTFT_MS + rng.uniform(0.1, 0.8) * TOKENS * ITL_MS),
         "stalled": plan_ms[STALL_AT - 1] + rng.uniform(0.1, 0.8) * STALL_MS,
         "first-token": sent_ms + rng.uniform(0.2, 0.8) * ttft_ms(scenario),
     }.get(scenario)
     lost_ms = None if abort_ms is None else _stop_ms(strategy, abort_ms, plan_ms, rng)
     witness_ms = [moment for moment in plan_ms if lost_ms is None or moment <= lost_ms]
     end_ms = (lost_ms or plan_ms[-1]) + HOP_MS
-    left = strategy == "disconnect" and abort_ms is not None
+    left = strategy in ("disconnect", "floor") and abort_ms is not None
     seen_until_ms = abort_ms if left and abort_ms is not None else end_ms
     client_ms = [moment + HOP_MS for moment in witness_ms if moment + HOP_MS <= seen_until_ms]
     reason = None if left else ("length" if lost_ms is None else "abort")
@@ -100,19 +109,36 @@ def chat(strategy: str, scenario: str, index: int, rng: random.Random, *, block:
         "schema": 1, "strategy": strategy, "store": store if delivery else None, "delivery": delivery or None,
         "scenario": scenario, "workers": 2, "streams": 50, "block": block, "index": index,
         "request_id": f"{strategy}-{scenario}-{block}-{index}",
-        "client": {"sent_ns": _ns(sent_ms), "status": 200, "headers_ns": _ns(sent_ms + 2),
+        "client": {"intended_ns": None, "sent_ns": _ns(sent_ms), "status": 200, "headers_ns": _ns(sent_ms + 2),
                    "token_ns": [_ns(moment) for moment in client_ms], "end_ns": _ns(seen_until_ms),
                    "finish_reason": reason, "error": None},
         "abort": None if abort_ms is None else {
-            "after_ms": abort_ms - sent_ms, "sent_ns": _ns(abort_ms), "ack_ns": None if ack_ms is None else _ns(ack_ms),
+            "after_ms": abort_ms - sent_ms, "intended_ns": _ns(abort_ms - SPAWN_MS), "sent_ns": _ns(abort_ms),
+            "accepted_sent_ns": None if left else _ns(abort_ms), "tries": 1, "again": None,
+            "ack_ns": None if ack_ms is None else _ns(ack_ms),
             "status": None if left else 200, "outcome": None if left else "accepted", "error": None},
-        "service": None,
+        "service": None if strategy == "floor" else service(index, sent_ms, None if left else abort_ms, lost_ms),
         "witness": {"model": "mock", "stream": True, "received_ns": _ns(sent_ms + 1), "headers_ns": _ns(sent_ms + 1.5),
                     "token_ns": [_ns(moment) for moment in witness_ms], "planned_tokens": TOKENS,
                     "done_ns": _ns(plan_ms[-1] + 0.1) if lost_ms is None else None,
                     "lost_ns": None if lost_ms is None else _ns(lost_ms),
                     "outcome": "finished" if lost_ms is None else "cut", "late_p99_ms": 0.4, "late_max_ms": 0.9},
     }  # fmt: skip
+
+
+def service(index: int, sent_ms: float, abort_ms: float | None, lost_ms: float | None) -> dict[str, Any]:
+    """The service's side of a chat: two workers, and an abort lands on either of them as often."""
+    moments_ms = {
+        "received_ns": sent_ms + 0.5, "registered_ns": sent_ms + 0.8, "first_byte_ns": None, "ended_ns": None,
+        "signal_ns": None if lost_ms is None or abort_ms is None else max(lost_ms - 0.5, abort_ms + 0.1),
+        "upstream_closed_ns": None if lost_ms is None else lost_ms - 0.2,
+        "abort_received_ns": None if abort_ms is None else abort_ms + 0.3,
+        "abort_recorded_ns": None if abort_ms is None else abort_ms + 0.6,
+    }  # fmt: skip
+    stamps = {name: None if moment is None else _ns(moment) for name, moment in moments_ms.items()}
+    abort_pid, outcome = (None, None) if abort_ms is None else (100 + index // 2 % 2, "accepted")
+    return {"pid": 100 + index % 2, "finish_reason": None, "chunks": 0, **stamps,
+            "abort_pid": abort_pid, "abort_outcome": outcome}  # fmt: skip
 
 
 def case(
@@ -128,7 +154,7 @@ def case(
         "service_cpu_s": CPU_US_PER_TOKEN.get(delivery, 100.0) * rng.uniform(0.98, 1.02) * tokens / 1e6,
         "tokens": tokens,
         "store_ops": None if store == "memory" or per_token is None else int(per_token * tokens),
-        "chats_planned": len(rows), "witness_late_p99_ms": 0.8,
+        "chats_planned": len(rows), "witness_late_p99_ms": 0.8, "dropped": 0, "rate_per_s": None, "fault": None,
     }  # fmt: skip
 
 
@@ -141,6 +167,10 @@ def _stop_ms(strategy: str, abort_ms: float, plan_ms: Sequence[float], rng: rand
         return next((moment for moment in plan_ms if moment > abort_ms), plan_ms[-1]) + 0.7
     if delivery == "timer":
         return abort_ms + rng.uniform(0, TIMER_MS) + 1.5
+    if delivery == "delay":
+        return abort_ms + rng.lognormvariate(0.0, 0.3) + 10.0
+    if delivery == "drop" and rng.random() < 0.01:
+        return None
     return abort_ms + rng.lognormvariate(0.7 if delivery else 0.0, 0.3)
 
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 import gzip
 import json
 import random
+import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from bench.percentiles import DIGITS
 from bench.stats import describe, describe_blocks, interval95, summarise
 
 from . import fake_results as fake
@@ -34,6 +38,20 @@ def test_a_percentile_needs_as_many_samples_as_its_interval(name: str, needed: i
     low, high = enough["ci95"][name]
     assert low <= enough[name] <= high
     assert high <= needed - 1
+
+
+@pytest.mark.parametrize("size", [368, 1000, 4321])
+def test_percentiles_of_a_synthetic_trace_are_numpy_s(size: int) -> None:
+    """A trace as stops are: a quick bulk, a long tail, ties where a poll waited for the same token."""
+    rng = np.random.default_rng(size)
+    trace = np.concatenate([rng.lognormal(0.7, 0.3, size // 2), rng.pareto(1.5, size // 3) * 10])
+    trace = np.concatenate([trace, np.full(size - len(trace), 20.5)])
+    rng.shuffle(trace)
+    described = describe(trace.tolist())
+    expected = np.percentile(trace, [50, 95, 99])
+    assert [described[name] for name in ("p50", "p95", "p99")] == [round(float(each), DIGITS) for each in expected]
+    assert described["mean"] == round(float(np.mean(trace)), DIGITS)
+    assert described["n"] == size
 
 
 def test_percentiles_and_interval_of_known_samples() -> None:
@@ -65,13 +83,15 @@ def test_one_block_gives_its_value_and_no_interval() -> None:
 
 
 def test_every_case_asked_for_is_in_the_summary_with_the_fixed_keys(full: dict[str, Any]) -> None:
-    assert list(full) == ["schema", "valid", "problems", "cases"]
-    assert (full["schema"], full["valid"], full["problems"]) == (1, True, [])
+    assert list(full) == ["schema", "valid", "problems", "warnings", "cases", "comparisons", "controls"]
+    assert (full["schema"], full["valid"], full["problems"], full["warnings"]) == (1, True, [], [])
     found = {(case["strategy"], case["scenario"]) for case in full["cases"]}
     assert found == {(strategy, scenario) for strategy in fake.STRATEGIES for scenario in fake.SCENARIOS}
     for case in full["cases"]:
-        assert list(case) == ["strategy", "store", "delivery", "scenario", "workers", "streams", "chats", "aborts",
-                              "missed", "errors", "late", "metrics"]  # fmt: skip
+        assert list(case) == ["strategy", "store", "delivery", "scenario", "workers", "streams", "blocks", "chats",
+                              "aborts", "missed", "errors", "late", "prevented", "refused", "own", "turned_away",
+                              "dropped", "wrong_stops", "tokens_after_stop", "leaked", "metrics",
+                              "waterfall"]  # fmt: skip
         for metric in case["metrics"].values():
             assert list(metric) == ["n", "p50", "p95", "p99", "mean", "ci95"]
     assert (case_of(full, "redis-push")["store"], case_of(full, "redis-push")["delivery"]) == ("redis", "push")
@@ -110,7 +130,8 @@ def test_metrics_without_samples_are_left_out(full: dict[str, Any]) -> None:
 def test_blocks_of_one_case_are_one_case(tmp_path: Path) -> None:
     folder = fake.write(tmp_path, strategies=["redis-push"], scenarios=["flowing"], chats=10, blocks=3)
     (case,) = summarise(folder)["cases"]
-    assert (case["chats"], case["metrics"]["tokens_per_s"]["n"]) == (30, 3)
+    assert (case["chats"], case["blocks"], case["metrics"]["tokens_per_s"]["n"]) == (30, 3, 3)
+    assert case["metrics"]["upstream_stop_ms"]["n"] == 30
 
 
 def test_summary_json_is_the_summary_whole_and_the_same_each_time(tmp_path: Path) -> None:
@@ -151,6 +172,16 @@ def _fail(rows: Rows, _cases: Rows) -> None:
         row["client"]["status"] = 502
 
 
+def _drop_chats(_rows: Rows, cases: Rows) -> None:
+    cases[0]["dropped"], cases[0]["chats_planned"] = 2, 102
+
+
+def _refuse(rows: Rows, _cases: Rows) -> None:
+    rows[0]["service"]["finish_reason"] = "refused_503"
+    rows[1]["abort"] |= {"status": 503, "accepted_sent_ns": None}
+    rows[1]["witness"] |= {"outcome": "finished", "done_ns": rows[1]["witness"]["lost_ns"], "lost_ns": None}
+
+
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
@@ -159,6 +190,11 @@ def _fail(rows: Rows, _cases: Rows) -> None:
         (_lose_row, "redis-push in flowing: 1 of 100 planned chats left no row"),
         (_repeat_id, "1 request ids occur in more than one chat"),
         (_drop_case, "none in flowing: 100 chats belong to a case that was not finished"),
+        (_drop_chats, "redis-push in flowing: the load could not send 2 of 102 chats"),
+        (
+            _refuse,
+            "redis-push in flowing: 2 chats or aborts of 100 were refused with 503 although no outage",
+        ),
         (_fail, "redis-push in flowing: 2 of 100 chats failed (2.0%, allowed is 1%); most often: HTTP 502 (2)"),
     ],
 )
@@ -195,3 +231,102 @@ def test_a_hole_in_the_grid_is_named(tmp_path: Path) -> None:
     ]
     fake.write_raw(tmp_path, fake.manifest(scenarios=["flowing", "steady"]), [], cases)
     assert summarise(tmp_path)["problems"] == ["steady: not measured for redis-push"]
+
+
+def rewritten(folder: Path, spoil: Callable[[Rows, Rows], None]) -> dict[str, Any]:
+    """Write a run of redis-push, change its rows, summarise it."""
+    rng = random.Random(1)
+    rows = [fake.chat("redis-push", "flowing", index, rng) for index in range(100)]
+    cases = [fake.case("redis-push", "flowing", rows, rng)]
+    spoil(rows, cases)
+    fake.write_raw(folder, fake.manifest(scenarios=["flowing"]), rows, cases)
+    return summarise(folder)
+
+
+def test_what_an_outage_refuses_is_counted_and_no_reason_to_doubt_the_run(tmp_path: Path) -> None:
+    def outage(rows: Rows, cases: Rows) -> None:
+        _refuse(rows, cases)
+        cases[0]["fault"] = {"kind": "restart", "down_ns": 1, "up_ns": 2}
+
+    summary = rewritten(tmp_path, outage)
+    case = summary["cases"][0]
+    assert summary["valid"], summary["problems"]
+    assert (case["refused"], case["turned_away"], case["errors"], case["missed"], case["aborts"]) == (1, 1, 0, 0, 98)
+
+
+def test_a_chat_that_was_dropped_is_not_one_that_left_no_row(tmp_path: Path) -> None:
+    def drop(_rows: Rows, cases: Rows) -> None:
+        cases[0] |= {"dropped": 1, "chats_planned": 101}
+
+    summary = rewritten(tmp_path, drop)
+    assert (summary["valid"], summary["cases"][0]["dropped"]) == (True, 1)
+
+
+def test_broken_promises_are_counted_and_told_on_top(tmp_path: Path) -> None:
+    def break_all(rows: Rows, _cases: Rows) -> None:
+        rows[0]["abort"] = None
+        rows[1]["client"]["tokens_after_finish"] = 3
+        rows[2]["witness"] |= {"outcome": "open", "lost_ns": None}
+
+    summary = rewritten(tmp_path, break_all)
+    case = summary["cases"][0]
+    assert (case["wrong_stops"], case["tokens_after_stop"], case["leaked"]) == (1, 3, 1)
+    assert summary["warnings"] == [
+        "redis-push in flowing: 1 chats were stopped although nobody had asked for it",
+        "redis-push in flowing: 3 tokens reached a client after it had been told that its answer was stopped",
+        "redis-push in flowing: 1 upstream connections were never closed",
+    ]
+
+
+def test_a_stop_before_the_upstream_was_asked_counts_as_an_abort_without_latency(tmp_path: Path) -> None:
+    def prevent(rows: Rows, _cases: Rows) -> None:
+        rows[0] |= {"witness": None}
+
+    case = rewritten(tmp_path, prevent)["cases"][0]
+    assert (case["prevented"], case["aborts"], case["missed"]) == (1, 100, 0)
+    assert case["metrics"]["upstream_stop_ms"]["n"] == 99
+    assert case["metrics"]["wasted_tokens"]["n"] == 100
+
+
+def test_a_block_that_is_lacking_is_named(tmp_path: Path) -> None:
+    fake.write(tmp_path, strategies=["redis-push"], scenarios=["flowing"], chats=8, blocks=3)
+    head = json.loads((tmp_path / "manifest.json").read_text()) | {"blocks": 4}
+    (tmp_path / "manifest.json").write_text(json.dumps(head))
+    assert summarise(tmp_path)["problems"] == ["redis-push in flowing: measured in 3 of 4 blocks"]
+
+
+def test_a_record_without_the_newer_fields_is_summarised_as_before(tmp_path: Path) -> None:
+    """One block, no presses, no intended times, no service: as the first version wrote it."""
+
+    def age(rows: Rows, cases: Rows) -> None:
+        for row in rows:
+            row["service"] = None
+            del row["client"]["intended_ns"]
+            for name in ("intended_ns", "accepted_sent_ns", "tries", "again"):
+                del row["abort"][name]
+        for name in ("dropped", "rate_per_s", "fault"):
+            del cases[0][name]
+
+    now, old = rewritten(tmp_path / "now", lambda _rows, _cases: None), rewritten(tmp_path / "old", age)
+    (case,), (before,) = now["cases"], old["cases"]
+    assert old["valid"]
+    assert "upstream_stop_intended_ms" in case["metrics"]
+    del case["metrics"]["upstream_stop_intended_ms"]
+    last = before["waterfall"].pop("witness_to_client")  # the one part that needs no stamp of the service
+    assert set(before["waterfall"].values()) == {None}
+    assert last == case["waterfall"].pop("witness_to_client")
+    del case["waterfall"], before["waterfall"]
+    assert before == case
+
+
+def test_the_reference_run_gives_its_numbers_again() -> None:
+    folder = Path(__file__).parents[2] / "results" / "reference"
+    kept = json.loads((folder / "summary.json").read_text())
+    with tempfile.TemporaryDirectory() as copy:
+        for name in ("manifest.json", "cases.jsonl", "chats.jsonl.gz"):
+            shutil.copy(folder / name, copy)
+        summary = summarise(Path(copy))
+    assert summary["valid"]
+    for before, now in zip(kept["cases"], summary["cases"], strict=True):
+        metrics = {name: now["metrics"][name] for name in before["metrics"]}
+        assert {name: now[name] for name in before} | {"metrics": metrics} == before
