@@ -65,9 +65,12 @@ def tries(abort: Row) -> int:
 
 
 def _prevented(row: Row) -> bool:
-    """True when the abort was obeyed before the upstream was asked: the witness never heard of the chat."""
+    """True when the abort was obeyed before the upstream was asked: the witness never heard of the chat.
+
+    Tokens come from an upstream that was asked: then the witness has lost its row, and nothing is known.
+    """
     client, abort = row["client"], row["abort"]
-    if row["witness"] is not None or abort is None or abort["sent_ns"] is None:
+    if row["witness"] is not None or client["token_ns"] or abort is None or abort["sent_ns"] is None:
         return False
     if row["strategy"] in LEAVERS:
         return client["status"] is None

@@ -46,6 +46,7 @@ def test_a_stop_before_the_upstream_was_asked_is_a_stop_without_latency_or_waste
         pytest.param({"client": ENDED_AT_ONCE | {"finish_reason": None}, "abort": abort(1, 3)}, id="not told"),
         pytest.param({"client": ENDED_AT_ONCE, "abort": abort(81, 82)}, id="ended before the abort"),
         pytest.param({"client": ENDED_AT_ONCE}, id="nobody aborted"),
+        pytest.param({"client": ENDED_AT_ONCE | {"token_ns": [51 * MS]}, "abort": abort(60, 62)}, id="it gave tokens"),
     ],
 )
 def test_a_chat_that_the_upstream_never_saw_is_no_stop_unless_an_abort_explains_it(parts: dict[str, Any]) -> None:

@@ -281,6 +281,7 @@ def test_broken_promises_are_counted_and_told_on_top(tmp_path: Path) -> None:
 def test_a_stop_before_the_upstream_was_asked_counts_as_an_abort_without_latency(tmp_path: Path) -> None:
     def prevent(rows: Rows, _cases: Rows) -> None:
         rows[0] |= {"witness": None}
+        rows[0]["client"]["token_ns"] = []
 
     case = rewritten(tmp_path, prevent)["cases"][0]
     assert (case["prevented"], case["aborts"], case["missed"]) == (1, 100, 0)
