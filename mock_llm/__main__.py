@@ -57,7 +57,7 @@ def serve(
     model: Annotated[str | None, _option("model")] = None,
     journal_rows: Annotated[int | None, _option("journal_rows")] = None,
 ) -> None:
-    """Serve OpenAI's /v1/chat/completions and /v1/models, and the witness's /__mock/journal and /__mock/clock.
+    """Serve OpenAI's /v1/chat/completions and /v1/models, and the witness's /__mock/journal, clock and health.
 
     Prints one line, `ready http://HOST:PORT`, when it listens; SIGTERM and SIGINT end it with exit code 0.
     Every option is also read from the environment: MOCK_TTFT_MS and so on.

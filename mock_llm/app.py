@@ -19,6 +19,7 @@ from mock_llm.pacing import Pacer, deadlines
 from mock_llm.protocol import Connection, Request
 from mock_llm.settings import Fault, ReplySettings, SettingError, Settings, overridden
 from mock_llm.sse import StreamBytes, completion, draw_tokens
+from mock_llm.vitals import Vitals
 
 _BENCH_ID = re.compile(r"\[bench:([\x21-\x5c\x5e-\x7e]{1,200})\]")  # printable ASCII without the closing bracket
 _Route = Callable[[Request, Connection, str], None]
@@ -32,6 +33,7 @@ class App:
         self._model = {"id": settings.model, "object": "model", "created": int(time.time()), "owned_by": "mock"}
         self._journal = Journal(settings.journal_rows)
         self._pacer = Pacer(loop)
+        self._vitals = Vitals(loop)
         self._boot = secrets.token_hex(4)  # two mocks, or one restarted, never give the same completion id
         self._ordinals = count(1)
         self._routes: dict[str, dict[str, _Route]] = {
@@ -40,6 +42,7 @@ class App:
             f"/v1/models/{settings.model}": {"GET": self._one_model},
             "/__mock/journal": {"GET": self._read_journal, "DELETE": self._clear_journal},
             "/__mock/clock": {"GET": self._clock},
+            "/__mock/health": {"GET": self._health},
         }
 
     def __call__(self, request: Request, connection: Connection) -> None:
@@ -117,11 +120,15 @@ class App:
 
     def _clear_journal(self, _request: Request, connection: Connection, _query: str) -> None:
         self._journal.clear()
+        self._vitals.reset()  # a journal is one measurement, and so are the vital signs
         connection.respond(204, b"")
 
     def _clock(self, _request: Request, connection: Connection, _query: str) -> None:
         now = {"monotonic_ns": time.monotonic_ns(), "cpu_ns": time.process_time_ns()}
         connection.respond(200, json.dumps(now).encode())
+
+    def _health(self, _request: Request, connection: Connection, _query: str) -> None:
+        connection.respond(200, json.dumps(self._vitals.as_json()).encode())
 
 
 def _http_fault(fault: Fault, request_id: str) -> ApiError:

@@ -1,0 +1,76 @@
+"""What the mock says of itself: its loop's lag and its collector's pauses, since the journal was emptied."""
+
+import asyncio
+import gc
+import json
+import time
+from typing import Any
+from urllib.request import urlopen
+
+import pytest
+
+from mock_llm.vitals import Vitals
+from tests.mock_llm.conftest import END, Mock, chat_bytes, read_until
+
+
+def health(mock: Mock) -> dict[str, Any]:
+    with urlopen(f"{mock.url}/__mock/health", timeout=10) as answer:
+        found: dict[str, Any] = json.load(answer)
+    return found
+
+
+async def probes(vitals: Vitals, count: int) -> dict[str, Any]:
+    said = vitals.as_json()
+    while said["probes"] < count:
+        await asyncio.sleep(0)  # the probe has its turns between ours
+        said = vitals.as_json()
+    return said
+
+
+async def test_a_loop_that_was_held_up_is_seen_and_forgotten_after_a_reset() -> None:
+    vitals = Vitals(asyncio.get_running_loop())
+    await probes(vitals, 1)
+    held_ns = time.monotonic_ns()
+    while time.monotonic_ns() - held_ns < 60e6:
+        pass
+    said = await probes(vitals, 3)
+    assert 45 < said["lag_max_ms"] < 500, "the probe fell due at most 10 ms after the loop was held up"
+    assert said["lag_p99_ms"] == said["lag_max_ms"], "of three probes"
+    assert said["since_ns"] < held_ns < said["now_ns"]
+    vitals.reset()
+    assert (vitals.as_json()["probes"], vitals.as_json()["lag_p50_ms"]) == (0, None)
+    said = await probes(vitals, 3)
+    assert said["lag_max_ms"] < 45
+    assert said["since_ns"] > held_ns
+
+
+async def test_percentiles_are_nearest_ranks() -> None:
+    vitals = Vitals(asyncio.get_running_loop())
+    vitals._lags.update(dict.fromkeys(range(1, 101), 1))  # 0.01, 0.02 ... 1.00 ms
+    said = vitals.as_json()
+    assert (said["lag_p50_ms"], said["lag_p99_ms"], said["lag_max_ms"]) == pytest.approx((0.5, 0.99, 1.0))
+
+
+async def test_a_collection_is_a_pause() -> None:
+    vitals = Vitals(asyncio.get_running_loop())
+    gc.collect()
+    vitals.reset()
+    assert vitals.as_json()["gc_max_ms"] == 0
+    started_ns = time.monotonic_ns()
+    gc.collect()
+    assert 0 < vitals.as_json()["gc_max_ms"] <= (time.monotonic_ns() - started_ns) / 1e6
+
+
+def test_the_mock_shows_its_health_and_starts_anew_with_the_journal(mock: Mock) -> None:
+    with mock.connect() as raw:  # 60 ms: some probes at least
+        raw.sendall(chat_bytes("x-mock-ttft-ms: 60"))
+        read_until(raw, END)
+    before = health(mock)
+    assert before["pid"] == mock.process.pid
+    assert before["probes"] >= 3
+    assert 0 <= before["lag_p50_ms"] <= before["lag_p99_ms"] <= before["lag_max_ms"]
+    assert before["cpu_ns"] > 0
+    assert mock.clear_journal() == 204
+    after = health(mock)
+    assert before["now_ns"] < after["since_ns"] <= after["now_ns"]
+    assert after["cpu_ns"] >= before["cpu_ns"], "CPU time is the process's, as at /__mock/clock"
