@@ -1,0 +1,215 @@
+"""The instrument's test: a relay in one process whose Stop is late by exactly 10 ms, or lost once in a hundred.
+
+What it injects is known, so a benchmark that does not find it again cannot be believed. A request id names its arm:
+of its words between dashes the first one that is an arm counts, as in `5f3a-calibration-delay-0-17`.
+
+- `instant`: the abort closes the upstream at once. So does an id that names no arm (a warm-up).
+- `delay`: the upstream is closed exactly 10 ms after the abort was received.
+- `drop`: every 100th abort of this arm is answered as if it were obeyed, and is not; the others are `instant`.
+
+The count is the process's: start one and keep it for a run, or give it a multiple of 100 drops each time.
+POST /chat/ and POST /abort/ answer as our service does; with TRACE_DIR the stamps are written as it writes them.
+Upstream: OPENAI_BASE_URL and OPENAI_API_KEY.
+"""
+
+import asyncio
+import gc
+import itertools
+import json
+import os
+import secrets
+import socket
+import sys
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from time import monotonic_ns
+from typing import Any
+
+import aiohttp
+import uvloop
+from aiohttp import web
+
+ARMS = ("instant", "delay", "drop")
+DELAY_MS = 10
+DROP_EVERY = 100
+SPIN_MS = 2  # timers here are up to 0.8 ms late and uvloop's tick in whole milliseconds: the rest is spun away
+
+
+@dataclass
+class Trace:
+    """The moments of one chat, CLOCK_MONOTONIC ns, under the names our service gives them."""
+
+    request_id: str
+    received_ns: int = field(default_factory=monotonic_ns)
+    registered_ns: int | None = None
+    first_byte_ns: int | None = None
+    signal_ns: int | None = None
+    upstream_closed_ns: int | None = None
+    ended_ns: int | None = None
+    finish_reason: str | None = None
+    chunks: int = 0
+
+
+class Chat:
+    """One live chat; whoever stops it closes its upstream."""
+
+    def __init__(self, request_id: str) -> None:
+        self.trace = Trace(request_id)
+        self.arm = next((word for word in request_id.split("-") if word in ARMS), "instant")
+        self.aborted = False  # an abort was accepted
+        self._upstream: aiohttp.ClientResponse | None = None
+
+    @property
+    def stopped(self) -> bool:
+        """Whether an abort was obeyed."""
+        return self.trace.signal_ns is not None
+
+    def opened(self, upstream: aiohttp.ClientResponse) -> None:
+        """The upstream has answered; it is closed again when a Stop came before."""
+        self._upstream = upstream
+        if self.stopped:
+            self._close()
+
+    def stop(self, due_ns: int = 0) -> None:
+        """Close the upstream as soon as the clock has reached `due_ns`; the process does nothing else until then."""
+        while monotonic_ns() < due_ns:
+            pass
+        self.trace.signal_ns = monotonic_ns()
+        self._close()
+
+    def _close(self) -> None:
+        """Say goodbye to the upstream now: uvloop's close waits for the loop's next turn, 0.2 ms later in one arm."""
+        if self._upstream is None:
+            return
+        if self._upstream.connection is not None and (transport := self._upstream.connection.transport) is not None:
+            with socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno())) as sock:
+                sock.shutdown(socket.SHUT_RDWR)
+        self.trace.upstream_closed_ns = monotonic_ns()
+        self._upstream.close()
+
+
+class Relay:
+    """The two requests, and the chats that are alive."""
+
+    def __init__(self, session: aiohttp.ClientSession, trace_dir: str | None) -> None:
+        self._session = session
+        self._chats: dict[str, Chat] = {}
+        self._drops = itertools.count(1)
+        self._traces = None
+        if trace_dir:
+            file = Path(trace_dir) / f"{os.getpid()}.jsonl"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            self._traces = file.open("a", buffering=1, encoding="utf-8")
+
+    async def chat(self, request: web.Request) -> web.StreamResponse:
+        """Pass the answer's events on as they come, and say at the end when it was aborted."""
+        body = await _object(request)
+        if body is None:
+            return _refusal(422, "The body is no JSON object")
+        request_id = str(body.pop("request_id", None) or secrets.token_hex(8))
+        if request_id in self._chats:
+            return _refusal(409, "A chat with this request ID is live")
+        chat = self._chats[request_id] = Chat(request_id)
+        chat.trace.registered_ns = monotonic_ns()
+        try:
+            return await self._relay(request, body | {"stream": True}, chat)
+        finally:
+            del self._chats[request_id]
+            chat.trace.ended_ns = monotonic_ns()
+            self._write("chat", asdict(chat.trace))
+
+    async def _relay(self, request: web.Request, body: dict[str, Any], chat: Chat) -> web.StreamResponse:
+        named = {"X-Request-Id": chat.trace.request_id}
+        url = f"{os.environ['OPENAI_BASE_URL']}/chat/completions"
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8", **named})
+        async with self._session.post(url, json=body, headers=named) as upstream:
+            if upstream.status != 200:
+                return _refusal(502, f"The upstream answered {upstream.status}")
+            chat.opened(upstream)
+            await response.prepare(request)
+            rest = b""
+            try:
+                async for data in upstream.content.iter_any():
+                    chat.trace.first_byte_ns = chat.trace.first_byte_ns or monotonic_ns()
+                    events, end, rest = (rest + data).rpartition(b"\n\n")
+                    chat.trace.chunks += 1
+                    await response.write(events + end)
+            except aiohttp.ClientError:
+                if not chat.stopped:
+                    raise
+        chat.trace.finish_reason = "abort" if chat.stopped else "stop"
+        await response.write_eof(_abort_events(chat.trace.request_id, str(body.get("model"))) if chat.stopped else b"")
+        return response
+
+    async def abort(self, request: web.Request) -> web.Response:
+        """Obey as the chat's arm says; the answer never tells."""
+        body = await _object(request)
+        received_ns = monotonic_ns()  # read in full: from here on all arms take the same way
+        if body is None or "request_id" not in body:
+            return _refusal(422, "The body names no request_id")
+        request_id = str(body["request_id"])
+        chat = self._chats.get(request_id)
+        if chat is None:
+            return _refusal(404, "Request ID not found")
+        outcome = "already_aborted" if chat.aborted else "accepted"
+        if not chat.aborted:
+            chat.aborted = True
+            self._obey(chat, received_ns)
+        trace = {"request_id": request_id, "received_ns": received_ns, "recorded_ns": monotonic_ns()}
+        self._write("abort", {**trace, "outcome": outcome})
+        message = f"Streaming for request {request_id} will be aborted."
+        return web.json_response({"message": message, "request_id": request_id, "status": outcome})
+
+    def _obey(self, chat: Chat, received_ns: int) -> None:
+        if chat.arm == "delay":
+            due_ns = received_ns + DELAY_MS * 1_000_000
+            asyncio.get_running_loop().call_later((DELAY_MS - SPIN_MS) / 1e3, chat.stop, due_ns)
+        elif chat.arm != "drop" or next(self._drops) % DROP_EVERY:
+            chat.stop()
+
+    def _write(self, kind: str, trace: dict[str, Any]) -> None:
+        if self._traces is not None:
+            self._traces.write(json.dumps({"kind": kind, "pid": os.getpid(), **trace}) + "\n")
+
+
+def _abort_events(request_id: str, model: str) -> bytes:
+    """The chunk that says the answer was aborted, and the end mark."""
+    choice = {"index": 0, "delta": {}, "logprobs": None, "finish_reason": "abort"}
+    chunk = {"id": f"chatcmpl-{request_id}", "object": "chat.completion.chunk", "created": int(time.time())}
+    return f"data: {json.dumps({**chunk, 'model': model, 'choices': [choice]})}\n\ndata: [DONE]\n\n".encode()
+
+
+async def _object(request: web.Request) -> dict[str, Any] | None:
+    try:
+        body = await request.json()
+    except ValueError:
+        return None
+    return body if isinstance(body, dict) else None
+
+
+def _refusal(status: int, detail: str) -> web.Response:
+    return web.json_response({"detail": detail}, status=status)
+
+
+async def _serve() -> None:
+    headers = {"Authorization": f"Bearer {os.environ['OPENAI_API_KEY']}"}
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(connector=connector, headers=headers) as session:
+        relay = Relay(session, os.environ.get("TRACE_DIR"))
+        app = web.Application()
+        app.router.add_post("/chat/", relay.chat)
+        app.router.add_post("/abort/", relay.abort)
+        runner = web.AppRunner(app, handler_cancellation=True, access_log=None)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0, backlog=2048).start()
+        gc.collect()
+        gc.freeze()  # what a start leaves behind need not be looked through again: a long pause would add to the delay
+        host, port = runner.addresses[0][:2]
+        sys.stdout.write(f"ready http://{host}:{port}\n")
+        sys.stdout.flush()
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    uvloop.run(_serve())
