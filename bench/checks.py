@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+from bench import health
 from bench.controls import NONE_LAST
 from bench.names import NONE, is_special
 from bench.reading import CaseKey, Run, case_key
 
 MAX_ERROR_SHARE = 0.01
-MAX_PACING_ERROR_MS = 5.0
 BROKEN = {
     "wrong_stops": "chats were stopped although nobody had asked for it",
     "tokens_after_stop": "tokens reached a client after it had been told that its answer was stopped",
@@ -29,7 +29,7 @@ def find_problems(run: Run, cases: list[dict[str, Any]]) -> list[str]:
         *_too_many_errors(run, cases),
         *_turned_away(run, cases),
         *_dropped(cases),
-        *_pacing(run),
+        *_health(run),
         *_control(run),
     ]
 
@@ -122,14 +122,9 @@ def _too_many_errors(run: Run, cases: list[dict[str, Any]]) -> Iterator[str]:
         )
 
 
-def _pacing(run: Run) -> Iterator[str]:
+def _health(run: Run) -> Iterator[str]:
     for row in run.cases:
-        late_ms = row["witness_late_p99_ms"]
-        if late_ms is not None and late_ms > MAX_PACING_ERROR_MS:
-            yield (
-                f"{_name(case_key(row))}: the mock upstream could not keep its pace (p99 {late_ms:.1f} ms late,"
-                f" allowed is {MAX_PACING_ERROR_MS:.0f} ms), so the machine was overloaded"
-            )
+        yield from (f"{_name(case_key(row))}: {problem}" for problem in health.problems(row))
 
 
 def _control(run: Run) -> Iterator[str]:
