@@ -99,7 +99,8 @@ class Vitals:
             if each.name != "service" or not workers or each.process.pid in workers
         ]
         seen = {each["pid"] for each in processes}
-        processes += [{"name": "load", "pid": line["pid"], "cpu": None} for line in load if line["pid"] not in seen]
+        unseen = [("load", line["pid"]) for line in load] + [("service", pid) for pid in workers]
+        processes += [{"name": name, "pid": pid, "cpu": None} for name, pid in unseen if pid not in seen]
         chunks = sum(len(row["client"]["token_ns"]) for row in rows)
         took_s = (window[1] - window[0]) / 1e9
         return {

@@ -2,14 +2,17 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from statistics import median
+from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
 import pytest
 
+from bench.contenders.calibrated import Chat
 from bench.talk import ask, warm_up
 from tests.processes import running
 
@@ -100,14 +103,42 @@ async def test_a_second_live_chat_of_the_same_id_is_refused(bench: Bench) -> Non
         assert (await bench.abort("twice-instant"))[0] == 200
 
 
-async def test_a_client_that_leaves_takes_its_upstream_along(bench: Bench) -> None:
-    async with bench.session.post("/chat/", json=body("leaves-instant", LONG)) as live:
+def test_a_stop_has_left_when_it_is_done_and_not_at_the_loops_next_turn() -> None:
+    near, far = socket.socketpair()
+    with near, far:
+        far.setblocking(False)
+        transport = SimpleNamespace(get_extra_info=lambda _: near)
+        upstream: Any = SimpleNamespace(connection=SimpleNamespace(transport=transport), close=lambda: None)
+        chat = Chat("x-instant-1")
+        chat.opened(upstream)
+        with pytest.raises(BlockingIOError):
+            far.recv(1)
+        chat.stop()
+        assert far.recv(1) == b"", "the end of the stream is here already"
+
+
+@pytest.mark.parametrize(
+    ("request_id", "arm"),
+    [
+        ("5f3a-calibration-delay-0-17", "delay"),
+        ("5f3a-calibration-drop-calibration-instant-17", "drop"),
+        ("delayed-drops-1", "instant"),
+        ("warm-up-3", "instant"),
+    ],
+)
+def test_the_arm_is_the_first_word_that_names_one(request_id: str, arm: str) -> None:
+    assert Chat(request_id).arm == arm
+
+
+async def test_a_client_that_leaves_in_a_silence_takes_its_upstream_along(bench: Bench) -> None:
+    silent = "[mock:ttft_ms=1,output_tokens=5,stall_at=1,stall_ms=20000]"
+    async with bench.session.post("/chat/", json=body("leaves-instant", silent)) as live:
         await live.content.readuntil(b"\n\n")
     row = {"outcome": "open"}
     while row["outcome"] == "open":
         row = (await asyncio.to_thread(bench.journal))["leaves-instant"]
     assert row["outcome"] == "cut"
-    assert len(row["token_ns"]) < 100
+    assert len(row["token_ns"]) == 1
 
 
 async def test_a_chat_that_nobody_stops_ends_by_itself(bench: Bench) -> None:
@@ -137,7 +168,7 @@ async def test_the_delay_is_ten_milliseconds_and_the_instant_none(bench: Bench) 
     assert median(held) < 10.1
     assert median(after_ms(request_id) for request_id in ids["instant"]) < 0.1
     lost = {arm: [(journal[each]["lost_ns"] - aborts[each]["received_ns"]) / 1e6 for each in ids[arm]] for arm in ids}
-    assert median(lost["delay"]) - median(lost["instant"]) == pytest.approx(10, abs=0.5)
+    assert median(lost["delay"]) - median(lost["instant"]) == pytest.approx(10, abs=1)
 
 
 async def test_one_abort_in_a_hundred_is_lost_and_answered_all_the_same(bench: Bench) -> None:

@@ -84,7 +84,7 @@ def of(health: dict[str, Any], name: str) -> list[dict[str, Any]]:
 
 
 def test_cpu_is_that_of_each_process_over_the_loads_window(mock_url: str) -> None:
-    with burner() as load, burner() as idle, Vitals(mock_url) as vitals:
+    with burner(seconds=1) as load, burner() as idle, Vitals(mock_url) as vitals:
         vitals.watch("load", load.pid)
         vitals.watch("service", idle.pid)
         sent_ns = monotonic_ns()
@@ -94,7 +94,7 @@ def test_cpu_is_that_of_each_process_over_the_loads_window(mock_url: str) -> Non
     health = vitals.health([chat(sent_ns, end_ns)])
     (busy,), (bored,), (mock,) = of(health, "load"), of(health, "service"), of(health, "mock")
     assert busy["pid"] == load.pid
-    assert busy["cpu"] == pytest.approx(0.5 / ((end_ns - sent_ns) / 1e9), abs=0.15), "it burnt 0.5 s, and nothing else"
+    assert busy["cpu"] == pytest.approx(1 / ((end_ns - sent_ns) / 1e9), abs=0.2), "it burnt 1 s"
     assert bored["cpu"] < 0.05
     assert mock["cpu"] < 0.2
     assert {sign: bored[sign] for sign in SIGNS} == NOTHING, "a stranger without a probe"
@@ -126,7 +126,7 @@ def test_a_process_that_ended_with_the_load_keeps_its_share(mock_url: str) -> No
         tell(clock)
         assert say(clock) == "burnt"
         (found,) = of(vitals.health([chat(sent_ns, monotonic_ns())]), "load")
-    assert found["cpu"] > 0.5
+    assert found["cpu"] > 0.3
 
 
 def test_the_services_workers_are_those_that_write_traces(mock_url: str) -> None:
@@ -140,6 +140,8 @@ def test_the_services_workers_are_those_that_write_traces(mock_url: str) -> None
     rows = [chat(sent_ns, end_ns)]
     assert {each["pid"] for each in of(vitals.health(rows), "service")} == {service.pid, worker}
     at_s = sent_ns / 1e9
+    (stranger,) = of(vitals.health(rows, traces=[line(1, at_s, 1.0, 1.0)]), "service")
+    assert (stranger["pid"], stranger["cpu"], stranger["lag_max_ms"]) == (1, None, 2.0), "started after watch()"
     before, lines = line(worker, at_s - 10, 99.0, 99.0), [line(worker, at_s, p99, p99) for p99 in (1.0, 2.0, 9.0)]
     other = {"kind": "chat", "pid": service.pid, "request_id": "x"}
     (found,) = of(vitals.health([chat(sent_ns, end_ns + 10**10)], traces=[before, other, *lines]), "service")

@@ -31,16 +31,16 @@ async def test_a_loop_that_was_held_up_is_seen_and_forgotten_after_a_reset() -> 
     vitals = Vitals(asyncio.get_running_loop())
     await probes(vitals, 1)
     held_ns = time.monotonic_ns()
-    while time.monotonic_ns() - held_ns < 60e6:
+    while time.monotonic_ns() - held_ns < 200e6:
         pass
     said = await probes(vitals, 3)
-    assert 45 < said["lag_max_ms"] < 500, "the probe fell due at most 10 ms after the loop was held up"
+    assert said["lag_max_ms"] >= 190, "the probe fell due at most 10 ms after the loop was held up"
     assert said["lag_p99_ms"] == said["lag_max_ms"], "of three probes"
     assert said["since_ns"] < held_ns < said["now_ns"]
     vitals.reset()
     assert (vitals.as_json()["probes"], vitals.as_json()["lag_p50_ms"]) == (0, None)
     said = await probes(vitals, 3)
-    assert said["lag_max_ms"] < 45
+    assert said["lag_max_ms"] < 190
     assert said["since_ns"] > held_ns
 
 
@@ -56,9 +56,12 @@ async def test_a_collection_is_a_pause() -> None:
     gc.collect()
     vitals.reset()
     assert vitals.as_json()["gc_max_ms"] == 0
+    rubbish = [[number] for number in range(200_000)]
     started_ns = time.monotonic_ns()
     gc.collect()
-    assert 0 < vitals.as_json()["gc_max_ms"] <= (time.monotonic_ns() - started_ns) / 1e6
+    took_ms = (time.monotonic_ns() - started_ns) / 1e6
+    assert 0.5 * took_ms < vitals.as_json()["gc_max_ms"] <= took_ms
+    del rubbish
 
 
 def test_the_mock_shows_its_health_and_starts_anew_with_the_journal(mock: Mock) -> None:
