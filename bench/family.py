@@ -1,0 +1,89 @@
+"""All metrics of all cases decided together: pairs the blocks, and adjusts for how many questions were asked (Holm)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from bench.decision import Decision, Margin
+from bench.reading import CaseKey
+from bench.styles import scenario_rank, strategy_rank
+from bench.verdict import decide, decide_unpaired, settle, undecided
+
+BlockValues = Mapping[tuple[CaseKey, str], Mapping[int, float]]
+"""(case, metric) -> block -> the block's value, in the metric's unit."""
+INSTRUMENT = ("floor", "calibration")
+"""Scenarios that prove the instrument: nothing that a change to the service could make worse."""
+
+
+class Finding(NamedTuple):
+    """What was decided about one metric of one case."""
+
+    case: CaseKey
+    metric: str
+    decision: Decision
+
+
+def decide_all(base: BlockValues, head: BlockValues, margins: Mapping[str, Margin]) -> list[Finding]:
+    """Decide every metric that has a margin, over the blocks that both sides measured; p is adjusted over all of them.
+
+    What only one side has is `inconclusive` with no block, so that a metric that vanished cannot pass unseen.
+    """
+
+    def paired(old: Mapping[int, float], new: Mapping[int, float], margin: Margin) -> Decision:
+        common = sorted(old.keys() & new.keys())
+        if not common:
+            return undecided([*old.values()], [*new.values()], 0, margin)
+        return decide([old[block] for block in common], [new[block] for block in common], margin)
+
+    return _adjusted(
+        Finding(case, metric, paired(base.get((case, metric), {}), head.get((case, metric), {}), margins[metric]))
+        for case, metric in _asked(base, head, margins)
+    )
+
+
+def decide_all_unpaired(base: BlockValues, head: BlockValues, margins: Mapping[str, Margin]) -> list[Finding]:
+    """The same for two runs that were not measured side by side."""
+
+    def unpaired(key: tuple[CaseKey, str]) -> Decision:
+        old, new = (list(side.get(key, {}).values()) for side in (base, head))
+        return decide_unpaired(old, new, margins[key[1]])
+
+    return _adjusted(Finding(*key, unpaired(key)) for key in _asked(base, head, margins))
+
+
+def more_needed(decisions: Iterable[Decision]) -> bool:
+    """True while another block could change the outcome: nothing is worse yet, and something is undecided."""
+    verdicts = {decision.verdict for decision in decisions}
+    return "worse" not in verdicts and "inconclusive" in verdicts
+
+
+def holm(probabilities: Sequence[float]) -> list[float]:
+    """p adjusted so that all of them together cry wolf no more often than one (Holm, Scand. J. Statistics, 1979)."""
+    adjusted, highest = [1.0] * len(probabilities), 0.0
+    for rank, index in enumerate(sorted(range(len(probabilities)), key=probabilities.__getitem__)):
+        highest = max(highest, min(1.0, (len(probabilities) - rank) * probabilities[index]))
+        adjusted[index] = highest
+    return adjusted
+
+
+def _asked(base: BlockValues, head: BlockValues, margins: Mapping[str, Margin]) -> list[tuple[CaseKey, str]]:
+    """Every (case, metric) that may be judged, in the order in which reports list them."""
+    names = list(margins)
+    keys = {key for key in (*base, *head) if key[1] in margins and key[0].scenario not in INSTRUMENT}
+    return sorted(
+        keys,
+        key=lambda key: (scenario_rank(key[0].scenario), strategy_rank(key[0].strategy), key[0], names.index(key[1])),
+    )
+
+
+def _adjusted(findings: Iterable[Finding]) -> list[Finding]:
+    """Both directions are families of their own; equivalence needs no adjustment, since each claim is made alone."""
+    found = list(findings)
+    worse = holm([finding.decision.p_worse for finding in found])
+    better = holm([finding.decision.p_better for finding in found])
+    return [
+        finding._replace(decision=settle(replace(finding.decision, p_worse=one, p_better=other)))
+        for finding, one, other in zip(found, worse, better, strict=True)
+    ]

@@ -1,0 +1,118 @@
+"""Made-up block values with known truths, and results folders as `make bench` writes them."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import random
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.reading import CaseKey
+
+NS_PER_MS = 1_000_000
+HOST = {"cpus": 4, "machine": "x86_64", "system": "Linux 6.1", "python": "3.11.7", "memory_gb": 15.6}
+FLOWING = {"name": "flowing", "sentence": "A token every 20 ms.", "ttft_ms": 100.0, "itl_ms": 20.0, "streams": 50}
+PUSH = CaseKey("redis-push", "flowing", 2, 50)
+TIMER = CaseKey("redis-timer", "flowing", 2, 50)
+
+
+def arm(
+    rng: np.random.Generator, level: float, blocks: int, noise: float, outliers: float = 0.0
+) -> NDArray[np.float64]:
+    """Block values around `level`: log-normal run noise, and now and then a block that a neighbour doubled."""
+    doubled = np.where(rng.random(blocks) < outliers, 2.0, 1.0)
+    return level * rng.lognormal(0.0, noise, blocks) * doubled
+
+
+def summary_case(strategy: str = "redis-push", workers: int = 2, **more: Any) -> dict[str, Any]:
+    """A `cases` entry of a summary, with the counts that the rules look at."""
+    return {"strategy": strategy, "scenario": "flowing", "workers": workers, "streams": 50, "chats": 1000, "errors": 0,
+            "missed": 0, "wrong_stops": 0, "leaked": 0, "tokens_after_stop": 0, "metrics": {}} | more  # fmt: skip
+
+
+def write_run(
+    folder: Path,
+    *,
+    stop_ms: Mapping[str, float],
+    blocks: int = 6,
+    floor_ms: float | None = 0.5,
+    seed: int = 1,
+    summary: Mapping[str, Any] | None = None,
+    manifest: Mapping[str, Any] | None = None,
+    scenario: Mapping[str, Any] | None = None,
+) -> Path:
+    """A run of `stop_ms`' strategies in `flowing`, eight chats a block, its summary beside it."""
+    folder.mkdir(parents=True)
+    rng = random.Random(seed)
+    chats, cases = [], []
+    for strategy, stop in stop_ms.items():
+        for block in range(blocks):
+            own = [_chat(strategy, block, index, stop * rng.uniform(0.97, 1.03)) for index in range(8)]
+            chats += own
+            cases.append(_case(strategy, block, own))
+    head = {
+        "schema": 1, "label": "fake", "started_utc": "2026-11-24T10:00:00Z", "ended_utc": "2026-11-24T10:08:00Z",
+        "complete": True, "quick": False, "settings": {"quick": False, "workers": 2}, "host": HOST,
+        "commit": "0123abcdef", "dirty": False, "scenarios": {"flowing": FLOWING | dict(scenario or {})},
+    } | dict(manifest or {})  # fmt: skip
+    said: dict[str, Any] = {
+        "schema": 1, "valid": True, "problems": [],
+        "cases": [summary_case(strategy) for strategy in stop_ms],
+    }  # fmt: skip
+    if floor_ms:
+        said["floor"] = {"n": 60, "p50": floor_ms}
+    (folder / "manifest.json").write_text(json.dumps(head))
+    (folder / "summary.json").write_text(json.dumps(said | dict(summary or {})))
+    (folder / "cases.jsonl").write_text("".join(json.dumps(row) + "\n" for row in cases))
+    with gzip.open(folder / "chats.jsonl.gz", "wt", encoding="utf-8") as lines:
+        lines.writelines(json.dumps(row) + "\n" for row in chats)
+    return folder
+
+
+def write_history(results: Path, values: Sequence[float], *, first: int = 1, **manifest: Any) -> list[Path]:
+    """One run folder a day with a manifest and a summary only, its stop of redis-push as in `values`."""
+    folders = []
+    for day, value in enumerate(values, first):
+        folder = results / f"202611{day:02}T100000Z-all"
+        folder.mkdir(parents=True)
+        head = {"schema": 1, "started_utc": f"2026-11-{day:02}T10:00:00Z", "quick": False, "host": HOST,
+                "commit": f"{day:07x}abc", "dirty": False, "scenarios": {"flowing": FLOWING}} | manifest  # fmt: skip
+        stop = {"n": 300, "p50": value, "p95": None, "ci95": {"p50": [value * 0.95, value * 1.05], "p95": None}}
+        case = summary_case(metrics={"upstream_stop_ms": stop})
+        (folder / "manifest.json").write_text(json.dumps(head))
+        (folder / "summary.json").write_text(json.dumps({"schema": 1, "valid": True, "problems": [], "cases": [case]}))
+        folders.append(folder)
+    return folders
+
+
+def _chat(strategy: str, block: int, index: int, stop_ms: float) -> dict[str, Any]:
+    sent = (1_000_000 + block * 10_000 + index * 40) * NS_PER_MS
+    tokens = [sent + (103 + 20 * number) * NS_PER_MS for number in range(5)]
+    abort = tokens[-1] + 5 * NS_PER_MS
+    lost = abort + int(stop_ms * NS_PER_MS)
+    return {
+        "schema": 1, "strategy": strategy, "store": "redis", "delivery": strategy.partition("-")[2],
+        "scenario": "flowing", "workers": 2, "streams": 50, "block": block, "index": index,
+        "request_id": f"{strategy}-{block}-{index}",
+        "client": {"sent_ns": sent, "status": 200, "headers_ns": sent + NS_PER_MS, "token_ns": tokens,
+                   "end_ns": lost + NS_PER_MS, "finish_reason": "abort", "error": None},
+        "abort": {"after_ms": 188.0, "sent_ns": abort, "ack_ns": abort + NS_PER_MS, "status": 200,
+                  "outcome": "accepted", "error": None},
+        "service": None,
+        "witness": {"token_ns": tokens, "done_ns": None, "lost_ns": lost, "outcome": "cut", "late_p99_ms": 0.4},
+    }  # fmt: skip
+
+
+def _case(strategy: str, block: int, chats: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    tokens = sum(len(row["client"]["token_ns"]) for row in chats)
+    return {
+        "strategy": strategy, "store": "redis", "delivery": strategy.partition("-")[2], "scenario": "flowing",
+        "workers": 2, "streams": 50, "block": block, "started_ns": 0, "ended_ns": 10**9, "tokens": tokens,
+        "service_cpu_s": 65e-6 * tokens, "store_ops": tokens // 10, "chats_planned": len(chats),
+        "witness_late_p99_ms": 0.4,
+    }  # fmt: skip
