@@ -1,0 +1,93 @@
+"""What a gate's findings come to: one verdict, one exit code, one sentence; every output is made from this."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from bench.family import Finding
+from bench.zero_tolerance import Fired
+
+Overall = Literal["worse", "better", "equivalent", "inconclusive", "invalid"]
+EXIT_CODES: dict[Overall, int] = {"equivalent": 0, "better": 0, "worse": 1, "invalid": 2, "inconclusive": 3}
+UNITS = {
+    "wasted_tokens": "tokens",
+    "server_cpu_us_per_token": "µs/token",
+    "store_ops_per_token": "operations/token",
+    "store_ops_per_chat": "operations/chat",
+    "chats_per_s": "chats/s",
+    "tokens_per_s": "tokens/s",
+}
+"""Metrics that are not here end in their unit: `_ms`."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Everything a gate found. `base` and `head` describe the two sides (`{"name": ..., "commit": ...}`).
+
+    `base_problems` and `head_problems` are what made a side's measurement invalid, in words. `notes` are told beside
+    the verdict and change nothing. `units` where the values are not in the metrics' own.
+    """
+
+    findings: Sequence[Finding]
+    fired: Sequence[Fired]
+    base: Mapping[str, Any]
+    head: Mapping[str, Any]
+    margins_say: str
+    base_problems: Sequence[str] = ()
+    head_problems: Sequence[str] = ()
+    notes: Sequence[str] = ()
+    units: Mapping[str, str] = field(default_factory=lambda: UNITS)
+
+    @property
+    def verdict(self) -> Overall:
+        """An invalid base invalidates everything. A head that broke a rule is worse even where that made its own
+        measurement invalid, since a leak does just that; a statistical claim needs two valid sides. Otherwise worse
+        outranks inconclusive, and that better."""
+        verdicts = {finding.decision.verdict for finding in self.findings}
+        if self.base_problems:
+            return "invalid"
+        if self.fired:
+            return "worse"
+        if self.head_problems or not verdicts:
+            return "invalid"
+        order: tuple[Overall, ...] = ("worse", "inconclusive", "better", "equivalent")
+        return next(each for each in order if each in verdicts)
+
+    @property
+    def exit_code(self) -> int:
+        """DESIGN section 8: 0 fine, 1 regression, 2 invalid, 3 inconclusive."""
+        return EXIT_CODES[self.verdict]
+
+    @property
+    def blocks(self) -> int:
+        """The most blocks any metric was decided over."""
+        return max((finding.decision.blocks for finding in self.findings), default=0)
+
+    @property
+    def sentence(self) -> str:
+        """The verdict in one line."""
+        counts = {each: len(self.having(each)) for each in ("worse", "better", "equivalent", "inconclusive")}
+        told = ", ".join(f"{count} {each}" for each, count in counts.items() if count)
+        rules = f"{len(self.fired)} zero-tolerance rule{'s' * (len(self.fired) > 1)} broken; " if self.fired else ""
+        problems = [*self.base_problems, *self.head_problems]
+        if self.verdict == "invalid":
+            return f"the measurement is invalid: {problems[0] if problems else 'nothing could be compared'}"
+        return f"head is {_WORDS[self.verdict]} ({rules}{told or 'no metric compared'}; {self.blocks} blocks)"
+
+    def having(self, verdict: str) -> list[Finding]:
+        """The findings of one verdict."""
+        return [finding for finding in self.findings if finding.decision.verdict == verdict]
+
+    def unit(self, metric: str) -> str:
+        """The unit in which a metric's values are."""
+        return self.units.get(metric, "ms" if metric.endswith("_ms") else "")
+
+
+_WORDS = {
+    "worse": "worse than base",
+    "better": "better than base",
+    "equivalent": "equivalent to base",
+    "inconclusive": "neither shown to be worse nor to be equivalent",
+}

@@ -1,0 +1,133 @@
+"""Writes a gate's outcome for machines and people: verdict.json, verdict.xml, verdict.md, benchmark.json, GitHub."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from bench.family import Finding
+from bench.outcome import Outcome
+from bench.verdict_github import markdown, smaller_is_better, workflow_commands
+from bench.verdict_junit import junit
+from bench.verdict_words import case_name, sentence
+from bench.zero_tolerance import Fired
+
+SCHEMA = 1
+RECORD, JUNIT, SUMMARY, BENCHMARK = "verdict.json", "verdict.xml", "verdict.md", "benchmark.json"
+DIGITS = 6
+
+
+def record(outcome: Outcome) -> dict[str, Any]:
+    """The contents of verdict.json.
+
+    `{"schema": 1, "verdict", "exit_code", "sentence", "blocks", "rules": [every rule that fired], "findings": [every
+    metric of every case], "problems", "notes", "margins", "base", "head"}`. A rule has `rule` (a zero-tolerance rule's
+    name, or `worse`), `metric`, `scenario`, `strategy`, `workers`, `effect`, `interval`, `margin`, `sentence`; `effect`
+    is `{"ratio", "shift"}` or, for a zero-tolerance rule, `{"base", "head"}` counts.
+    """
+    return {
+        "schema": SCHEMA,
+        "verdict": outcome.verdict,
+        "exit_code": outcome.exit_code,
+        "sentence": outcome.sentence,
+        "blocks": outcome.blocks,
+        "rules": [
+            *(_broken(each) for each in outcome.fired),
+            *({"rule": "worse", **_found(each, outcome)} for each in outcome.having("worse")),
+        ],
+        "findings": [_found(each, outcome) for each in outcome.findings],
+        "problems": {"base": list(outcome.base_problems), "head": list(outcome.head_problems)},
+        "notes": list(outcome.notes),
+        "margins": outcome.margins_say,
+        "base": dict(outcome.base),
+        "head": dict(outcome.head),
+    }
+
+
+def write(
+    outcome: Outcome, folder: Path, say: Callable[[str], None], environ: Mapping[str, str] = os.environ
+) -> list[Path]:
+    """Write the four files into `folder` (made if absent) and return them; raises OSError when it cannot.
+
+    On GitHub also the step summary, the step's outputs (`verdict`, `exit-code`) and, through `say`, the annotations.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    page = markdown(outcome)
+    contents = {
+        RECORD: json.dumps(record(outcome), indent=1, allow_nan=False) + "\n",
+        JUNIT: junit(outcome),
+        SUMMARY: page,
+        BENCHMARK: json.dumps(smaller_is_better(outcome), indent=1, allow_nan=False, ensure_ascii=False) + "\n",
+    }
+    for name, text in contents.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    _append(environ.get("GITHUB_STEP_SUMMARY"), page)
+    _append(environ.get("GITHUB_OUTPUT"), f"verdict={outcome.verdict}\nexit-code={outcome.exit_code}\n")
+    if environ.get("GITHUB_ACTIONS"):
+        for line in workflow_commands(outcome):
+            say(line)
+    return [folder / name for name in contents]
+
+
+def _append(path: str | None, text: str) -> None:
+    if path:
+        with Path(path).open("a", encoding="utf-8") as lines:
+            lines.write(text)
+
+
+def _broken(fired: Fired) -> dict[str, Any]:
+    return {
+        "rule": fired.rule,
+        "metric": fired.rule,
+        **_place(fired),
+        "effect": {"base": fired.base, "head": fired.head},
+        "interval": None,
+        "margin": {"allowed": 0},
+        "sentence": fired.sentence,
+    }
+
+
+def _found(finding: Finding, outcome: Outcome) -> dict[str, Any]:
+    decision = finding.decision
+    return {
+        "metric": finding.metric,
+        **_place(finding),
+        "verdict": decision.verdict,
+        "unit": outcome.unit(finding.metric),
+        "blocks": decision.blocks,
+        "base": _rounded(decision.base),
+        "head": _rounded(decision.head),
+        "effect": {"ratio": _rounded(decision.ratio), "shift": _rounded(decision.shift)},
+        "interval": {
+            "level": 0.9,
+            "ratio": [_rounded(end) for end in decision.interval("ratio")],
+            "shift": [_rounded(end) for end in decision.interval("shift")],
+        },
+        "margin": {
+            "share": _rounded(decision.margin.share),
+            "slack": _rounded(decision.margin.slack),
+            "higher_is_better": decision.margin.higher_is_better,
+        },
+        "p": {"worse": _rounded(decision.p_worse), "better": _rounded(decision.p_better)},
+        "power": _rounded(decision.power),
+        "sentence": sentence(finding, outcome),
+    }
+
+
+def _place(where: Finding | Fired) -> dict[str, Any]:
+    case = where.case
+    return {
+        "scenario": case.scenario,
+        "strategy": case.strategy,
+        "workers": case.workers,
+        "streams": case.streams,
+        "case": case_name(case),
+    }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else round(value, DIGITS)
