@@ -1,0 +1,100 @@
+"""A results folder as the gate needs it: manifest, summary, and one value per block; refuses what cannot be judged."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.family import BlockValues
+from bench.reading import CaseKey, Chat, Run, UnreadableResults, case_key, read_run
+from bench.verdict import MIN_BLOCKS
+
+INVALID, BAD_USAGE = 2, 4
+MIN_SAMPLES = 6
+"""Stops a block needs before it has a median worth the name, as for any p50 here."""
+CHAT_METRICS = ("upstream_stop_ms", "client_stop_ms", "abort_ack_ms", "ttft_ms", "wasted_tokens")
+
+
+class GateError(Exception):
+    """The gate cannot judge; the message is one line, cause and next step; `code` is the exit code."""
+
+    def __init__(self, message: str, code: int = BAD_USAGE) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(frozen=True)
+class GateRun:
+    """One run in memory; `values` are `(case, metric) -> block -> value` in the metric's own unit."""
+
+    folder: Path
+    manifest: dict[str, Any]
+    summary: dict[str, Any]
+    values: BlockValues
+
+    @property
+    def floor_ms(self) -> float:
+        """The run's own floor, ms; raises GateError where it was not measured."""
+        floor = (self.summary.get("floor") or {}).get("p50")
+        if not floor:
+            raise GateError(f"{self.folder} has no floor: measure again with this version (`make bench`)")
+        return float(floor)
+
+    @property
+    def side(self) -> dict[str, Any]:
+        """How the outcome names this run."""
+        return {"name": self.folder.resolve().name, "commit": self.manifest.get("commit")}
+
+
+def load(folder: Path) -> GateRun:
+    """Read a run that may be judged. Raises GateError: no results (4), QUICK (4), too few blocks (4), invalid (2)."""
+    try:
+        run = read_run(folder)
+        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+        valid = bool(summary["valid"])
+    except UnreadableResults as error:
+        raise GateError(str(error)) from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        advice = f"`python -m bench report {folder}` writes it again"
+        raise GateError(f"{folder / 'summary.json'} cannot be read ({error!r}): {advice}") from error
+    if is_quick(run.manifest):
+        raise GateError(f"{folder} is a QUICK run, which yields no verdict: run `make bench` without QUICK=1")
+    if not valid:
+        cause = "; ".join(summary.get("problems") or ["no reason given"])
+        raise GateError(f"{folder} is not valid, so it is no ground for a verdict: {cause}", INVALID)
+    blocks = len({row["block"] for row in run.cases})
+    if blocks < MIN_BLOCKS:
+        raise GateError(f"{folder} has too few blocks ({blocks}, a verdict needs {MIN_BLOCKS}): give the run more time")
+    return GateRun(folder, run.manifest, summary, block_values(run))
+
+
+def is_quick(manifest: dict[str, Any]) -> bool:
+    """Whether the run was a first look: QUICK runs never yield a verdict."""
+    return bool(manifest.get("quick") or (manifest.get("settings") or {}).get("quick"))
+
+
+def block_values(run: Run) -> dict[tuple[CaseKey, str], dict[int, float]]:
+    """The median of each chat metric in each block (the mean of wasted tokens, most of which are 0), and its costs."""
+    chats: dict[tuple[CaseKey, int], list[Chat]] = defaultdict(list)
+    for chat in run.chats:
+        chats[chat.key, chat.block].append(chat)
+    values: dict[tuple[CaseKey, str], dict[int, float]] = defaultdict(dict)
+    for (key, block), own in chats.items():
+        for metric in CHAT_METRICS:
+            samples = [value for chat in own if (value := getattr(chat.measured, metric)) is not None]
+            if len(samples) >= MIN_SAMPLES:
+                middle = statistics.fmean if metric == "wasted_tokens" else statistics.median
+                values[key, metric][block] = float(middle(samples))
+    for row in run.cases:
+        key, block, tokens = case_key(row), row["block"], row["tokens"]
+        for metric, cost in (
+            ("server_cpu_us_per_token", (row["service_cpu_s"] or 0.0) * 1e6),
+            ("store_ops_per_token", row["store_ops"]),
+        ):
+            if cost and tokens:
+                values[key, metric][block] = cost / tokens
+    return dict(values)

@@ -1,0 +1,158 @@
+"""The committed baseline: multiples of the run's own floor, and refusals that name what differs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import baseline
+from bench.baseline_check import check, choose
+from bench.decision import Margin
+from bench.gate_run import GateError, load
+from bench.margins import DEFAULTS, Margins
+
+from .fakes import PUSH, write_run
+
+STOPS = {"redis-push": 2.0, "redis-timer": 52.0}
+LOCAL = Margins(DEFAULTS, measured=False, says="default margins")
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> dict[str, Any]:
+    return baseline.make(load(write_run(tmp_path / "base", stop_ms=STOPS)), LOCAL)
+
+
+def verdicts(record: dict[str, Any], folder: Path) -> dict[tuple[str, str], str]:
+    found = check(record, load(folder), LOCAL).findings
+    return {(each.case.strategy, each.metric): each.decision.verdict for each in found}
+
+
+def test_times_are_multiples_of_the_floor_and_counts_are_not(tmp_path: Path) -> None:
+    ratios = baseline.ratios(load(write_run(tmp_path / "run", stop_ms=STOPS, floor_ms=0.5)))
+    assert ratios[PUSH, "upstream_stop_ms"][0] == pytest.approx(2.0 / 0.5, rel=0.05)
+    assert ratios[PUSH, "ttft_ms"][0] == pytest.approx(3.0 / 0.5)  # 103 ms less the upstream's planned 100
+    assert ratios[PUSH, "server_cpu_us_per_token"][0] == pytest.approx(65 / 500)
+    assert ratios[PUSH, "store_ops_per_token"][0] == pytest.approx(0.1)
+    assert not {"itl_ms", "chats_per_s"} & {metric for _case, metric in ratios}
+
+
+def test_the_file_comes_back_as_it_was_kept(tmp_path: Path, record: dict[str, Any]) -> None:
+    baseline.write(tmp_path / "baseline.json", record)
+    kept = baseline.read(tmp_path / "baseline.json")
+    assert kept == json.loads(json.dumps(record))
+    assert (kept["floor_p50_ms"], kept["workers"], kept["strategies"]) == (0.5, 2, ["redis-push", "redis-timer"])
+    assert (kept["run"], kept["scenarios"]["flowing"]["itl_ms"]) == ("base", 20.0)
+    assert len(baseline.values_of(kept)[PUSH, "upstream_stop_ms"]) == 6
+    assert baseline.margins_of(kept) == LOCAL
+
+
+def test_a_machine_half_as_fast_is_equivalent(tmp_path: Path, record: dict[str, Any]) -> None:
+    """Everything takes twice as long there, the floor too."""
+    twice = {name: 2 * stop for name, stop in STOPS.items()}
+    folder = write_run(tmp_path / "slow", stop_ms=twice, floor_ms=1.0, seed=2)
+    assert verdicts(record, folder)["redis-push", "upstream_stop_ms"] == "equivalent"
+
+
+def test_more_floors_than_before_is_worse(tmp_path: Path, record: dict[str, Any]) -> None:
+    outcome = check(record, load(write_run(tmp_path / "head", stop_ms=STOPS | {"redis-push": 7.0})), LOCAL)
+    assert (outcome.verdict, outcome.exit_code) == ("worse", 1)
+    (found,) = [each for each in outcome.findings if each.decision.verdict == "worse" and "upstream" in each.metric]
+    assert (found.case.strategy, outcome.unit(found.metric)) == ("redis-push", "x floor")
+    assert found.decision.head == pytest.approx(14.0, rel=0.05)
+
+
+def test_the_same_again_is_equivalent_and_a_lost_abort_is_worse(tmp_path: Path, record: dict[str, Any]) -> None:
+    folder = write_run(tmp_path / "again", stop_ms=STOPS, seed=3)
+    assert check(record, load(folder), LOCAL).verdict == "equivalent"
+    summary = json.loads((folder / "summary.json").read_text())
+    summary["cases"][0]["missed"] = 1
+    (folder / "summary.json").write_text(json.dumps(summary))
+    outcome = check(record, load(folder), LOCAL)
+    assert (outcome.verdict, [each.rule for each in outcome.fired]) == ("worse", ["missed"])
+
+
+def test_another_machine_is_told_not_refused(tmp_path: Path, record: dict[str, Any]) -> None:
+    same, other = (
+        write_run(tmp_path / name, stop_ms=STOPS, manifest=manifest)
+        for name, manifest in (("same", {}), ("other", {"host": {"cpus": 2}}))
+    )
+    assert check(record, load(same), LOCAL).notes == []
+    assert "another machine" in check(record, load(other), LOCAL).notes[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"scenario": {"itl_ms": 5.0}}, "scenario flowing: itl_ms is 20.0 there and 5.0 here"),
+        ({"scenario": {"rate_per_s": 10}}, "scenario flowing: rate_per_s is None there and 10 here"),
+        ({"manifest": {"scenarios": {}}}, "scenario flowing is only there"),
+        ({"manifest": {"settings": {"workers": 4}}}, "workers is 2 there and 4 here"),
+        ({"stop_ms": {"redis-push": 2.0, "redis-poll": 9.0}},
+         "strategies: this run lacks redis-timer and this run adds redis-poll"),
+    ],
+)  # fmt: skip
+def test_what_was_measured_otherwise_is_refused_by_name(
+    tmp_path: Path, record: dict[str, Any], change: dict[str, Any], words: str
+) -> None:
+    folder = write_run(tmp_path / "other", **({"stop_ms": STOPS} | change))
+    with pytest.raises(GateError, match=words) as refused:
+        check(record, load(folder), LOCAL)
+    assert refused.value.code == 4
+
+
+def test_another_record_is_refused(tmp_path: Path, record: dict[str, Any]) -> None:
+    run = load(write_run(tmp_path / "run", stop_ms=STOPS))
+    with pytest.raises(GateError, match="record_schema is 0 there and 1 here"):
+        check(record | {"record_schema": 0}, run, LOCAL)
+
+
+def test_a_sentence_may_change(tmp_path: Path, record: dict[str, Any]) -> None:
+    folder = write_run(tmp_path / "run", stop_ms=STOPS, scenario={"sentence": "The same in other words."})
+    assert check(record, load(folder), LOCAL).verdict == "equivalent"
+
+
+@pytest.mark.parametrize(
+    ("change", "words", "code"),
+    [
+        ({"manifest": {"quick": True}}, "QUICK run, which yields no verdict", 4),
+        ({"manifest": {"settings": {"quick": True, "workers": 2}}}, "QUICK run", 4),
+        ({"summary": {"valid": False, "problems": ["the mock was late"]}}, "not valid.*: the mock was late", 2),
+        ({"blocks": 4}, "too few blocks .4, a verdict needs 5", 4),
+        ({"floor_ms": None}, "no floor", 4),
+    ],
+)
+def test_what_is_no_ground_for_a_verdict(tmp_path: Path, change: dict[str, Any], words: str, code: int) -> None:
+    folder = write_run(tmp_path / "run", **({"stop_ms": STOPS} | change))
+    with pytest.raises(GateError, match=words) as refused:
+        baseline.make(load(folder), LOCAL)
+    assert refused.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (None, "is not there: make a new one with `make baseline`"),
+        ("{", "cannot be read"),
+        ("[]", "has schema None"),
+        ('{"schema": 2}', "has schema 2, this program reads 1"),
+        ('{"schema": 1, "run": "x"}', "is damaged, it has no commit, host"),
+    ],
+)
+def test_a_baseline_that_cannot_be_used(tmp_path: Path, text: str | None, words: str) -> None:
+    path = tmp_path / "baseline.json"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(GateError, match=words):
+        baseline.read(path)
+
+
+def test_measured_margins_before_defaults_and_the_noisier_machines() -> None:
+    quiet = Margins({"ttft_ms": Margin(0.05, 1.0)}, measured=True, says="quiet")
+    loud = Margins({"ttft_ms": Margin(0.30, 1.0)}, measured=True, says="loud")
+    assert choose(quiet, LOCAL) == quiet
+    assert choose(LOCAL, quiet) == quiet
+    assert choose(LOCAL, LOCAL) == LOCAL
+    assert choose(loud, quiet).of == choose(quiet, loud).of == loud.of
