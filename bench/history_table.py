@@ -1,0 +1,33 @@
+"""A metric's history in the terminal: a row per run, and where a new level begins."""
+
+from __future__ import annotations
+
+from rich.table import Table
+
+from bench.history import History, Line
+from bench.verdict_words import case_name, number
+
+
+def tables(history: History) -> list[Table]:
+    """A table per line of the history, oldest run first; narrow enough for 80 columns."""
+    return [_table(line, history.metric) for line in history.lines]
+
+
+def _table(line: Line, metric: str) -> Table:
+    title = f"{case_name(line.case)}: {metric}"
+    found = Table(title=title, title_justify="left", min_width=78, box=None, padding=(0, 1, 0, 0), header_style="bold")
+    for name in ("started (UTC)", "commit"):
+        found.add_column(name, no_wrap=True)
+    for name in ("value", "95 % interval"):
+        found.add_column(name, justify="right", no_wrap=True)
+    found.add_column("step")
+    marks = {step.at: f"{number(step.before)} -> {number(step.after)} (p {step.p:.2g})" for step in line.steps}
+    for place, point in enumerate(line.points):
+        found.add_row(
+            point.started_utc.rstrip("Z").replace("T", " "),
+            point.commit,
+            number(point.value),
+            " to ".join(number(end) for end in point.interval) if point.interval else "-",
+            marks.get(place, ""),
+        )
+    return found
