@@ -39,6 +39,14 @@ def test_times_are_multiples_of_the_floor_and_counts_are_not(tmp_path: Path) -> 
     assert not {"itl_ms", "chats_per_s"} & {metric for _case, metric in ratios}
 
 
+def test_a_slack_in_milliseconds_becomes_floors() -> None:
+    found = baseline.relative_margins(DEFAULTS, floor_ms=0.25)
+    assert found["upstream_stop_ms"] == Margin(DEFAULTS["upstream_stop_ms"].share, 0.5 / 0.25)
+    assert found["server_cpu_us_per_token"].slack == pytest.approx(2.0 / 250)
+    assert found["store_ops_per_token"] == DEFAULTS["store_ops_per_token"]
+    assert "chats_per_s" not in found
+
+
 def test_the_file_comes_back_as_it_was_kept(tmp_path: Path, record: dict[str, Any]) -> None:
     baseline.write(tmp_path / "baseline.json", record)
     kept = baseline.read(tmp_path / "baseline.json")

@@ -35,9 +35,10 @@ def test_blocks_are_paired_by_number_not_by_place() -> None:
 
 
 def test_a_metric_that_vanished_does_not_pass_unseen() -> None:
-    base = {(PUSH, STOP): line(*[2.0] * 6)}
-    (found,) = decide_all(base, {}, MARGINS)
-    assert (found.decision.verdict, found.decision.blocks) == ("inconclusive", 0)
+    values = {(PUSH, STOP): line(*[2.0] * 6)}
+    for base, head in ((values, {}), ({}, values)):
+        (found,) = decide_all(base, head, MARGINS)
+        assert (found.decision.verdict, found.decision.blocks) == ("inconclusive", 0)
 
 
 def test_only_metrics_with_a_margin_and_no_instrument_are_judged_in_report_order() -> None:
