@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from bench import cli_run
+from bench import cli_gate, cli_run
+from bench.cli_doctor import doctor
 from bench.cli_run import RESULTS, console
 from bench.codes import BAD_USAGE, INTERRUPTED, INVALID, REGRESSION, end
 from bench.records import FolderError
@@ -22,7 +23,16 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for command in (cli_run.run, cli_run.rerun, cli_run.report, cli_run.scenarios):
+for command in (
+    cli_run.run,
+    cli_run.rerun,
+    cli_run.report,
+    cli_run.scenarios,
+    doctor,
+    cli_gate.baseline,
+    cli_gate.check,
+    cli_gate.history,
+):
     app.command()(command)
 
 

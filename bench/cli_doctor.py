@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bench.plan import MAX_WORKERS, load_scenarios
+from bench.scenario import MAX_WORKERS, load_scenarios
 
 INVALID = 2
 _MARKS = {True: "[green]ok[/]", None: "[yellow]mind[/]", False: "[red]no[/]"}

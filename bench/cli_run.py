@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -35,7 +35,9 @@ def run(
     ] = ",".join(DEFAULT),
     workers: Annotated[str, typer.Option(help=f"Worker processes of the service, 1 to {MAX_WORKERS}.")] = "2",
     quick: Annotated[bool, typer.Option("--quick", help="One small block: a first look, not for claims.")] = False,
-    minutes: Annotated[float, typer.Option(min=0.1, max=600, help="No new block is begun that would end later.")] = 10,
+    minutes: Annotated[
+        float, typer.Option(min=0.1, max=600, help="Blocks are added until medians are known well, or no more fits.")
+    ] = 10,
     blocks: Annotated[
         int | None, typer.Option(min=1, max=1000, help="Measure so many blocks instead, however long it takes.")
     ] = None,
@@ -114,13 +116,16 @@ def _measure(
     schedules: dict[tuple[str, int], list[Planned]] | None = None,
 ) -> None:
     from bench.embedded import StoreError  # noqa: PLC0415 - `--help` and usage errors need none of this
+    from bench.enough import tight_enough  # noqa: PLC0415
     from bench.meter import Measured  # noqa: PLC0415
     from bench.procs import ChildError  # noqa: PLC0415
     from bench.runner import Run, Settings  # noqa: PLC0415
     from bench.service import Side  # noqa: PLC0415
 
-    def more(done: int, took_s: float) -> bool:
-        return done < blocks if blocks is not None else took_s * (done + 1) / done < minutes * 60
+    def more(done: int, took_s: float, medians_ms: Mapping[str, Sequence[float]]) -> bool:
+        if blocks is not None:
+            return done < blocks
+        return not tight_enough(medians_ms) and took_s * (done + 1) / done < minutes * 60
 
     kept = Results(results, label)
     settings = Settings(label=label, **asked)

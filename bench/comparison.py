@@ -51,7 +51,7 @@ def compare(a: Blocks, b: Blocks) -> Comparison | None:
     Pairing takes out what the machine did to a whole block. p: paired t test on the logarithms, since noise grows with
     the value. Intervals: Student's, so that they agree with p, and because a bootstrap over so few blocks is too sure
     of itself. In simulated pairs of 5, 6, 8, 10 and 12 blocks (normal, heavy-tailed, a block in ten twice as slow) the
-    95 % interval held the truth in 95-98 % of 4,000 experiments with t, in 84-95 % of 600 with the bootstrap
+    95 % interval held the truth in 95-98 % of 4,000 experiments with t, in 83-95 % of 600 with the bootstrap
     (percentile or BCa of the Hodges-Lehmann estimate), which catches up at about 16. Exact sign flips are no way out:
     with fewer than 10 blocks their p cannot get below what Holm asks of 20 comparisons.
     """

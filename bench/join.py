@@ -93,9 +93,9 @@ def _service(chat: Row | None, abort: Row | None) -> Row | None:
     }
 
 
-def _refused(abort: Row) -> bool:
+def _refused(abort: Row) -> tuple[bool, int]:
     """Of several presses for one chat the first that was recorded counts, before those that were refused."""
-    return abort["outcome"] not in ("accepted", "remembered")
+    return abort["outcome"] not in ("accepted", "stopped", "remembered"), abort["received_ns"]
 
 
 def _first_by_id(rows: Iterable[Row], key: str = "request_id") -> dict[str, Row]:

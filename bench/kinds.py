@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
-from bench.names import LEAVERS
+from bench.names import hangs_up
 
 Kind = Literal["plain", "stopped", "missed", "late", "own", "refused", "turned_away", "error"]
 OTHER_WORKER = "other-worker"
@@ -31,8 +31,9 @@ def fate_of(row: Row, settings: Mapping[str, Any]) -> Fate:
     """Tell the kind of a chat; `settings` are its scenario's, as the manifest keeps them."""
     if (row.get("service") or {}).get("finish_reason") == "refused_503":
         return Fate("turned_away")
-    prevented = _prevented(row)
-    cause = _unusable(row, prevented=prevented)
+    leaver = hangs_up(row["strategy"], settings)
+    prevented = _prevented(row, leaver=leaver)
+    cause = _unusable(row, prevented=prevented, leaver=leaver)
     if cause:
         return Fate("error", cause)
     return Fate("plain") if row["abort"] is None else _fate_of_abort(row, settings, prevented=prevented)
@@ -64,7 +65,7 @@ def tries(abort: Row) -> int:
     return abort.get("tries") or 1
 
 
-def _prevented(row: Row) -> bool:
+def _prevented(row: Row, *, leaver: bool) -> bool:
     """True when the abort was obeyed before the upstream was asked: the witness never heard of the chat.
 
     Tokens come from an upstream that was asked: then the witness has lost its row, and nothing is known.
@@ -72,18 +73,18 @@ def _prevented(row: Row) -> bool:
     client, abort = row["client"], row["abort"]
     if row["witness"] is not None or client["token_ns"] or abort is None or abort["sent_ns"] is None:
         return False
-    if row["strategy"] in LEAVERS:
+    if leaver:
         return client["status"] is None
     remembered = (row.get("service") or {}).get("abort_outcome") == "remembered"
     accepted = abort.get("accepted_sent_ns") is not None or abort["status"] == 200 or remembered
     return accepted and client["finish_reason"] == "abort" and abort["sent_ns"] <= client["end_ns"]
 
 
-def _unusable(row: Row, *, prevented: bool) -> str | None:
+def _unusable(row: Row, *, prevented: bool, leaver: bool) -> str | None:
     """Why nothing may be derived from this chat, or None when it can be used."""
     client, abort, witness = row["client"], row["abort"], row["witness"]
     aborted = abort is not None and abort["sent_ns"] is not None
-    left_early = row["strategy"] in LEAVERS and aborted and client["status"] is None
+    left_early = leaver and aborted and client["status"] is None
     if client["error"]:
         return str(client["error"])
     if client["status"] != 200 and not left_early:

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 from bench.kinds import Kind, Row, abort_error, fate_of, tries
-from bench.names import LEAVERS
+from bench.names import hangs_up
 from bench.promises import leaked, tokens_after_stop, wrong_stop
 from bench.waterfall import PartsNs, split_ns
 
@@ -56,11 +56,12 @@ def measure(row: Row, settings: Mapping[str, Any] | None = None) -> Measured:
     count, never a latency, but the tokens it let through are wasted. Stalls are part of `itl_ms`: the gaps are what
     the reader of the stream lived through.
     """
-    fate = fate_of(row, settings or {})
+    settings = settings or {}
+    fate = fate_of(row, settings)
     return Measured(
         **fate._asdict(),
         **({} if fate.kind in ("error", "turned_away") else _reading(row, fate.kind)),
-        **(_stop(row, fate.kind, prevented=fate.prevented) if fate.kind in ("stopped", "missed") else {}),
+        **(_stop(row, settings, fate.kind, prevented=fate.prevented) if fate.kind in ("stopped", "missed") else {}),
         wrong_stop=wrong_stop(row),
         tokens_after_stop=tokens_after_stop(row),
         leaked=leaked(row),
@@ -80,20 +81,20 @@ def _reading(row: Row, kind: Kind) -> dict[str, Any]:
     }
 
 
-def _stop(row: Row, kind: Kind, *, prevented: bool) -> dict[str, Any]:
+def _stop(row: Row, settings: Mapping[str, Any], kind: Kind, *, prevented: bool) -> dict[str, Any]:
     """How a counted abort went."""
     client, abort, witness = row["client"], row["abort"], row["witness"]
     sent_ns: int = abort["sent_ns"]
     stopped, cut = kind == "stopped", kind == "stopped" and not prevented
     # The client who hangs up ends its own stream: that it saw an end says nothing about the service.
-    own_end = row["strategy"] in LEAVERS
+    own_end = hangs_up(row["strategy"], settings)
     return {
         "upstream_stop_ms": _ms(sent_ns, witness["lost_ns"]) if cut else None,
         "upstream_stop_intended_ms": _ms(abort.get("intended_ns"), witness["lost_ns"]) if cut else None,
         "client_stop_ms": _ms(sent_ns, client["end_ns"]) if stopped and not own_end else None,
         "abort_ack_ms": _ack_ms(abort),
         "wasted_tokens": 0 if prevented else sum(token_ns > sent_ns for token_ns in witness["token_ns"]),
-        "parts_ns": split_ns(row) if cut else None,
+        "parts_ns": split_ns(row, settings) if cut else None,
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +13,7 @@ from typing import Any
 from bench.instrument import ARMS, CALIBRATION_CASE, arm_id, arm_of
 from bench.join import case_head, join, load_window, pacing_ms
 from bench.load import Load, Loaded, processes_for
+from bench.measures import measure
 from bench.plan import Case
 from bench.procs import Child
 from bench.progress import View
@@ -21,6 +23,7 @@ from bench.service import Side
 from bench.settle import settled
 from bench.stores import Store
 from bench.talk import ask
+from bench.vitals import Vitals
 
 Row = dict[str, Any]
 Schedules = Mapping[tuple[str, int], list[Planned]]
@@ -60,6 +63,8 @@ class Meter:
         self._seed = seed
         self._token = token
         self._schedules = schedules
+        self.medians_ms: dict[str, list[float]] = {}
+        """The median stop of each case, a value for each block so far."""
 
     def measure(self, case: Case, block: int, subject: Subject) -> None:
         """Measure and write down. Raises ChildError when a process dies, StoreError when a crashed store stays away."""
@@ -70,16 +75,21 @@ class Meter:
         cpu_s, store_cpu_s = subject.service.cpu_s(), store.cpu_s() if store else None
         fault = _Fault(case, store)
         request_ids = self._request_ids(case, block, subject, planned)
-        loaded = self._load.send(
-            case,
-            planned,
-            request_ids,
-            url=subject.service.url,
-            beside=(self._mock, subject.service),
-            began=fault.plan,
-            progress=lambda share: self._view.advance(case, share),
-        )
-        fault.join()
+        with Vitals(self._mock.url) as vitals:
+            if subject.service is not self._mock:
+                vitals.watch("service", subject.service.process.pid)
+            for pid in self._load.pids():
+                vitals.watch("load", pid)
+            loaded = self._load.send(
+                case,
+                planned,
+                request_ids,
+                url=subject.service.url,
+                beside=(self._mock, subject.service),
+                began=fault.plan,
+                progress=lambda share: self._view.advance(case, share),
+            )
+            fault.join()
         cost: Row = {"service_cpu_s": round(subject.service.cpu_s() - cpu_s, 3), "fault": fault.seen}
         store_cpu_after_s = store.cpu_s() if store else None
         known = store_cpu_s is not None and store_cpu_after_s is not None and not fault.seen
@@ -90,6 +100,7 @@ class Meter:
             cost["store_ops"] = subject.operations()
         else:  # a server that crashed has begun to count anew
             cost["store_ops"] = None if store is None or counted is None or fault.seen else store.ops() - counted
+        cost["health"] = vitals.health(loaded.rows, traces=lines, load=loaded.health)
         for arm in ARMS if case is CALIBRATION_CASE else (None,):
             ids = {each for each in request_ids if arm in (None, arm_of(each))}
             head = case_head(case, block, arm)
@@ -99,7 +110,15 @@ class Meter:
         for each in subject.into:
             each.results.append_schedule(case.scenario.name, block, as_rows(planned))
         if case is not CALIBRATION_CASE:
-            self._view.finished(case, rows)
+            self._note(case, rows)
+
+    def _note(self, case: Case, rows: Sequence[Row]) -> None:
+        measured = [measure(row, case.scenario.settings()) for row in rows]
+        stops_ms = [each.upstream_stop_ms for each in measured if each.upstream_stop_ms is not None]
+        if stops_ms:
+            name = f"{case.strategy} in {case.scenario.name}, {case.workers} w"
+            self.medians_ms.setdefault(name, []).append(statistics.median(stops_ms))
+        self._view.finished(case, measured)
 
     def _planned(self, case: Case, block: int) -> list[Planned]:
         saved = self._schedules.get((case.scenario.name, block))

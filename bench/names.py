@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 NONE = "none"
 """The control: an abort is never delivered."""
 DISCONNECT = "disconnect"
@@ -10,8 +13,11 @@ FLOOR = "floor"
 """Strategy and scenario: the load talks straight to the mock, and a Stop is the client closing its connection."""
 CALIBRATION = "calibration"
 """Scenario of the arms `calibration-instant`, `calibration-delay` and `calibration-drop`."""
-LEAVERS = (DISCONNECT, FLOOR)
-"""A Stop is the client's own hanging up: it sends no abort and ends its own stream."""
+
+
+def hangs_up(strategy: str, settings: Mapping[str, Any]) -> bool:
+    """True when a Stop is the client's own hanging up: it sends no abort and ends its own stream."""
+    return strategy in (DISCONNECT, FLOOR) or settings.get("abort_by") == "hangup"
 
 
 def is_special(scenario: str) -> bool:

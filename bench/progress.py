@@ -7,13 +7,13 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from bench.load import expected_s
-from bench.measures import measure
+from bench.measures import Measured
 from bench.plan import Case
 
 
@@ -65,11 +65,10 @@ class View:
         self.say(f"{self._number + 1}/{self._count} {case.strategy} {case.scenario.name}")
         self._bar.update(self._task, completed=done_s, left=self._left(done_s))
 
-    def finished(self, case: Case, rows: Sequence[dict[str, Any]]) -> None:
+    def finished(self, case: Case, measured: Sequence[Measured]) -> None:
         """Print the case's line: aborts that counted, their median stop at the upstream, how many were missed."""
         self._done_s += expected_s(case)
         self._number += 1
-        measured = [measure(row) for row in rows]
         kinds = Counter(each.kind for each in measured)
         stops = [each.upstream_stop_ms for each in measured if each.upstream_stop_ms is not None]
         p50 = f"{statistics.median(stops):8.1f} ms" if stops else "       -   "

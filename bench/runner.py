@@ -6,7 +6,7 @@ import contextlib
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from bench.service import Side, calibrated, describe_asgi, service_of
 from bench.stores import Store, open_store
 
 Row = dict[str, Any]
+More = Callable[[int, float, Mapping[str, Sequence[float]]], bool]
 Group = tuple[str, int]
 """A strategy with so many workers: what one start of the service is good for."""
 
@@ -44,8 +45,8 @@ class Settings:
 class Run:
     """One invocation: `execute` measures blocks until `more` says that it is enough.
 
-    `more` gets the number of blocks and the seconds so far. With two sides every service is measured from both, one
-    directly after the other, first and second in turn.
+    `more` gets the number of blocks and the seconds so far, and each case's median stops. With two sides every service
+    is measured from both, one directly after the other, first and second in turn.
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class Run:
         sides: Sequence[Measured],
         console: Console,
         *,
-        more: Callable[[int, float], bool] = lambda _blocks, _took_s: False,
+        more: More = lambda _blocks, _took_s, _medians_ms: False,
         schedules: Schedules | None = None,
     ) -> None:
         self._cases = cases
@@ -126,7 +127,7 @@ class Run:
             for manifest in self._manifests:
                 manifest["blocks"] = block + 1
             self._write_manifests()
-            if not self._more(block + 1, time.monotonic() - began):
+            if not self._more(block + 1, time.monotonic() - began, meter.medians_ms):
                 break
 
     def _measure_group(self, group: Group, cases: Sequence[Case], block: int, measured: Measured) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import blocks
+from bench import blocks, calibration, health
 from bench.checks import find_problems, find_warnings
 from bench.comparison import comparisons_of, floor_spread_ms
 from bench.controls import controls_of
@@ -59,12 +59,20 @@ def write_summary(run: Run) -> Summary:
     cases = [summarise_case(key, by_key[key], rows_of[key]) for key in order]
     values = blocks.block_values(run)
     controls = controls_of(cases, values, floor_spread_ms(run))
+    instrument = _instrument(run)
     problems = [*run.damage, *find_problems(run, cases)]
+    if "calibration" in instrument:
+        problems += calibration.problems(instrument["calibration"])
+    warnings = find_warnings(cases, controls)
+    warnings += [
+        f"{row['strategy']} in {row['scenario']}: {each}" for row in run.cases for each in health.warnings(row)
+    ]
     summary = {
         "schema": SCHEMA,
         "valid": not problems,
         "problems": problems,
-        "warnings": find_warnings(cases, controls),
+        "warnings": list(dict.fromkeys(warnings)),
+        **instrument,
         "cases": cases,
         "comparisons": comparisons_of(run, cases, values),
         "controls": controls,
@@ -73,6 +81,17 @@ def write_summary(run: Run) -> Summary:
     scratch.write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     scratch.replace(run.folder / "summary.json")
     return summary
+
+
+def _instrument(run: Run) -> Summary:
+    """`floor` and `calibration` of the run; an old one, from before they were measured, has neither."""
+    pairs = [(chat.key.strategy, chat.measured) for chat in run.chats if is_special(chat.key.scenario)]
+    if not pairs:
+        return {}
+    return {
+        "floor": describe(calibration.floor_samples(pairs)),
+        "calibration": calibration.calibrate(pairs),
+    }
 
 
 def summarise_case(key: CaseKey, chats: Sequence[Chat], rows: Sequence[dict[str, Any]]) -> Summary:

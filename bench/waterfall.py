@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from bench.names import LEAVERS
+from bench.names import hangs_up
 from bench.percentiles import describe
+
+NO_SETTINGS: Mapping[str, Any] = {}
 
 PARTS = (
     "sent_to_received",
@@ -21,7 +23,7 @@ STAMPS = ("abort_received_ns", "abort_recorded_ns", "signal_ns", "upstream_close
 PartsNs = tuple[int | None, ...]
 
 
-def split_ns(row: dict[str, Any]) -> PartsNs:
+def split_ns(row: dict[str, Any], settings: Mapping[str, Any] = NO_SETTINGS) -> PartsNs:
     """The six PARTS of one stop in nanoseconds, null where one of a part's two stamps is missing.
 
     The row's witness was cut, after the abort had been sent. The stamps are those of three processes, and a stamp is
@@ -47,7 +49,7 @@ def split_ns(row: dict[str, Any]) -> PartsNs:
     moments = [sent_ns, *reversed(envelope), lost_ns]
     parts = [None if None in pair else pair[1] - pair[0] for pair in pairwise(moments)]
     # Who hangs up ends his own stream: when that was says nothing about the service.
-    return (*parts, None if row["strategy"] in LEAVERS else row["client"]["end_ns"] - lost_ns)
+    return (*parts, None if hangs_up(row["strategy"], settings) else row["client"]["end_ns"] - lost_ns)
 
 
 def describe_parts(stops: Sequence[PartsNs]) -> dict[str, dict[str, Any] | None] | None:

@@ -15,7 +15,7 @@ from bench.scenarios.chat_wire import Answer, connect, post, said
 EARLY_NS = 20_000_000
 """A Stop's connection is made so long before its moment: the clock starts when the request leaves, not TCP."""
 PRESS_AGAIN_S = 0.2
-"""A Stop that was not accepted (503, or 404 for a chat that goes on) is pressed again after this, as people do."""
+"""A Stop that was not accepted (503) is pressed again after this, as people do."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Chat:
         self.request_id: str = planned["request_id"]
         self.client: dict[str, Any] = {
             "intended_ns": due_ns, "sent_ns": None, "status": None, "headers_ns": None, "token_ns": [],
-            "end_ns": None, "finish_reason": None, "error": None,
+            "end_ns": None, "finish_reason": None, "tokens_after_finish": 0, "error": None,
         }  # fmt: skip
         self.abort: dict[str, Any] | None = None
         if planned["abort_after_ms"] is not None:
@@ -105,6 +105,7 @@ class Chat:
                 for choice in content.get("choices", []):
                     if choice["delta"].get("content"):
                         client["token_ns"].append(now_ns)
+                        client["tokens_after_finish"] += client["finish_reason"] == "abort"
                     client["finish_reason"] = choice.get("finish_reason") or client["finish_reason"]
             if pause_s:
                 gevent.sleep(pause_s)
@@ -129,8 +130,7 @@ class Chat:
             abort |= answer
             if abort["status"] is not None and abort["status"] < 300:
                 abort["accepted_sent_ns"] = sent_ns
-            refused = abort["status"] in (None, 503) or abort["outcome"] == "remembered"
-            if self._over or not refused:
+            if self._over or abort["status"] not in (None, 503):
                 return
             due_ns = monotonic_ns() + int(PRESS_AGAIN_S * 1e9)
 

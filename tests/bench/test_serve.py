@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import psutil
 import pytest
 
-from bench.plan import PlanError
+from bench.scenario import PlanError
 from bench.serve import strategy_of
 
 
