@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from bench import cli_gate, cli_run
+from bench import cli_gate, cli_regress, cli_run
 from bench.cli_doctor import doctor
 from bench.cli_run import RESULTS, console
 from bench.codes import BAD_USAGE, INTERRUPTED, INVALID, REGRESSION, end
@@ -32,6 +32,8 @@ for command in (
     cli_gate.baseline,
     cli_gate.check,
     cli_gate.history,
+    cli_regress.regress,
+    cli_regress.aa,
 ):
     app.command()(command)
 
