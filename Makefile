@@ -9,7 +9,7 @@ RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench bench-relay bench-backends soak serve report test check lock clean
+.PHONY: help setup doctor bench bench-relay bench-backends knee regress baseline soak serve report compare test check lock clean
 
 help: ## print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,11 +30,24 @@ $(READY): requirements.lock pyproject.toml
 bench: $(READY) ## measure: BACKEND=all|memory|postgres|redis SCENARIO=name,... WORKERS=n QUICK=1
 	@$(RUN) -m bench run --backend "$(BACKEND)" --workers "$(WORKERS)" $(if $(SCENARIO),--scenario "$(SCENARIO)") $(if $(filter-out 0,$(QUICK)),--quick) $(ARGS)
 
+doctor: $(READY) ## is this machine fit to measure on? Says what to change
+	@$(RUN) -m bench doctor $(ARGS)
+
 bench-relay: $(READY) ## what a relayed chunk costs, beside a bare and a naive relay (writes results/relay.json)
 	@$(RUN) -m bench relay $(ARGS)
 
 bench-backends: $(READY) ## the abort path itself, beside the bare drivers: BACKEND=all|postgres|redis QUICK=1
 	@$(RUN) -m bench backends --backend "$(BACKEND)" $(if $(filter-out 0,$(QUICK)),--quick) $(ARGS)
+
+knee: $(READY) ## how many chats and stops per second until stops get slow: BACKEND=all|memory|postgres|redis
+	@$(RUN) -m bench knee "$(BACKEND)" $(ARGS)
+
+regress: $(READY) ## is HEAD slower to stop than BASE=<git ref>? Both run here, in interleaved blocks
+	@$(RUN) -m bench regress --base "$(or $(BASE),origin/main)" --workers "$(WORKERS)" $(if $(SCENARIO),--scenario "$(SCENARIO)") $(ARGS)
+
+baseline: $(READY) ## measure fully, and keep it as results/baseline.json for `python -m bench check`
+	@$(RUN) -m bench run --backend "$(BACKEND)" --workers "$(WORKERS)" $(if $(SCENARIO),--scenario "$(SCENARIO)") $(ARGS)
+	@$(RUN) -m bench baseline
 
 soak: $(READY) ## ten minutes of mixed traffic; memory must stay flat and nothing may leak
 	@$(RUN) -m bench soak $(ARGS)
@@ -44,6 +57,9 @@ serve: $(READY) ## store, mock upstream (without OPENAI_API_KEY) and service, to
 
 report: $(READY) ## draw the report again from a results folder: RUN_DIR=results/latest
 	@$(RUN) -m bench report $(or $(RUN_DIR),results/latest)
+
+compare: $(READY) ## two runs side by side: A=results/... B=results/...
+	@$(RUN) -m bench compare "$(A)" "$(B)" $(ARGS)
 
 test: $(READY) ## run the tests: ARGS="tests/backends -k push"
 	@$(RUN) -m pytest $(ARGS)

@@ -110,23 +110,22 @@ class Meter:
         for each in subject.into:
             each.results.append_schedule(case.scenario.name, block, as_rows(planned))
         if case is not CALIBRATION_CASE:
-            self._note(case, rows)
+            self._note(case, rows, _side(subject))
 
-    def _note(self, case: Case, rows: Sequence[Row]) -> None:
+    def _note(self, case: Case, rows: Sequence[Row], side: str) -> None:
         measured = [measure(row, case.scenario.settings()) for row in rows]
         stops_ms = [each.upstream_stop_ms for each in measured if each.upstream_stop_ms is not None]
         if stops_ms:
             name = f"{case.strategy} in {case.scenario.name}, {case.workers} w"
             self.medians_ms.setdefault(name, []).append(statistics.median(stops_ms))
-        self._view.finished(case, measured)
+        self._view.finished(case, measured, side)
 
     def _planned(self, case: Case, block: int) -> list[Planned]:
         saved = self._schedules.get((case.scenario.name, block))
         return saved if saved is not None else schedule(case.scenario, self._seed, block)
 
     def _request_ids(self, case: Case, block: int, subject: Subject, planned: Sequence[Planned]) -> list[str]:
-        side = subject.into[0].side.name if len(subject.into) == 1 else ""
-        words = (self._token, side, case.strategy, case.scenario.name, f"{case.workers}", f"{block}")
+        words = (self._token, _side(subject), case.strategy, case.scenario.name, f"{case.workers}", f"{block}")
         prefix = "-".join(word for word in words if word)
         return [arm_id(case, prefix, chat.index) for chat in planned]
 
@@ -168,6 +167,10 @@ class _Fault:
 
 def _sleep_until(moment_ns: int) -> None:
     time.sleep(max(0.0, (moment_ns - time.monotonic_ns()) / 1e9))
+
+
+def _side(subject: Subject) -> str:
+    return subject.into[0].side.name if len(subject.into) == 1 else ""
 
 
 def _line(rows: Sequence[Row], loaded: Loaded, case: Case) -> Row:

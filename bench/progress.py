@@ -18,12 +18,15 @@ from bench.plan import Case
 
 
 class View:
-    """Progress over a block, its cases weighted by how long each should take; how many blocks come is not known."""
+    """Progress over a block, its cases weighted by how long each should take; how many blocks come is not known.
 
-    def __init__(self, cases: Sequence[Case], console: Console, *, sides: int = 1) -> None:
+    `shared` cases are measured once, the others from every side.
+    """
+
+    def __init__(self, shared: Sequence[Case], cases: Sequence[Case], console: Console, *, sides: int = 1) -> None:
         self._console = console
-        self._block_s = sides * sum(expected_s(case) for case in cases)
-        self._count = sides * len(cases)
+        self._block_s = sum(expected_s(case) for case in [*shared, *(list(cases) * sides)])
+        self._count = len(shared) + sides * len(cases)
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -65,14 +68,15 @@ class View:
         self.say(f"{self._number + 1}/{self._count} {case.strategy} {case.scenario.name}")
         self._bar.update(self._task, completed=done_s, left=self._left(done_s))
 
-    def finished(self, case: Case, measured: Sequence[Measured]) -> None:
+    def finished(self, case: Case, measured: Sequence[Measured], side: str = "") -> None:
         """Print the case's line: aborts that counted, their median stop at the upstream, how many were missed."""
         self._done_s += expected_s(case)
         self._number += 1
         kinds = Counter(each.kind for each in measured)
         stops = [each.upstream_stop_ms for each in measured if each.upstream_stop_ms is not None]
         p50 = f"{statistics.median(stops):8.1f} ms" if stops else "       -   "
-        line = f"{self._block + 1:2}  {case.strategy:15} {case.scenario.name:12} {case.workers} w"
+        name = f"{side} {case.strategy}".lstrip()
+        line = f"{self._block + 1:2}  {name:15} {case.scenario.name:12} {case.workers} w"
         line += f"  n {kinds['stopped'] + kinds['missed']:4}  p50 stop {p50}  missed {kinds['missed']:4}"
         if kinds["error"]:
             line += f"  errors {kinds['error']}"

@@ -64,7 +64,7 @@ class Run:
         self._sides = sides
         self._more = more
         self._schedules = schedules or {}
-        self._view = View([*cases, FLOOR_CASE], console, sides=len(sides))
+        self._view = View([FLOOR_CASE], cases, console, sides=len(sides))
         self._stores: dict[str, Store] = {}
         self._token = secrets.token_hex(3)  # a store of yours may remember the ids of an earlier run
         self._namespace = f"stopwatch_bench_{self._token}"
