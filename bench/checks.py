@@ -12,6 +12,8 @@ from bench.names import NONE, is_special
 from bench.reading import CaseKey, Run, case_key
 
 MAX_ERROR_SHARE = 0.01
+MAX_UNWELL_SHARE = 0.2
+"""Of a case's blocks: medians over blocks bear one bad block of five, and every machine has a hiccup now and then."""
 BROKEN = {
     "wrong_stops": "chats were stopped although nobody had asked for it",
     "tokens_after_stop": "tokens reached a client after it had been told that its answer was stopped",
@@ -34,7 +36,7 @@ def find_problems(run: Run, cases: list[dict[str, Any]]) -> list[str]:
     ]
 
 
-def find_warnings(cases: list[dict[str, Any]], controls: list[dict[str, Any]]) -> list[str]:
+def find_warnings(run: Run, cases: list[dict[str, Any]], controls: list[dict[str, Any]]) -> list[str]:
     """What a reader must know although the run is valid: promises broken by a strategy, and controls that fail.
 
     A failed control that makes the run invalid is a problem, and not said twice.
@@ -45,6 +47,11 @@ def find_warnings(cases: list[dict[str, Any]], controls: list[dict[str, Any]]) -
             for case in cases
             for what, words in BROKEN.items()
             if case[what]
+        ),
+        *(
+            f"{_name(key)}: {len(sick)} of {blocks} blocks are less exact: {sick[0][0]}"
+            for key, sick, blocks in _unwell(run)
+            if 0 < len(sick) <= MAX_UNWELL_SHARE * blocks
         ),
         *(each["says"] for each in controls if each["holds"] is False and each["name"] != NONE_LAST),
     ]
@@ -123,8 +130,20 @@ def _too_many_errors(run: Run, cases: list[dict[str, Any]]) -> Iterator[str]:
 
 
 def _health(run: Run) -> Iterator[str]:
+    """A case whose instrument was unwell in too many of its blocks; with few blocks, in any."""
+    for key, sick, blocks in _unwell(run):
+        if len(sick) > MAX_UNWELL_SHARE * blocks:
+            of = f" (in {len(sick)} of {blocks} blocks)" if blocks > 1 else ""
+            yield from dict.fromkeys(f"{_name(key)}: {problem}{of}" for problem in sick[0])
+
+
+def _unwell(run: Run) -> Iterator[tuple[CaseKey, list[list[str]], int]]:
+    """Each case with what was wrong in those of its blocks in which something was, and the number of its blocks."""
+    found: dict[CaseKey, list[list[str]]] = {}
     for row in run.cases:
-        yield from (f"{_name(case_key(row))}: {problem}" for problem in health.problems(row))
+        found.setdefault(case_key(row), []).append(health.problems(row))
+    for key, blocks in found.items():
+        yield key, [problems for problems in blocks if problems], len(blocks)
 
 
 def _control(run: Run) -> Iterator[str]:

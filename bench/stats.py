@@ -63,7 +63,7 @@ def write_summary(run: Run) -> Summary:
     problems = [*run.damage, *find_problems(run, cases)]
     if "calibration" in instrument:
         problems += calibration.problems(instrument["calibration"])
-    warnings = find_warnings(cases, controls)
+    warnings = find_warnings(run, cases, controls)
     warnings += [
         f"{row['strategy']} in {row['scenario']}: {each}" for row in run.cases for each in health.warnings(row)
     ]
