@@ -72,6 +72,9 @@ class PushDelivery(Delivery):
     async def _started(self) -> None:
         await self._listening.wait()
 
+    def _recorded_here(self, chat: Chat) -> None:
+        self._set((chat.key,))  # if it is ours: no message is as fast
+
     async def _listen(self) -> None:
         failures = 0
         while True:

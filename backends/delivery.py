@@ -7,7 +7,7 @@ import random
 import secrets
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from types import TracebackType
@@ -108,25 +108,34 @@ class Delivery:
                 async with asyncio.timeout(STREAM_DEADLINE_S):
                     await self._ask().release(chat)
 
-    async def abort(self, request_id: str, owner: str, *, wait_s: float = 0.0) -> AbortOutcome:
+    async def abort(
+        self, request_id: str, owner: str, *, wait_s: float = 0.0, on_record: Callable[[], object] | None = None
+    ) -> AbortOutcome:
         """Record an abort for a chat of this owner, wherever it runs. Raises `StoreUnavailableError`.
 
-        With `wait_s` it waits so long for the owner to confirm: STOPPED says that the upstream is closed.
+        With `wait_s` it waits so long for the owner to confirm: STOPPED says that the upstream is closed. `on_record`
+        is called once the store has answered, before that wait.
         """
         now = time.monotonic()
         while self._early and self._early[0] < now - self.store.options.remember_s:
             self._early.popleft()
         may_remember = len(self._early) < (self._early.maxlen or 0)
         outcome, chat = await self._ask().flag(request_id, owner, remember=may_remember)
+        if on_record is not None:
+            on_record()
         if outcome is AbortOutcome.REMEMBERED:
             self._early.append(now)
         elif outcome is AbortOutcome.UNKNOWN and not may_remember:
             self.counters.early_refused += 1
         if chat is not None:
             self._accepted.setdefault(chat.key, (chat, now))
+            self._recorded_here(chat)
             if wait_s and await self._ended(chat, wait_s):
                 return AbortOutcome.STOPPED
         return outcome
+
+    def _recorded_here(self, chat: Chat) -> None:
+        """An abort of this chat was recorded by this worker."""
 
     def abort_all(self) -> None:
         """Stop every chat of this worker, as it does before it shuts down."""

@@ -22,6 +22,7 @@ from uvicorn.supervisors.multiprocess import Process
 
 from backends import BackendError
 from server.app import open_delivery
+from server.protocol import BoundedHead
 from server.settings import Settings
 
 BAD_USAGE = 4
@@ -100,7 +101,7 @@ def _serve(settings: Settings, sockets: list[socket.socket]) -> None:
         factory=True,
         workers=settings.workers,
         loop="uvloop",
-        http="httptools",
+        http=BoundedHead,
         log_level="warning",
         access_log=False,
         # uvicorn's own patience is the longer one: by then every chat has been aborted in order.

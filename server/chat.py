@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
 from time import monotonic_ns
 from typing import Any
 
-from anyio import CancelScope, create_task_group
+from anyio import CancelScope, create_task_group, sleep_forever
 from fastapi.responses import JSONResponse, Response
 from opentelemetry import trace as telemetry
 from starlette.types import Receive, Scope, Send
 
-from backends import AbortSignal, DuplicateChatError, StoreUnavailableError
+from backends import AbortSignal, BackendError, DuplicateChatError, StoreUnavailableError
 from server import metrics, sse
+from server.connections import Line
 from server.limits import PLAIN_SEND
 from server.logs import LOG
 from server.trace import ChatTrace
@@ -36,6 +38,12 @@ class ChatResponse(Response):
         self._worker = worker
         self._as_text = as_text
         self._trace = ChatTrace(request_id)
+        self._line = Line()  # to the upstream
+        self._poll: Callable[[], Awaitable[bool]] | None = None
+        self._relaying = CancelScope()
+        self._watching = CancelScope()
+        self._failure: Exception | None = None
+        self._stopped = False
         self._started = False
         self._complete = False  # the upstream said [DONE]: an abort that comes now comes too late
         self._last = b""  # the last events forwarded: an abort's final chunk continues them
@@ -60,18 +68,30 @@ class ChatResponse(Response):
                 self._account()
 
     async def _chat(self, scope: Scope, receive: Receive, send: Send) -> None:
-        trace, worker = self._trace, self._worker
+        worker, refusal = self._worker, None
         with worker.admitted(self._owner):
-            async with worker.delivery.watch(trace.request_id, self._owner) as signal:
-                trace.registered_ns = monotonic_ns()
-                self._send_chunk = scope.get(PLAIN_SEND, send)
-                failure = await self._relay(signal, receive, send)
+            self._send_chunk = scope.get(PLAIN_SEND, send)
+            async with create_task_group() as tasks:
+                # Relaying has the task of its own, and this one watches the client: a chunk that came in this one would
+                # wake it through every await of the framework above, a quarter of what a relayed chunk costs.
+                tasks.start_soon(self._relay, send)
+                try:
+                    # Meanwhile the relay makes ready to ask; it may ask when the chat is registered.
+                    async with worker.delivery.watch(self._trace.request_id, self._owner) as signal:
+                        await self._watch(signal, receive)
+                except BackendError as error:  # the task group would wrap it
+                    refusal = error
+                    self._stop()
+            if refusal is not None:
+                raise refusal
             # The id is free, and whoever waits for the stop has it confirmed, before the client sees the end.
-            if failure is not None:
-                await self._fail(failure, scope, receive, send)
-            elif trace.finish_reason == "abort":
+            if isinstance(self._failure, UpstreamError):
+                await self._fail(self._failure, scope, receive, send)
+            elif self._failure is not None:
+                raise self._failure
+            elif self._trace.finish_reason == "abort":
                 await self._end_aborted(send)
-            elif trace.finish_reason != "disconnect":
+            elif self._trace.finish_reason != "disconnect":
                 await self._end(send)
 
     def _account(self) -> None:
@@ -93,55 +113,67 @@ class ChatResponse(Response):
             },
         )
 
-    async def _relay(self, signal: AbortSignal, receive: Receive, send: Send) -> UpstreamError | None:
-        """Relay the whole answer; what went wrong upstream is returned, for a task group would wrap an exception."""
+    async def _relay(self, send: Send) -> None:
+        """Relay the whole answer. What goes wrong is kept: raised, it would cancel what the id still needs."""
+        trace = self._trace
+        await asyncio.sleep(0)  # the registration goes out first: to make a request ready takes longer
+        # The stop acts on the read that is waiting, not between chunks: a silent upstream is closed as fast.
+        with self._relaying:
+            try:
+                await self._forward(send)
+            except sse.EventTooLargeError as error:
+                self._failure = UpstreamError(502, {"message": str(error), "type": "upstream_error"})
+            except Exception as error:
+                if not self._stopped:  # else it is the cut that the relay has met
+                    self._failure = error
+        if trace.registered_ns is not None:
+            trace.upstream_closed_ns = monotonic_ns()
+        self._watching.cancel()
+
+    async def _watch(self, signal: AbortSignal, receive: Receive) -> None:
+        """Let the relay ask, end it when the chat is aborted or the client leaves; returns when it has ended."""
         trace = self._trace
         gone = False
-        failure = None
 
-        def stop() -> None:
+        def aborted() -> None:
             trace.signal_ns = monotonic_ns()
-            reading.cancel()
+            self._stop()
 
-        async def forward() -> None:
-            nonlocal failure
-            # The stop acts on the read that is waiting, not between chunks: a silent upstream is closed as fast.
-            with reading:
-                signal.on_abort(stop)
-                try:
-                    if not signal.aborted:  # an abort that came before its chat: the upstream is not even asked
-                        await self._forward(signal, send)
-                except UpstreamError as error:
-                    failure = error
-            trace.upstream_closed_ns = monotonic_ns()
-            tasks.cancel_scope.cancel()
-
-        reading = CancelScope()
-        async with create_task_group() as tasks:
-            # Forwarding has the task of its own, and this one watches the client: a chunk that came in this one would
-            # wake it through every await of the framework above, a quarter of what a relayed chunk costs.
-            tasks.start_soon(forward)
+        trace.registered_ns = monotonic_ns()
+        self._poll = signal.poll
+        signal.on_abort(aborted)
+        early = signal.aborted  # an abort that came before its chat: the upstream is not even asked
+        if not early:
+            self._line.allow()
+        with self._watching:
             while (await receive())["type"] != "http.disconnect":
                 pass
             gone = True
-            reading.cancel()
+            self._stop()
+            await sleep_forever()
         if gone:
             trace.finish_reason = "disconnect"
-            failure = None
-        elif failure is not None:
+        elif self._failure is not None and not early:
             trace.finish_reason = "error"
         elif signal.aborted and not self._complete:
             trace.finish_reason = "abort"
         else:
             trace.finish_reason = sse.finish_reason_of(self._last)
-        return failure
+        if trace.finish_reason != "error":
+            self._failure = None
 
-    async def _forward(self, signal: AbortSignal, send: Send) -> None:
+    def _stop(self) -> None:
+        self._stopped = True
+        self._line.cut()  # now, and not when the relay has noticed
+        self._relaying.cancel()
+
+    async def _forward(self, send: Send) -> None:
         """Forward whole events until the upstream's end or the abort; returns with the upstream closed."""
-        trace, as_text, poll = self._trace, self._as_text, signal.poll
+        trace, as_text = self._trace, self._as_text
         async with AsyncExitStack() as stack:
             stream = await stack.enter_async_context(self._open())
             await self._start(send)
+            poll = self._poll
             events = await stack.enter_async_context(aclosing(sse.whole_events(stream)))
             async for data in events:
                 if poll is not None and await poll():
@@ -159,7 +191,7 @@ class ChatResponse(Response):
     def _open(self) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         worker = self._worker
         silence_s = worker.settings.upstream_idle_s
-        return open_stream(worker.client, self._body, self._trace.request_id, silence_s=silence_s)
+        return open_stream(worker.client, self._body, self._trace.request_id, silence_s=silence_s, line=self._line)
 
     async def _start(self, send: Send) -> None:
         media_type = b"text/plain; charset=utf-8" if self._as_text else b"text/event-stream; charset=utf-8"

@@ -11,6 +11,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 DRAIN_FACTOR = 8
 PLAIN_SEND = "stopwatch.send"
 """Where a streamed answer finds the server's own `send`: each layer in between wraps it once more, for every chunk."""
+WHOLE_BODY = "stopwatch.body"
+"""Where a request's body is found that has been read whole."""
 HEADER_BYTES = 32 * 1024
 
 
@@ -49,7 +51,8 @@ class BodyLimit:
             detail = f"The body is larger than {self._most_bytes} bytes"
             await JSONResponse({"detail": detail}, 413, {"Connection": "close"})(scope, receive, send)
             return
-        whole: Message | None = {"type": "http.request", "body": bytes(body), "more_body": False}
+        scope[WHOLE_BODY] = bytes(body)
+        whole: Message | None = {"type": "http.request", "body": scope[WHOLE_BODY], "more_body": False}
 
         async def replay() -> Message:
             nonlocal whole

@@ -1,4 +1,4 @@
-"""Prometheus metrics, right for any number of workers, and the task that keeps the slow-moving ones up to date.
+"""Prometheus metrics, right for any number of workers, and what keeps the slow-moving ones up to date.
 
 With several workers prometheus-client shares values through files in PROMETHEUS_MULTIPROC_DIR, which must be set before
 this module is imported; `python -m server` makes the folder and removes it.
@@ -6,7 +6,6 @@ this module is imported; `python -m server` makes the folder and removes it.
 
 from __future__ import annotations
 
-import asyncio
 import os
 from dataclasses import asdict
 from time import monotonic
@@ -40,16 +39,24 @@ def render() -> bytes:
     return generate_latest(registry)
 
 
-async def sample(delivery: Delivery) -> None:
-    """Twice a second: live streams, readiness, store events and event-loop lag. Runs until cancelled."""
-    before = asdict(delivery.counters)
-    while True:
-        due_s = monotonic() + EVERY_S
-        await asyncio.sleep(EVERY_S)
-        LAG_S.set(max(0.0, monotonic() - due_s))
-        LIVE.set(delivery.live)
-        READY.set(delivery.ready)
-        now = asdict(delivery.counters)
+class Sampler:
+    """Keeps what cannot be counted as it happens up to date: live streams, readiness, store events, event-loop lag."""
+
+    def __init__(self, delivery: Delivery) -> None:
+        self._delivery = delivery
+        self._before = asdict(delivery.counters)
+        self._since_s = monotonic()
+        self._worst_s = 0.0
+
+    def take(self, lag_s: float) -> None:
+        """Take a reading of the event loop's lag; about twice a second, publish."""
+        self._worst_s = max(self._worst_s, lag_s)
+        if monotonic() - self._since_s < EVERY_S * 0.9:  # a timer may be early
+            return
+        LAG_S.set(self._worst_s)
+        LIVE.set(self._delivery.live)
+        READY.set(self._delivery.ready)
+        now = asdict(self._delivery.counters)
         for event, count in now.items():
-            STORE.labels(event).inc(count - before[event])
-        before = now
+            STORE.labels(event).inc(count - self._before[event])
+        self._before, self._since_s, self._worst_s = now, monotonic(), 0.0

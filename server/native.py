@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import secrets
-from time import monotonic_ns
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Request, Response
-from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field
 
-from backends import AbortOutcome, StoreUnavailableError
-from server import metrics
-from server.chat import RETRY_AFTER_S, ChatResponse
-from server.logs import LOG
+from server.abort import PATH, Aborted, AbortRequest, AbortResponse, NotFound
+from server.chat import ChatResponse
 from server.schemas import CHAT_ANSWERS, RequestId, UpstreamChat, refusal
 from server.security import Owner
-from server.trace import AbortTrace
 from server.worker import worker_of
 
-NOT_FOUND = "Request ID not found"
 router = APIRouter()
 
 
@@ -27,30 +20,6 @@ class ChatRequest(UpstreamChat):
     """OpenAI's chat completion request, and an id to stop it by."""
 
     request_id: RequestId | None = None
-
-
-class AbortRequest(BaseModel):
-    """Which chat to stop, and how long to wait until it has stopped."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    request_id: RequestId
-    wait_ms: Annotated[int, Field(ge=0, le=30_000, strict=True)] = 0
-
-
-class Aborted(BaseModel):
-    """The abort is recorded; `stopped` says that the owner has closed the upstream."""
-
-    message: str
-    request_id: str
-    status: Literal["accepted", "already_aborted", "stopped"]
-
-
-class NotFound(BaseModel):
-    """No live chat of yours has this id; one that starts within `remembered_s` will be stopped at its start."""
-
-    detail: str
-    remembered_s: float | None = None
 
 
 @router.post("/chat/", response_class=Response, responses=CHAT_ANSWERS)
@@ -70,7 +39,7 @@ async def chat(request: ChatRequest, http: Request, owner: Owner, accept: Annota
 
 
 @router.post(
-    "/abort/",
+    PATH,
     response_model=Aborted,
     responses={
         401: refusal("no API key, or an unknown one"),
@@ -81,22 +50,4 @@ async def chat(request: ChatRequest, http: Request, owner: Owner, accept: Annota
 )
 async def abort(request: AbortRequest, http: Request, owner: Owner) -> Response:
     """Stop the chat with this `request_id`, whichever worker holds it."""
-    worker = worker_of(http)
-    trace = AbortTrace(request.request_id)
-    try:
-        outcome = await worker.delivery.abort(request.request_id, owner, wait_s=request.wait_ms / 1000)
-        trace.recorded_ns, trace.outcome = monotonic_ns(), outcome.value
-    except StoreUnavailableError:
-        detail = "The abort could not be recorded: the store cannot be reached. Try again."
-        return JSONResponse({"detail": detail}, 503, {"Retry-After": RETRY_AFTER_S})
-    finally:
-        worker.tracer.write(trace)
-        metrics.ABORTS.labels(trace.outcome).inc()
-        LOG.info("abort", extra={"request_id": request.request_id, "outcome": trace.outcome})
-    if outcome is AbortOutcome.UNKNOWN:
-        return JSONResponse({"detail": NOT_FOUND}, 404)
-    if outcome is AbortOutcome.REMEMBERED:
-        return JSONResponse({"detail": NOT_FOUND, "remembered_s": worker.settings.abort_remember_s}, 404)
-    message = f"Streaming for request {request.request_id} will be aborted."
-    answer = Aborted(message=message, request_id=request.request_id, status=outcome.value)
-    return JSONResponse(answer.model_dump())
+    return AbortResponse(request, owner, worker_of(http))

@@ -11,7 +11,6 @@ from fastapi.responses import JSONResponse
 from pydantic import Field
 from starlette.types import Send
 
-from backends import AbortSignal
 from server.chat import ChatResponse
 from server.schemas import CHAT_ANSWERS, RequestId, UpstreamChat, UpstreamRefusal
 from server.security import Owner
@@ -32,12 +31,13 @@ class WholeChatResponse(ChatResponse):
 
     _whole = b""
 
-    async def _forward(self, signal: AbortSignal, send: Send) -> None:  # noqa: ARG002 - nothing is sent on the way
+    async def _forward(self, send: Send) -> None:  # noqa: ARG002 - nothing is sent on the way
         self._whole = await ask_whole(
             self._worker.client,
             self._body,
             self._trace.request_id,
             silence_s=self._worker.settings.upstream_idle_s,
+            line=self._line,
         )
         self._complete = True
 

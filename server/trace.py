@@ -1,4 +1,4 @@
-"""When each phase of a chat and of an abort happened, as JSON lines: the service's side of a measurement."""
+"""The service's side of a measurement, as JSON lines: when each phase of a chat or abort was; how the worker fared."""
 
 from __future__ import annotations
 
@@ -35,6 +35,24 @@ class AbortTrace:
     outcome: str = "error"
 
 
+@dataclass(slots=True)
+class HealthTrace:
+    """How this worker fared between two moments (CLOCK_MONOTONIC ns): lag of its event loop, longest collection.
+
+    The lags are None when nothing was read in between.
+    """
+
+    from_ns: int
+    to_ns: int
+    lag_p50_ms: float | None
+    lag_p99_ms: float | None
+    lag_max_ms: float | None
+    gc_max_ms: float
+
+
+_KINDS = {ChatTrace: "chat", AbortTrace: "abort", HealthTrace: "health"}
+
+
 class Tracer:
     """Appends traces to `<folder>/<pid>.jsonl`, a line at a time; without a folder it does nothing."""
 
@@ -44,11 +62,16 @@ class Tracer:
             folder.mkdir(parents=True, exist_ok=True)
             self._file = (folder / f"{os.getpid()}.jsonl").open("a", buffering=1, encoding="utf-8")
 
-    def write(self, trace: ChatTrace | AbortTrace) -> None:
-        """Write down one finished chat or abort."""
+    @property
+    def on(self) -> bool:
+        """Whether anything is written."""
+        return self._file is not None
+
+    def write(self, trace: ChatTrace | AbortTrace | HealthTrace) -> None:
+        """Write down one finished chat or abort, or how the last second was."""
         if self._file is not None:
-            kind = "chat" if isinstance(trace, ChatTrace) else "abort"
-            self._file.write(json.dumps({"kind": kind, "pid": os.getpid(), **asdict(trace)}) + "\n")
+            line = {"kind": _KINDS[type(trace)], "pid": os.getpid(), **asdict(trace)}
+            self._file.write(json.dumps(line) + "\n")
 
     def close(self) -> None:
         """Close the file."""

@@ -13,8 +13,9 @@ import aiohttp
 import httpx2
 import openai
 from anyio import CancelScope
-from openai import AsyncAPIResponse, AsyncOpenAI, DefaultAioHttpClient
+from openai import AsyncOpenAI, AsyncStream, DefaultAioHttpClient
 
+from server.connections import Line, make_patient, on
 from server.settings import Settings
 
 CONNECT_S = 5.0
@@ -45,25 +46,37 @@ def make_client(settings: Settings) -> AsyncOpenAI:
     """One client for a worker's whole life: making one costs 20-40 ms of the event loop."""
     connections = settings.upstream_connections
     limits = httpx2.Limits(max_connections=connections, max_keepalive_connections=min(connections, 256))
-    return AsyncOpenAI(
+    http = DefaultAioHttpClient(limits=limits)
+    client = AsyncOpenAI(
         base_url=settings.openai_base_url,
         api_key=settings.openai_api_key.get_secret_value() or "none",
-        http_client=DefaultAioHttpClient(limits=limits),
+        http_client=http,
         # No read timeout: aiohttp would make and drop a timer for every chunk, a fifth of a relay's time. See _Silence.
         timeout=httpx2.Timeout(None, connect=CONNECT_S),
         max_retries=0,  # a retry would hide the upstream's answer from the client, who knows better whether to wait
     )
+    make_patient(client, http)
+    return client
 
 
-async def ask_whole(client: AsyncOpenAI, body: dict[str, Any], request_id: str, *, silence_s: float) -> bytes:
-    """The upstream's whole JSON answer to a chat that is not streamed. Raises `UpstreamError`."""
+async def ask_whole(
+    client: AsyncOpenAI, body: dict[str, Any], request_id: str, *, silence_s: float, line: Line
+) -> bytes:
+    """The upstream's whole JSON answer to a chat that is not streamed, which goes over `line`.
+
+    Raises `UpstreamError`.
+    """
     with _translated():
-        response = await client.post(
-            "/chat/completions",
-            body=body,
-            cast_to=httpx2.Response,
-            options={"headers": {"X-Request-Id": request_id}, "timeout": httpx2.Timeout(silence_s, connect=CONNECT_S)},
-        )
+        async with on(line, client):
+            response = await client.post(
+                "/chat/completions",
+                body=body,
+                cast_to=httpx2.Response,
+                options={
+                    "headers": {"X-Request-Id": request_id},
+                    "timeout": httpx2.Timeout(silence_s, connect=CONNECT_S),
+                },
+            )
         return response.content
 
 
@@ -76,43 +89,48 @@ async def list_models(client: AsyncOpenAI) -> bytes:
 
 @asynccontextmanager
 async def open_stream(
-    client: AsyncOpenAI, body: dict[str, Any], request_id: str, *, silence_s: float
+    client: AsyncOpenAI, body: dict[str, Any], request_id: str, *, silence_s: float, line: Line
 ) -> AsyncIterator[AsyncIterator[bytes]]:
     """Entered: the upstream answered 200. Iterated: its bytes as they come. Left: the connection is closed, or free.
 
-    `body` is a chat completion request; what the openai package does not know passes through. Raises `UpstreamError`,
-    from entering, from iterating, and from leaving when the upstream was silent for longer than `silence_s`.
+    The request goes over `line`. `body` is a chat completion request; what the openai package does not know passes
+    through. Raises `UpstreamError`, from entering, from iterating, and from leaving when the upstream was silent for
+    longer than `silence_s`.
     """
-    named = ("model", "messages", "stream")
-    with CancelScope() as scope, _Silence(silence_s, scope.cancel) as silence:
+    with CancelScope() as scope, _Silence(silence_s, scope.cancel, line) as silence:
         with _translated():
-            response = await silence.broken_by(
-                client.chat.completions.with_streaming_response.create(
-                    model=body["model"],
-                    messages=body["messages"],
-                    stream=True,
-                    extra_body={name: value for name, value in body.items() if name not in named},
-                    extra_headers={"X-Request-Id": request_id},
-                ).__aenter__()
-            )
+            async with on(line, client):
+                # Not `chat.completions.create`: it walks through the whole body for what only Python callers pass, and
+                # that takes as long as all the rest of asking.
+                stream = await silence.broken_by(
+                    client.post(
+                        "/chat/completions",
+                        body=body | {"stream": True},
+                        cast_to=object,
+                        stream=True,
+                        stream_cls=AsyncStream[object],
+                        options={"headers": {"X-Request-Id": request_id}},
+                    )
+                )
         try:
-            yield _Bytes(response, silence)
+            yield _Bytes(stream.response, silence)
         finally:
             with CancelScope(shield=True):  # whatever ended the answer, its upstream is closed before anything else
-                await response.close()
+                await stream.close()
     if scope.cancelled_caught:
         raise UpstreamError(504, TIMED_OUT)
 
 
 class _Silence:
-    """Calls `too_long` when one wait for the upstream has lasted for `limit_s`; a wait for our client does not count.
+    """Calls `too_long` when one wait for the upstream has lasted for `limit_s`; none for us or our client counts.
 
     One timer for many waits: it looks at the wait that is going on when it fires, and is set again for what is left.
     """
 
-    def __init__(self, limit_s: float, too_long: Callable[[], object]) -> None:
+    def __init__(self, limit_s: float, too_long: Callable[[], object], line: Line) -> None:
         self._limit_s = limit_s
         self._too_long = too_long
+        self._line = line
         self.since_s: float | None = None
 
     def __enter__(self) -> Self:
@@ -126,7 +144,8 @@ class _Silence:
         self._timer = asyncio.get_running_loop().call_later(in_s, self._look)
 
     def _look(self) -> None:
-        waited_s = 0.0 if self.since_s is None else monotonic() - self.since_s
+        allowed_s = self._line.allowed_s
+        waited_s = 0.0 if self.since_s is None or allowed_s is None else monotonic() - max(self.since_s, allowed_s)
         if waited_s >= self._limit_s:
             self._too_long()
         else:
@@ -143,9 +162,9 @@ class _Silence:
 class _Bytes:
     """A body as it comes, each item what one read gave."""
 
-    def __init__(self, response: AsyncAPIResponse[Any], silence: _Silence) -> None:
-        source = _source(response.http_response)
-        self._read = partial(anext, response.iter_bytes(), b"") if source is None else source.readany
+    def __init__(self, response: httpx2.Response, silence: _Silence) -> None:
+        source = _source(response)
+        self._read = partial(anext, response.aiter_bytes(), b"") if source is None else source.readany
         self._silence = silence
 
     def __aiter__(self) -> Self:

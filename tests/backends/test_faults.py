@@ -192,8 +192,10 @@ async def test_an_abort_in_the_gap_is_found_by_re_reading(
     """Nobody listens while it is sent, and the next renewal is twenty seconds away: only re-reading finds it."""
     monkeypatch.setattr(deliveries, "backoff_s", lambda _failures: 0.5)
     url = server.url.replace("://", "+push://")
+    options = backends.Options(namespace=NAMESPACE)
     async with (
-        backends.from_url(url, backends.Options(namespace=NAMESPACE)) as worker,
+        backends.from_url(url, options) as worker,
+        backends.from_url(url, options) as other,  # the owner itself would need no message
         asyncio.timeout(5),
         worker.watch("in-the-gap", "me") as abort_signal,
     ):
@@ -203,7 +205,7 @@ async def test_an_abort_in_the_gap_is_found_by_re_reading(
             await postgres_terminate(server, f"{NAMESPACE}-listener")
         while worker.ready:  # noqa: ASYNC110 - a property of the thing under test
             await asyncio.sleep(0.001)
-        assert await worker.abort("in-the-gap", "me") is backends.AbortOutcome.ACCEPTED
+        assert await other.abort("in-the-gap", "me") is backends.AbortOutcome.ACCEPTED
         assert not abort_signal.aborted
         await abort_signal.wait()
     assert worker.counters.recovered_aborts == 1

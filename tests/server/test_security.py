@@ -1,8 +1,12 @@
 """Keys, owners and bounds: who may chat, whose chats may be stopped, and how much of it."""
 
+import json
+import select
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 
 import httpx2
 import pytest
@@ -78,6 +82,61 @@ async def test_live_chats_per_owner_are_bounded(guarded: httpx2.AsyncClient, req
 async def test_headers_are_bounded(guarded: httpx2.AsyncClient) -> None:
     answer = await guarded.get("/healthz", headers={"X-Long": "x" * 40_000})
     assert answer.status_code == 431
+
+
+@pytest.mark.parametrize("start", [b"GET /healthz HTTP/1.1\r\nX-Long: ", b"GET /healthz?", b"\r\n"])
+def test_a_head_without_end_is_cut_off(guarded_url: str, start: bytes) -> None:
+    """Sent piece by piece, never complete; what was taken of it is about the bound, not what was offered."""
+    host, port = guarded_url.removeprefix("http://").split(":")
+    piece, most = b"x" * 4096 if start.strip() else b"\r\n" * 2048, 64 * 1024 * 1024
+    answer, sent = b"", 0
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall(start)
+        try:
+            while sent < most:
+                connection.sendall(piece)
+                sent += len(piece)
+                if select.select([connection], [], [], 0)[0]:
+                    answer += connection.recv(65536)
+                    break
+        except OSError:  # reset: it closed on what we were still sending
+            answer = answer or b"HTTP/1.1 431 "
+    assert answer.startswith(b"HTTP/1.1 431 ")
+    assert sent < most
+
+
+def test_a_head_without_end_does_not_spoil_the_answer_before_it(guarded_url: str) -> None:
+    host, port = guarded_url.removeprefix("http://").split(":")
+    body = json.dumps(question("[mock:itl_ms=5,output_tokens=30000]")).encode()
+    head = "POST /chat/ HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nAuthorization: Bearer alice-key\r\n"
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        answer = connection.recv(4096)
+        with suppress(OSError):
+            connection.sendall(b"GET /healthz HTTP/1.1\r\nX-Long: " + b"x" * 100_000)
+            while more := connection.recv(65536):
+                answer += more
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b" 431 " not in answer
+
+
+def test_heads_within_the_bound_may_come_slowly_and_again(guarded_url: str) -> None:
+    """Each request has the bound for itself, and a body is not counted."""
+    host, port = guarded_url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        answers = connection.makefile("rb")
+        for _ in range(4):
+            body = b" " * 100_000
+            head = b"POST /abort/ HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\nX-Long: %b\r\n\r\n"
+            whole = head % (len(body), b"x" * 24_000) + body
+            for start in range(0, len(whole), 1000):
+                connection.sendall(whole[start : start + 1000])
+            assert answers.readline().startswith(b"HTTP/1.1 401 ")
+            length = 0
+            while (line := answers.readline()) != b"\r\n":
+                if line.lower().startswith(b"content-length:"):
+                    length = int(line.split(b":")[1])
+            answers.read(length)
 
 
 async def test_other_origins_are_not_let_in(guarded: httpx2.AsyncClient) -> None:

@@ -12,6 +12,7 @@ import respx
 from pydantic import SecretStr
 from respx.mocks import HTTPCoreMocker
 
+from server.connections import Line
 from server.settings import Settings
 from server.upstream import UpstreamError, list_models, make_client, open_stream
 
@@ -53,8 +54,14 @@ async def client() -> AsyncIterator[openai.AsyncOpenAI]:
         yield one
 
 
+def free_line() -> Line:
+    line = Line()
+    line.allow()
+    return line
+
+
 async def relay(client: openai.AsyncOpenAI) -> bytes:
-    async with open_stream(client, dict(BODY), "r1", silence_s=5) as chunks:
+    async with open_stream(client, dict(BODY), "r1", silence_s=5, line=free_line()) as chunks:
         return b"".join([chunk async for chunk in chunks])
 
 
@@ -103,3 +110,18 @@ async def test_models_fail_alike(client: openai.AsyncOpenAI, router: respx.MockR
     with pytest.raises(UpstreamError) as caught:
         await list_models(client)
     assert caught.value.status == 502
+
+
+async def test_a_client_that_knows_no_lines_asks_when_it_is_allowed(
+    client: openai.AsyncOpenAI, router: respx.MockRouter
+) -> None:
+    route = router.post(URL).respond(200, content=b"data: [DONE]\n\n")
+    calls = []
+
+    class Watching(Line):
+        async def allowed(self) -> None:
+            calls.append(route.call_count)
+
+    async with open_stream(client, dict(BODY), "r1", silence_s=5, line=Watching()) as stream:
+        assert [data async for data in stream] == [b"data: [DONE]\n\n"]
+    assert (calls, route.call_count) == ([0], 1)

@@ -8,9 +8,11 @@ import aiohttp
 import pytest
 from pydantic import SecretStr
 
+from server.connections import Line
 from server.settings import Settings
 from server.upstream import UpstreamError, make_client, open_stream
 from tests.processes import running
+from tests.server.test_upstream import free_line
 
 
 def body(marker: str) -> dict[str, Any]:
@@ -22,7 +24,7 @@ async def read(url: str, marker: str, silence_s: float, *, read_slowly_s: float 
     settings = Settings(openai_base_url=f"{url}/v1", openai_api_key=SecretStr("x"))
     async with (
         make_client(settings) as client,
-        open_stream(client, body(marker), "id", silence_s=silence_s) as stream,
+        open_stream(client, body(marker), "id", silence_s=silence_s, line=free_line()) as stream,
     ):
         found.source = getattr(getattr(stream, "_read", None), "__self__", None)
         async for data in stream:
@@ -51,3 +53,16 @@ async def test_a_client_that_reads_slowly_is_no_silence() -> None:
     with running("mock_llm", "serve", "--port", "0") as mock:
         found = await read(mock.url, "output_tokens=3,itl_ms=1", 0.2, read_slowly_s=0.5)
     assert found.bytes.endswith(b"data: [DONE]\n\n")
+
+
+async def test_a_wait_for_our_own_side_is_no_silence() -> None:
+    with running("mock_llm", "serve", "--port", "0") as mock:
+        settings = Settings(openai_base_url=f"{mock.url}/v1", openai_api_key=SecretStr("x"))
+        line = Line()
+        asyncio.get_running_loop().call_later(0.5, line.allow)
+        async with (
+            make_client(settings) as client,
+            open_stream(client, body("output_tokens=3,itl_ms=1"), "id", silence_s=0.2, line=line) as stream,
+        ):
+            data = b"".join([data async for data in stream])
+    assert data.endswith(b"data: [DONE]\n\n")

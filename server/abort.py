@@ -1,0 +1,128 @@
+"""One abort: recorded first, then answered, then accounted for; and a way past the framework for those that are plain.
+
+What lies between the request and the record is what somebody waits for who has pressed Stop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from time import monotonic_ns
+from typing import Annotated, Literal
+
+from fastapi.responses import JSONResponse, Response
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from backends import AbortOutcome, StoreUnavailableError
+from server import metrics
+from server.chat import RETRY_AFTER_S
+from server.limits import WHOLE_BODY
+from server.logs import LOG
+from server.schemas import RequestId
+from server.trace import AbortTrace
+from server.worker import Worker
+
+PATH = "/abort/"
+NOT_FOUND = "Request ID not found"
+
+
+class AbortRequest(BaseModel):
+    """Which chat to stop, and how long to wait until it has stopped."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    request_id: RequestId
+    wait_ms: Annotated[int, Field(ge=0, le=30_000, strict=True)] = 0
+
+
+class Aborted(BaseModel):
+    """The abort is recorded; `stopped` says that the owner has closed the upstream."""
+
+    message: str
+    request_id: str
+    status: Literal["accepted", "already_aborted", "stopped"]
+
+
+class NotFound(BaseModel):
+    """No live chat of yours has this id; one that starts within `remembered_s` will be stopped at its start."""
+
+    detail: str
+    remembered_s: float | None = None
+
+
+class AbortResponse(Response):
+    """The answer to one abort, as an ASGI application."""
+
+    def __init__(self, request: AbortRequest, owner: str, worker: Worker) -> None:
+        super().__init__()
+        self._request = request
+        self._owner = owner
+        self._worker = worker
+        self._trace = AbortTrace(request.request_id)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Record the abort and answer."""
+        trace = self._trace
+        try:
+            response = await self._record()
+            await response(scope, receive, send)
+        finally:
+            self._worker.tracer.write(trace)
+            metrics.ABORTS.labels(trace.outcome).inc()
+            LOG.info("abort", extra={"request_id": trace.request_id, "outcome": trace.outcome})
+
+    async def _record(self) -> Response:
+        request, trace = self._request, self._trace
+
+        def recorded() -> None:
+            trace.recorded_ns = monotonic_ns()
+
+        wait_s = request.wait_ms / 1000
+        try:
+            outcome = await self._worker.delivery.abort(
+                request.request_id, self._owner, wait_s=wait_s, on_record=recorded
+            )
+        except StoreUnavailableError:
+            detail = "The abort could not be recorded: the store cannot be reached. Try again."
+            return JSONResponse({"detail": detail}, 503, {"Retry-After": RETRY_AFTER_S})
+        trace.outcome = outcome.value
+        await asyncio.sleep(0)  # a chat of this very worker closes its upstream before the answer is even made
+        if outcome is AbortOutcome.UNKNOWN:
+            return JSONResponse({"detail": NOT_FOUND}, 404)
+        if outcome is AbortOutcome.REMEMBERED:
+            return JSONResponse({"detail": NOT_FOUND, "remembered_s": self._worker.settings.abort_remember_s}, 404)
+        message = f"Streaming for request {request.request_id} will be aborted."
+        answer = Aborted(message=message, request_id=request.request_id, status=outcome.value)
+        return JSONResponse(answer.model_dump())
+
+
+class DirectAborts:
+    """Takes aborts that are in order past the framework's routing, dependencies and validation: half of their time.
+
+    Whatever is unusual about one is the framework's to judge, so that there is one source of refusals.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, or pass on."""
+        response = None
+        if scope["type"] == "http" and scope["path"] == PATH and scope["method"] == "POST":
+            response = _understood(scope)
+        await (response or self._app)(scope, receive, send)
+
+
+def _understood(scope: Scope) -> AbortResponse | None:
+    headers = dict(reversed(scope["headers"]))  # of several with one name the first counts, as in Starlette
+    scheme, _, key = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
+    state = scope["app"].state
+    owner = state.keys.owner(key if scheme.lower() == "bearer" else None)
+    if owner is None or headers.get(b"content-type") != b"application/json":
+        return None
+    try:
+        request = AbortRequest.model_validate(json.loads(scope[WHOLE_BODY]))
+    except (ValueError, RecursionError):  # no JSON, no UTF-8, or not what the schema says
+        return None
+    return AbortResponse(request, owner, state.worker)

@@ -1,0 +1,136 @@
+"""One chat inside this process: an upstream of our own, a store that answers when it is told to, a client's side."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import SecretStr
+from starlette.types import Message
+
+from backends import Options
+from backends.base import Chat
+from backends.deliveries import PushDelivery
+from backends.memory import MemoryStore
+from server.chat import ChatResponse
+from server.settings import Settings
+from server.trace import Tracer
+from server.upstream import make_client
+from server.worker import Worker
+
+CHUNK = b'data: {"id":"c","choices":[{"index":0,"delta":{"content":"hi"},"finish_reason":null}]}\n\n'
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+def framed(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+class Connection(asyncio.Protocol):
+    """One connection at the upstream's end."""
+
+    def __init__(self, upstream: "Upstream") -> None:
+        self._upstream = upstream
+        self.received = b""
+        self.asked = asyncio.Event()
+        self.left = asyncio.Event()
+        self.transport: Any
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport
+        self._upstream.connections.append(self)
+        self._upstream.connected.set()
+
+    def data_received(self, data: bytes) -> None:
+        self.received += data
+        self.asked.set()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - why does not matter
+        self.left.set()
+
+    def answer(self, *parts: bytes) -> None:
+        """Send the head of a stream and these events."""
+        self.transport.write(HEAD + b"".join(framed(part) for part in parts))
+
+    def end(self) -> None:
+        """Say that the stream is complete."""
+        self.transport.write(framed(b"data: [DONE]\n\n") + b"0\r\n\r\n")
+
+
+@dataclass
+class Upstream:
+    """Says nothing by itself."""
+
+    url: str = ""
+    connections: list[Connection] = field(default_factory=list)
+    connected: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class HeldStore(MemoryStore):
+    """Registers when it is let, or fails then."""
+
+    def __init__(self) -> None:
+        super().__init__(Options(), notify=True)
+        self.asked = asyncio.Event()
+        self.free = asyncio.Event()
+        self.verdict: BaseException | bool | None = None  # in place of what the memory store says
+
+    async def register(self, chat: Chat) -> bool:
+        self.asked.set()
+        await self.free.wait()
+        verdict, self.verdict = self.verdict, None
+        if isinstance(verdict, BaseException):
+            raise verdict
+        return await super().register(chat) or bool(verdict)
+
+
+class Client:
+    """The ASGI server's side of one request."""
+
+    def __init__(self, on_body: Callable[[bytes], object] = lambda _body: None) -> None:
+        self.status = 0
+        self.body = b""
+        self.gone = asyncio.Event()
+        self._on_body = on_body
+
+    async def receive(self) -> Message:
+        await self.gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+        else:
+            self.body += message["body"]
+            self._on_body(message["body"])
+
+
+@dataclass
+class Stage:
+    """A worker with all that it needs."""
+
+    upstream: Upstream
+    store: HeldStore
+    worker: Worker
+
+    async def chat(self, client: Client, request_id: str = "chat-1") -> ChatResponse:
+        """Run one chat to its end."""
+        body = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "stream": True}
+        response = ChatResponse(body, request_id=request_id, owner="me", worker=self.worker)
+        async with asyncio.timeout(10):
+            await response({"type": "http"}, client.receive, client.send)
+        return response
+
+
+@asynccontextmanager
+async def stage() -> AsyncIterator[Stage]:
+    """The upstream listens, the worker is ready; registrations wait for `store.free`."""
+    upstream, store = Upstream(), HeldStore()
+    server = await asyncio.get_running_loop().create_server(lambda: Connection(upstream), "127.0.0.1", 0)
+    upstream.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+    settings = Settings(openai_base_url=upstream.url, openai_api_key=SecretStr("x"))
+    async with server, PushDelivery(store) as delivery, make_client(settings) as client:
+        yield Stage(upstream, store, Worker(settings, delivery, client, Tracer(None)))
+        for connection in upstream.connections:
+            connection.transport.abort()
