@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -69,7 +70,7 @@ def rerun(
         asked = {name: manifest["settings"][name] for name in ("backend", "workers", "quick", "seed")}
         schedules = {(row["scenario"], row["block"]): [Planned(**chat) for chat in row["chats"]] for row in saved}
         blocks, label = max(1, manifest["blocks"]), manifest["label"]
-    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+    except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError, AttributeError) as error:
         end(BAD_USAGE, f"{folder} cannot be repeated ({error}): give a folder that `make bench` made")
     _measure(cases, asked, f"{label}-rerun", results, minutes=0, blocks=blocks, schedules=schedules)
 

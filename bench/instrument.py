@@ -45,7 +45,7 @@ CALIBRATION_CASE = Case(
 
 def arm_id(case: Case, prefix: str, index: int) -> str:
     """The request id of a chat; in the calibration it tells the service what to do with it."""
-    return f"{prefix}-{_TURNS[index % len(_TURNS)]}-{index}" if case is CALIBRATION_CASE else f"{prefix}-{index}"
+    return f"{prefix}-{_TURNS[index % len(_TURNS)]}-{index}" if case.strategy == CALIBRATION else f"{prefix}-{index}"
 
 
 def arm_of(request_id: str) -> str:

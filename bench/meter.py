@@ -8,13 +8,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
-from bench.instrument import ARMS, CALIBRATION_CASE, arm_id, arm_of
+from bench.instrument import ARMS, arm_id, arm_of
 from bench.join import case_head, join, load_window, pacing_ms
 from bench.load import Load, Loaded, processes_for
 from bench.measures import measure
-from bench.plan import Case
+from bench.plan import CALIBRATION, Case
 from bench.procs import Child
 from bench.progress import View
 from bench.records import Results
@@ -73,9 +74,8 @@ class Meter:
         ask(self._mock.url, "/__mock/journal", "DELETE")
         counted = store.ops() if store and subject.counts else None
         cpu_s, store_cpu_s = subject.service.cpu_s(), store.cpu_s() if store else None
-        fault = _Fault(case, store)
         request_ids = self._request_ids(case, block, subject, planned)
-        with Vitals(self._mock.url) as vitals:
+        with _Fault(case, store) as fault, Vitals(self._mock.url) as vitals:
             if subject.service is not self._mock:
                 vitals.watch("service", subject.service.process.pid)
             for pid in self._load.pids():
@@ -96,12 +96,14 @@ class Meter:
         cost["store_cpu_s"] = round(store_cpu_after_s - store_cpu_s, 3) if known else None  # type: ignore[operator]
         cost["connections"] = store.connections() if store else None
         journal, lines = settled(self._mock.url, subject.traces, loaded.rows)
-        if subject.operations:
+        if store is None or fault.seen:  # a server that crashed has begun to count anew
+            cost["store_ops"] = None
+        elif subject.operations:
             cost["store_ops"] = subject.operations()
-        else:  # a server that crashed has begun to count anew
-            cost["store_ops"] = None if store is None or counted is None or fault.seen else store.ops() - counted
+        else:
+            cost["store_ops"] = None if counted is None else store.ops() - counted
         cost["health"] = vitals.health(loaded.rows, traces=lines, load=loaded.health)
-        for arm in ARMS if case is CALIBRATION_CASE else (None,):
+        for arm in ARMS if case.strategy == CALIBRATION else (None,):
             ids = {each for each in request_ids if arm in (None, arm_of(each))}
             head = case_head(case, block, arm)
             rows = join(head, [row for row in loaded.rows if row["request_id"] in ids], lines, journal)
@@ -109,7 +111,7 @@ class Meter:
                 each.results.append(rows, {**head, **_line(rows, loaded, case), "chats_planned": len(ids), **cost})
         for each in subject.into:
             each.results.append_schedule(case.scenario.name, block, as_rows(planned))
-        if case is not CALIBRATION_CASE:
+        if case.strategy != CALIBRATION:
             self._note(case, rows, _side(subject))
 
     def _note(self, case: Case, rows: Sequence[Row], side: str) -> None:
@@ -138,7 +140,18 @@ class _Fault:
         self._store = store if case.scenario.fault else None
         self._thread: threading.Thread | None = None
         self._failed: BaseException | None = None
+        self._given_up = threading.Event()
         self.seen: Row | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._given_up.set()  # a load that failed must not find a store started behind its back
+        if self._thread is not None:
+            self._thread.join()
 
     def plan(self, start_ns: int) -> None:
         """The load begins at this moment."""
@@ -155,18 +168,20 @@ class _Fault:
 
     def _crash(self, store: Store, start_ns: int) -> None:
         try:
-            _sleep_until(start_ns + int(self._scenario.fault_at_ms * 1e6))
+            if self._given_up.wait(_left_s(start_ns + int(self._scenario.fault_at_ms * 1e6))):
+                return
             down_ns = time.monotonic_ns()
             store.crash()
-            _sleep_until(down_ns + int(self._scenario.fault_for_ms * 1e6))
+            if self._given_up.wait(_left_s(down_ns + int(self._scenario.fault_for_ms * 1e6))):
+                return
             store.come_back()
             self.seen = {"kind": self._scenario.fault, "down_ns": down_ns, "up_ns": time.monotonic_ns()}
         except Exception as error:
             self._failed = error
 
 
-def _sleep_until(moment_ns: int) -> None:
-    time.sleep(max(0.0, (moment_ns - time.monotonic_ns()) / 1e9))
+def _left_s(moment_ns: int) -> float:
+    return max(0.0, (moment_ns - time.monotonic_ns()) / 1e9)
 
 
 def _side(subject: Subject) -> str:

@@ -128,7 +128,7 @@ class Chat:
             abort["tries"] += 1
             abort["sent_ns"] = abort["sent_ns"] or sent_ns
             abort |= answer
-            if abort["status"] is not None and abort["status"] < 300:
+            if abort["outcome"] == "remembered" or (abort["status"] is not None and abort["status"] < 300):
                 abort["accepted_sent_ns"] = sent_ns
             if self._over or abort["status"] not in (None, 503):
                 return

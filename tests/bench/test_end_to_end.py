@@ -1,6 +1,5 @@
 """Small real runs: everything started, measured, written down, and stopped again, however the run ends."""
 
-import gzip
 import json
 import os
 import signal
@@ -8,41 +7,31 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
-from rich.console import Console
 
 from bench.embedded import temporary_folder
 from bench.measures import measure
-from bench.meter import Measured
 from bench.plan import Case
 from bench.procs import ChildError
-from bench.records import Results
-from bench.runner import Run, Settings
-from bench.scenario import load_scenarios
-from bench.service import Side
+from tests.bench.small_runs import cases_of, chats_of, execute, manifest_of, schedule_of, shrink_the_instrument, small
 
-FLOWING = replace(load_scenarios(["flowing"])[0], rate_per_s=None, streams=6, chats=18, output_tokens=30)
-STEADY = replace(load_scenarios(["steady"])[0], streams=6, chats=18, output_tokens=30)
-SETTINGS = Settings("redis", workers=2, quick=True, seed=1, label="test")
+FLOWING = small("flowing", rate_per_s=None, streams=6, chats=18, output_tokens=30)
+
+
+@pytest.fixture(autouse=True)
+def _small_instrument(monkeypatch: pytest.MonkeyPatch) -> None:
+    shrink_the_instrument(monkeypatch)
 
 
 def measured(tmp_path: Path, strategy: str) -> tuple[Path, list[dict[str, Any]], dict[str, Any]]:
-    results = Results(tmp_path, "test")
-    Run([Case(strategy, FLOWING, 2)], SETTINGS, [Measured(Side(), results)], Console(quiet=True)).execute()
-    rows = [row for row in read_chats(results.folder) if row["strategy"] == strategy]
-    cases = [json.loads(line) for line in (results.folder / "cases.jsonl").read_text().splitlines()]
+    (folder,) = execute(tmp_path, [Case(strategy, FLOWING, 2)])
+    cases = cases_of(folder)
     assert [case["scenario"] for case in cases] == ["calibration"] * 3 + ["floor", "flowing"]
-    return results.folder, rows, cases[-1]
-
-
-def read_chats(folder: Path) -> list[dict[str, Any]]:
-    with gzip.open(folder / "chats.jsonl.gz", "rt") as lines:
-        return [json.loads(line) for line in lines]
+    return folder, [row for row in chats_of(folder) if row["strategy"] == strategy], cases[-1]
 
 
 @pytest.mark.parametrize("strategy", ["redis-push", "postgres-push", "disconnect"])
@@ -77,7 +66,7 @@ def test_a_strategy_is_measured_end_to_end(tmp_path: Path, strategy: str) -> Non
     else:  # at least register and release; and neither one per token, nor what starting and warming up cost
         most = {"redis-push": 12, "postgres-push": 6}[strategy]
         assert 2 * FLOWING.chats <= case["store_ops"] <= most * FLOWING.chats
-    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest = manifest_of(folder)
     assert manifest["complete"] is True
     assert manifest["quick"] is True
     assert manifest["asgi"]["server"].startswith("uvicorn ")
@@ -94,8 +83,50 @@ def test_a_service_that_cannot_start_keeps_the_run_from_starting(
     with pytest.raises(ChildError, match=r"(?s)server ended with exit code 4 .*abort_ttl_s"):
         measured(tmp_path, "redis-push")
     (folder,) = tmp_path.iterdir()  # `latest` was not touched
-    assert json.loads((folder / "manifest.json").read_text())["complete"] is False
-    assert "abort_ttl_s" in (folder / "logs" / "server-redis-push.log").read_text()
+    assert manifest_of(folder)["complete"] is False
+    assert "abort_ttl_s" in (folder / "logs" / "server-redis-push-2.log").read_text()
+
+
+def test_two_sides_are_measured_in_turn_and_share_the_instrument(tmp_path: Path) -> None:
+    tiny = small("flowing", chats=6, output_tokens=25)
+    base, head = execute(tmp_path, [Case("memory-push", tiny, 1)], sides=("base", "head"), blocks=2)
+    both = {"base": cases_of(base), "head": cases_of(head)}
+    for side, folder in (("base", base), ("head", head)):
+        assert manifest_of(folder)["side"] == side
+        assert manifest_of(folder)["blocks"] == 2
+        assert manifest_of(folder)["complete"] is True
+        special = [(row["strategy"], row["block"]) for row in both[side] if row["scenario"] != "flowing"]
+        arms = [(f"calibration-{arm}", 0) for arm in ("instant", "delay", "drop")]
+        assert special == [*arms, ("floor", 0), ("floor", 1)]
+        assert [row["block"] for row in schedule_of(folder) if row["scenario"] == "flowing"] == [0, 1]
+        ids = [row["request_id"] for row in chats_of(folder)]
+        assert len(ids) == len(set(ids)) == 16 + 2 * 8 + 2 * 6
+    assert schedule_of(base) == schedule_of(head)
+    instrument = {side: [row for row in rows if row["scenario"] != "flowing"] for side, rows in both.items()}
+    assert instrument["base"] == instrument["head"]
+    turns = sorted(
+        (row["started_ns"], row["block"], side)
+        for side, rows in both.items()
+        for row in rows
+        if row["scenario"] == "flowing"
+    )
+    assert [turn[1:] for turn in turns] == [(0, "base"), (0, "head"), (1, "head"), (1, "base")]
+
+
+def test_postgres_operations_are_counted_in_the_first_block_where_nobody_stops(tmp_path: Path) -> None:
+    steady = small("steady", streams=6, chats=12, output_tokens=20)
+    flowing = small("flowing", chats=6, output_tokens=25)
+    (folder,) = execute(tmp_path, [Case("postgres-poll", scenario, 2) for scenario in (flowing, steady)], blocks=2)
+    counted = {(row["scenario"], row["block"]): row["store_ops"] for row in cases_of(folder) if row["store"]}
+    assert {key: count is not None for key, count in counted.items()} == {
+        ("flowing", 0): False, ("flowing", 1): False, ("steady", 0): True, ("steady", 1): False,
+    }  # fmt: skip
+    reads = 12 * 20  # one per token, and a few per chat; what a start costs, which is taken off, varies by some
+    assert reads <= counted["steady", 0] <= reads + 6 * 12
+    (line,) = [row for row in cases_of(folder) if (row["scenario"], row["block"]) == ("steady", 0)]
+    assert line["connections"] >= 2  # each worker holds at least one
+    assert line["store_cpu_s"] > 0
+    assert line["rate_per_s"] is None
 
 
 def gone(process: psutil.Process) -> bool:
@@ -119,11 +150,14 @@ def under_way(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], list[psut
     )
     with run:
         assert run.stdout is not None
-        assert "first-token" in run.stdout.readline()
+        while "first-token" not in (line := run.stdout.readline()):
+            assert line, "the run ended before its first case was finished"
         family: list[psutil.Process] = []
+        orders = tmp_path.glob("stopwatch-run-*/order-0-3.json")  # after calibration, floor and first-token: steady
         deadline = time.monotonic() + 20
-        while not any("locust" in " ".join(process.cmdline()) for process in family if not gone(process)):
+        while not any(orders) or not family:
             assert time.monotonic() < deadline
+            orders = tmp_path.glob("stopwatch-run-*/order-0-3.json")
             family = psutil.Process(run.pid).children(recursive=True)
         yield run, family
         if run.poll() is None:
@@ -138,7 +172,7 @@ def test_nothing_is_left_of_an_interrupted_run(
     tmp_path: Path, under_way: tuple[subprocess.Popen[str], list[psutil.Process]], signum: int, whom: str
 ) -> None:
     run, family = under_way
-    assert len(family) >= 7  # watchman, valkey, mock, supervisor and two workers (and its tracker), locust
+    assert len(family) >= 6  # watchman, stores, mock, locust, and the service with its workers
     (os.killpg if whom == "group" else os.kill)(run.pid, signum)
     _, errors = run.communicate(timeout=30)
     deadline = time.monotonic() + 15
@@ -148,7 +182,7 @@ def test_nothing_is_left_of_an_interrupted_run(
     assert list(tmp_path.glob("stopwatch-*")) == []
     (folder,) = (tmp_path / "results").iterdir()
     cases = (folder / "cases.jsonl").read_text().splitlines()
-    assert [json.loads(line)["scenario"] for line in cases] == ["first-token"]
+    assert [json.loads(line)["scenario"] for line in cases] == ["calibration"] * 3 + ["floor", "first-token"]
     assert json.loads((folder / "manifest.json").read_text())["complete"] is False
     if signum != signal.SIGKILL:
         assert run.returncode == 130

@@ -37,14 +37,17 @@ def write(
 ) -> Path:
     """Write manifest.json, chats.jsonl.gz and cases.jsonl into `folder` (made if absent) and return it.
 
-    `special` adds the floor and the arms of the calibration.
+    `special` adds the floor and the arms of the calibration, these in the first block and with 400 chats each.
     """
     rows, cases = [], []
     grid = [(strategy, scenario) for scenario in scenarios for strategy in strategies]
     for strategy, scenario in [*grid, *(SPECIAL if special else ())]:
         for block in range(blocks):
             rng = random.Random(f"{seed} {strategy} {scenario} {block}")
-            made = [chat(strategy, scenario, index, rng, block=block) for index in range(chats)]
+            if scenario == "calibration" and block:
+                break
+            count = 400 if scenario == "calibration" else chats
+            made = [chat(strategy, scenario, index, rng, block=block) for index in range(count)]
             rows += made
             cases.append(case(strategy, scenario, made, rng, block=block))
     named = [*scenarios, *(("floor", "calibration") if special else ())]
@@ -168,7 +171,7 @@ def _stop_ms(strategy: str, abort_ms: float, plan_ms: Sequence[float], rng: rand
     if delivery == "timer":
         return abort_ms + rng.uniform(0, TIMER_MS) + 1.5
     if delivery == "delay":
-        return abort_ms + rng.lognormvariate(0.0, 0.3) + 10.0
+        return abort_ms + rng.lognormvariate(0.7, 0.3) + 10.0  # ten more than the arm that is obeyed at once
     if delivery == "drop" and rng.random() < 0.01:
         return None
     return abort_ms + rng.lognormvariate(0.7 if delivery else 0.0, 0.3)
