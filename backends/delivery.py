@@ -17,7 +17,7 @@ from backends.base import AbortOutcome, Chat, ChatKey, State, Store, StoreUnavai
 from backends.signals import AbortSignal, Counters
 
 BACKOFF_FIRST_S = 0.05
-BACKOFF_MOST_S = 2.0
+BACKOFF_MOST_S = 0.3  # an abort accepted elsewhere meanwhile is late by as much: a chat may be over by then
 STREAM_DEADLINE_S = 0.25  # the longest that a stream may wait for the store while it runs, and when it ends
 CONFIRM_EVERY_S = 1.0
 CONFIRM_FIRST_S = 0.001

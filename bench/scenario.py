@@ -180,8 +180,14 @@ def load_scenarios(names: Iterable[str] | None = None, *, quick: bool = False) -
             f"SCENARIO {', '.join(unknown) or 'is empty'}: choose from {', '.join(known)}, or name a .toml file"
         )
     paths = [Path(name) if name.endswith(".toml") else FOLDER / f"{name}.toml" for name in asked]
+    names = [path.stem for path in paths]
+    if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+        raise PlanError(f"SCENARIO {', '.join(twice)} is named twice: rename a file, its name is the scenario's")
+    if reserved := [name for name in names if name in RESERVED]:
+        raise PlanError(f"SCENARIO {', '.join(reserved)} is the instrument's own: rename the file")
     return [load_scenario(path, quick=quick) for path in paths]
 
 
+RESERVED = ("floor", "calibration")
 DEFAULT = ("flowing", "stalled", "first-token", "steady")
 """What `make bench` measures unless told otherwise."""

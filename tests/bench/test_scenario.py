@@ -42,6 +42,14 @@ def test_a_file_of_the_user_works_the_same_way(tmp_path: Path) -> None:
     assert load_scenario(file, quick=True).chats == 2
 
 
+@pytest.mark.parametrize("name", ["flowing", "floor", "calibration"])
+def test_a_file_may_not_take_another_scenarios_name(tmp_path: Path, name: str) -> None:
+    file = tmp_path / f"{name}.toml"
+    file.write_text('sentence = ""\nttft_ms = 5\nitl_ms = 5\noutput_tokens = 9\nstreams = 2\nchats = 4\n')
+    with pytest.raises(PlanError, match=f"{name} is .*rename"):
+        load_scenarios(["flowing", str(file)])
+
+
 def test_the_marker_tells_the_mock_everything() -> None:
     steady, stalled = load_scenarios(["steady", "stalled"])
     assert steady.marker == "[mock:ttft_ms=50,itl_ms=20,output_tokens=75]"
