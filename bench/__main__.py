@@ -12,6 +12,8 @@ from typer.exceptions import TyperException
 
 from bench import cli_gate, cli_regress, cli_run
 from bench.cli_doctor import doctor
+from bench.cli_instrument import instrument
+from bench.cli_knee import knee
 from bench.cli_run import RESULTS, console
 from bench.codes import BAD_USAGE, INTERRUPTED, INVALID, REGRESSION, end
 from bench.records import FolderError
@@ -29,6 +31,8 @@ for command in (
     cli_run.report,
     cli_run.scenarios,
     doctor,
+    knee,
+    instrument,
     cli_gate.baseline,
     cli_gate.check,
     cli_gate.history,
