@@ -65,7 +65,7 @@ class _Told(View):
     def advance(self, case: Case, share: float) -> None:
         self._words(f"{case.strategy} {case.scenario.name}: {share:.0%}")
 
-    def finished(self, case: Case, measured: Sequence[Measured]) -> None:
+    def finished(self, case: Case, measured: Sequence[Measured], side: str = "") -> None:  # noqa: ARG002 - one side
         self._words(f"{case.strategy} {case.scenario.name}: {len(measured)} chats")
 
 
