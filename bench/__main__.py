@@ -11,6 +11,7 @@ import typer
 from typer.exceptions import TyperException
 
 from bench import cli_gate, cli_regress, cli_run
+from bench.cli_compare import compare
 from bench.cli_doctor import doctor
 from bench.cli_instrument import instrument
 from bench.cli_knee import knee
@@ -29,6 +30,7 @@ for command in (
     cli_run.run,
     cli_run.rerun,
     cli_run.report,
+    compare,
     cli_run.scenarios,
     doctor,
     knee,

@@ -3,29 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
-Case = dict[str, Any]
-
-
-def number(value: float | None) -> str:
-    """Three significant digits, two below 0.1 (`0.012`, `1.02`, `51.0`, `1,740`); a dash for None."""
-    if value is None:
-        return "-"
-    if value == 0:
-        return "0"
-    rounded = float(f"{value:.3g}")
-    if abs(rounded) >= 100:
-        return f"{rounded:,.0f}"
-    return f"{rounded:#.3g}" if abs(rounded) >= 0.1 else f"{rounded:#.2g}"
-
-
-def share(part: int, whole: int) -> str:
-    """`49 %`, with `under 1 %` and `over 99 %` instead of a rounded-away rest."""
-    percent = 100 * part / whole if whole else 0.0
-    if 0 < percent < 1:
-        return "under 1 %"
-    return "over 99 %" if 99 < percent < 100 else f"{percent:.0f} %"
+from bench.wording import Case, join, number
 
 
 def stop_reading(cases: Sequence[Case]) -> str:
@@ -115,11 +94,6 @@ def cost_reading(cases: Sequence[Case]) -> str:
         return "Neither CPU nor store operations were measured."
     sentence = "; ".join(parts)
     return sentence[0].upper() + sentence[1:] + "."
-
-
-def join(words: Sequence[str]) -> str:
-    """`a`, `a and b`, `a, b and c`."""
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 def _ranked(cases: Sequence[Case], value: Callable[[Case], float | None]) -> list[Case]:

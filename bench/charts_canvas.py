@@ -17,16 +17,21 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from bench.styles import strategy_rank
+from bench.styles import FLOOR_COLOUR, strategy_rank
+from bench.wording import number
 
-WIDTH_IN = 5.6  # with 10 pt type still legible when a phone shows it at 3.6 in
+WIDTH_IN = 5.0  # with 8.5 pt type still legible when a phone shows it at 3.5 in
 ROW_IN = 0.27
 Case = dict[str, Any]
+Floor = dict[str, Any] | None  # the summary's `floor`: what the instrument itself shows without any service
 
 LOOK: dict[Any, Any] = {
     "font.size": 10,
     "figure.constrained_layout.h_pad": 0.09,
-    "axes.titlesize": 9.5,
+    "axes.titlesize": 9,
+    "axes.labelsize": 9,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
     "axes.titlelocation": "left",
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -53,6 +58,11 @@ class Chart:
     drawn: bool = True
 
 
+def left_out(name: str, title: str, why: str) -> Chart:
+    """A chart for which there is no data; `why` goes on after "Not drawn: "."""
+    return Chart(name, title, f"Not drawn: {why}.", drawn=False)
+
+
 @dataclass(frozen=True)
 class Panel:
     """One scenario at one load: its cases in order, and its chats as a frame (one row per chat)."""
@@ -73,25 +83,56 @@ class Panel:
 
 
 @contextmanager
-def figure(folder: Path, name: str, height_in: float, **grid: Any) -> Iterator[tuple[Figure, list[Axes]]]:
+def figure(
+    folder: Path, name: str, height_in: float, width_in: float = WIDTH_IN, **grid: Any
+) -> Iterator[tuple[Figure, list[Axes]]]:
     """Give a figure with its axes in one flat list; on leaving it is saved as charts/<name>.png and .svg."""
     charts = folder / "charts"
     charts.mkdir(exist_ok=True)
     with mpl.rc_context(LOOK):
-        drawing, axes = plt.subplots(figsize=(WIDTH_IN, height_in), layout="constrained", squeeze=False, **grid)
+        drawing, axes = plt.subplots(figsize=(width_in, height_in), layout="constrained", squeeze=False, **grid)
         try:
             yield drawing, list(axes.flat)
+            settle(drawing)
             drawing.savefig(charts / f"{name}.png", dpi=170)
-            drawing.savefig(charts / f"{name}.svg", metadata={"Date": None, "Creator": None})
+            drawing.savefig(charts / f"{name}.svg", metadata={"Date": None, "Creator": None}, dpi=170)
         finally:
             plt.close(drawing)
 
 
-def plain_log(axes: Axes) -> None:
-    """A logarithmic x axis whose ticks are plain numbers."""
-    axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _position: f"{value:,.6g}"))
-    axes.xaxis.set_minor_formatter(FuncFormatter(lambda _value, _position: ""))
+def settle(drawing: Figure) -> None:
+    """Find the layout, once: it is slow, and what is placed by it must not move afterwards."""
+    if drawing.get_constrained_layout():
+        drawing.draw_without_rendering()
+        drawing.set_layout_engine("none")
+
+
+def plain_ticks(axes: Axes, which: str = "x", *, log: bool = True) -> None:
+    """Ticks that are plain numbers, on a logarithmic axis by default."""
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    if log:
+        (axes.set_xscale if which == "x" else axes.set_yscale)("log")
+        axis.set_minor_formatter(FuncFormatter(lambda _value, _position: ""))
+    axis.set_major_formatter(FuncFormatter(lambda value, _position: f"{value:,.6g}"))
+
+
+def floor_line(axes: Axes, floor: Floor, which: str = "x") -> None:
+    """The instrument's own floor as a line; what lies within it of another is not told apart."""
+    if not floor or not floor.get("p50"):
+        return
+    low, high = axes.get_xlim() if which == "x" else axes.get_ylim()
+    if not low < floor["p50"] < high:
+        return
+    look: dict[str, Any] = {"color": FLOOR_COLOUR, "linewidth": 1.1, "linestyle": (0, (2, 1.5)), "zorder": 1.5}
+    text: dict[str, Any] = {"fontsize": 8, "color": FLOOR_COLOUR, "textcoords": "offset points"}
+    label = f"floor {number(floor['p50'])} ms"
+    if which == "x":
+        axes.axvline(floor["p50"], **look)
+        text |= {"xycoords": axes.get_xaxis_transform(), "rotation": 90, "va": "top"}
+        axes.annotate(label, (floor["p50"], 1.0), (-2, -3), ha="right", **text)
+    else:
+        axes.axhline(floor["p50"], **look)
+        axes.annotate(label, (1.0, floor["p50"]), (-2, 2), xycoords=axes.get_yaxis_transform(), ha="right", **text)
 
 
 def strategy_rows(axes: Axes, strategies: Sequence[str]) -> dict[str, int]:
@@ -107,6 +148,14 @@ def margin_note(axes: Axes, row: float, text: str, **style: Any) -> None:
     """Text in the right margin, level with a row."""
     look: dict[str, Any] = {"fontsize": 8.5, "va": "center", "color": "#222222", **style}
     axes.text(1.015, row, text, transform=axes.get_yaxis_transform(), **look)
+
+
+def margin_head(axes: Axes, text: str) -> None:
+    """What the notes in the right margin are, above them, level with the title."""
+    axes.annotate(
+        text, (1.015, 1), (0, 5), xycoords="axes fraction", textcoords="offset points",
+        fontsize=8.5, fontweight="bold", color="#222222", va="bottom",
+    )  # fmt: skip
 
 
 def log_limits(values: Sequence[float]) -> tuple[float, float]:

@@ -12,27 +12,29 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter
 
-from bench.captions import cost_reading, number, waste_reading
-from bench.charts_canvas import Case, Chart, Panel, figure, height, margin_note, strategy_rows
+from bench.captions import cost_reading, waste_reading
+from bench.charts_canvas import Case, Chart, Panel, figure, height, left_out, margin_head, margin_note, strategy_rows
+from bench.stats import interval95
 from bench.styles import style_of
+from bench.wording import number
 
 MOST_AREA_PT2 = 150.0  # all aborts of a row in one dot
 BIN_RATIO = 1.25
-BlockValues = Mapping[str, Mapping[str, Sequence[float]]]  # strategy -> metric -> one value per block
+BlockValues = Mapping[str, Mapping[str, Mapping[int, float]]]  # strategy -> metric -> block -> its value
 
 
 def draw_waste(folder: Path, panels: Sequence[Panel]) -> Chart:
     """The distribution of tokens the upstream wrote after the abort was sent: dots whose area is the share."""
     name, title = "wasted-tokens", "Tokens paid for after the abort was sent"
     if not panels:
-        return Chart(name, title, "Not drawn: no scenario with aborts was run.", drawn=False)
+        return left_out(name, title, "no scenario with aborts was run")
     strategies = [case["strategy"] for panel in panels for case in panel.cases]
     rows = len(set(strategies))
     most = max(1.0, *(float(panel.chats["wasted_tokens"].max()) for panel in panels if panel.chats.size))
     with figure(folder, name, height(len(panels), rows), nrows=len(panels), sharex=True) as (_drawing, axes):
         for panel, panel_axes in zip(panels, axes, strict=True):
             row_of = strategy_rows(panel_axes, strategies)
-            margin_note(panel_axes, -0.85, "mean (n)", fontweight="bold")
+            margin_head(panel_axes, "mean (n)")
             for case in panel.cases:
                 _draw_waste_row(panel_axes, panel, case, row_of[case["strategy"]])
             panel_axes.set_xscale("symlog", linthresh=1, linscale=0.5)
@@ -42,8 +44,8 @@ def draw_waste(folder: Path, panels: Sequence[Panel]) -> Chart:
             panel_axes.set_title(panel.title)
             panel_axes.tick_params(labelbottom=True)
         axes[-1].set_xlabel(
-            "tokens written after the abort was sent  [tokens per abort, log beyond 1]\n"
-            "dot area: share of the aborts, missed ones included\n(binned above 10 tokens); black bar: median"
+            "tokens written after the abort was sent  [log beyond 1]\n"
+            "dot area: share of the aborts, missed included\n(binned above 10 tokens); black bar: median"
         )
     return Chart(name, title, waste_reading(panels[0].cases))
 
@@ -72,7 +74,7 @@ def draw_cost(folder: Path, panel: Panel | None, values: BlockValues) -> Chart:
     """Throughput and CPU per token as ratios to `none` (or as they are when it is absent), and store operations."""
     name, title = "cost", "What a strategy costs while nobody stops anything"
     if panel is None:
-        return Chart(name, title, "Not drawn: the scenario steady was not run.", drawn=False)
+        return left_out(name, title, "the scenario steady was not run")
     strategies = [case["strategy"] for case in panel.cases]
     columns = (
         ("tokens_per_s", "throughput", "tokens/s"),
@@ -82,30 +84,41 @@ def draw_cost(folder: Path, panel: Panel | None, values: BlockValues) -> Chart:
     with figure(folder, name, height(1, len(set(strategies))), ncols=3, sharey=True) as (drawing, axes):
         for column_axes, (metric, what, unit) in zip(axes, columns, strict=True):
             row_of = strategy_rows(column_axes, strategies)
-            base = _median(values.get("none", {}).get(metric, ())) if metric != "store_ops_per_token" else None
+            base = values.get("none", {}).get(metric, {}) if metric != "store_ops_per_token" else {}
             column_axes.set_title(what, fontsize=9.5)
             column_axes.set_xlabel("ratio to none" if base else f"[{unit}]", fontsize=9)
             if base:
                 column_axes.axvline(1.0, color="#555555", linewidth=1.0)
             for case in panel.cases:
-                measured = [value / (base or 1.0) for value in values[case["strategy"]].get(metric, ())]
+                measured = against(values[case["strategy"]].get(metric, {}), base)
                 absent = "no store" if case["store"] in (None, "memory") and metric.startswith("store") else "no data"
                 _draw_cost_row(column_axes, measured, case, row_of[case["strategy"]], absent)
             _room(column_axes, at_least=(0.9, 1.1) if base else (0.0, 1.0))
         blocks = max((len(each) for by_metric in values.values() for each in by_metric.values()), default=1)
-        spread = (
-            f"median of {blocks} blocks, line from lowest to highest" if blocks > 1 else "one block: no spread known"
-        )
-        drawing.suptitle(f"{panel.title}; {spread}", fontsize=9.5, x=0.01, ha="left")
+        spread = "one block: no spread known"
+        if blocks > 1:
+            spread = f"n = {blocks} blocks: median, line from lowest to highest"
+            spread += ", thick: 95 % interval" if interval95([1.0] * blocks, 0.5) else ""
+        drawing.suptitle(f"{panel.title}\n{spread}", fontsize=9, x=0.01, ha="left")
     return Chart(name, title, cost_reading(panel.cases))
 
 
+def against(values: Mapping[int, float], base: Mapping[int, float]) -> list[float]:
+    """Each block's value over `none`'s in the same block: what slows a whole block down cancels out; as is without."""
+    if not base:
+        return list(values.values())
+    return [value / base[block] for block, value in values.items() if base.get(block)]
+
+
 def _draw_cost_row(axes: Axes, measured: Sequence[float], case: Case, row: int, absent: str) -> None:
-    look, middle = style_of(case["strategy"]), _median(measured)
-    if middle is None:
+    look = style_of(case["strategy"])
+    if not measured:
         axes.text(0.03, row, absent, transform=axes.get_yaxis_transform(), fontsize=8, color="#666666", va="center")
         return
-    axes.plot([min(measured), max(measured)], [row, row], color=look.colour, linewidth=1.6)
+    middle = statistics.median(measured)
+    axes.plot([min(measured), max(measured)], [row, row], color=look.colour, linewidth=1.3)
+    if ends := interval95(measured, 0.5):
+        axes.plot(ends, [row, row], color=look.colour, linewidth=4.5, alpha=0.45, solid_capstyle="butt")
     axes.plot(middle, row, look.marker, color=look.colour, markersize=6)
     ground = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
     place: dict[str, Any] = {"textcoords": "offset points", "fontsize": 8, "va": "center", "bbox": ground}
@@ -118,7 +131,3 @@ def _room(axes: Axes, at_least: tuple[float, float]) -> None:
     low, high = (min(low, at_least[0]), max(high, at_least[1])) if np.isfinite([low, high]).all() else at_least
     span = high - low
     axes.set_xlim(low - 0.06 * span, high + 0.4 * span)
-
-
-def _median(values: Sequence[float]) -> float | None:
-    return statistics.median(values) if values else None

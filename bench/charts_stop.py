@@ -6,106 +6,117 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 
-from bench.captions import number, scenario_reading, stop_reading
+from bench.captions import scenario_reading, stop_reading
 from bench.charts_canvas import (
     Case,
     Chart,
+    Floor,
     Panel,
     figure,
+    floor_line,
     height,
-    log_limits,
+    left_out,
+    margin_head,
     margin_note,
-    plain_log,
+    plain_ticks,
     strategy_rows,
 )
+from bench.charts_labels import Named, Points, corners_of_steps, label_curves, thin
+from bench.ecdf import ecdf_band
 from bench.styles import style_of
+from bench.wording import number, span
 
 STOP_LABEL = "abort sent → upstream connection lost  [ms, log]"
+NO_ABORTS = "no scenario with aborts was run"
+ECDF, ECDF_TITLE = "stop-ecdf", "How many aborts had stopped the upstream by when"
+ROWS, ROWS_TITLE = "stop-by-scenario", "Median and tail of the stop, by scenario"
+MOST_POINTS = 240
+PANELS_PER_PICTURE = 2
 
 
-def draw_ecdf(folder: Path, panels: Sequence[Panel]) -> Chart:
-    """Share of the counted aborts that had stopped the upstream by a time; missed ones never arrive."""
-    name, title = "stop-ecdf", "How many aborts had stopped the upstream by when"
+def draw_ecdf(folder: Path, panels: Sequence[Panel], floor: Floor, limits: tuple[float, float]) -> Chart:
+    """Share of the counted aborts that had stopped the upstream by a time, with its 95 % band; missed ones never do."""
     if not panels:
-        return Chart(name, title, "Not drawn: no scenario with aborts was run.", drawn=False)
-    limits = log_limits([value for panel in panels for value in panel.chats["upstream_stop_ms"].dropna()])
-    legend_in = 0.1 * max(len(panel.cases) for panel in panels) + 0.3
-    with figure(folder, name, len(panels) * (2.7 + legend_in), nrows=len(panels)) as (_drawing, axes):
+        return left_out(ECDF, ECDF_TITLE, NO_ABORTS)
+    with figure(folder, ECDF, 3.6 * len(panels), nrows=len(panels)) as (_drawing, axes):
+        curves = []
         for panel, panel_axes in zip(panels, axes, strict=True):
-            for position, case in enumerate(panel.cases):
-                samples = panel.samples(case["strategy"], "upstream_stop_ms")
-                _draw_curve(panel_axes, case, np.sort(samples.to_numpy(dtype=float)), limits, position)
-            plain_log(panel_axes)
-            panel_axes.set(xlim=limits, ylim=(-0.02, 1.04), xlabel=STOP_LABEL, ylabel="share of aborts")
+            plain_ticks(panel_axes)
+            panel_axes.set(xlim=limits, ylim=(-0.03, 1.05), xlabel=STOP_LABEL, ylabel="share of aborts")
             panel_axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-            panel_axes.set_title(panel.title)
-            panel_axes.legend(
-                loc="upper center", bbox_to_anchor=(0.45, -0.2), ncol=2, handlelength=3.2, columnspacing=1.2
-            )
-    return Chart(name, title, stop_reading(panels[0].cases))
+            n = span([case["aborts"] for case in panel.cases])
+            panel_axes.set_title(f"{panel.title}; n = {n} aborts; band: 95 %")
+            curves.append([_draw_curve(panel_axes, panel, case, limits) for case in panel.cases])
+            floor_line(panel_axes, floor)
+        line = [np.asarray([[floor["p50"], 0], [floor["p50"], 1]])] if floor and floor.get("p50") else []
+        for panel_axes, drawn in zip(axes, curves, strict=True):
+            label_curves(panel_axes, drawn, line)
+    return Chart(ECDF, ECDF_TITLE, stop_reading(panels[0].cases))
 
 
-def _draw_curve(axes: Axes, case: Case, stops_ms: np.ndarray, limits: tuple[float, float], position: int) -> None:
+def _draw_curve(axes: Axes, panel: Panel, case: Case, limits: tuple[float, float]) -> Named:
     """One strategy's curve: it ends at the share that was stopped, since missed aborts are censored, not left out."""
-    look = style_of(case["strategy"])
-    x, y = censored_ecdf(stops_ms, case["aborts"], limits)
-    missed = f", {case['missed']} missed" if case["missed"] else ""
-    axes.plot(
-        x,
-        y,
-        drawstyle="steps-post",
-        color=look.colour,
-        linestyle=look.line,
-        linewidth=1.6,
-        marker=look.marker,
-        markersize=4.5,
-        # Apart from each other, so that curves that lie on one another still show whose they are.
-        markevery=_marked(len(stops_ms), position),
-        label=f"{case['strategy']}: n = {len(stops_ms)}{missed}",
-    )
+    look, stops_ms = style_of(case["strategy"]), panel.samples(case["strategy"], "upstream_stop_ms")
+    x, share, low, high = (thin(each, MOST_POINTS) for each in curve_of(stops_ms, case["aborts"], limits))
+    label = f"{case['strategy']} ({case['missed']} missed)" if case["missed"] else str(case["strategy"])
+    axes.plot(x, share, drawstyle="steps-post", color=look.colour, linestyle=look.line, linewidth=1.6)
+    axes.fill_between(x, low, high, step="post", color=look.colour, alpha=0.13, linewidth=0, rasterized=True)
+    whole = corners_of_steps(x, share)
+    # At the top and at the bottom all curves lie on one another; only where one ends below the top is it alone there.
+    alone = (whole[:, 1] > 0.02) & (whole[:, 1] < 0.98)
+    return Named(label, look.colour, whole, whole[alone] if alone.sum() > 1 else None)
 
 
-def _marked(stops: int, position: int) -> list[int]:
-    """Which corners carry a marker: about five, on the stops only, elsewhere for each strategy."""
-    return (
-        [1 + int((place + 0.02 * (position % 7)) * stops) for place in (0.05, 0.25, 0.45, 0.65, 0.85)] if stops else []
-    )
+def curve_of(
+    stops_ms: Sequence[float] | pd.Series[float], aborts: int, limits: tuple[float, float]
+) -> tuple[Points, Points, Points, Points]:
+    """`(x, share, low, high)` of F(t) = stops within t / all counted aborts, drawn from limit to limit.
 
-
-def censored_ecdf(stops_ms: np.ndarray, aborts: int, limits: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
-    """Corners of F(t) = stops within t / all counted aborts, from the left limit to the right one.
-
-    A missed abort stays in the denominator and never arrives, so with misses F ends below 1.
+    A missed abort (and one that was obeyed before the upstream was asked) has no stop: it stays in the denominator
+    and never arrives, so with misses F ends below 1.
     """
-    heights = np.arange(1, len(stops_ms) + 1) / max(aborts, 1)
-    x = np.concatenate([[limits[0]], stops_ms, [limits[1]]])
-    y = np.concatenate([[0.0], heights, [heights[-1] if len(heights) else 0.0]])
-    return x, y
+    x, share, low, high = ecdf_band([*stops_ms], aborts - len(stops_ms))
+    ends = (share[-1], low[-1], high[-1]) if len(x) else (0.0, 0.0, 0.0)
+    return (
+        np.concatenate([[limits[0]], x, [limits[1]]]),
+        np.concatenate([[0.0], share, [ends[0]]]),
+        np.concatenate([[0.0], low, [ends[1]]]),
+        np.concatenate([[0.0], high, [ends[2]]]),
+    )
 
 
-def draw_by_scenario(folder: Path, panels: Sequence[Panel]) -> Chart:
-    """Median with its interval and the 95th percentile, one panel per scenario, one row per strategy."""
-    name, title = "stop-by-scenario", "Median and tail of the stop, by scenario"
+def draw_by_scenario(folder: Path, panels: Sequence[Panel], floor: Floor, limits: tuple[float, float]) -> list[Chart]:
+    """Median with its interval and the 95th percentile, a row per strategy; a picture for each two scenarios."""
     if not panels:
-        return Chart(name, title, "Not drawn: no scenario with aborts was run.", drawn=False)
+        return [left_out(ROWS, ROWS_TITLE, NO_ABORTS)]
+    charts = []
+    for number_, start in enumerate(range(0, len(panels), PANELS_PER_PICTURE), 1):
+        some = panels[start : start + PANELS_PER_PICTURE]
+        name, title = (ROWS, ROWS_TITLE) if number_ == 1 else (f"{ROWS}-{number_}", f"{ROWS_TITLE} ({number_})")
+        _draw_rows(folder, name, some, floor, limits)
+        charts.append(Chart(name, title, scenario_reading([case for panel in some for case in panel.cases])))
+    return charts
+
+
+def _draw_rows(folder: Path, name: str, panels: Sequence[Panel], floor: Floor, limits: tuple[float, float]) -> None:
     strategies = [case["strategy"] for panel in panels for case in panel.cases]
     rows = len(set(strategies))
-    limits = log_limits([value for panel in panels for value in panel.chats["upstream_stop_ms"].dropna()])
     with figure(folder, name, height(len(panels), rows), nrows=len(panels), sharex=True) as (_drawing, axes):
         for panel, panel_axes in zip(panels, axes, strict=True):
             row_of = strategy_rows(panel_axes, strategies)
-            margin_note(panel_axes, -0.85, "p50 / p95", fontweight="bold")
+            margin_head(panel_axes, "p50 / p95 (n)")
             for case in panel.cases:
                 _draw_row(panel_axes, panel, case, row_of[case["strategy"]])
-            plain_log(panel_axes)
+            plain_ticks(panel_axes)
             panel_axes.set(xlim=limits)
+            floor_line(panel_axes, floor)
             panel_axes.set_title(panel.title)
             panel_axes.tick_params(labelbottom=True)
         axes[-1].set_xlabel(f"{STOP_LABEL}\nmarker p50, thick bar its 95 % interval, thin line up to p95")
-    return Chart(name, title, scenario_reading([case for panel in panels for case in panel.cases]))
 
 
 def _draw_row(axes: Axes, panel: Panel, case: Case, row: int) -> None:
@@ -113,8 +124,8 @@ def _draw_row(axes: Axes, panel: Panel, case: Case, row: int) -> None:
     if stop is None or not stop["n"]:
         margin_note(axes, row, f"all {case['aborts']} missed" if case["aborts"] else "no aborts", color="#666666")
         return
-    note = f"{number(stop['p50'])} / {number(stop['p95'])}"
-    note += f"  {case['missed']} missed" if case["missed"] else ""
+    note = f"{number(stop['p50'])} / {number(stop['p95'])}  ({stop['n']})"
+    note += f"\n{case['missed']} missed" if case["missed"] else ""
     if stop["p50"] is None:
         samples = panel.samples(case["strategy"], "upstream_stop_ms")
         axes.plot(samples, [row] * len(samples), look.marker, color=look.colour, markersize=3.5, fillstyle="none")
@@ -125,4 +136,4 @@ def _draw_row(axes: Axes, panel: Panel, case: Case, row: int) -> None:
         axes.plot(stop["p95"], row, "|", color=look.colour, markersize=10, markeredgewidth=1.4)
     axes.plot(stop["ci95"]["p50"], [row, row], color=look.colour, linewidth=4.5, alpha=0.45, solid_capstyle="butt")
     axes.plot(stop["p50"], row, look.marker, color=look.colour, markersize=6)
-    margin_note(axes, row, note)
+    margin_note(axes, row, note, fontsize=7.5 if case["missed"] else 8.5, linespacing=0.95)

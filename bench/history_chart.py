@@ -23,7 +23,7 @@ LABELS = 12
 def draw(history: History, results: Path) -> list[Path]:
     """Write charts/history-<metric>.png and .svg into `results` and return both."""
     name = f"history-{history.metric.replace('.', '-')}"
-    with figure(results, name, PANEL_IN * len(history.lines) + 0.9, nrows=len(history.lines)) as (drawing, axes):
+    with figure(results, name, PANEL_IN * len(history.lines) + 0.9, 5.6, nrows=len(history.lines)) as (drawing, axes):
         for line, panel in zip(history.lines, axes, strict=True):
             _draw_line(panel, line)
             panel.set_ylabel(f"[{unit_of(history.metric)}]")

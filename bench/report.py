@@ -3,18 +3,38 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from bench.charts import draw_all
+from bench.advice import advise
+from bench.charts import Chart, draw_all
+from bench.fairness import DISAGREE, cards_of, lives_table
 from bench.reading import Run, UnreadableResults, read_run
 from bench.stats import Summary, write_summary
 from bench.tables import GLOSSARY, facts_of, tables_of
+from bench.tables_top import comparison_table, control_table, headline
 
-__all__ = ["UnreadableResults", "render"]
+__all__ = ["Section", "UnreadableResults", "environment", "render", "sections_of", "write_pages"]
+
+
+class Section(NamedTuple):
+    """Charts that answer one question; `anchor` is its id in the page."""
+
+    anchor: str
+    title: str
+    charts: list[Chart]
+
+
+QUESTIONS = (
+    ("speed", "How fast does a Stop stop?", ("stop-",)),
+    ("cost", "What does it cost?", ("wasted-tokens", "waste-price", "cost")),
+    ("failure", "When does it fail?", ("missed-by-workers", "outage", "knee")),
+)
+"""Anchor, title, and how the names of the charts begin."""
 
 
 def render(folder: Path) -> Path:
@@ -26,33 +46,72 @@ def render(folder: Path) -> Path:
     run = read_run(folder)
     try:
         summary = write_summary(run)
-        return _render(run, summary)
+        charts = draw_all(run, summary)
+        _forget_others(folder / "charts", charts)
+        left_out = [chart for chart in charts if not chart.drawn]
+        content = content_of(run, summary) | {"sections": sections_of(charts), "left_out": left_out}
+        return write_pages(folder, "report", content)
     except OSError as error:
         raise UnreadableResults(
             f"{folder} cannot be written ({error}): copy it to a folder of yours and report that"
         ) from error
 
 
-def _render(run: Run, summary: Summary) -> Path:
-    page: dict[str, Any] = {
+def _forget_others(folder: Path, charts: Sequence[Chart]) -> None:
+    """Remove pictures that this report does not draw: of an earlier version, or of data that is gone."""
+    ours = {chart.name for chart in charts if chart.drawn}
+    for picture in folder.glob("*.*"):
+        if picture.suffix in (".png", ".svg") and picture.stem not in ours:
+            picture.unlink()
+
+
+def content_of(run: Run, summary: Summary) -> dict[str, Any]:
+    """What the templates show of one run, but for its charts."""
+    cases = summary["cases"]
+    faulted = {(row["strategy"], row["scenario"]) for row in run.cases if row.get("fault")}
+    tables = [headline(cases, run.manifest), comparison_table(summary), control_table(summary)]
+    return {
         "label": run.manifest.get("label") or run.folder.name,
         "started": run.manifest.get("started_utc") or "unknown time",
         "summary": summary,
-        "charts": draw_all(run, summary),
-        "tables": tables_of(summary["cases"], run.manifest),
+        "advice": advise(summary, run.manifest, faulted),
+        "warnings": summary.get("warnings") or [],
+        "glance": tables[0],
+        "tables": [*(table for table in tables[1:] if table), *tables_of(cases, run.manifest)],
+        "cards": cards_of(cases, run.manifest, run.cases),
+        "lives": lives_table(),
+        "disagree": DISAGREE,
         "facts": facts_of(run.manifest),
         "glossary": GLOSSARY,
     }
-    # Labels and error texts come from outside, so both kinds of page escape them.
-    templates = Environment(loader=PackageLoader("bench"), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    templates.filters["inline_svg"] = lambda name: _data_uri(run.folder / "charts" / f"{name}.svg")
-    templates.filters["cell"] = _markdown_cell
-    html = run.folder / "report.html"
-    for target in (run.folder / "report.md", html):
+
+
+def sections_of(charts: Sequence[Chart]) -> list[Section]:
+    """The drawn charts by the question they answer; a question without a chart is left out."""
+    found = [
+        Section(anchor, title, [chart for chart in charts if chart.drawn and chart.name.startswith(begin)])
+        for anchor, title, begin in QUESTIONS
+    ]
+    return [section for section in found if section.charts]
+
+
+def write_pages(folder: Path, name: str, content: dict[str, Any]) -> Path:
+    """Write `folder`/report.md and report.html from the templates of this name; give the HTML's path."""
+    templates = environment(folder)
+    for kind in ("md", "html"):
+        target = folder / f"report.{kind}"
         scratch = target.with_name(f".{target.name}.part")
-        scratch.write_text(templates.get_template(f"{target.name}.j2").render(page), encoding="utf-8")
+        scratch.write_text(templates.get_template(f"{name}.{kind}.j2").render(content), encoding="utf-8")
         scratch.replace(target)
-    return html
+    return folder / "report.html"
+
+
+def environment(folder: Path) -> Environment:
+    """The templates, for pages in `folder`. Labels and errors come from outside, so both kinds of page escape them."""
+    templates = Environment(loader=PackageLoader("bench"), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    templates.filters["inline_svg"] = lambda name: _data_uri(folder / f"{name}.svg")
+    templates.filters["cell"] = _markdown_cell
+    return templates
 
 
 def _data_uri(svg: Path) -> str:

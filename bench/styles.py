@@ -4,7 +4,24 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-SCENARIO_ORDER = ("flowing", "stalled", "first-token", "steady")
+SCENARIO_ORDER = (
+    "flowing",
+    "fast",
+    "slow",
+    "stalled",
+    "first-token",
+    "race",
+    "late",
+    "double",
+    "storm",
+    "wrong-worker",
+    "slow-reader",
+    "disconnect",
+    "outage",
+    "steady",
+)
+FLOOR_COLOUR = "#8a1c7c"
+READABLE = 4.6  # a little above 4.5, since the result is rounded
 
 
 class Style(NamedTuple):
@@ -37,6 +54,19 @@ _STRANGER = Style("#aa4499", (0, (2.0, 2.0)), "P")
 def style_of(strategy: str) -> Style:
     """The look of `strategy`; one that is not in the table still gets a visible one."""
     return STYLES.get(strategy, _STRANGER)
+
+
+def ink_of(colour: str) -> str:
+    """The colour, darkened until text in it can be read on white (WCAG 2.2, contrast 4.5 to 1)."""
+    red, green, blue = (int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5))
+    while 1.05 / (_luminance(red, green, blue) + 0.05) < READABLE:
+        red, green, blue = red * 0.95, green * 0.95, blue * 0.95
+    return "#" + "".join(f"{round(255 * part):02x}" for part in (red, green, blue))
+
+
+def _luminance(*parts: float) -> float:
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return sum(share * part for share, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
 
 
 def strategy_rank(strategy: str) -> tuple[int, str]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench.captions import Case, number, share
+from bench.wording import Case, number, share
 
 STOP_HEADS = (
     "strategy",
@@ -54,6 +54,7 @@ class Table:
     sentence: str
     heads: tuple[str, ...]
     rows: list[tuple[str, ...]]
+    text: bool = False  # cells of words, not of figures
 
 
 def tables_of(cases: Sequence[Case], manifest: dict[str, Any]) -> list[Table]:
@@ -136,6 +137,14 @@ def _metric(case: Case, name: str) -> dict[str, Any]:
 
 
 def _listed(facts: dict[str, Any] | None) -> str:
-    return ", ".join(
-        f"{name} {value}" for name, value in (facts or {}).items() if value is not None and name != "sentence"
-    )
+    shown = {
+        name: value for name, value in (facts or {}).items() if value is not None and name not in ("sentence", "name")
+    }
+    return ", ".join(f"{name} {_worded(value)}" for name, value in shown.items())
+
+
+def _worded(value: object) -> str:
+    """A weight table such as `{"stream": 0.8, "last": 0.2}` as `stream 0.8 + last 0.2`, a list as `250 to 1430`."""
+    if isinstance(value, dict):
+        return " + ".join(f"{name} {weight:g}" if len(value) > 1 else str(name) for name, weight in value.items())
+    return " to ".join(map(str, value)) if isinstance(value, list) and len(value) == 2 else str(value)

@@ -10,18 +10,25 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.captions import cost_reading, number, scenario_reading, share, stop_reading, waste_reading
+from bench.captions import cost_reading, scenario_reading, stop_reading, waste_reading
 from bench.charts import Chart, draw_all
 from bench.charts_canvas import Panel
-from bench.charts_cost import binned
-from bench.charts_stop import censored_ecdf
+from bench.charts_cost import against, binned
+from bench.charts_stop import curve_of
+from bench.charts_tail import tail_curve
+from bench.charts_value import mean_interval, pareto
 from bench.reading import read_run
 from bench.stats import summarise, write_summary
-from bench.styles import STYLES, scenario_rank, strategy_rank, style_of
+from bench.styles import STYLES, ink_of, scenario_rank, strategy_rank, style_of
+from bench.wording import number, proportion_interval, share, span
 
 from . import fake_results as fake
 
 PNG, SVG = b"\x89PNG", b"<?xml"
+OF_STOPS = {"stop-ecdf", "stop-tail", "stop-by-scenario", "stop-lanes", "stop-where", "stop-in-gap", "wasted-tokens",
+            "waste-price"}  # fmt: skip
+OF_COSTS = {"cost", "cost-against-stop"}
+ELSEWHERE = {"stop-by-pace", "missed-by-workers", "outage", "knee"}
 
 
 def drawn(folder: Path, **what: object) -> list[Chart]:
@@ -29,21 +36,38 @@ def drawn(folder: Path, **what: object) -> list[Chart]:
     return draw_all(run, write_summary(run))
 
 
-def test_missed_aborts_keep_the_curve_below_one() -> None:
-    x, y = censored_ecdf(np.array([1.0, 2.0, 4.0]), 4, (0.5, 10.0))
+def test_missed_aborts_keep_the_curve_and_its_band_below_one() -> None:
+    x, share_, low, high = curve_of([1.0, 2.0, 4.0], 4, (0.5, 10.0))
     assert x.tolist() == [0.5, 1, 2, 4, 10]
-    assert y.tolist() == [0, 0.25, 0.5, 0.75, 0.75]
+    assert share_.tolist() == [0, 0.25, 0.5, 0.75, 0.75]
+    assert (low <= share_).all()
+    assert high[-1] < 1
 
 
 def test_all_missed_is_a_curve_on_the_ground() -> None:
-    x, y = censored_ecdf(np.array([]), 300, (0.5, 10.0))
-    assert (x.tolist(), y.tolist()) == ([0.5, 10], [0, 0])
+    x, share_, _low, _high = curve_of([], 300, (0.5, 10.0))
+    assert (x.tolist(), share_.tolist()) == ([0.5, 10], [0, 0])
+
+
+def test_the_tail_ends_where_aborts_are_missed() -> None:
+    one_in, slow = tail_curve(np.array([1.0, 2.0, 3.0, 4.0]), 5)
+    assert slow.tolist() == [1, 2, 3, 4]
+    assert one_in.tolist() == [5 / 5, 5 / 4, 5 / 3, 5 / 2]  # 2 of 5 are as slow as 4 ms, or missed
 
 
 def test_every_strategy_has_a_look_of_its_own_without_colour() -> None:
     assert set(STYLES) == set(fake.STRATEGIES)
     assert len({(style.line, style.marker) for style in STYLES.values()}) == len(STYLES)
     assert style_of("redis-telepathy") not in STYLES.values()
+
+
+def test_a_name_can_be_read_on_white_and_keeps_its_colour_where_it_can() -> None:
+    assert ink_of("#000000") == "#000000"
+    assert ink_of("#08306b") == "#08306b"
+    for style in STYLES.values():
+        red, green, blue = (int(ink_of(style.colour)[at : at + 2], 16) / 255 for at in (1, 3, 5))
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in (red, green, blue)]
+        assert 1.05 / (0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2] + 0.05) >= 4.5
 
 
 def test_order_is_the_table_s_and_strangers_come_last() -> None:
@@ -56,24 +80,46 @@ def test_binning_keeps_small_counts_and_every_mean() -> None:
     assert binned(tokens).tolist() == [0, 1, 10, 11.5, 11.5, 85, 85]
 
 
+def test_costs_are_compared_with_none_in_the_same_block() -> None:
+    assert against({0: 2.0, 1: 30.0}, {0: 1.0, 1: 10.0}) == [2, 3]
+    assert against({0: 2.0, 3: 30.0}, {0: 1.0}) == [2]
+    assert against({0: 2.0}, {}) == [2]
+
+
+def test_a_mean_s_interval_is_over_blocks_where_there_are_enough() -> None:
+    mean, low, high = mean_interval({block: [block, block] for block in range(5)})
+    assert mean == 2
+    assert (low, high) == pytest.approx((2 - 2.776 * 1.5811 / 5**0.5, 2 + 2.776 * 1.5811 / 5**0.5), abs=1e-3)
+    few = mean_interval({0: [0.0, 1.0], 1: [0.0, 1.0]})
+    assert few[0] == 0.5
+    assert few[1] == 0  # never below nothing
+    assert mean_interval({0: [3.0]}) == (3, 3, 3)
+
+
+def test_the_front_holds_what_nothing_beats() -> None:
+    assert pareto([(2, 5), (1, 9), (3, 6), (4, 1), (1, 8)]) == [(1, 8), (2, 5), (4, 1)]
+
+
 @pytest.mark.parametrize(
     ("what", "lacking"),
     [
         pytest.param({}, set(), id="all"),
         pytest.param({"strategies": ["redis-push", "disconnect", "none"]}, set(), id="few strategies"),
-        pytest.param({"strategies": ["none"]}, set(), id="all missed"),
+        pytest.param(
+            {"strategies": ["none"]},
+            {"stop-tail", "stop-where", "stop-in-gap", "cost-against-stop"},
+            id="all missed",
+        ),
         pytest.param({"strategies": ["redis-push", "redis-poll"], "blocks": 3}, set(), id="no control, blocks"),
-        pytest.param({"scenarios": ["flowing"]}, {"cost"}, id="no steady"),
-        pytest.param({"scenarios": ["steady"]}, {"stop-ecdf", "stop-by-scenario", "wasted-tokens"}, id="no aborts"),
-        pytest.param({"strategies": ["my-own"], "scenarios": ["flowing"]}, {"cost"}, id="a stranger"),
-        pytest.param({"chats": 3}, set(), id="too few for a median"),
-        pytest.param({"chats": 1, "strategies": ["memory-push"]}, set(), id="one chat"),
+        pytest.param({"scenarios": ["flowing"]}, OF_COSTS, id="no steady"),
+        pytest.param({"scenarios": ["steady"]}, OF_STOPS | {"cost-against-stop"}, id="no aborts"),
+        pytest.param({"strategies": ["my-own"], "scenarios": ["flowing"]}, OF_COSTS, id="a stranger"),
+        pytest.param({"chats": 3}, {"cost-against-stop", "stop-in-gap"}, id="too few for a median"),
     ],
 )
 def test_charts_cope_with_what_is_there(tmp_path: Path, what: dict[str, object], lacking: set[str]) -> None:
     charts = drawn(tmp_path, **{"chats": 8, **what})
-    assert [chart.name for chart in charts] == ["stop-ecdf", "stop-by-scenario", "wasted-tokens", "cost"]
-    assert {chart.name for chart in charts if not chart.drawn} == lacking
+    assert {chart.name for chart in charts if not chart.drawn} == lacking | ELSEWHERE
     for chart in charts:
         assert chart.reading.endswith(".")
         assert chart.reading.startswith("Not drawn: ") == (not chart.drawn)
@@ -82,18 +128,28 @@ def test_charts_cope_with_what_is_there(tmp_path: Path, what: dict[str, object],
             assert (tmp_path / "charts" / f"{chart.name}.svg").read_bytes().startswith(SVG)
 
 
+def test_one_chat_is_drawn_as_far_as_it_goes(tmp_path: Path) -> None:
+    names = {chart.name for chart in drawn(tmp_path, chats=1, strategies=["redis-push"]) if chart.drawn}
+    assert {"stop-ecdf", "stop-lanes", "stop-where", "waste-price"} <= names
+
+
+def test_every_chart_is_drawn_when_the_record_has_it_all(rich: Path) -> None:
+    names = {path.stem for path in (rich / "charts").glob("*.png")}
+    assert names == OF_STOPS | OF_COSTS | ELSEWHERE | {"stop-by-scenario-2", "stop-by-scenario-3"}
+
+
 def test_cases_without_a_single_chat_are_drawn_empty(tmp_path: Path) -> None:
     rng = random.Random(1)
     cases = [fake.case("redis-push", scenario, [], rng) for scenario in ("flowing", "steady")]
     fake.write_raw(tmp_path, fake.manifest(), [], cases)
     run = read_run(tmp_path)
-    assert [chart.drawn for chart in draw_all(run, write_summary(run))] == [False, False, False, True]
+    assert [chart.name for chart in draw_all(run, write_summary(run)) if chart.drawn] == ["cost"]
 
 
 def test_a_curve_never_mixes_two_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[str, int]] = []
 
-    def watch(_folder: Path, panels: Sequence[Panel]) -> Chart:
+    def watch(_folder: Path, panels: Sequence[Panel], *_how: object) -> Chart:
         seen.extend((panel.title, len(panel.samples("redis-push", "wasted_tokens"))) for panel in panels)
         return Chart("watched", "", "")
 
@@ -101,6 +157,8 @@ def test_a_curve_never_mixes_two_loads(tmp_path: Path, monkeypatch: pytest.Monke
     rng = random.Random(1)
     loads = {2: [fake.chat("redis-push", "flowing", index, rng) for index in range(8)]}
     loads[4] = [fake.chat("redis-push", "flowing", index, rng) | {"workers": 4} for index in range(5)]
+    for row in loads[4]:
+        row["request_id"] += "-4"
     cases = [fake.case("redis-push", "flowing", rows, rng) | {"workers": workers} for workers, rows in loads.items()]
     fake.write_raw(tmp_path, fake.manifest(scenarios=["flowing"]), [*loads[2], *loads[4]], cases)
     run = read_run(tmp_path)
@@ -155,3 +213,11 @@ def test_a_share_never_rounds_a_rest_away() -> None:
     assert [share(*each) for each in ((0, 300), (1, 300), (150, 300), (299, 300), (300, 300), (0, 0))] == [
         "0 %", "under 1 %", "50 %", "over 99 %", "100 %", "0 %",
     ]  # fmt: skip
+
+
+def test_none_of_few_may_still_be_some() -> None:
+    low, high = proportion_interval(0, 300)
+    assert low == 0
+    assert high == pytest.approx(1 - 0.025 ** (1 / 300))
+    assert proportion_interval(0, 0) == (0, 1)
+    assert [span([360]), span([1360, 336])] == ["360", "336 to 1,360"]

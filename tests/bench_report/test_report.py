@@ -33,21 +33,28 @@ class Page(HTMLParser):
         self.tags: list[str] = []
         self.loads: list[str] = []
         self.alts: list[str] = []
+        self.links: list[str] = []
+        self.ids: list[str] = []
         self.feed(html)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
         values = dict(attrs)
-        self.loads += [value or "" for name, value in attrs if name in ("src", "href", "srcset", "data", "poster")]
+        self.loads += [value or "" for name, value in attrs if name in ("src", "srcset", "data", "poster")]
+        self.links += [values["href"] or ""] if "href" in values else []
+        self.ids += [values["id"] or ""] if "id" in values else []
         self.alts += [values.get("alt") or ""] if tag == "img" else []
 
 
 def test_the_page_loads_nothing(folder: Path) -> None:
     html = (folder / "report.html").read_text()
     page = Page(html)
-    assert len(page.loads) == 4
+    assert len(page.loads) == len(list((folder / "charts").glob("*.svg"))) >= 10
     assert all(load.startswith("data:image/svg+xml;base64,") for load in page.loads)
     assert all(page.alts)
+    assert page.links
+    assert all(link.startswith("#") and link[1:] in page.ids for link in page.links)
+    assert len(set(page.ids)) == len(page.ids)
     assert not {"script", "link", "iframe", "object"} & set(page.tags)
     assert not re.search(r"https?://|url\(|@import", html)
 
@@ -72,10 +79,9 @@ def test_rendering_again_gives_the_same_bytes(folder: Path) -> None:
 def test_markdown_has_every_case_and_chart(folder: Path) -> None:
     text = (folder / "report.md").read_text()
     rows = [line for line in text.splitlines() if line.startswith("| ") and line.split(" | ")[0][2:] in fake.STRATEGIES]
-    assert len(rows) == len(fake.STRATEGIES) * len(fake.SCENARIOS)
+    assert len(rows) == len(fake.STRATEGIES) * (len(fake.SCENARIOS) + 1)  # and all at a glance
     pictures = re.findall(r"!\[[^]]+\]\(([^)]+)\)", text)
-    assert len(pictures) == 4
-    assert all((folder / picture).is_file() for picture in pictures)
+    assert {folder / picture for picture in pictures} == set((folder / "charts").glob("*.png"))
     assert re.search(r"^\| none \| - \| - \| 80 \(100 %\) \|", text, re.MULTILINE)
 
 
@@ -93,7 +99,7 @@ def test_tables_are_whole_and_each_row_has_all_columns(folder: Path) -> None:
         elif block:
             tables.append(block)
             block = []
-    assert len(tables) == 5
+    assert len(tables) == len(fake.SCENARIOS) + 4  # at a glance, controls, what a flag survives, facts
     for table in tables:
         assert len({line.count("|") for line in table}) == 1
         assert set(table[1]) <= set("|-: ")

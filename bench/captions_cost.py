@@ -1,0 +1,115 @@
+"""The sentences under the charts of cost and failure: money, trade-off, workers, outage, knee."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from bench.wording import Case, join, number, proportion_interval, share
+
+PRICE_USD_PER_M_TOKENS = 10.0
+"""Assumed: OpenAI's list price of gpt-4o, $10.00 per million output tokens (its pricing page, 2025 and 2026)."""
+PRICE_NOTE = (
+    f"assumed: ${PRICE_USD_PER_M_TOKENS:g} per million output tokens, OpenAI's list price of gpt-4o in 2025 and 2026;"
+    " half the price, half the sum"
+)
+
+
+def money_reading(usd: Mapping[str, tuple[float, ...]], scenario: str) -> str:
+    """The cheapest and the dearest strategy in dollars per million stopped chats, against none."""
+    ranked = sorted((name for name in usd if name != "none"), key=lambda name: usd[name][0])
+    words = [f"${_sum(usd[name])} with {name}" for name in dict.fromkeys([*ranked[:1], *ranked[-1:]])]
+    if "none" in usd:
+        words.append(f"${_sum(usd['none'])} when nothing is stopped (none)")
+    return f"In {scenario}, the tokens written after a million Stops cost {join(words)} ({PRICE_NOTE})."
+
+
+def _sum(each: tuple[float, ...]) -> str:
+    return f"{number(each[0])} [{number(each[1])} to {number(each[2])}]"
+
+
+def trade_reading(cases: Sequence[Case], costs: Mapping[str, Mapping[str, Mapping[int, float]]]) -> str:
+    """The quickest strategy that misses nothing, what it costs, and the cheapest one that misses nothing."""
+    metric = "server_cpu_us_per_token"
+    whole = [
+        case
+        for case in cases
+        if case["delivery"] and not case["missed"] and costs.get(case["strategy"], {}).get(metric)
+    ]
+    if not whole:
+        return "Of no strategy with a store that missed no abort the CPU was measured, so there is nothing to weigh."
+    cpu = {case["strategy"]: statistics.median(costs[case["strategy"]][metric].values()) for case in whole}
+    quick = min(whole, key=lambda case: case["metrics"]["upstream_stop_ms"]["p50"])
+    cheap = min(whole, key=lambda case: cpu[case["strategy"]])
+    text = (
+        f"Of the strategies with a store that missed no abort, {quick['strategy']} stops first"
+        f" ({number(_p50(quick))} ms) at {number(cpu[quick['strategy']])} µs of service CPU per token"
+    )
+    if cheap is quick:
+        return text + ", and none of them is cheaper."
+    return (
+        text + f"; {cheap['strategy']} needs the least ({number(cpu[cheap['strategy']])} µs, {number(_p50(cheap))} ms)."
+    )
+
+
+def _p50(case: Case) -> float:
+    return float(case["metrics"]["upstream_stop_ms"]["p50"])
+
+
+Counts = Mapping[str, Mapping[int, tuple[int, int]]]
+"""Strategy -> number of workers -> (missed, aborts)."""
+
+
+def workers_reading(counts: Counts) -> str:
+    """Who misses aborts, how many at the largest number of workers it was run with, and who misses none at any."""
+    words = []
+    for name, each in counts.items():
+        if any(missed for missed, _aborts in each.values()):
+            most = max(each)
+            missed, aborts = each[most]
+            low, high = (100 * end for end in proportion_interval(missed, aborts))
+            words.append(
+                f"{name} misses {share(missed, aborts)} [{low:.0f} to {high:.0f} %] of {aborts:,} with {most} workers"
+            )
+    whole = [name for name, each in counts.items() if not any(missed for missed, _aborts in each.values())]
+    if not words:
+        return f"No abort was missed by any of the {len(whole)} strategies, with any number of workers."
+    rest = f"; {join(whole)} missed none with any number of workers measured" if whole else ""
+    sentence = f"{join(words)}{rest}."
+    return sentence[0].upper() + sentence[1:]
+
+
+class Pressed(NamedTuple):
+    """An abort around an outage, in seconds after the kill: first pressed, accepted or not, stopped when (or never)."""
+
+    sent_s: float
+    accepted: bool
+    stopped_s: float | None
+
+
+def outage_reading(lanes: Mapping[str, Sequence[Pressed]], away_s: Sequence[float]) -> str:
+    """How many aborts were refused to the end, and how many of the accepted ones never stopped their chat."""
+    every = [each for aborts in lanes.values() for each in aborts]
+    taken = {name: [each for each in aborts if each.accepted] for name, aborts in lanes.items()}
+    lost = {name: sum(each.stopped_s is None for each in each_taken) for name, each_taken in taken.items()}
+    whole = [name for name, count in lost.items() if not count and taken[name]]
+    words = [f"{name} lost {count} of {len(taken[name])} it had accepted" for name, count in lost.items() if count]
+    if whole:
+        n = sum(len(taken[name]) for name in whole)
+        top = f"{100 * proportion_interval(0, n)[1]:.2g} %"
+        words.append(f"{join(whole)} lost none of the {n:,} they had accepted (at most {top})")
+    refused = sum(not each.accepted for each in every)
+    away = f", the store being away for {number(statistics.median(away_s))} s," if away_s else ""
+    return f"Of {len(every):,} aborts{away} {refused:,} were refused to the end; {join(words)}."
+
+
+def knee_reading(points: Sequence[Mapping[str, Any]]) -> str:
+    """Who bears most and who least, in aborts per second."""
+    ranked = sorted(points, key=lambda point: -point["aborts_per_s"])
+    words = []
+    for point in ranked[:1] + ranked[1:][-1:]:
+        ends = point.get("ci95")
+        interval = f" [{number(ends[0])} to {number(ends[1])}]" if ends else ""
+        words.append(f"{number(point['aborts_per_s'])}{interval} aborts per second with {point['strategy']}")
+    return f"Beyond {join(words)} the stop's p99 passes {points[0]['limit_ms']:g} ms, or aborts are missed."

@@ -1,0 +1,60 @@
+"""The fairness card: the facts it states of the backends are those of the code, the rest is the record's."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from pathlib import Path
+
+import pytest
+
+from backends import Options
+from backends.postgres import PostgresStore
+from backends.postgres_sql import SCHEMA
+from backends.redis import RedisStore
+from bench import stores
+from bench.fairness import COMMANDS_AT_MOST, INTERVAL_MS, KEPT, LIVES, cards_of
+from bench.reading import read_run
+
+
+def test_what_is_said_of_the_backends_is_true() -> None:
+    for name, store in (("postgres", PostgresStore), ("redis", RedisStore)):
+        assert inspect.signature(store).parameters["connections"].default == COMMANDS_AT_MOST[name]
+    assert Options().interval_ms == INTERVAL_MS
+    assert "unlogged" in KEPT["postgres"]
+    assert "UNLOGGED" in SCHEMA
+    assert '"synchronous_commit": "off"' in inspect.getsource(PostgresStore)
+    assert '"--save", ""' in inspect.getsource(stores.redis_server)
+    assert "appendonly" not in inspect.getsource(stores.redis_server)
+
+
+def test_the_stores_of_the_table_are_those_of_the_cards() -> None:
+    assert [row[0] for row in LIVES] == list(KEPT)
+
+
+@pytest.fixture
+def cards(rich: Path) -> dict[str, dict[str, str]]:
+    cases = json.loads((rich / "summary.json").read_text())["cases"]
+    run = read_run(rich)
+    return {card.strategy: dict(card.facts) for card in cards_of(cases, run.manifest, run.cases)}
+
+
+def test_each_strategy_has_its_conditions_and_no_other_s(cards: dict[str, dict[str, str]]) -> None:
+    assert set(cards["redis-push"]) == {"measured", "delivery", "flag", "store", "driver", "pool", "connections held"}
+    assert cards["redis-push"]["store"] == "valkey 9.1.2 (embedded)"
+    assert cards["redis-push"]["driver"] == "redis 8.1.0"
+    assert "at most 32 connections for commands per worker, and one to listen" in cards["redis-push"]["pool"]
+    assert "listen" not in cards["redis-poll"]["pool"]
+    assert cards["postgres-timer"]["interval"] == "100 ms"
+    assert set(cards["memory-push"]) == {"measured", "delivery", "flag"}
+    assert set(cards["none"]) == set(cards["disconnect"]) == {"measured", "abort"}
+    assert "floor" not in cards
+
+
+def test_connections_are_those_that_were_counted(cards: dict[str, dict[str, str]], rich: Path) -> None:
+    assert cards["redis-push"]["connections held"] == "3 to 12 at the end of a load"
+    run = read_run(rich)
+    cases = json.loads((rich / "summary.json").read_text())["cases"]
+    without = [row | {"connections": None} for row in run.cases]
+    (card,) = [each for each in cards_of(cases, run.manifest, without) if each.strategy == "redis-push"]
+    assert dict(card.facts)["connections held"] == "not counted in this run"

@@ -1,0 +1,122 @@
+"""What a reader sees: no text cut off or on top of another one, names beside their curves, the same picture again."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from bench.charts import draw_all
+from bench.charts_labels import Named, label_curves
+from bench.reading import read_run
+from bench.report import render
+from bench.stats import write_summary
+
+from . import fake_blocks, fake_results
+
+SAVE = Figure.savefig
+
+
+def shown(drawing: Figure) -> Iterator[Text]:
+    """Every text that is painted; matplotlib keeps ticks outside the view, too."""
+    for axes in drawing.axes:
+        hidden: set[object] = set()
+        for axis, limits in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
+            low, high = sorted(limits)
+            outside = [tick for tick in axis.get_major_ticks() if not low <= tick.get_loc() <= high]
+            hidden |= {label for tick in (*outside, *axis.get_minor_ticks()) for label in (tick.label1, tick.label2)}
+        yield from (each for each in axes.findobj(Text) if each not in hidden)
+    yield from drawing.texts
+    yield from (text for legend in drawing.legends for text in legend.get_texts())
+
+
+def faults_of(drawing: Figure) -> list[str]:
+    drawing.canvas.draw()
+    texts = [text for text in dict.fromkeys(shown(drawing)) if text.get_visible() and text.get_text().strip()]
+    boxes = [(text.get_text(), text.get_window_extent()) for text in texts]
+    whole = drawing.bbox
+    found = [
+        f"{words!r} is cut off"
+        for words, box in boxes
+        if box.x0 < -1 or box.y0 < -1 or box.x1 > whole.width + 1 or box.y1 > whole.height + 1
+    ]
+    for (words, one), (others, other) in itertools.combinations(boxes, 2):
+        if one.x0 + 1 < other.x1 and other.x0 + 1 < one.x1 and one.y0 + 2 < other.y1 and other.y0 + 2 < one.y1:
+            found.append(f"{words!r} lies on {others!r}")
+    return found
+
+
+@pytest.fixture
+def faults(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
+    """Filled as pictures are saved: name -> what is wrong with its texts."""
+    found: dict[str, list[str]] = {}
+
+    def save(drawing: Figure, path: Path, **how: Any) -> None:
+        if path.suffix == ".png":
+            found[path.stem] = faults_of(drawing)
+        SAVE(drawing, path, **how)
+
+    monkeypatch.setattr(Figure, "savefig", save)
+    return found
+
+
+def test_the_texts_of_every_chart_are_whole_and_apart(rich: Path, tmp_path: Path, faults: dict[str, list[str]]) -> None:
+    run = read_run(rich)
+    draw_all(run, write_summary(run), tmp_path)
+    assert len(faults) >= 14
+    assert {name: wrong for name, wrong in faults.items() if wrong} == {}
+
+
+@pytest.mark.parametrize("strategies", [["redis-push"], ["none", "redis-poll"], ["postgres-timer", "disconnect"]])
+def test_also_with_few_strategies(tmp_path: Path, faults: dict[str, list[str]], strategies: list[str]) -> None:
+    run = read_run(fake_results.write(tmp_path, chats=20, strategies=strategies))
+    draw_all(run, write_summary(run))
+    assert faults
+    assert {name: wrong for name, wrong in faults.items() if wrong} == {}
+
+
+def test_a_name_hides_no_other_curve() -> None:
+    drawing, axes = plt.subplots()
+    axes.set(xlim=(0, 10), ylim=(-1, 8))
+    x = np.linspace(0, 10, 200)
+    fan = [Named(f"curve {slope}", "#08306b", np.column_stack([x, slope * x / 10])) for slope in range(8)]
+    assert label_curves(axes, fan) == set()
+    for text in axes.texts:
+        box = text.get_window_extent()
+        for curve in fan:
+            places = axes.transData.transform(curve.points)
+            assert curve.name == text.get_text() or not any(box.contains(*place) for place in places)
+    assert [words for words in faults_of(drawing) if "curve" in words] == []
+    plt.close(drawing)
+
+
+def test_a_name_without_room_is_given_back() -> None:
+    drawing, axes = plt.subplots(figsize=(1, 1))
+    line = np.array([[0.0, 0.5], [1.0, 0.5]])
+    assert label_curves(axes, [Named("far too long for so small a picture", "#08306b", line)]) != set()
+    assert not axes.texts
+    plt.close(drawing)
+
+
+def test_drawing_again_gives_the_same_bytes(tmp_path: Path) -> None:
+    folder = fake_blocks.write(
+        tmp_path / "run", strategies=["redis-push", "memory-push", "redis-timer", "none"], chats=12, blocks=2
+    )
+
+    def digests() -> dict[str, str]:
+        files = [path for path in folder.rglob("*") if path.is_file()]
+        return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+    render(folder)
+    first = digests()
+    (folder / "charts" / "of-an-older-version.png").write_bytes(b"")
+    render(folder)
+    assert digests() == first
