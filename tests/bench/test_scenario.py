@@ -53,7 +53,7 @@ def test_a_file_may_not_take_another_scenarios_name(tmp_path: Path, name: str) -
 def test_the_marker_tells_the_mock_everything() -> None:
     steady, stalled = load_scenarios(["steady", "stalled"])
     assert steady.marker == "[mock:ttft_ms=50,itl_ms=20,output_tokens=75]"
-    assert stalled.marker.endswith("stall_at=15,stall_ms=2000]")
+    assert stalled.marker.endswith("stall_at=15,stall_ms=1200]")
 
 
 def test_an_open_loop_offers_what_is_live_at_its_rate() -> None:

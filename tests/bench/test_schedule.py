@@ -58,11 +58,11 @@ def test_arrivals_of_an_open_loop_come_at_their_rate() -> None:
     settings = CATALOGUE["flowing"].settings() | {"chats": 2000}
     poisson = [chat.at_ms or 0.0 for chat in schedule(Scenario(**settings), 1, 0)]
     assert poisson == sorted(poisson)
-    assert poisson[-1] == pytest.approx(2000 / 50 * 1000, rel=0.1)
+    assert poisson[-1] == pytest.approx(2000 / 80 * 1000, rel=0.1)
     gaps = [later - earlier for earlier, later in pairwise(poisson)]
-    assert sum(gap > 20 for gap in gaps) / len(gaps) == pytest.approx(0.368, abs=0.04)  # exp(-1): memoryless
+    assert sum(gap > 12.5 for gap in gaps) / len(gaps) == pytest.approx(0.368, abs=0.04)  # exp(-1): memoryless
     constant = [chat.at_ms or 0.0 for chat in schedule(Scenario(**settings | {"arrivals": "constant"}), 1, 0)]
-    assert {round(later - earlier, 6) for earlier, later in pairwise(constant)} == {20.0}
+    assert {round(later - earlier, 6) for earlier, later in pairwise(constant)} == {12.5}
 
 
 def test_a_closed_loop_starts_its_readers_spread_over_the_ramp() -> None:
