@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from bench.decision import Margin
-from bench.family import INSTRUMENT, BlockValues
+from bench.family import BlockValues
 from bench.gate_run import GateError, GateRun
 from bench.margins import DEFAULTS, Margins
+from bench.names import is_special
 from bench.outcome import UNITS
 from bench.reading import CaseKey
 from bench.records import utc_now
@@ -49,7 +50,7 @@ def ratios(run: GateRun) -> dict[tuple[CaseKey, str], dict[int, float]]:
     floor_ms, scenarios = run.floor_ms, run.manifest.get("scenarios") or {}
     found = {}
     for (case, metric), blocks in run.values.items():
-        if case.scenario in INSTRUMENT or metric not in (*TIMES, *COUNTS):
+        if is_special(case.scenario) or metric not in (*TIMES, *COUNTS):
             continue
         planned = float(scenarios.get(case.scenario, {}).get("ttft_ms", 0.0)) if metric == "ttft_ms" else 0.0
         unit = _floor_in(metric, floor_ms)

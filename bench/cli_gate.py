@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from bench.codes import end
 from bench.records import LATEST
 
 RESULTS = Path("results")
@@ -33,9 +34,9 @@ def baseline(
         record = kept.make(load(folder), read_margins(noise))
         kept.write(to, record)
     except GateError as error:
-        _end(error.code, str(error))
+        end(error.code, str(error))
     except NoiseError as error:
-        _end(4, str(error))
+        end(4, str(error))
     console.print(f"{len(record['cases'])} cases, floor {record['floor_p50_ms']:.3g} ms; {record['margins']['says']}")
     console.print(f"baseline: {to}", highlight=False, soft_wrap=True)
 
@@ -57,14 +58,14 @@ def check(
     try:
         outcome = baseline_check.check(kept.read(against), load(folder), read_margins(noise))
     except GateError as error:
-        _end(error.code, str(error))
+        end(error.code, str(error))
     except NoiseError as error:
-        _end(4, str(error))
+        end(4, str(error))
     show(outcome, console)
     try:
         written = write(outcome, folder, typer.echo)
     except OSError as error:
-        _end(4, f"{folder} cannot be written ({error.strerror or error}): copy it to a place of yours")
+        end(4, f"{folder} cannot be written ({error.strerror or error}): copy it to a place of yours")
     console.print(f"verdict: {written[0]}", highlight=False, soft_wrap=True)
     raise typer.Exit(outcome.exit_code)
 
@@ -86,17 +87,12 @@ def history(
         found = past(results, metric, strategy or None, scenario or None)
         files = draw(found, results)
     except GateError as error:
-        _end(error.code, str(error))
+        end(error.code, str(error))
     except OSError as error:
-        _end(4, f"{results} cannot be written ({error.strerror or error}): choose another with --results")
+        end(4, f"{results} cannot be written ({error.strerror or error}): choose another with --results")
     for table in tables(found):
         console.print(table, "")
     left_out = ", ".join(f"{count} {why}" for why, count in found.left_out.items())
     console.print(f"runs shown: {found.runs}; left out: {left_out or 'none'}")
     for path in files:
         console.print(f"chart: {path}", highlight=False, soft_wrap=True)
-
-
-def _end(code: int, message: str) -> None:
-    typer.echo(f"bench: {message}", err=True)
-    raise typer.Exit(code)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
 from bench.decision import Decision, Margin
+from bench.names import is_special
+from bench.paired import holm
 from bench.reading import CaseKey
 from bench.styles import scenario_rank, strategy_rank
 from bench.verdict import decide, decide_unpaired, settle, undecided
 
 BlockValues = Mapping[tuple[CaseKey, str], Mapping[int, float]]
 """(case, metric) -> block -> the block's value, in the metric's unit."""
-INSTRUMENT = ("floor", "calibration")
-"""Scenarios that prove the instrument: nothing that a change to the service could make worse."""
 
 
 class Finding(NamedTuple):
@@ -59,19 +59,10 @@ def more_needed(decisions: Iterable[Decision]) -> bool:
     return "worse" not in verdicts and "inconclusive" in verdicts
 
 
-def holm(probabilities: Sequence[float]) -> list[float]:
-    """p adjusted so that all of them together cry wolf no more often than one (Holm, Scand. J. Statistics, 1979)."""
-    adjusted, highest = [1.0] * len(probabilities), 0.0
-    for rank, index in enumerate(sorted(range(len(probabilities)), key=probabilities.__getitem__)):
-        highest = max(highest, min(1.0, (len(probabilities) - rank) * probabilities[index]))
-        adjusted[index] = highest
-    return adjusted
-
-
 def _asked(base: BlockValues, head: BlockValues, margins: Mapping[str, Margin]) -> list[tuple[CaseKey, str]]:
     """Every (case, metric) that may be judged, in the order in which reports list them."""
     names = list(margins)
-    keys = {key for key in (*base, *head) if key[1] in margins and key[0].scenario not in INSTRUMENT}
+    keys = {key for key in (*base, *head) if key[1] in margins and not is_special(key[0].scenario)}
     return sorted(
         keys,
         key=lambda key: (scenario_rank(key[0].scenario), strategy_rank(key[0].strategy), key[0], names.index(key[1])),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bench.decision import Decision, Margin, Verdict
-from bench.family import decide_all, decide_all_unpaired, holm, more_needed
+from bench.family import decide_all, decide_all_unpaired, more_needed
 from bench.reading import CaseKey
 
 from .fakes import PUSH, TIMER
@@ -16,13 +16,6 @@ STOP, TTFT = "upstream_stop_ms", "ttft_ms"
 
 def line(*values: float) -> dict[int, float]:
     return dict(enumerate(values))
-
-
-def test_holm_by_hand() -> None:
-    # 0.01 * 4, 0.03 * 3, then 0.04 * 2 = 0.08 < 0.09 is raised to it, 0.5 * 1.
-    assert holm([0.04, 0.01, 0.5, 0.03]) == pytest.approx([0.09, 0.04, 0.5, 0.09])
-    assert holm([0.6, 0.9]) == [1.0, 1.0]
-    assert holm([]) == []
 
 
 def test_blocks_are_paired_by_number_not_by_place() -> None:
