@@ -42,7 +42,8 @@ def row_values(row: dict[str, Any], chats: Sequence[Chat]) -> dict[str, float]:
     """The metrics that belong to a whole block, those that it could give.
 
     chats_per_s counts the usable chats, tokens_per_s the content tokens the clients received; CPU is user + system
-    time of all service processes, in microseconds.
+    time of all service processes, in microseconds, or of service and store server in seconds for a thousand chats.
+    `store_connections` are those the service holds at the end of the load.
     """
     values: dict[str, float] = {}
     took_s = (row["ended_ns"] - row["started_ns"]) / 1e9
@@ -57,6 +58,11 @@ def row_values(row: dict[str, Any], chats: Sequence[Chat]) -> dict[str, float]:
         values["store_ops_per_token"] = row["store_ops"] / tokens
     if row["store_ops"] is not None and chats_done:
         values["store_ops_per_chat"] = row["store_ops"] / chats_done
+    for name in ("service", "store"):
+        if row.get(f"{name}_cpu_s") is not None and chats_done:
+            values[f"{name}_cpu_s_per_1000_chats"] = 1000 * row[f"{name}_cpu_s"] / chats_done
+    if row.get("connections") is not None:
+        values["store_connections"] = row["connections"]
     return values
 
 

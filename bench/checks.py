@@ -77,13 +77,14 @@ def _rows_missing(run: Run) -> Iterator[str]:
 
 
 def _asked_but_absent(run: Run, cases: list[dict[str, Any]]) -> Iterator[str]:
-    """The grid is scenarios x strategies that occur at all: a hole in it would make a comparison lopsided."""
-    present = {(case["strategy"], case["scenario"]) for case in cases}
-    scenarios = [*(run.manifest.get("scenarios") or {}), *(case["scenario"] for case in cases)]
-    for scenario in dict.fromkeys(name for name in scenarios if not is_special(name)):
-        absent = [name for name in dict.fromkeys(case["strategy"] for case in cases) if (name, scenario) not in present]
-        if absent:
-            yield f"{scenario}: not measured for {', '.join(absent)}"
+    """The manifest names every case that was to be measured: one without rows would make a comparison lopsided."""
+    present = {(case["strategy"], case["scenario"], case["workers"]) for case in cases}
+    absent: dict[str, list[str]] = {}
+    for strategy, scenario, workers in run.manifest.get("cases") or ():
+        if not is_special(scenario) and (strategy, scenario, workers) not in present:
+            absent.setdefault(scenario, []).append(strategy)
+    for scenario, strategies in absent.items():
+        yield f"{scenario}: not measured for {', '.join(strategies)}"
 
 
 def _blocks_missing(run: Run, cases: list[dict[str, Any]]) -> Iterator[str]:

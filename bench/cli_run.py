@@ -87,6 +87,10 @@ def report(
     except (UnreadableResults, OSError) as error:
         end(BAD_USAGE, str(error))
     console.print(case_table(summary["cases"]))
+    if floor := (summary.get("floor") or {}).get("p50"):
+        console.print(f"floor of this instrument and machine: {floor:.2f} ms; smaller differences are not claimed")
+    if json.loads((folder / "manifest.json").read_text(encoding="utf-8")).get("quick"):
+        console.print("a QUICK run: a first look, not for claims")
     console.print(f"report: {page}", highlight=False, soft_wrap=True)
     for warning in summary.get("warnings", []):
         typer.echo(f"bench: note: {warning}", err=True)

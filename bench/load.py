@@ -23,6 +23,7 @@ MOST_PROCESSES = 8
 LEAD_NS = 60_000_000
 """An order is read and its greenlets are made within this time."""
 SILENCE_DEADLINE_S = 20.0
+AWAKE_DEADLINE_S = 60.0
 POLL_S = 0.05
 Row = dict[str, Any]
 
@@ -52,7 +53,8 @@ class Load:
 
     def __init__(self, processes: int, scratch: Path, logs: Path) -> None:
         self._scratch = scratch
-        self._orders = 0
+        self._given = [0] * processes
+        """How many orders each process has had: it waits for its own next one, also when it sat out a case."""
         self._children = [
             Child("locust", _arguments(), logs / f"locust-{number}.log", env=_env(scratch, number), ready=False)
             for number in range(processes)
@@ -62,8 +64,20 @@ class Load:
         with contextlib.ExitStack() as stack:
             for child in self._children:
                 stack.enter_context(child)
+            self._wait_awake()
             self._life = stack.pop_all()
         return self
+
+    def _wait_awake(self) -> None:
+        """Return when every process takes orders: one that still imports Locust would send its first chats late."""
+        missing = [(self._scratch / f"awake-{number}", child) for number, child in enumerate(self._children)]
+        deadline = time.monotonic() + AWAKE_DEADLINE_S
+        while missing := [each for each in missing if not each[0].exists()]:
+            for _, child in missing:
+                child.check()
+            if time.monotonic() > deadline:
+                raise ChildError(f"Locust was not ready after {AWAKE_DEADLINE_S:g} s; its log is {missing[0][1].log}")
+            time.sleep(POLL_S)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -101,7 +115,6 @@ class Load:
             {**asdict(chat), "request_id": request_id} for chat, request_id in zip(planned, request_ids, strict=True)
         ]
         paths = [self._order(number, told | {"chats": chats[number::count]}) for number in range(count)]
-        self._orders += 1
         began(start_ns)
         patience_s = 30 + 3 * expected_s(case)
         deadline = time.monotonic() + patience_s
@@ -119,7 +132,8 @@ class Load:
 
     def _order(self, number: int, told: Row) -> tuple[Path, Path]:
         """Tell one process what to do. Gives the files of its rows and of its answer."""
-        name = f"{number}-{self._orders}"
+        name = f"{number}-{self._given[number]}"
+        self._given[number] += 1
         rows = self._scratch / f"rows-{name}.jsonl"
         scratch = self._scratch / f".order-{name}.part"
         scratch.write_text(json.dumps({**told, "rows": str(rows)}))

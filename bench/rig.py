@@ -5,20 +5,18 @@ from __future__ import annotations
 import contextlib
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bench.embedded import temporary_folder
-from bench.instrument import FLOOR_CASE
-from bench.load import CHUNKS_PER_S, Load
+from bench.load import Load
 from bench.measures import Measured
 from bench.meter import Meter
 from bench.plan import Case
 from bench.procs import Child
 from bench.progress import View
 from bench.records import Results, describe_commit, describe_host, describe_versions, utc_now
-from bench.schedule import schedule
 
 Row = dict[str, Any]
 Say = Callable[[str], None]
@@ -34,23 +32,6 @@ class Kept(Results):
         """Write a finished case down, and keep it at hand."""
         self.rows, self.case = list(chats), case
         super().append(self.rows, case)
-
-
-class _Load(Load):
-    """A load whose cases may need different numbers of processes.
-
-    Load numbers its orders over all processes, and each process waits for its own next number: one that sat out a case
-    would wait for ever. Here each has numbers of its own.
-    """
-
-    def __init__(self, processes: int, scratch: Path, logs: Path) -> None:
-        super().__init__(processes, scratch, logs)
-        self._given = [0] * processes
-
-    def _order(self, number: int, told: Row) -> tuple[Path, Path]:
-        self._orders = self._given[number]
-        self._given[number] += 1
-        return super()._order(number, told)
 
 
 class _Told(View):
@@ -71,7 +52,7 @@ class _Told(View):
 
 @dataclass(frozen=True)
 class Rig:
-    """Everything that measures, awake."""
+    """Everything that measures."""
 
     mock: Child
     meter: Meter
@@ -86,28 +67,9 @@ def rig(results: Results, say: Say, *, processes: int, seed: int) -> Iterator[Ri
         scratch = stack.enter_context(temporary_folder("rig"))
         say("starting the mock upstream and the load")
         mock = stack.enter_context(Child("mock_llm", ["mock_llm", "serve", "--port", "0"], results.logs / "mock.log"))
-        load = stack.enter_context(_Load(processes, scratch, results.logs))
-        _wake(load, mock, processes)
+        load = stack.enter_context(Load(processes, scratch, results.logs))
         meter = Meter(mock, load, _Told(say), seed=seed, token=token, schedules={})
         yield Rig(mock, meter, scratch)
-
-
-def _wake(load: Load, mock: Child, processes: int) -> None:
-    """Let every load process send a chat: one that is still importing Locust would send its first chats too late."""
-    chats = round(processes * CHUNKS_PER_S / 1000)  # at a token per millisecond exactly what so many are offered
-    scenario = replace(
-        FLOOR_CASE.scenario, name="wake", ttft_ms=5, itl_ms=1, output_tokens=5, rate_per_s=None,
-        streams=chats, chats=chats, abort_share=0.0, abort_margin_ms=0,
-    )  # fmt: skip
-    load.send(
-        replace(FLOOR_CASE, scenario=scenario),
-        schedule(scenario, 0, 0),
-        [f"wake-{number}" for number in range(chats)],
-        url=mock.url,
-        beside=[mock],
-        began=lambda _start_ns: None,
-        progress=lambda _share: None,
-    )
 
 
 def describe(label: str, settings: Row, *, seed: int, quick: bool) -> Row:

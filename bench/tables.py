@@ -28,6 +28,8 @@ COST_HEADS = (
     "service CPU, µs/token",
     "store operations per token",
     "per chat",
+    "CPU s per 1,000 chats: service / store",
+    "store connections",
     "errors",
 )
 GLOSSARY = (
@@ -121,6 +123,8 @@ def _cost_row(case: Case) -> tuple[str, ...]:
         number(_metric(case, "server_cpu_us_per_token").get("p50")),
         number(_metric(case, "store_ops_per_token").get("p50")),
         number(_metric(case, "store_ops_per_chat").get("p50")),
+        " / ".join(number(_metric(case, f"{name}_cpu_s_per_1000_chats").get("p50")) for name in ("service", "store")),
+        number(_metric(case, "store_connections").get("p50")),
         str(case["errors"]),
     )
 

@@ -1,8 +1,8 @@
 """The load: a Locust user that sends the chats of one case after the other, open or closed loop, as it is told.
 
-`CHAT_LOAD` names a folder and this process' number in it (`<folder>:<number>`). Orders come as
-`order-<number>-<n>.json`; an answer is the rows in the file that the order names, and a `done-<number>-<n>.json` (see
-bench/load.py). One process stays for a whole run: starting Locust takes longer than many cases.
+`CHAT_LOAD` names a folder and this process' number in it (`<folder>:<number>`). Once `awake-<number>` is there, orders
+come as `order-<number>-<n>.json`; an answer is the rows in the file that the order names, and `done-<number>-<n>.json`,
+see bench/load.py. One process stays for a whole run: starting Locust takes longer than many cases.
 """
 
 from __future__ import annotations
@@ -31,8 +31,9 @@ class Reader(User):
     wait_time = constant(0)
 
     def on_start(self) -> None:
-        """Orders are numbered from 0."""
+        """Orders are numbered from 0, and taken from now on."""
         self._next = 0
+        (Path(FOLDER) / f"awake-{NUMBER}").touch()
 
     @task
     def order(self) -> None:

@@ -20,7 +20,7 @@ SCENARIOS = {
         small("race", chats=16, output_tokens=20),
         small("storm", chats=30, streams=30, output_tokens=50),
         small("disconnect", chats=16, output_tokens=40),
-        small("slow-reader", chats=8),
+        small("slow-reader"),  # whole, it takes two load processes, and its neighbours one
         small("wrong-worker", chats=24, output_tokens=40),
         small("outage", chats=40, fault_at_ms=900, fault_for_ms=300),
     )

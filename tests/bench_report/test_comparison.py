@@ -127,7 +127,8 @@ def test_a_block_of_a_handful_gives_no_median(tmp_path: Path) -> None:
     folder = fake.write(tmp_path, strategies=["redis-push"], scenarios=["flowing"], chats=MIN_SAMPLES - 1, blocks=2)
     values = block_values(read_run(folder))
     assert {metric for _key, metric in values} == {
-        "itl_ms", "chats_per_s", "tokens_per_s", "server_cpu_us_per_token", "store_ops_per_token", "store_ops_per_chat"
+        "itl_ms", "chats_per_s", "tokens_per_s", "server_cpu_us_per_token", "store_ops_per_token", "store_ops_per_chat",
+        "service_cpu_s_per_1000_chats",
     }  # fmt: skip
 
 

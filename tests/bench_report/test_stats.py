@@ -229,8 +229,21 @@ def test_a_hole_in_the_grid_is_named(tmp_path: Path) -> None:
         fake.case("redis-push", "flowing", [], rng),
         fake.case("none", "flowing", [], rng),
     ]
-    fake.write_raw(tmp_path, fake.manifest(scenarios=["flowing", "steady"]), [], cases)
-    assert summarise(tmp_path)["problems"] == ["steady: not measured for redis-push"]
+    asked = [[strategy, scenario, 2] for scenario in ("flowing", "steady") for strategy in ("none", "redis-push")]
+    head = fake.manifest(scenarios=["flowing", "steady"]) | {"cases": [*asked, ["memory-push", "flowing", 1]]}
+    fake.write_raw(tmp_path, head, [], cases)
+    assert summarise(tmp_path)["problems"] == [
+        "steady: not measured for redis-push", "flowing: not measured for memory-push"
+    ]  # fmt: skip
+
+
+def test_a_control_that_is_asked_for_in_one_scenario_only_is_no_hole(tmp_path: Path) -> None:
+    rng = random.Random(1)
+    asked = [("memory-push", "flowing", 1), ("redis-push", "flowing", 2), ("redis-push", "steady", 2)]
+    cases = [fake.case(strategy, name, [], rng) | {"workers": workers} for strategy, name, workers in asked]
+    head = fake.manifest(scenarios=["flowing", "steady"]) | {"cases": [list(each) for each in asked]}
+    fake.write_raw(tmp_path, head, [], cases)
+    assert summarise(tmp_path)["problems"] == []
 
 
 def rewritten(folder: Path, spoil: Callable[[Rows, Rows], None]) -> dict[str, Any]:
