@@ -80,7 +80,7 @@ def run(
         sockets = _bind(settings)
     except ValidationError as error:
         first = error.errors()[0]
-        _refuse(f"setting {'.'.join(map(str, first['loc']))}: {first['msg']}")
+        _refuse(f"setting {'.'.join(map(str, first['loc']))}: {first['msg'].removeprefix('Value error, ')}")
     except BackendError as error:
         _refuse(f"{error}; check ABORT_BACKEND, and that the store is running")
     except OSError as error:
@@ -120,7 +120,7 @@ def _allow_many_files() -> None:
 def _check_exposure(settings: Settings) -> None:
     """Without API keys anybody who reaches the service spends on the upstream key."""
     loopback = settings.host == "localhost" or _is_loopback(settings.host)
-    if not loopback and not settings.api_keys.get_secret_value() and not settings.open_to_network:
+    if not loopback and not settings.keys and not settings.open_to_network:
         _refuse(
             f"--host {settings.host} is open to the network and there are no API_KEYS: set API_KEYS, "
             "or say OPEN_TO_NETWORK=true if anybody who can reach it may chat"

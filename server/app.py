@@ -37,6 +37,8 @@ def open_delivery(settings: Settings) -> Delivery:
             ttl_s=settings.abort_ttl_s,
             remember_s=settings.abort_remember_s,
             interval_ms=settings.abort_interval_ms,
+            command_timeout_s=settings.abort_command_timeout_s,
+            keepalive_s=settings.abort_keepalive_s,
             start_unregistered=settings.abort_outage == "start",
         ),
     )
@@ -45,6 +47,8 @@ def open_delivery(settings: Settings) -> Delivery:
 def create_app(settings: Settings | None = None) -> FastAPI:
     """One worker's application; the settings come from the environment unless given."""
     settings = settings or Settings()
+    keys = Keys(settings)
+    settings = settings.without_keys()  # what lives as long as the worker holds their hashes only
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -69,7 +73,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=lifespan,
         separate_input_output_schemas=False,
     )
-    app.state.keys = Keys(settings)
+    app.state.keys = keys
     app.add_middleware(DirectAborts)  # inside the limit
     app.add_middleware(BodyLimit, most_bytes=settings.max_body_bytes)
     app.add_exception_handler(HTTPException, _refuse)

@@ -19,8 +19,7 @@ class Keys:
     """The API keys of a service, hashed: the keys themselves are not kept."""
 
     def __init__(self, settings: Settings) -> None:
-        keys = (key.strip() for key in settings.api_keys.get_secret_value().split(","))
-        self._digests = [sha256(key.encode()).digest() for key in keys if key]
+        self._digests = [sha256(key.encode()).digest() for key in settings.keys]
 
     def owner(self, presented: str | None) -> str | None:
         """The owner that this key stands for, None if it is not one of ours; without keys everybody is the same."""

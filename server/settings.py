@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -30,6 +30,10 @@ class Settings(BaseSettings):
     """How long an abort that came before its chat is kept."""
     abort_interval_ms: Annotated[float, Field(gt=0)] = 100.0
     """The timer delivery's interval."""
+    abort_keepalive_s: Annotated[float, Field(gt=0)] = 5.0
+    """A listener's connection that went silent is found within this."""
+    abort_command_timeout_s: Annotated[float, Field(gt=0)] = 2.0
+    """For one round trip to the store, and for a free connection to make it on."""
 
     abort_outage: Literal["refuse", "start"] = "refuse"
     """New chats while the store is away: refused with 503, or started and not abortable until the store is back."""
@@ -55,3 +59,20 @@ class Settings(BaseSettings):
     max_body_bytes: Annotated[int, Field(ge=1024)] = 1024 * 1024
     trace_dir: Path | None = None
     """Where each worker appends one JSON line per chat and per abort, with the time of every phase."""
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The API keys, as clients present them."""
+        return tuple(key.strip() for key in self.api_keys.get_secret_value().split(",") if key.strip())
+
+    @field_validator("api_keys")
+    @classmethod
+    def _holds_a_key(cls, given: SecretStr) -> SecretStr:
+        """Who writes "," or " " means to have keys: to serve anybody instead would be the opposite."""
+        if given.get_secret_value() and not given.get_secret_value().replace(",", " ").strip():
+            raise ValueError("is set, but holds no key")
+        return given
+
+    def without_keys(self) -> Settings:
+        """A copy to keep: the API keys are not in it."""
+        return self.model_copy(update={"api_keys": SecretStr("")})

@@ -1,6 +1,7 @@
 """Keys, owners and bounds: who may chat, whose chats may be stopped, and how much of it."""
 
 import json
+import os
 import select
 import socket
 import subprocess
@@ -12,6 +13,7 @@ import httpx2
 import pytest
 from pydantic import SecretStr
 
+from server.app import create_app, open_delivery
 from server.security import ANYBODY, Keys
 from server.settings import Settings
 from tests.processes import running
@@ -152,6 +154,37 @@ def test_keys_are_kept_as_hashes_only() -> None:
     assert keys.owner("alice") is keys.owner(None) is None
     assert "alice-key" not in repr(vars(keys)) + str(alice)
     assert Keys(Settings()).owner(None) == ANYBODY
+
+
+async def test_a_worker_keeps_no_key_in_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("server.app._before_shutdown", lambda _drain: None)  # the signals stay pytest's
+    given = Settings(api_keys=SecretStr("alice-key,bob-key"))
+    app = create_app(given)
+    async with app.router.lifespan_context(app):
+        assert app.state.worker.settings.keys == ()
+        assert app.state.keys.owner("alice-key") is not None
+    assert given.keys == ("alice-key", "bob-key")
+
+
+@pytest.mark.parametrize(("host", "keys"), [("127.0.0.1", ","), ("0.0.0.0", " , ")])
+def test_keys_that_are_set_but_hold_none_are_refused(host: str, keys: str) -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "server", "--host", host, "--port", "0"],
+        capture_output=True, text=True, check=False, env=os.environ | {"API_KEYS": keys},
+    )  # fmt: skip
+    assert run.returncode == 4
+    assert run.stderr == "server: setting api_keys: is set, but holds no key\n"
+
+
+def test_no_keys_at_all_are_none() -> None:
+    assert Settings(api_keys=SecretStr("")).keys == ()
+
+
+def test_the_stores_patience_is_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ABORT_KEEPALIVE_S", "1.5")
+    monkeypatch.setenv("ABORT_COMMAND_TIMEOUT_S", "0.7")
+    options = open_delivery(Settings()).store.options
+    assert (options.keepalive_s, options.command_timeout_s) == (1.5, 0.7)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])
