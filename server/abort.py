@@ -16,9 +16,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from backends import AbortOutcome, StoreUnavailableError
 from server import metrics
-from server.chat import RETRY_AFTER_S
 from server.limits import WHOLE_BODY
 from server.logs import LOG
+from server.refusals import RETRY_AFTER_S
 from server.schemas import RequestId
 from server.trace import AbortTrace
 from server.worker import Worker

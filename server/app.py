@@ -1,4 +1,4 @@
-"""One worker's application: its life, its routes, and how refusals look."""
+"""One worker's application: its life and its routes."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI, Request, Response
-from fastapi.exception_handlers import http_exception_handler
-from fastapi.responses import JSONResponse
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 import backends
@@ -20,6 +19,7 @@ from server import health, metrics, native, openai_api, page
 from server.abort import DirectAborts
 from server.limits import BodyLimit
 from server.logs import start_logging
+from server.refusals import refuse, refuse_invalid
 from server.security import Keys
 from server.settings import Settings
 from server.trace import Tracer
@@ -76,21 +76,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.keys = keys
     app.add_middleware(DirectAborts)  # inside the limit
     app.add_middleware(BodyLimit, most_bytes=settings.max_body_bytes)
-    app.add_exception_handler(HTTPException, _refuse)
+    app.add_exception_handler(HTTPException, refuse)
+    app.add_exception_handler(RequestValidationError, refuse_invalid)
     app.include_router(native.router)
     app.include_router(openai_api.router)
     app.include_router(health.router)
     app.include_router(page.router)
     return app
-
-
-async def _refuse(request: Request, error: Exception) -> Response:
-    """FastAPI's 400 is a body that cannot even be read (no UTF-8, nested without end): as invalid as any other."""
-    assert isinstance(error, HTTPException)  # noqa: S101 - registered for these only
-    if error.status_code == 400:
-        detail = [{"type": "json_invalid", "loc": ["body"], "msg": "The body is no valid JSON"}]
-        return JSONResponse({"detail": detail}, 422)
-    return await http_exception_handler(request, error)
 
 
 def _end_with_the_supervisor() -> None:

@@ -8,21 +8,23 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
 from time import monotonic_ns
 from typing import Any
 
-from anyio import CancelScope, create_task_group, sleep_forever
+from anyio import CancelScope, create_task_group, move_on_after, sleep_forever
 from fastapi.responses import JSONResponse, Response
 from opentelemetry import trace as telemetry
 from starlette.types import Receive, Scope, Send
 
 from backends import AbortSignal, BackendError, DuplicateChatError, StoreUnavailableError
-from server import metrics, sse
+from server import sse
 from server.connections import Line
-from server.limits import PLAIN_SEND
-from server.logs import LOG
+from server.failures import BROKEN_OFF, TYPE, UpstreamError
+from server.limits import HANG_UP, PLAIN_SEND
+from server.refusals import refusal
 from server.trace import ChatTrace
-from server.upstream import UpstreamError, open_stream
+from server.upstream import open_stream
 from server.worker import DrainingError, TooManyChatsError, Worker
 
-RETRY_AFTER_S = "1"
+FINAL_SEND_S = 2.0
+"""How long a client that does not read may hold up the end of its chat."""
 SPANS = telemetry.get_tracer("stopwatch.server")  # does nothing unless an exporter is configured
 
 
@@ -65,7 +67,7 @@ class ChatResponse(Response):
             finally:
                 trace.ended_ns = monotonic_ns()
                 span.set_attribute("finish_reason", str(trace.finish_reason))
-                self._account()
+                self._worker.account(trace)
 
     async def _chat(self, scope: Scope, receive: Receive, send: Send) -> None:
         worker, refusal = self._worker, None
@@ -85,33 +87,20 @@ class ChatResponse(Response):
             if refusal is not None:
                 raise refusal
             # The id is free, and whoever waits for the stop has it confirmed, before the client sees the end.
-            if isinstance(self._failure, UpstreamError):
-                await self._fail(self._failure, scope, receive, send)
-            elif self._failure is not None:
-                raise self._failure
-            elif self._trace.finish_reason == "abort":
-                await self._end_aborted(send)
-            elif self._trace.finish_reason != "disconnect":
-                await self._end(send)
+            with move_on_after(FINAL_SEND_S) as patience:
+                await self._finish(scope, receive, send)
+            if patience.cancelled_caught:
+                _hang_up(scope, 0.0)
 
-    def _account(self) -> None:
-        """Trace, metrics and log line of a chat that is over."""
-        trace = self._trace
-        self._worker.tracer.write(trace)
-        metrics.CHATS.labels(trace.finish_reason or "unknown").inc()
-        if trace.first_byte_ns is not None:
-            metrics.TTFT_S.observe((trace.first_byte_ns - trace.received_ns) / 1e9)
-        if trace.signal_ns is not None and trace.upstream_closed_ns is not None:
-            metrics.STOP_S.observe((trace.upstream_closed_ns - trace.signal_ns) / 1e9)
-        LOG.info(
-            "chat",
-            extra={
-                "request_id": trace.request_id,
-                "finish_reason": trace.finish_reason,
-                "chunks": trace.chunks,
-                "took_ms": round(((trace.ended_ns or 0) - trace.received_ns) / 1e6, 3),
-            },
-        )
+    async def _finish(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if isinstance(self._failure, UpstreamError):
+            await self._fail(self._failure, scope, receive, send)
+        elif self._failure is not None:
+            raise self._failure
+        elif self._trace.finish_reason == "abort":
+            await self._end_aborted(send)
+        elif self._trace.finish_reason != "disconnect":
+            await self._end(send)
 
     async def _relay(self, send: Send) -> None:
         """Relay the whole answer. What goes wrong is kept: raised, it would cancel what the id still needs."""
@@ -121,8 +110,8 @@ class ChatResponse(Response):
         with self._relaying:
             try:
                 await self._forward(send)
-            except sse.EventTooLargeError as error:
-                self._failure = UpstreamError(502, {"message": str(error), "type": "upstream_error"})
+            except (sse.EventTooLargeError, sse.MalformedEventError) as error:
+                self._failure = UpstreamError(502, {"message": str(error), "type": TYPE})
             except Exception as error:
                 if not self._stopped:  # else it is the cut that the relay has met
                     self._failure = error
@@ -158,7 +147,7 @@ class ChatResponse(Response):
         elif signal.aborted and not self._complete:
             trace.finish_reason = "abort"
         else:
-            trace.finish_reason = sse.finish_reason_of(self._last)
+            trace.finish_reason = self._natural_end()
         if trace.finish_reason != "error":
             self._failure = None
 
@@ -166,6 +155,9 @@ class ChatResponse(Response):
         self._stopped = True
         self._line.cut()  # now, and not when the relay has noticed
         self._relaying.cancel()
+
+    def _natural_end(self) -> str | None:
+        return sse.finish_reason_of(self._last)
 
     async def _forward(self, send: Send) -> None:
         """Forward whole events until the upstream's end or the abort; returns with the upstream closed."""
@@ -180,13 +172,24 @@ class ChatResponse(Response):
                     return
                 if trace.first_byte_ns is None:
                     trace.first_byte_ns = monotonic_ns()
-                trace.chunks += 1
-                if data.endswith(sse.DONE):
-                    self._complete = True
-                if data != sse.DONE and sse.NO_CHOICES not in data:
+                if sse.DELTA in data or sse.REASON in data:
                     self._last = data
                 out = sse.text_of(data).encode() if as_text else data
                 await self._send_chunk({"type": "http.response.body", "body": out, "more_body": True})
+                trace.chunks += sse.chunks_in(data)
+                if data.endswith(sse.DONE_ENDS):
+                    self._complete = True
+                    trace.chunks -= 1
+            if not self._complete:
+                await self._complete_it()
+
+    async def _complete_it(self) -> None:
+        """The upstream has ended without [DONE]: some never say it, others have crashed."""
+        if self._natural_end() is None:
+            raise UpstreamError(502, BROKEN_OFF)
+        if not self._as_text:
+            await self._send_chunk({"type": "http.response.body", "body": sse.DONE, "more_body": True})
+        self._complete = True
 
     def _open(self) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         worker = self._worker
@@ -215,7 +218,9 @@ class ChatResponse(Response):
         await self._end(send, chunk + sse.DONE)
 
     async def _fail(self, error: UpstreamError, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._started:
+        if self._started and self._as_text:
+            _hang_up(scope, FINAL_SEND_S)  # a text has no other way to say that it is not complete
+        elif self._started:
             await self._end(send, sse.event({"error": error.error}, "error") + sse.DONE)
         else:
             headers = {"Retry-After": error.retry_after} if error.retry_after else None
@@ -223,6 +228,10 @@ class ChatResponse(Response):
 
     def _refuse(self, status: int, detail: str) -> Response:
         self._trace.finish_reason = f"refused_{status}"
-        headers = {"Retry-After": RETRY_AFTER_S} if status in (429, 503) else None
-        error = {"message": detail, "type": "refused", "code": None, "param": None}
-        return JSONResponse({"detail": detail, "error": error}, status, headers)
+        return refusal(status, detail)
+
+
+def _hang_up(scope: Scope, patience_s: float) -> None:
+    """Break the connection off; a server that is not ours does it itself, because the answer was not completed."""
+    if (hang_up := scope.get(HANG_UP)) is not None:
+        hang_up(patience_s)

@@ -5,12 +5,15 @@ FastAPI has a `max_body_size` of its own; it wraps every chunk that goes out, an
 
 from __future__ import annotations
 
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from server.refusals import refusal
 
 DRAIN_FACTOR = 8
 PLAIN_SEND = "stopwatch.send"
 """Where a streamed answer finds the server's own `send`: each layer in between wraps it once more, for every chunk."""
+HANG_UP = "stopwatch.hang_up"
+"""Where an answer that cannot be completed finds what breaks its connection off (protocol.BoundedHead)."""
 WHOLE_BODY = "stopwatch.body"
 """Where a request's body is found that has been read whole."""
 HEADER_BYTES = 32 * 1024
@@ -26,9 +29,7 @@ class BodyLimit:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on with its whole body read, or refuse it."""
         if scope["type"] == "http" and sum(len(name) + len(value) for name, value in scope["headers"]) > HEADER_BYTES:
-            await JSONResponse({"detail": f"The headers are larger than {HEADER_BYTES} bytes"}, 431)(
-                scope, receive, send
-            )
+            await refusal(431, f"The headers are larger than {HEADER_BYTES} bytes")(scope, receive, send)
             return
         scope[PLAIN_SEND] = send
         if scope["type"] != "http" or scope["method"] not in ("POST", "PUT", "PATCH"):
@@ -49,7 +50,7 @@ class BodyLimit:
                 body += part
         if size > self._most_bytes:
             detail = f"The body is larger than {self._most_bytes} bytes"
-            await JSONResponse({"detail": detail}, 413, {"Connection": "close"})(scope, receive, send)
+            await refusal(413, detail, {"Connection": "close"})(scope, receive, send)
             return
         scope[WHOLE_BODY] = bytes(body)
         whole: Message | None = {"type": "http.request", "body": scope[WHOLE_BODY], "more_body": False}

@@ -18,6 +18,10 @@ from backends import Delivery
 EVERY_S = 0.5
 _STOP_BUCKETS_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 
+_REASONS = frozenset(
+    ["stop", "length", "tool_calls", "content_filter", "function_call", "abort", "disconnect", "error", "unknown"]
+)
+
 CHATS = Counter("stopwatch_chats", "Chats that have ended, by the reason", ["finish_reason"])
 ABORTS = Counter("stopwatch_aborts", "Aborts that were asked for, by what became of them", ["outcome"])
 STOP_S = Histogram(
@@ -28,6 +32,12 @@ LIVE = Gauge("stopwatch_live_streams", "Chats that are live now", multiprocess_m
 READY = Gauge("stopwatch_listener_ready", "1 when aborts can reach every worker", multiprocess_mode="livemin")
 LAG_S = Gauge("stopwatch_event_loop_lag_seconds", "How late the event loop runs a timer", multiprocess_mode="livemax")
 STORE = Counter("stopwatch_store_events", "What happened between the workers and the store", ["event"])
+
+
+def count_chat(finish_reason: str | None) -> None:
+    """Count a chat that has ended; an upstream that makes up reasons makes no more labels."""
+    reason = finish_reason or "unknown"
+    CHATS.labels(reason if reason in _REASONS or reason.startswith("refused_") else "other").inc()
 
 
 def render() -> bytes:

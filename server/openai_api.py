@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import time
+from time import monotonic_ns
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Request, Response
@@ -11,10 +13,12 @@ from fastapi.responses import JSONResponse
 from pydantic import Field
 from starlette.types import Send
 
+from server import sse
 from server.chat import ChatResponse
+from server.failures import NO_JSON, UpstreamError
 from server.schemas import CHAT_ANSWERS, RequestId, UpstreamChat, UpstreamRefusal
 from server.security import Owner
-from server.upstream import UpstreamError, ask_whole, list_models
+from server.upstream import ask_whole, list_models
 from server.worker import worker_of
 
 router = APIRouter(prefix="/v1")
@@ -30,6 +34,7 @@ class WholeChatResponse(ChatResponse):
     """The answer to a chat that is not streamed: one JSON object, or an empty one when it was aborted."""
 
     _whole = b""
+    _reason: str | None = None
 
     async def _forward(self, send: Send) -> None:  # noqa: ARG002 - nothing is sent on the way
         self._whole = await ask_whole(
@@ -39,7 +44,18 @@ class WholeChatResponse(ChatResponse):
             silence_s=self._worker.settings.upstream_idle_s,
             line=self._line,
         )
+        self._trace.first_byte_ns = monotonic_ns()
         self._complete = True
+        try:
+            answer = json.loads(self._whole)
+        except (ValueError, RecursionError):
+            answer = None
+        if not isinstance(answer, dict):
+            raise UpstreamError(502, NO_JSON)
+        self._reason = sse.finish_reason_in(answer)
+
+    def _natural_end(self) -> str | None:
+        return self._reason
 
     async def _start(self, send: Send) -> None:
         headers = [(b"content-type", b"application/json"), (b"x-request-id", self._trace.request_id.encode())]

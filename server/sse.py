@@ -9,11 +9,17 @@ from typing import Any
 
 DONE = b"data: [DONE]\n\n"
 EVENT_ENDS = (b"\n\n", b"\r\n\r\n")
-NO_CHOICES = b'"choices":[]'  # a usage or filter chunk, which carries neither text nor a finish_reason
+DONE_ENDS = (b"[DONE]\n\n", b"[DONE]\r\n\r\n")
+# What a chunk with choices holds, and a usage or filter chunk does not. Inside a text the quotes would be escaped.
+DELTA, REASON = b'"delta"', b'"finish_reason"'
 
 
 class EventTooLargeError(Exception):
     """The upstream sent an event longer than the bound."""
+
+
+class MalformedEventError(Exception):
+    """The upstream sent an event that is no chunk of a chat, or that says that it failed."""
 
 
 async def whole_events(chunks: AsyncIterator[bytes], most_bytes: int = 1024 * 1024) -> AsyncGenerator[bytes]:
@@ -39,33 +45,53 @@ async def whole_events(chunks: AsyncIterator[bytes], most_bytes: int = 1024 * 10
 
 def payloads(events: bytes) -> Iterator[dict[str, Any]]:
     """The JSON objects in whole events; comments, `[DONE]` and what is no JSON object are passed over."""
+    return (payload for payload in _data(events) if isinstance(payload, dict))
+
+
+def _data(events: bytes) -> Iterator[Any]:
+    """What the data lines of whole events hold, but for `[DONE]`; None where it is no JSON."""
     for line in events.splitlines():
-        if line.startswith(b"data:"):
+        if line.startswith(b"data:") and (data := line[5:].strip()) != b"[DONE]":
             try:
-                payload = json.loads(line[5:])
-            except ValueError:
-                continue
-            if isinstance(payload, dict):
-                yield payload
+                yield json.loads(data)
+            except (ValueError, RecursionError):
+                yield None
+
+
+def chunks_in(events: bytes) -> int:
+    """How many events whole events hold, `[DONE]` among them; comments are none. Nothing is parsed."""
+    return events.count(b"\ndata:") + events.startswith(b"data:")
 
 
 def text_of(events: bytes) -> str:
-    """The text that whole chat.completion.chunk events carry."""
-    return "".join(
-        choice["delta"].get("content") or ""
-        for payload in payloads(events)
-        for choice in payload.get("choices") or ()
-        if choice.get("delta")
-    )
+    """The text that whole chat.completion.chunk events carry. Raises `MalformedEventError`."""
+    try:
+        return "".join(_texts(events))
+    except (AttributeError, TypeError):
+        raise MalformedEventError("the upstream sent a malformed chunk") from None
+
+
+def _texts(events: bytes) -> Iterator[str]:
+    for payload in _data(events):
+        if payload.get("error"):
+            raise MalformedEventError("the upstream failed in the middle of its answer")
+        for choice in payload.get("choices") or ():
+            yield (choice.get("delta") or {}).get("content") or ""
 
 
 def finish_reason_of(events: bytes) -> str | None:
-    """The last finish_reason that whole events carry; None if they carry none."""
-    reason = None
-    for payload in payloads(events):
-        for choice in payload.get("choices") or ():
-            reason = choice.get("finish_reason") or reason
-    return reason
+    """The last finish_reason that whole events carry; None if they carry none, or none that can be read."""
+    reasons = [finish_reason_in(payload) for payload in payloads(events)]
+    return next(filter(None, reversed(reasons)), None)
+
+
+def finish_reason_in(completion: dict[str, Any]) -> str | None:
+    """The last finish_reason of one chat.completion or chunk; None if it has none that can be read."""
+    choices = completion.get("choices")
+    if not isinstance(choices, list):
+        return None
+    said = [choice.get("finish_reason") for choice in choices if isinstance(choice, dict)]
+    return next((reason for reason in reversed(said) if reason and isinstance(reason, str)), None)
 
 
 def abort_event(last_events: bytes, request_id: str, model: str, delivered: int) -> bytes:

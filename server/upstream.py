@@ -1,52 +1,35 @@
-"""The upstream: any OpenAI-compatible server through the openai package, streamed as raw bytes, its errors as ours."""
+"""The upstream: any OpenAI-compatible server through the openai package, streamed as raw bytes."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 from time import monotonic
 from typing import Any, Self, TypeVar
 
 import aiohttp
 import httpx2
-import openai
 from anyio import CancelScope
 from openai import AsyncOpenAI, AsyncStream, DefaultAioHttpClient
 
 from server.connections import Line, make_patient, on
+from server.failures import FAILURES, NO_STREAM, TIMED_OUT, UpstreamError, ours, translated
 from server.settings import Settings
 
 CONNECT_S = 5.0
-UNREACHABLE = {
-    "message": "the connection to the upstream could not be made or was lost",
-    "type": "upstream_unreachable",
-}
-TIMED_OUT = {"message": "the upstream did not answer in time", "type": "upstream_timeout"}
-FAILURES = (openai.APIStatusError, openai.APIConnectionError, httpx2.TransportError, aiohttp.ClientError)
-
+NO_STREAMS = ("application/json", "text/html")
+"""Content types of a 200 that is no stream, whatever was asked for."""
 T = TypeVar("T")
-
-
-class UpstreamError(Exception):
-    """The upstream refused, failed or could not be reached.
-
-    `status` is what our client gets: the upstream's own for 4xx, else 502 or 504. `error` is an OpenAI error object.
-    """
-
-    def __init__(self, status: int, error: dict[str, Any], retry_after: str | None = None) -> None:
-        super().__init__(error.get("message"))
-        self.status = status
-        self.error = error
-        self.retry_after = retry_after
 
 
 def make_client(settings: Settings) -> AsyncOpenAI:
     """One client for a worker's whole life: making one costs 20-40 ms of the event loop."""
     connections = settings.upstream_connections
     limits = httpx2.Limits(max_connections=connections, max_keepalive_connections=min(connections, 256))
-    http = DefaultAioHttpClient(limits=limits)
+    # A redirect would take the chat, and what it says, to any host that the upstream names.
+    http = DefaultAioHttpClient(limits=limits, follow_redirects=False)
     client = AsyncOpenAI(
         base_url=settings.openai_base_url,
         api_key=settings.openai_api_key.get_secret_value() or "none",
@@ -66,7 +49,7 @@ async def ask_whole(
 
     Raises `UpstreamError`.
     """
-    with _translated():
+    with translated():
         async with on(line, client):
             response = await client.post(
                 "/chat/completions",
@@ -82,8 +65,15 @@ async def ask_whole(
 
 async def list_models(client: AsyncOpenAI) -> bytes:
     """The upstream's list of models, as JSON. Raises `UpstreamError`."""
-    with _translated():
+    with translated():
         response = await client.models.with_raw_response.list(timeout=CONNECT_S)
+        return response.content
+
+
+async def one_model(client: AsyncOpenAI, name: str) -> bytes:
+    """What the upstream says of one model, as JSON. Raises `UpstreamError`, and ValueError for a name like `..`."""
+    with translated():
+        response = await client.models.with_raw_response.retrieve(name, timeout=CONNECT_S)
         return response.content
 
 
@@ -98,7 +88,7 @@ async def open_stream(
     longer than `silence_s`.
     """
     with CancelScope() as scope, _Silence(silence_s, scope.cancel, line) as silence:
-        with _translated():
+        with translated():
             async with on(line, client):
                 # Not `chat.completions.create`: it walks through the whole body for what only Python callers pass, and
                 # that takes as long as all the rest of asking.
@@ -113,6 +103,8 @@ async def open_stream(
                     )
                 )
         try:
+            if stream.response.headers.get("Content-Type", "").startswith(NO_STREAMS):
+                raise UpstreamError(502, NO_STREAM)
             yield _Bytes(stream.response, silence)
         finally:
             with CancelScope(shield=True):  # whatever ended the answer, its upstream is closed before anything else
@@ -176,7 +168,7 @@ class _Bytes:
         try:
             data = await self._read()
         except FAILURES as error:
-            raise _ours(error) from error
+            raise ours(error) from error
         silence.since_s = None
         if not data:
             raise StopAsyncIteration
@@ -192,31 +184,3 @@ def _source(response: httpx2.Response) -> aiohttp.StreamReader | None:
     if isinstance(answer, aiohttp.ClientResponse) and "Content-Encoding" not in response.headers:
         return answer.content
     return None
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except FAILURES as error:
-        raise _ours(error) from error
-
-
-def _ours(error: Exception) -> UpstreamError:
-    """What one of FAILURES means to our client."""
-    if isinstance(error, openai.APIStatusError):
-        body = error.body if isinstance(error.body, dict) else {"message": error.message, "type": "upstream_error"}
-        # Its 5xx is our bad gateway; its 401 and 403 are about our key, which is no business of our client's.
-        status = error.status_code if error.status_code < 500 and error.status_code not in (401, 403) else 502
-        return UpstreamError(status, body, error.response.headers.get("Retry-After"))
-    timed_out = isinstance(error, openai.APITimeoutError | httpx2.TimeoutException)
-    # openai's aiohttp transport calls a refused connection a timeout, too.
-    if timed_out and any(isinstance(cause, TimeoutError) for cause in _causes(error)):
-        return UpstreamError(504, TIMED_OUT)
-    return UpstreamError(502, UNREACHABLE)
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__

@@ -12,8 +12,10 @@ from fastapi import Request
 from openai import AsyncOpenAI
 
 from backends import Delivery
+from server import metrics
+from server.logs import LOG
 from server.settings import Settings
-from server.trace import Tracer
+from server.trace import ChatTrace, Tracer
 
 
 class TooManyChatsError(Exception):
@@ -49,6 +51,24 @@ class Worker:
             self.chats[owner] -= 1
             if not self.chats[owner]:
                 del self.chats[owner]
+
+    def account(self, trace: ChatTrace) -> None:
+        """Trace, metrics and log line of a chat that is over."""
+        self.tracer.write(trace)
+        metrics.count_chat(trace.finish_reason)
+        if trace.first_byte_ns is not None:
+            metrics.TTFT_S.observe((trace.first_byte_ns - trace.received_ns) / 1e9)
+        if trace.signal_ns is not None and trace.upstream_closed_ns is not None:
+            metrics.STOP_S.observe((trace.upstream_closed_ns - trace.signal_ns) / 1e9)
+        LOG.info(
+            "chat",
+            extra={
+                "request_id": trace.request_id,
+                "finish_reason": trace.finish_reason,
+                "chunks": trace.chunks,
+                "took_ms": round(((trace.ended_ns or 0) - trace.received_ns) / 1e6, 3),
+            },
+        )
 
     def drain(self) -> None:
         """Start nothing new, and abort what still runs after `drain_s`."""

@@ -1,19 +1,23 @@
 """One chat inside this process: an upstream of our own, a store that answers when it is told to, a client's side."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import uvicorn
 from pydantic import SecretStr
-from starlette.types import Message
+from starlette.types import Message, Receive, Scope, Send
+from uvicorn.server import ServerState
 
 from backends import Options
 from backends.base import Chat
 from backends.deliveries import PushDelivery
 from backends.memory import MemoryStore
 from server.chat import ChatResponse
+from server.protocol import BoundedHead
 from server.settings import Settings
 from server.trace import Tracer
 from server.upstream import make_client
@@ -53,6 +57,10 @@ class Connection(asyncio.Protocol):
         """Send the head of a stream and these events."""
         self.transport.write(HEAD + b"".join(framed(part) for part in parts))
 
+    def break_off(self) -> None:
+        """End the body as if it were whole, without [DONE]."""
+        self.transport.write(b"0\r\n\r\n")
+
     def end(self) -> None:
         """Say that the stream is complete."""
         self.transport.write(framed(b"data: [DONE]\n\n") + b"0\r\n\r\n")
@@ -65,6 +73,13 @@ class Upstream:
     url: str = ""
     connections: list[Connection] = field(default_factory=list)
     connected: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def asked(self) -> Connection:
+        """The first connection, once it has been asked something."""
+        async with asyncio.timeout(10):
+            await self.connected.wait()
+            await self.connections[0].asked.wait()
+        return self.connections[0]
 
 
 class HeldStore(MemoryStore):
@@ -134,3 +149,66 @@ async def stage() -> AsyncIterator[Stage]:
         yield Stage(upstream, store, Worker(settings, delivery, client, Tracer(None)))
         for connection in upstream.connections:
             connection.transport.abort()
+
+
+class Protocol(BoundedHead):
+    """The service's own, which says when its client reads too slowly."""
+
+    paused: asyncio.Event
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self.paused.set()
+
+
+@dataclass
+class Sockets:
+    """The stage's worker behind real sockets: each request is a chat, whose id is its path's last part."""
+
+    address: tuple[str, int]
+    paused: asyncio.Event = field(default_factory=asyncio.Event)  # a client reads too slowly
+    ended: asyncio.Queue[str] = field(default_factory=asyncio.Queue)  # ids of chats whose tasks are over
+
+    async def ask(self, *request_ids: str, kind: str = "chat", receive_bytes: int | None = None) -> socket.socket:
+        """A connection over which all of these were asked for at once; it does not block."""
+        connection = socket.socket()
+        if receive_bytes:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
+        connection.setblocking(False)
+        loop = asyncio.get_running_loop()
+        await loop.sock_connect(connection, self.address)
+        head = "GET /{}/{} HTTP/1.1\r\nHost: x\r\n\r\n"
+        await loop.sock_sendall(connection, "".join(head.format(kind, name) for name in request_ids).encode())
+        return connection
+
+
+@asynccontextmanager
+async def sockets(scene: Stage) -> AsyncIterator[Sockets]:
+    """Serve the stage's worker over uvicorn's protocol as ours is, with small buffers for what it sends."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        kind, request_id = scope["path"].strip("/").split("/")
+        body = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "stream": True}
+        response = ChatResponse(body, request_id=request_id, owner="me", worker=scene.worker, as_text=kind == "text")
+        try:
+            await response(scope, receive, send)
+        finally:
+            one.ended.put_nowait(request_id)
+
+    config = uvicorn.Config(app, http=Protocol, log_config=None, lifespan="off")
+    config.load()
+    state = ServerState()
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    one = Sockets(listener.getsockname())
+
+    def protocol() -> Protocol:
+        made = Protocol(config, state, {})
+        made.paused = one.paused
+        return made
+
+    async with await asyncio.get_running_loop().create_server(protocol, sock=listener):
+        yield one
+        for connection in list(state.connections):
+            connection.transport.abort()
+        await asyncio.gather(*state.tasks)

@@ -12,7 +12,8 @@ import server.chat
 from backends import AbortOutcome, DuplicateChatError, StoreUnavailableError
 from bench.stores import redis_server
 from server.connections import Line
-from server.upstream import UpstreamError, open_stream
+from server.failures import UpstreamError
+from server.upstream import open_stream
 from tests.processes import running
 from tests.server.stage import CHUNK, Client, Connection, Stage, stage
 from tests.server.test_http import chunks, question

@@ -46,7 +46,35 @@ async def test_an_endless_event_is_refused() -> None:
 def test_text_of_passes_over_what_carries_none() -> None:
     role = b'data: {"choices":[{"index":0,"delta":{"role":"assistant","content":null}}]}\n\n'
     usage = b'data: {"choices":[],"usage":{"total_tokens":3}}\n\n'
-    assert sse.text_of(role + usage + b"data: nonsense\n\n" + STREAM) == "hihi"
+    assert sse.text_of(role + usage + b": data: a comment\n\n" + STREAM) == "hihi"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'{"choices":[null]}', b'{"choices":[7]}', b'{"choices":7}', b'{"choices":[{"delta":7}]}', b"7", b"nonsense",
+        b'{"choices":[{"delta":{"content":7}}]}', b'{"error":{"message":"down"}}', b"[" * 100_000,
+    ],
+    ids=lambda data: data[:40].decode(),
+)  # fmt: skip
+def test_what_is_no_chunk_is_no_text_and_no_reason(data: bytes) -> None:
+    events = b"data: " + data + b"\n\n"
+    with pytest.raises(sse.MalformedEventError):
+        sse.text_of(events)
+    assert sse.finish_reason_of(events) is None
+
+
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n"])
+def test_chunks_are_counted_and_comments_and_texts_are_not(line_end: bytes) -> None:
+    tricky = json.dumps({"choices": [{"delta": {"content": "\ndata: no chunk"}}]}).encode()
+    events = b"\n\n".join([CHUNK, b": data: a comment", b"event: x\ndata:" + tricky, b"data: [DONE]"]) + b"\n\n"
+    assert sse.chunks_in(events.replace(b"\n", line_end)) == 3
+
+
+def test_the_reason_is_found_before_a_usage_chunk() -> None:
+    final = b'data: {"choices": [{"delta": {}, "finish_reason": "length"}]}\n\n'
+    usage = b'data: {"choices": [], "usage": {"total_tokens": 3}}\n\n'
+    assert sse.finish_reason_of(CHUNK + b"\n\n" + final + usage + sse.DONE) == "length"
 
 
 def test_the_abort_event_continues_the_answer() -> None:

@@ -1,5 +1,6 @@
 """How upstream failures become ours, without a network: respx, made to see the transport that openai 3.x uses."""
 
+import json
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, ClassVar
 
@@ -12,9 +13,17 @@ import respx
 from pydantic import SecretStr
 from respx.mocks import HTTPCoreMocker
 
+from backends import Options
+from backends.deliveries import PushDelivery
+from backends.memory import MemoryStore
+from server.chat import ChatResponse
 from server.connections import Line
+from server.failures import KEY_REFUSED, UpstreamError
 from server.settings import Settings
-from server.upstream import UpstreamError, list_models, make_client, open_stream
+from server.trace import Tracer
+from server.upstream import list_models, make_client, open_stream
+from server.worker import Worker
+from tests.server.stage import CHUNK, Client
 
 BODY = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "stream": True}
 URL = "http://upstream.test/v1/chat/completions"
@@ -74,9 +83,7 @@ async def test_bytes_pass_unchanged(client: openai.AsyncOpenAI, router: respx.Mo
     assert sent.headers["authorization"] == "Bearer sk-a-secret"
 
 
-@pytest.mark.parametrize(
-    ("theirs", "ours"), [(400, 400), (401, 502), (403, 502), (404, 404), (429, 429), (500, 502), (503, 502)]
-)
+@pytest.mark.parametrize(("theirs", "ours"), [(400, 400), (404, 404), (429, 429), (500, 502), (503, 502)])
 async def test_statuses(client: openai.AsyncOpenAI, router: respx.MockRouter, theirs: int, ours: int) -> None:
     error = {"message": "their words", "type": "their_type", "code": "their_code", "param": None}
     route = router.post(URL).respond(theirs, json={"error": error}, headers={"Retry-After": "7"})
@@ -84,6 +91,59 @@ async def test_statuses(client: openai.AsyncOpenAI, router: respx.MockRouter, th
         await relay(client)
     assert (caught.value.status, caught.value.error, caught.value.retry_after) == (ours, error, "7")
     assert route.call_count == 1  # a retry would hide the answer from the client
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_what_the_upstream_says_of_our_key_is_kept_from_the_client(
+    client: openai.AsyncOpenAI, router: respx.MockRouter, status: int
+) -> None:
+    error = {"message": "Incorrect API key provided: sk-a-s****", "code": "invalid_api_key"}
+    router.post(URL).respond(status, json={"error": error})
+    with pytest.raises(UpstreamError) as caught:
+        await relay(client)
+    assert (caught.value.status, caught.value.error) == (502, KEY_REFUSED | {"code": None, "param": None})
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_a_redirect_is_a_bad_gateway(client: openai.AsyncOpenAI, router: respx.MockRouter, status: int) -> None:
+    router.post(URL).respond(status, headers={"Location": "http://elsewhere.test/"})
+    with pytest.raises(UpstreamError) as caught:
+        await relay(client)
+    assert caught.value.status == 502
+    assert "redirect" in caught.value.error["message"]
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ({"detail": "no such model"}, "no such model"),
+        ({"detail": [{"msg": "wrong"}]}, "[{'msg': 'wrong'}]"),
+        ({"error": "no such model"}, "no such model"),
+        ({"error": {"message": None}}, "Error code: 400"),
+        ({}, "Error code: 400"),
+        (["?"], "Error code: 400"),
+    ],
+    ids=str,
+)
+async def test_other_servers_errors_get_openais_shape(
+    client: openai.AsyncOpenAI, router: respx.MockRouter, said: Any, message: str
+) -> None:
+    router.post(URL).respond(400, json=said)
+    with pytest.raises(UpstreamError) as caught:
+        await relay(client)
+    assert caught.value.status == 400
+    assert caught.value.error["message"] == message
+    assert {"type", "code", "param"} <= caught.value.error.keys()
+
+
+@pytest.mark.parametrize("kind", ["application/json", "text/html; charset=utf-8"])
+async def test_a_200_that_is_no_stream_is_a_bad_gateway(
+    client: openai.AsyncOpenAI, router: respx.MockRouter, kind: str
+) -> None:
+    router.post(URL).respond(200, content=b'{"choices": []}', headers={"Content-Type": kind})
+    with pytest.raises(UpstreamError) as caught:
+        await relay(client)
+    assert caught.value.status == 502
 
 
 async def test_an_answer_that_is_no_json(client: openai.AsyncOpenAI, router: respx.MockRouter) -> None:
@@ -95,7 +155,13 @@ async def test_an_answer_that_is_no_json(client: openai.AsyncOpenAI, router: res
 
 
 @pytest.mark.parametrize(
-    ("failure", "status"), [(httpcore2.ConnectError("refused"), 502), (httpcore2.RemoteProtocolError("cut"), 502)]
+    ("failure", "status"),
+    [
+        (httpcore2.ConnectError("refused"), 502),
+        (httpcore2.RemoteProtocolError("cut"), 502),
+        (httpcore2.ReadTimeout("slow"), 504),
+        (httpcore2.ConnectTimeout("nobody there"), 502),
+    ],
 )
 async def test_failures(client: openai.AsyncOpenAI, router: respx.MockRouter, failure: Exception, status: int) -> None:
     router.post(URL).mock(side_effect=failure)
@@ -103,6 +169,43 @@ async def test_failures(client: openai.AsyncOpenAI, router: respx.MockRouter, fa
         await relay(client)
     assert caught.value.status == status
     assert "sk-a-secret" not in str(caught.value.error)
+
+
+class Broken(httpx2.AsyncByteStream):
+    """Some whole events, and then what goes wrong."""
+
+    def __init__(self, failure: Exception) -> None:
+        self._failure = failure
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield CHUNK
+        raise self._failure
+
+    async def aclose(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("failure", "kind"),
+    [
+        (httpcore2.ReadError("cut"), "upstream_unreachable"),
+        (httpcore2.RemoteProtocolError("cut"), "upstream_unreachable"),
+        (httpcore2.ReadTimeout("silent"), "upstream_timeout"),
+    ],
+)
+async def test_a_failure_in_mid_stream_is_an_error_event(
+    client: openai.AsyncOpenAI, router: respx.MockRouter, failure: Exception, kind: str
+) -> None:
+    router.post(URL).mock(side_effect=lambda _request: httpx.Response(200, stream=Broken(failure)))  # type: ignore[arg-type]  # the same shape
+    async with PushDelivery(MemoryStore(Options(), notify=True)) as delivery:
+        worker = Worker(Settings(), delivery, client, Tracer(None))
+        response = ChatResponse(dict(BODY), request_id="r1", owner="me", worker=worker)
+        await response({"type": "http"}, (client_side := Client()).receive, client_side.send)
+    first, error, last = client_side.body.decode().removesuffix("\n\n").split("\n\n")
+    assert first.encode() == CHUNK.strip()
+    assert error.startswith("event: error\ndata: ")
+    assert json.loads(error.split("data: ")[1])["error"]["type"] == kind
+    assert last == "data: [DONE]"
 
 
 async def test_models_fail_alike(client: openai.AsyncOpenAI, router: respx.MockRouter) -> None:

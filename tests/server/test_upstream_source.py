@@ -9,8 +9,9 @@ import pytest
 from pydantic import SecretStr
 
 from server.connections import Line
+from server.failures import UpstreamError
 from server.settings import Settings
-from server.upstream import UpstreamError, make_client, open_stream
+from server.upstream import make_client, open_stream
 from tests.processes import running
 from tests.server.test_upstream import free_line
 
