@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from backends import AbortOutcome, StoreUnavailableError
-from server import metrics
+from server import answers, metrics
 from server.limits import WHOLE_BODY
 from server.logs import LOG
 from server.refusals import RETRY_AFTER_S
@@ -30,7 +30,9 @@ NOT_FOUND = "Request ID not found"
 class AbortRequest(BaseModel):
     """Which chat to stop, and how long to wait until it has stopped."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"request_id": answers.ID, "wait_ms": 2000}]}
+    )
 
     request_id: RequestId
     wait_ms: Annotated[int, Field(ge=0, le=30_000, strict=True)] = 0
@@ -39,6 +41,18 @@ class AbortRequest(BaseModel):
 class Aborted(BaseModel):
     """The abort is recorded; `stopped` says that the owner has closed the upstream."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "message": f"Streaming for request {answers.ID} will be aborted.",
+                    "request_id": answers.ID,
+                    "status": "stopped",
+                }
+            ]
+        }
+    )
+
     message: str
     request_id: str
     status: Literal["accepted", "already_aborted", "stopped"]
@@ -46,6 +60,10 @@ class Aborted(BaseModel):
 
 class NotFound(BaseModel):
     """No live chat of yours has this id; one that starts within `remembered_s` will be stopped at its start."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"detail": NOT_FOUND}, {"detail": NOT_FOUND, "remembered_s": 10.0}]}
+    )
 
     detail: str
     remembered_s: float | None = None

@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 
 import backends
 from backends import Delivery, Options
-from server import health, metrics, native, openai_api, page
+from server import answers, health, metrics, native, openai_api, page
 from server.abort import DirectAborts
 from server.limits import BodyLimit
 from server.logs import start_logging
@@ -78,9 +78,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(BodyLimit, most_bytes=settings.max_body_bytes)
     app.add_exception_handler(HTTPException, refuse)
     app.add_exception_handler(RequestValidationError, refuse_invalid)
-    app.include_router(native.router)
-    app.include_router(openai_api.router)
-    app.include_router(health.router)
+    app.include_router(native.router, responses=answers.ANYWHERE)
+    app.include_router(openai_api.router, responses=answers.ANYWHERE)
+    app.include_router(health.router, responses=answers.ANYWHERE)
     app.include_router(page.router)
     return app
 

@@ -9,7 +9,7 @@ from time import monotonic_ns
 from typing import Any
 
 from anyio import CancelScope, create_task_group, move_on_after, sleep_forever
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 from opentelemetry import trace as telemetry
 from starlette.types import Receive, Scope, Send
 
@@ -223,8 +223,7 @@ class ChatResponse(Response):
         elif self._started:
             await self._end(send, sse.event({"error": error.error}, "error") + sse.DONE)
         else:
-            headers = {"Retry-After": error.retry_after} if error.retry_after else None
-            await JSONResponse({"error": error.error}, error.status, headers)(scope, receive, send)
+            await error.response()(scope, receive, send)
 
     def _refuse(self, status: int, detail: str) -> Response:
         self._trace.finish_reason = f"refused_{status}"

@@ -9,6 +9,7 @@ from typing import Any
 import aiohttp
 import httpx2
 import openai
+from fastapi.responses import JSONResponse, Response
 
 TYPE = "upstream_error"
 UNREACHABLE = {
@@ -36,6 +37,11 @@ class UpstreamError(Exception):
         self.status = status
         self.error = {"code": None, "param": None} | error
         self.retry_after = retry_after
+
+    def response(self) -> Response:
+        """The answer to the request that it befell."""
+        headers = {"Retry-After": self.retry_after} if self.retry_after else None
+        return JSONResponse({"error": self.error}, self.status, headers)
 
 
 @contextmanager

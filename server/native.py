@@ -7,9 +7,10 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Request, Response
 
+from server import answers
 from server.abort import PATH, Aborted, AbortRequest, AbortResponse, NotFound
 from server.chat import ChatResponse
-from server.schemas import CHAT_ANSWERS, RequestId, UpstreamChat, refusal
+from server.schemas import RequestId, UpstreamChat
 from server.security import Owner
 from server.worker import worker_of
 
@@ -22,7 +23,7 @@ class ChatRequest(UpstreamChat):
     request_id: RequestId | None = None
 
 
-@router.post("/chat/", response_class=Response, responses=CHAT_ANSWERS)
+@router.post("/chat/", response_class=Response, responses=answers.CHAT)
 async def chat(request: ChatRequest, http: Request, owner: Owner, accept: Annotated[str, Header()] = "") -> Response:
     """Stream an answer under a `request_id`, which the header `X-Request-Id` repeats.
 
@@ -41,12 +42,7 @@ async def chat(request: ChatRequest, http: Request, owner: Owner, accept: Annota
 @router.post(
     PATH,
     response_model=Aborted,
-    responses={
-        401: refusal("no API key, or an unknown one"),
-        404: {"model": NotFound, "description": "unknown, finished, or somebody else's"},
-        413: refusal("the body is too large"),
-        503: refusal("the store cannot be reached, and nothing was recorded; try again after Retry-After"),
-    },
+    responses=answers.ABORT | {404: {"model": NotFound, "description": "unknown, finished, or somebody else's"}},
 )
 async def abort(request: AbortRequest, http: Request, owner: Owner) -> Response:
     """Stop the chat with this `request_id`, whichever worker holds it."""

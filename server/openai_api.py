@@ -5,23 +5,26 @@ from __future__ import annotations
 import json
 import secrets
 import time
+from collections.abc import Awaitable
 from time import monotonic_ns
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import APIRouter, Header, Path, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import Field
 from starlette.types import Send
 
-from server import sse
+from server import answers, sse
 from server.chat import ChatResponse
 from server.failures import NO_JSON, UpstreamError
-from server.schemas import CHAT_ANSWERS, RequestId, UpstreamChat, UpstreamRefusal
+from server.refusals import refusal
+from server.schemas import RequestId, UpstreamChat
 from server.security import Owner
-from server.upstream import ask_whole, list_models
+from server.upstream import ask_whole, list_models, one_model
 from server.worker import worker_of
 
 router = APIRouter(prefix="/v1")
+ModelName = Annotated[str, Path(min_length=1, max_length=256)]
 
 
 class CompletionRequest(UpstreamChat):
@@ -79,8 +82,9 @@ class WholeChatResponse(ChatResponse):
         await self._end(send)
 
 
-_WHOLE = {"application/json": {"schema": {"type": "object"}}}
-_ANSWERS = CHAT_ANSWERS | {200: {**CHAT_ANSWERS[200], "content": CHAT_ANSWERS[200]["content"] | _WHOLE}}
+_WHOLE = {"application/json": {"schema": {"type": "object"}, "example": answers.COMPLETION_EXAMPLE}}
+_STREAM = {"text/event-stream": answers.CHAT[200]["content"]["text/event-stream"]}
+_ANSWERS = answers.CHAT | {200: {**answers.CHAT[200], "content": _STREAM | _WHOLE}}
 
 
 @router.post("/chat/completions", response_class=Response, responses=_ANSWERS)
@@ -93,14 +97,23 @@ async def completions(
     return kind(body, request_id=x_request_id or secrets.token_urlsafe(16), owner=owner, worker=worker_of(http))
 
 
-@router.get(
-    "/models",
-    response_class=Response,
-    responses={200: {"content": {"application/json": {}}}, 401: CHAT_ANSWERS[401], 502: {"model": UpstreamRefusal}},
-)
+@router.get("/models", response_class=Response, responses=answers.MODELS)
 async def models(http: Request, owner: Owner) -> Response:  # noqa: ARG001 - only for those who may chat
     """Pass on the upstream's models."""
+    return await _passed_on(list_models(worker_of(http).client))
+
+
+@router.get("/models/{model:path}", response_class=Response, responses=answers.ONE_MODEL)
+async def one(model: ModelName, http: Request, owner: Owner) -> Response:  # noqa: ARG001 - only for those who may chat
+    """Pass on what the upstream says of one model."""
     try:
-        return Response(await list_models(worker_of(http).client), media_type="application/json")
+        return await _passed_on(one_model(worker_of(http).client, model))
+    except ValueError:  # `..` and the like: no model, and no way to another path of the upstream either
+        return refusal(404, "There is no such model")
+
+
+async def _passed_on(asking: Awaitable[bytes]) -> Response:
+    try:
+        return Response(await asking, media_type="application/json")
     except UpstreamError as error:
-        return JSONResponse({"error": error.error}, error.status)
+        return error.response()

@@ -5,8 +5,14 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import httpx2
+import openai
 import pytest
+import respx
+from pydantic import SecretStr
 
+import tests.server.mocked  # noqa: F401 - respx knows of the mocker once it is defined
+from server.settings import Settings
+from server.upstream import make_client
 from tests.processes import running
 
 
@@ -52,3 +58,18 @@ async def mock(upstream_url: str) -> AsyncIterator[httpx2.AsyncClient]:
 @pytest.fixture
 def request_id(request: pytest.FixtureRequest) -> str:
     return f"{os.urandom(4).hex()}-{request.node.name}"[:100].replace(" ", "")
+
+
+@pytest.fixture
+def router() -> Iterator[respx.MockRouter]:
+    with respx.mock(using="httpcore2", assert_all_called=False) as mock:
+        yield mock
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[openai.AsyncOpenAI]:
+    settings = Settings(openai_base_url="http://upstream.test/v1", openai_api_key=SecretStr("sk-a-secret"))
+    # The same client on httpx2's own transport, which the mocker sees; aiohttp's is tested against real sockets.
+    real = make_client(settings)
+    async with real, real.copy(http_client=httpx2.AsyncClient()) as one:
+        yield one

@@ -1,8 +1,8 @@
 """How upstream failures become ours, without a network: respx, made to see the transport that openai 3.x uses."""
 
 import json
-from collections.abc import AsyncIterator, Iterator
-from typing import Any, ClassVar
+from collections.abc import AsyncIterator
+from typing import Any
 
 import httpcore2
 import httpx
@@ -10,8 +10,6 @@ import httpx2
 import openai
 import pytest
 import respx
-from pydantic import SecretStr
-from respx.mocks import HTTPCoreMocker
 
 from backends import Options
 from backends.deliveries import PushDelivery
@@ -21,46 +19,12 @@ from server.connections import Line
 from server.failures import KEY_REFUSED, UpstreamError
 from server.settings import Settings
 from server.trace import Tracer
-from server.upstream import list_models, make_client, open_stream
+from server.upstream import list_models, open_stream
 from server.worker import Worker
 from tests.server.stage import CHUNK, Client
 
 BODY = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "stream": True}
 URL = "http://upstream.test/v1/chat/completions"
-
-
-class HTTPCore2Mocker(HTTPCoreMocker):
-    """respx patches httpcore; openai 3.x is on httpx2, which is on httpcore2."""
-
-    name = "httpcore2"
-    targets: ClassVar[list[str]] = [target.replace("httpcore.", "httpcore2.") for target in HTTPCoreMocker.targets]
-
-    @classmethod
-    def from_sync_httpx_response(cls, httpx_response: httpx.Response, target: Any, **_: Any) -> httpcore2.Response:  # noqa: ARG003 - respx's signature
-        return httpcore2.Response(
-            status=httpx_response.status_code, headers=httpx_response.headers.raw, content=httpx_response.stream
-        )
-
-    @classmethod
-    async def from_async_httpx_response(
-        cls, httpx_response: httpx.Response, target: Any, **_: Any
-    ) -> httpcore2.Response:
-        return cls.from_sync_httpx_response(httpx_response, target)
-
-
-@pytest.fixture
-def router() -> Iterator[respx.MockRouter]:
-    with respx.mock(using="httpcore2", assert_all_called=False) as mock:
-        yield mock
-
-
-@pytest.fixture
-async def client() -> AsyncIterator[openai.AsyncOpenAI]:
-    settings = Settings(openai_base_url="http://upstream.test/v1", openai_api_key=SecretStr("sk-a-secret"))
-    # The same client on httpx2's own transport, which the mocker sees; aiohttp's is tested against real sockets.
-    real = make_client(settings)
-    async with real, real.copy(http_client=httpx2.AsyncClient()) as one:
-        yield one
 
 
 def free_line() -> Line:

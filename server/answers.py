@@ -1,0 +1,142 @@
+"""What the OpenAPI document says of every answer: status, shape, example."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel
+
+ID = "0f3c-example"
+CHUNK_EXAMPLE = (
+    'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"m","choices":'
+    '[{"index":0,"delta":{"content":"Hello"},"logprobs":null,"finish_reason":null}]}\n\n'
+    'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"m","choices":'
+    '[{"index":0,"delta":{},"logprobs":null,"finish_reason":"abort"}],"delivered_chunks":1}\n\ndata: [DONE]\n\n'
+)
+COMPLETION_EXAMPLE = {
+    "id": "chatcmpl-1",
+    "object": "chat.completion",
+    "created": 1,
+    "model": "m",
+    "choices": [{"index": 0, "message": {"role": "assistant", "content": "Hello!"}, "finish_reason": "stop"}],
+}
+
+
+class OpenAIError(BaseModel):
+    """OpenAI's error object; of an upstream's, with its own words and whatever else it says."""
+
+    message: str
+    type: str | None = None
+    code: str | int | None = None
+    param: str | None = None
+
+
+class Refusal(BaseModel):
+    """Why a request was refused: a sentence, or what is wrong with which part of it; and the same as OpenAI says it."""
+
+    detail: str | list[dict[str, Any]]
+    error: OpenAIError
+
+
+class UpstreamRefusal(BaseModel):
+    """OpenAI's error shape."""
+
+    error: OpenAIError
+
+
+class Unavailable(BaseModel):
+    """Nothing was recorded; worth another try after Retry-After."""
+
+    detail: str
+
+
+def _json(model: type[BaseModel], description: str, example: object) -> dict[str, Any]:
+    return {"model": model, "description": description, "content": {"application/json": {"example": example}}}
+
+
+def _error(message: str, kind: str, code: str | None = None) -> dict[str, Any]:
+    return {"message": message, "type": kind, "code": code, "param": None}
+
+
+def _refused(description: str, detail: str, kind: str = "invalid_request_error") -> dict[str, Any]:
+    return _json(Refusal, description, {"detail": detail, "error": _error(detail, kind)})
+
+
+def _passed_on(description: str, message: str, kind: str, code: str | None = None) -> dict[str, Any]:
+    return _json(UpstreamRefusal, description, {"error": _error(message, kind, code)})
+
+
+_INVALID = {
+    "detail": [{"type": "missing", "loc": ["body", "model"], "msg": "Field required", "input": {}}],
+    "error": _error("body.model: Field required", "invalid_request_error"),
+}
+_NO_KEY = _refused("no API key, or an unknown one", "This service needs an API key: Authorization: Bearer <key>")
+_TOO_LARGE = _refused("the body is too large", "The body is larger than 1048576 bytes")
+
+UNAVAILABLE = _passed_on(
+    "the upstream failed, or could not be reached", "the connection to the upstream could not be made or was lost",
+    "upstream_unreachable",
+)  # fmt: skip
+_LATE = _passed_on("the upstream did not answer in time", "the upstream did not answer in time", "upstream_timeout")
+_LIMITED = _passed_on(
+    "too many live chats, or the upstream's own limit; see Retry-After", "Too many live chats: end one, or wait",
+    "refused",
+)  # fmt: skip
+_UNKNOWN_MODEL = _passed_on(
+    "the upstream does not know the model", "The model `m` does not exist", "invalid_request_error", "model_not_found"
+)
+ANYWHERE: dict[int | str, dict[str, Any]] = {
+    431: _refused("the headers are too large", "The headers are larger than 32768 bytes")
+}
+"""What every endpoint may answer."""
+CHAT: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The answer, as server-sent events; the last chunk says why it ended.",
+        "content": {"text/event-stream": {"example": CHUNK_EXAMPLE}, "text/plain": {"example": "Hello!"}},
+    },
+    400: _passed_on(
+        "refused by the upstream, whose status and reason are passed on: this and other 4xx",
+        "Invalid value: 'max_tokens'", "invalid_request_error",
+    ),
+    401: _NO_KEY,
+    404: _UNKNOWN_MODEL,
+    409: _refused("a chat with this request id is live", "A chat with this request ID is live", "refused"),
+    413: _TOO_LARGE,
+    422: _json(Refusal, "not what the schema says, or no JSON", _INVALID),
+    429: _LIMITED,
+    502: UNAVAILABLE,
+    503: _refused(
+        "the store cannot be reached, or this worker is shutting down; try again after Retry-After",
+        "The abort store cannot be reached", "refused",
+    ),
+    504: _LATE,
+}  # fmt: skip
+MODELS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The upstream's own words.",
+        "content": {"application/json": {"schema": {"type": "object"}, "example": {"object": "list", "data": []}}},
+    },
+    401: _NO_KEY,
+    429: _passed_on("the upstream's own limit; see Retry-After", "Rate limit reached", "requests"),
+    502: UNAVAILABLE,
+    504: _LATE,
+}
+ONE_MODEL = MODELS | {
+    200: {
+        "description": "The upstream's own words.",
+        "content": {
+            "application/json": {"schema": {"type": "object"}, "example": {"id": "gpt-4o-mini", "object": "model"}}
+        },
+    },
+    404: _UNKNOWN_MODEL,
+    422: CHAT[422],
+}
+ABORT: dict[int | str, dict[str, Any]] = {
+    401: _NO_KEY,
+    413: _TOO_LARGE,
+    422: _json(Refusal, "not what the schema says, or no JSON", _INVALID),
+    503: _json(
+        Unavailable, "the store cannot be reached, and nothing was recorded; try again after Retry-After",
+        {"detail": "The abort could not be recorded: the store cannot be reached. Try again."},
+    ),
+}  # fmt: skip
