@@ -11,7 +11,7 @@ from time import monotonic_ns
 from typing import Annotated, Literal
 
 from fastapi.responses import JSONResponse, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from backends import AbortOutcome, StoreUnavailableError
@@ -27,6 +27,11 @@ PATH = "/abort/"
 NOT_FOUND = "Request ID not found"
 
 
+def _whole(value: object) -> object:
+    """JSON Schema's integers are numbers without a fraction, 1.0 too; neither true nor "1" is one."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 class AbortRequest(BaseModel):
     """Which chat to stop, and how long to wait until it has stopped."""
 
@@ -35,7 +40,7 @@ class AbortRequest(BaseModel):
     )
 
     request_id: RequestId
-    wait_ms: Annotated[int, Field(ge=0, le=30_000, strict=True)] = 0
+    wait_ms: Annotated[int, Field(ge=0, le=30_000, strict=True), BeforeValidator(_whole)] = 0
 
 
 class Aborted(BaseModel):

@@ -40,7 +40,7 @@ class BoundedHead(HttpToolsProtocol):
         self._head_bytes = _COMPLETE
         if self.cycle is not None and not self.cycle.response_complete:
             self._earlier.append(self.cycle)
-        self.scope[HANG_UP] = self._hang_up  # type: ignore[typeddict-unknown-key]  # ours
+        self.scope[HANG_UP] = self._hang_up  # type: ignore[literal-required]  # ours, beside ASGI's
         super().on_headers_complete()
 
     def data_received(self, data: bytes) -> None:

@@ -37,21 +37,29 @@ async def ended(
     return client_side, response
 
 
+def broken_off(*parts: bytes) -> Callable[[Connection], None]:
+    """Answers with these events, and ends as if that were all."""
+
+    def answer(upstream: Connection) -> None:
+        upstream.answer(*parts)
+        upstream.break_off()
+
+    return answer
+
+
 def reason(response: ChatResponse) -> str | None:
     return response._trace.finish_reason
 
 
 async def test_an_upstream_that_never_says_done_is_done_when_it_gave_a_reason(scene: Stage) -> None:
-    client_side, response = await ended(
-        scene, lambda upstream: (upstream.answer(CHUNK, FINAL), upstream.break_off())[0]
-    )
+    client_side, response = await ended(scene, broken_off(CHUNK, FINAL))
     assert client_side.body == CHUNK + FINAL + DONE
     assert reason(response) == "length"
 
 
 @pytest.mark.parametrize("parts", [(), (CHUNK,), (CHUNK, FINAL[:-2])], ids=["nothing", "a chunk", "half an event"])
 async def test_an_upstream_that_breaks_off_has_failed(scene: Stage, parts: tuple[bytes, ...]) -> None:
-    client_side, response = await ended(scene, lambda upstream: (upstream.answer(*parts), upstream.break_off())[0])
+    client_side, response = await ended(scene, broken_off(*parts))
     whole = b"".join(part for part in parts if part.endswith(b"\n\n"))
     assert client_side.body.startswith(whole + b"event: error\ndata: ")
     assert client_side.body.endswith(b"}\n\n" + DONE)
@@ -84,14 +92,14 @@ def whole(upstream: Connection, body: bytes) -> None:
 async def test_the_reason_and_the_number_of_chunks_are_known(scene: Stage, together: bool) -> None:
     """Also when the last ones come in one read with the usage chunk and the end."""
     parts = [CHUNK + FINAL + USAGE + DONE] if together else [CHUNK, FINAL, USAGE, DONE]
-    client_side, response = await ended(scene, lambda upstream: (upstream.answer(*parts), upstream.break_off())[0])
+    client_side, response = await ended(scene, broken_off(*parts))
     assert client_side.body == CHUNK + FINAL + USAGE + DONE
     assert (reason(response), response._trace.chunks) == ("length", 3)
 
 
 async def test_done_with_crlf_is_done(scene: Stage) -> None:
     end = DONE.replace(b"\n", b"\r\n")
-    client_side, _ = await ended(scene, lambda upstream: (upstream.answer(CHUNK, end), upstream.break_off())[0])
+    client_side, _ = await ended(scene, broken_off(CHUNK, end))
     assert client_side.body == CHUNK + end
 
 
@@ -115,7 +123,9 @@ async def test_an_aborted_chat_says_how_many_chunks_were_sent(scene: Stage) -> N
 
 async def test_a_whole_chat_has_its_reason_and_its_time_to_the_first_byte(scene: Stage) -> None:
     def observed() -> float:
-        return sum(sample.value for sample in metrics.TTFT_S.collect()[0].samples if sample.name.endswith("_count"))
+        return sum(
+            sample.value for sample in next(iter(metrics.TTFT_S.collect())).samples if sample.name.endswith("_count")
+        )
 
     before = observed()
     client_side, response = await ended(scene, lambda upstream: whole(upstream, WHOLE), WholeChatResponse)
@@ -133,7 +143,7 @@ async def test_a_whole_answer_that_is_no_object_is_a_bad_gateway(scene: Stage, b
 @pytest.mark.parametrize("choices", [[None], 7, [{"finish_reason": 7}], [{"finish_reason": ["stop"]}]])
 async def test_a_malformed_chunk_reaches_the_client_and_breaks_nothing(scene: Stage, choices: object) -> None:
     chunk = b"data: " + json.dumps({"choices": choices, "finish_reason": None}).encode() + b"\n\n"
-    client_side, response = await ended(scene, lambda upstream: (upstream.answer(chunk), upstream.break_off())[0])
+    client_side, response = await ended(scene, broken_off(chunk))
     assert client_side.body.startswith(chunk + b"event: error\n")
     assert client_side.body.endswith(DONE)
     assert reason(response) == "error"
@@ -159,6 +169,6 @@ async def test_a_redirect_is_not_followed(scene: Stage) -> None:
 def test_reasons_that_an_upstream_makes_up_are_one_label() -> None:
     for number in range(3):
         metrics.count_chat(f"made-up-{number}")
-    labels = {sample.labels["finish_reason"] for sample in metrics.CHATS.collect()[0].samples}
+    labels = {sample.labels["finish_reason"] for sample in next(iter(metrics.CHATS.collect())).samples}
     assert "other" in labels
     assert not [label for label in labels if label.startswith("made-up")]
