@@ -66,6 +66,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             gc.freeze()  # what is here now stays: a full collection would go through all of it, 50 ms each time
             yield
         tracer.close()
+        metrics.leave()
 
     app = FastAPI(
         title="Chat with an honest Stop",

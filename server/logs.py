@@ -7,12 +7,15 @@ import logging
 from pythonjsonlogger.json import JsonFormatter
 
 LOG = logging.getLogger("stopwatch")
+_OTHERS = ("uvicorn", "asyncio")
+"""Whose warnings and tracebacks come as JSON lines, too."""
 
 
 def start_logging(level: str) -> None:
     """Send this worker's log to stderr as JSON lines; nothing else is written, and never a message or a key."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter("{asctime}{levelname}{message}{process}", style="{"))
-    LOG.handlers = [handler]
     LOG.setLevel(level.upper())
-    LOG.propagate = False
+    for logger in (LOG, *map(logging.getLogger, _OTHERS)):
+        logger.handlers = [handler]
+        logger.propagate = False

@@ -7,15 +7,19 @@ this module is imported; `python -m server` makes the folder and removes it.
 from __future__ import annotations
 
 import os
+from collections import deque
 from dataclasses import asdict
 from time import monotonic
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from backends import Delivery
+from server.logs import LOG
 
 EVERY_S = 0.5
+LAG_WINDOW_S = 15.0
+"""The worst lag of so long is shown: who asks as often misses no stall."""
 _STOP_BUCKETS_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 
 _REASONS = frozenset(
@@ -30,7 +34,11 @@ STOP_S = Histogram(
 TTFT_S = Histogram("stopwatch_ttft_seconds", "From the request to the first chunk forwarded")
 LIVE = Gauge("stopwatch_live_streams", "Chats that are live now", multiprocess_mode="livesum")
 READY = Gauge("stopwatch_listener_ready", "1 when aborts can reach every worker", multiprocess_mode="livemin")
-LAG_S = Gauge("stopwatch_event_loop_lag_seconds", "How late the event loop runs a timer", multiprocess_mode="livemax")
+LAG_S = Gauge(
+    "stopwatch_event_loop_lag_seconds",
+    "The latest that an event loop ran a timer in the last 15 s",
+    multiprocess_mode="livemax",
+)
 STORE = Counter("stopwatch_store_events", "What happened between the workers and the store", ["event"])
 
 
@@ -49,24 +57,46 @@ def render() -> bytes:
     return generate_latest(registry)
 
 
+def leave() -> None:
+    """Take what this worker counts as live out of the metrics: it is about to end, and nobody may do it later."""
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        mark_process_dead(os.getpid())  # type: ignore[no-untyped-call]
+
+
 class Sampler:
-    """Keeps what cannot be counted as it happens up to date: live streams, readiness, store events, event-loop lag."""
+    """Keeps what cannot be counted as it happens up to date: live streams, readiness, store events, event-loop lag.
+
+    It also logs when the store is lost, and when it is back.
+    """
 
     def __init__(self, delivery: Delivery) -> None:
         self._delivery = delivery
         self._before = asdict(delivery.counters)
         self._since_s = monotonic()
         self._worst_s = 0.0
+        self._worst_before_s: deque[float] = deque(maxlen=round(LAG_WINDOW_S / EVERY_S))
+        self._away = False
 
     def take(self, lag_s: float) -> None:
         """Take a reading of the event loop's lag; about twice a second, publish."""
         self._worst_s = max(self._worst_s, lag_s)
         if monotonic() - self._since_s < EVERY_S * 0.9:  # a timer may be early
             return
-        LAG_S.set(self._worst_s)
+        self._worst_before_s.append(self._worst_s)
+        LAG_S.set(max(self._worst_before_s))
         LIVE.set(self._delivery.live)
         READY.set(self._delivery.ready)
         now = asdict(self._delivery.counters)
         for event, count in now.items():
             STORE.labels(event).inc(count - self._before[event])
+        self._log(lost=now["lost"] > self._before["lost"])
         self._before, self._since_s, self._worst_s = now, monotonic(), 0.0
+
+    def _log(self, *, lost: bool) -> None:
+        ready = self._delivery.ready
+        if not self._away and (lost or not ready):
+            self._away = True
+            LOG.warning("store lost: an abort might not reach this worker")
+        if self._away and ready:
+            self._away = False
+            LOG.warning("store back: every abort that was accepted has been delivered")

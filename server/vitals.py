@@ -10,10 +10,12 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager
 from time import monotonic, monotonic_ns
 from typing import Any
 
-from server.metrics import EVERY_S, Sampler
+from server.metrics import Sampler
 from server.trace import HealthTrace, Tracer
 
 PROBE_S = 0.01
+METRICS_PROBE_S = 0.05
+"""A stall of twice as long is always seen, whenever it comes; twenty wake-ups a second are no load."""
 Take = Callable[[float], None]
 REPORT_NS = 1_000_000_000
 
@@ -22,7 +24,7 @@ REPORT_NS = 1_000_000_000
 async def vital_signs(tracer: Tracer, sampler: Sampler) -> AsyncIterator[None]:
     """Watch the event loop for the metrics during the block; more closely, and garbage collection too, for a trace."""
     with ExitStack() as stack:
-        every_s = EVERY_S
+        every_s = METRICS_PROBE_S
         takers: tuple[Take, ...] = (sampler.take,)
         if tracer.on:
             vitals = Vitals(tracer)

@@ -74,6 +74,7 @@ class Worker:
         """Start nothing new, and abort what still runs after `drain_s`."""
         if not self.draining:
             self.draining = True
+            LOG.info("drain", extra={"live": self.delivery.live, "drain_s": self.settings.drain_s})
             asyncio.get_running_loop().call_later(self.settings.drain_s, self.delivery.abort_all)
 
 

@@ -47,10 +47,11 @@ class Visit:
         assert unexpected == []
         assert {urlsplit(url).netloc for url in self.urls} == self.services
 
-    async def ask(self, text: str, max_tokens: str = "") -> str:
-        """Type the question and send it; returns the request id that the page made."""
+    async def ask(self, text: str, max_tokens: str | None = "") -> str:
+        """Type the question and send it; returns the request id that the page made. None leaves the page's limit."""
         await self.page.get_by_label("Question").fill(text)
-        await self.page.get_by_label("Max tokens").fill(max_tokens)
+        if max_tokens is not None:
+            await self.page.get_by_label("Max tokens").fill(max_tokens)
         async with self.page.expect_request("**/chat/") as request:
             await self.page.get_by_role("button", name="Send").click()
         return str(json.loads((await request.value).post_data or "")["request_id"])

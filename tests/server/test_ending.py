@@ -3,6 +3,7 @@
 import asyncio
 import json
 import signal
+import socket
 import statistics
 import time
 from typing import Any
@@ -94,8 +95,17 @@ async def test_the_log_is_json_and_holds_no_secret(upstream_url: str, tmp_path: 
         async with httpx2.AsyncClient(base_url=service.url, timeout=20) as client:
             await client.post("/chat/", json=question("my question [mock:output_tokens=1]", request_id="logged-1"))
             await client.post("/abort/", json={"request_id": "logged-1"})
+        host, port = service.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=10) as connection:
+            connection.sendall(b"nonsense\r\n\r\n")
+            assert connection.recv(4096).startswith(b"HTTP/1.1 400 ")
     lines = [json.loads(line) for line in log.read_text().splitlines()]
-    assert [(line["message"], line["request_id"]) for line in lines] == [("chat", "logged-1"), ("abort", "logged-1")]
+    assert [(line["message"], line.get("request_id")) for line in lines] == [
+        ("chat", "logged-1"),
+        ("abort", "logged-1"),
+        ("Invalid HTTP request received.", None),  # uvicorn's
+        ("drain", None),
+    ]
     assert lines[0]["finish_reason"] == "stop"
     assert "sk-a-secret" not in log.read_text()
     assert "my question" not in log.read_text()

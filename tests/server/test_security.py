@@ -157,7 +157,8 @@ def test_keys_are_kept_as_hashes_only() -> None:
 
 
 async def test_a_worker_keeps_no_key_in_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("server.app._before_shutdown", lambda _drain: None)  # the signals stay pytest's
+    for ours in ("_before_shutdown", "start_logging"):  # the process is pytest's
+        monkeypatch.setattr(f"server.app.{ours}", lambda _: None)
     given = Settings(api_keys=SecretStr("alice-key,bob-key"))
     app = create_app(given)
     async with app.router.lifespan_context(app):
