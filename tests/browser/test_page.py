@@ -51,6 +51,14 @@ async def test_stop_while_it_streams(visit: Visit) -> None:
     assert 0 < delivered <= len(seen["token_ns"])
 
 
+async def test_a_first_visitor_sees_what_a_stop_saves(visit: Visit) -> None:
+    await visit.ask(STALL, max_tokens=None)
+    await visit.has_chunks(5)
+    await visit.press_stop()
+    await visit.sees("stopped")
+    await visit.reads(saved="at most 495")
+
+
 async def test_stop_in_a_silence(visit: Visit) -> None:
     request_id = await visit.ask(STALL)
     await visit.has_chunks(5)

@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 import server.chat
+from server.connections import Line
 from server.protocol import HEAD_BYTES
-from tests.server.stage import CHUNK, Sockets, Stage, sockets, stage
+from tests.server.stage import CHUNK, Protocol, Sockets, Stage, sockets, stage
 
 
 @pytest.fixture
@@ -48,6 +49,38 @@ async def test_who_leaves_with_requests_behind_a_chat_closes_its_upstream(scene:
         assert await ended(served) == "first"
         assert len(scene.upstream.connections) == 1  # those behind it were never begun
     assert scene.worker.delivery.live == 0
+
+
+async def test_who_leaves_is_acted_on_in_the_next_turns_of_the_loop(
+    scene: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Turns and not milliseconds: nothing is waited for between the hang-up and the upstream's cut."""
+    loop, events = asyncio.get_running_loop(), list[str]()
+    lost, cut = Protocol.connection_lost, Line.cut
+
+    def turn() -> None:
+        events.append("turn")
+        if "cut" not in events:
+            loop.call_soon(turn)
+
+    def connection_lost(self: Protocol, exc: Exception | None) -> None:
+        loop.call_soon(turn)
+        lost(self, exc)
+
+    def note(self: Line) -> None:
+        events.append("cut")
+        cut(self)
+
+    monkeypatch.setattr(Protocol, "connection_lost", connection_lost)
+    monkeypatch.setattr(Line, "cut", note)
+    async with sockets(scene) as served:
+        connection = await served.ask("first")
+        upstream = await scene.upstream.asked()
+        connection.close()
+        async with asyncio.timeout(10):
+            await upstream.left.wait()
+        assert await ended(served) == "first"
+    assert events.index("cut") <= 3
 
 
 async def test_requests_behind_a_chat_are_answered_in_their_turn(scene: Stage) -> None:

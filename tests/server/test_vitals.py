@@ -77,7 +77,7 @@ async def test_without_a_trace_only_the_metrics_probe_runs(monkeypatch: pytest.M
 async def test_a_stall_of_twice_the_probe_is_seen_whenever_it_comes(monkeypatch: pytest.MonkeyPatch) -> None:
     """The clock is ours: a stall of 100 ms that begins after any part of a nap makes it late by 50 ms at least."""
     for already_slept_s in (0.0, 0.01, 0.025, 0.049):
-        now_s, lags_s = [0.0], []
+        now_s, lags_s = [0.0], list[float]()
 
         async def nap(delay: float, already_slept_s: float = already_slept_s, now_s: list[float] = now_s) -> None:
             now_s[0] += max(delay, already_slept_s + 0.1)
