@@ -1,11 +1,14 @@
 """uvicorn's HTTP protocol, with what it lacks: a bound on a head while it comes, and an end for every open request.
 
+A client that does not read would hold its chat, and the upstream that is paid for, for ever: it is cut off.
+
 A client may send its next requests before the first is answered (pipelining). uvicorn then stops reading, so that it
 does not see the client leave, and tells only the last of the requests when it does.
 """
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
@@ -14,6 +17,8 @@ from server.limits import HANG_UP
 
 HEAD_BYTES = 64 * 1024
 """Request line and headers as they come; complete ones have a bound of their own (limits.HEADER_BYTES)."""
+UNREAD_S = 60.0
+"""A client for whom bytes have waited so long without a break is taken to have left."""
 _REFUSAL = STATUS_LINE[431] + b"connection: close\r\ncontent-length: 0\r\n\r\n"
 _COMPLETE = -1
 
@@ -29,6 +34,7 @@ class BoundedHead(HttpToolsProtocol):
         self._head_bytes = 0
         self._earlier: list[RequestResponseCycle] = []  # unfinished when the next request came
         self._behind_bytes = 0
+        self._unread: asyncio.TimerHandle | None = None
 
     def on_message_begin(self) -> None:
         """Begin to count."""
@@ -58,8 +64,24 @@ class BoundedHead(HttpToolsProtocol):
             else:  # in the middle of another answer
                 self.transport.abort()
 
+    def pause_writing(self) -> None:
+        """The client reads too slowly: give it UNREAD_S to catch up."""
+        super().pause_writing()
+        self._unread = self.loop.call_later(UNREAD_S, self._hang_up, 0.0)
+
+    def resume_writing(self) -> None:
+        """It has caught up."""
+        super().resume_writing()
+        self._all_read()
+
+    def _all_read(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell every open request, and not the last one only."""
+        self._all_read()
         self._disconnect()
         super().connection_lost(exc)
 

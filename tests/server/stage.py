@@ -166,6 +166,7 @@ class Sockets:
     """The stage's worker behind real sockets: each request is a chat, whose id is its path's last part."""
 
     address: tuple[str, int]
+    connections: set[Any]
     paused: asyncio.Event = field(default_factory=asyncio.Event)  # a client reads too slowly
     ended: asyncio.Queue[str] = field(default_factory=asyncio.Queue)  # ids of chats whose tasks are over
 
@@ -200,7 +201,7 @@ async def sockets(scene: Stage) -> AsyncIterator[Sockets]:
     state = ServerState()
     listener = socket.create_server(("127.0.0.1", 0))
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-    one = Sockets(listener.getsockname())
+    one = Sockets(listener.getsockname(), state.connections)
 
     def protocol() -> Protocol:
         made = Protocol(config, state, {})

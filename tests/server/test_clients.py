@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 import server.chat
+import server.protocol
 from server.connections import Line
 from server.protocol import HEAD_BYTES
 from tests.server.stage import CHUNK, Protocol, Sockets, Stage, sockets, stage
@@ -132,6 +133,29 @@ async def test_an_abort_ends_a_chat_whose_client_does_not_read(
         assert b"[DONE]" not in await everything(connection)
         connection.close()
     assert not caplog.records  # its connection was broken off, and uvicorn left with nothing to complain of
+
+
+async def test_a_client_that_reads_nothing_for_long_has_left(scene: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server.protocol, "UNREAD_S", 0.05)
+    async with sockets(scene) as served:
+        connection = await blocked(scene, served)
+        async with asyncio.timeout(10):
+            await scene.upstream.connections[0].left.wait()
+        assert await ended(served) == "first"
+        connection.close()
+    assert scene.worker.delivery.live == 0
+
+
+async def test_a_client_that_catches_up_stays(scene: Stage) -> None:
+    async with sockets(scene) as served:
+        connection = await blocked(scene, served)
+        (protocol,) = served.connections
+        timer = protocol._unread
+        assert timer is not None
+        scene.upstream.connections[0].end()
+        await everything_until(connection, b"[DONE]\n\n\r\n0\r\n\r\n")
+        assert timer.cancelled()
+        connection.close()
 
 
 async def test_a_slow_client_still_reads_its_end(scene: Stage) -> None:
