@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import multiprocessing
 import os
 import resource
 import socket
 import sys
 import tempfile
 from contextlib import suppress
+from multiprocessing import forkserver
 from typing import Annotated, Any, Never
 
 import typer
@@ -17,16 +19,19 @@ import uvicorn
 from prometheus_client.multiprocess import mark_process_dead
 from pydantic import ValidationError
 from typer.exceptions import TyperException
+from uvicorn import _subprocess
 from uvicorn.supervisors import Multiprocess
 from uvicorn.supervisors.multiprocess import Process
 
 from backends import BackendError
-from server.app import open_delivery
 from server.protocol import BoundedHead
 from server.settings import Settings
+from server.strategy import open_delivery
 
 BAD_USAGE = 4
 START_DEADLINE_S = 60
+PRELOADED = ("server.upstream", "server.security", "server.protocol", "server.strategy", "prometheus_client", "uvloop")
+"""What every worker needs and takes seconds to import. Not `server.metrics`: the values it makes belong to a worker."""
 EXAMPLES = """Examples:
 
   python -m server --backend memory+push:// --workers 1
@@ -75,23 +80,24 @@ def run(
     given: dict[str, Any] = {"host": host, "port": port, "workers": workers, "abort_backend": backend}
     try:
         settings = Settings(**{name: value for name, value in given.items() if value is not None})
-        _check_exposure(settings)
-        asyncio.run(_reach(settings))
-        sockets = _bind(settings)
     except ValidationError as error:
         first = error.errors()[0]
         _refuse(f"setting {'.'.join(map(str, first['loc']))}: {first['msg'].removeprefix('Value error, ')}")
-    except BackendError as error:
-        _refuse(f"{error}; check ABORT_BACKEND, and that the store is running")
-    except OSError as error:
-        _refuse(f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}; choose another --port")
+    _check_exposure(settings)
+    # The workers are new processes: they read the same settings from their environment, and inherit the limits.
+    os.environ.update({name.upper(): str(value) for name, value in given.items() if value is not None})
     _allow_many_files()
-    # The workers are new processes: they read the same settings from their environment.
-    for name, value in given.items():
-        if value is not None:
-            os.environ[name.upper()] = str(value)
     with tempfile.TemporaryDirectory(prefix="stopwatch-metrics-") as folder:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder  # before a worker imports prometheus-client
+        _import_once()
+        try:
+            asyncio.run(_reach(settings))
+            sockets = _bind(settings)
+        except BackendError as error:
+            _refuse(f"{error}; check ABORT_BACKEND, and that the store is running")
+        except OSError as error:
+            reason = error.strerror or error
+            _refuse(f"cannot listen on {settings.host}:{settings.port}: {reason}; choose another --port")
         _serve(settings, sockets)
 
 
@@ -108,6 +114,19 @@ def _serve(settings: Settings, sockets: list[socket.socket]) -> None:
         timeout_graceful_shutdown=int(settings.drain_s) + 3,
     )
     Workers(config, sockets).run()
+
+
+def _import_once() -> None:
+    """Have the workers forked from one process that has imported everything: the others would take as long again.
+
+    It imports while we look for the store. Elsewhere than on Linux every worker imports for itself, as uvicorn has it:
+    on macOS the system's own frameworks do not outlive a fork.
+    """
+    if sys.platform == "linux":
+        forking = multiprocessing.get_context("forkserver")
+        forking.set_forkserver_preload(list(PRELOADED))
+        forkserver.ensure_running()
+        _subprocess.spawn = forking  # type: ignore[assignment]  # uvicorn has no setting for it
 
 
 def _allow_many_files() -> None:

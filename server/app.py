@@ -13,8 +13,6 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-import backends
-from backends import Delivery, Options
 from server import answers, health, metrics, native, openai_api, page
 from server.abort import DirectAborts
 from server.limits import BodyLimit
@@ -22,26 +20,11 @@ from server.logs import start_logging
 from server.refusals import refuse, refuse_invalid
 from server.security import Keys
 from server.settings import Settings
+from server.strategy import open_delivery
 from server.trace import Tracer
 from server.upstream import make_client
 from server.vitals import vital_signs
 from server.worker import Worker
-
-
-def open_delivery(settings: Settings) -> Delivery:
-    """The configured strategy, not yet entered. Raises `BackendUrlError`."""
-    return backends.from_url(
-        settings.abort_backend.get_secret_value(),
-        Options(
-            namespace=settings.abort_namespace,
-            ttl_s=settings.abort_ttl_s,
-            remember_s=settings.abort_remember_s,
-            interval_ms=settings.abort_interval_ms,
-            command_timeout_s=settings.abort_command_timeout_s,
-            keepalive_s=settings.abort_keepalive_s,
-            start_unregistered=settings.abort_outage == "start",
-        ),
-    )
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:

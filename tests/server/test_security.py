@@ -13,9 +13,10 @@ import httpx2
 import pytest
 from pydantic import SecretStr
 
-from server.app import create_app, open_delivery
+from server.app import create_app
 from server.security import ANYBODY, Keys
 from server.settings import Settings
+from server.strategy import open_delivery
 from tests.processes import running
 from tests.server.test_http import question
 
