@@ -10,6 +10,9 @@ from enum import StrEnum
 from types import TracebackType
 from typing import ClassVar, NamedTuple, Self
 
+MESSAGES_MOST = 10_000
+"""Messages that a listener may be behind; beyond it must read the flags, as after a loss."""
+
 
 class BackendError(Exception):
     """What can go wrong with an abort backend.
@@ -105,6 +108,8 @@ class Store(ABC):
     def __init__(self, options: Options, *, notify: bool) -> None:
         self.options = options
         self.notify = notify  # whether `flag` also tells the owning worker
+        self.dropped = 0
+        """Messages that a listener had no room for, or could not read. It is told of the first as of a loss."""
 
     @abstractmethod
     async def __aenter__(self) -> Self:
@@ -127,7 +132,8 @@ class Store(ABC):
     async def flag(self, request_id: str, owner: str, *, remember: bool) -> Flagged:
         """The abort is recorded and, with `notify`, sent to the worker that owns the chat. Atomic.
 
-        With `remember`, an abort for an id that the store does not know is kept for `remember_s`.
+        With `remember`, an abort for an id that the store does not know is kept for `remember_s` from now. Somebody
+        else's id is answered as an unknown one is.
         """
 
     @abstractmethod
@@ -136,16 +142,19 @@ class Store(ABC):
 
     @abstractmethod
     async def renew(self, chats: Collection[Chat]) -> set[ChatKey]:
-        """Every chat is recorded for another TTL, also if the store had lost it; returns those that are aborted.
+        """Every chat is recorded for another TTL, also if the store had lost it; returns those that must end.
 
-        A chat that has ended, or that a newer live one has replaced, is left alone.
+        These are the aborted ones, and those that cannot be aborted any more because the store had lost them and a
+        newer live chat has their id. What stands under the id then is left alone, as is a chat that has ended. No two
+        of the chats have the same id.
         """
 
     @abstractmethod
-    async def repeat(self, chats: Collection[Chat]) -> None:
+    async def repeat(self, chats: Collection[Chat]) -> set[ChatKey]:
         """The abort of every chat is recorded, and its owner told, once more: the store may have lost it.
 
-        A chat that has ended, or whose id is in use again, is left alone.
+        Returns the chats of which that is true. One that has ended, or whose id is in use again, is left alone. No two
+        of the chats have the same id.
         """
 
     @abstractmethod

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable
+from collections.abc import Iterable
 
 from backends.base import Chat, Store, StoreUnavailableError
-from backends.delivery import STREAM_DEADLINE_S, Delivery, backoff_s
+from backends.delivery import STREAM_DEADLINE_S, Delivery
+from backends.lasting import Work, backoff_s
 from backends.signals import AbortSignal
 
 
@@ -24,7 +25,7 @@ class PollDelivery(Delivery):
                     async with asyncio.timeout(STREAM_DEADLINE_S):
                         await self._read([chat])
                 except (StoreUnavailableError, TimeoutError):
-                    self._failed.set()
+                    self._fail()
             return signal.aborted
 
         signal = AbortSignal(poll)
@@ -36,19 +37,19 @@ class TimerDelivery(Delivery):
 
     name = "timer"
 
-    def _tasks(self) -> Iterable[Coroutine[None, None, None]]:
+    def _tasks(self) -> Iterable[Work]:
         yield from super()._tasks()
-        yield self._tick()
+        yield self._tick
 
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(self.store.options.interval_ms / 1000)
-            if self._failed.is_set() or not (chats := self._chats()):
+            if self._failed.is_set() or not (chats := self._registered()):
                 continue  # after a failure the keeper reads the flags until it succeeds
             try:
                 await self._read(chats)
             except StoreUnavailableError:
-                self._failed.set()
+                self._fail()
 
 
 class PushDelivery(Delivery):
@@ -65,9 +66,9 @@ class PushDelivery(Delivery):
         """False while the listener is down, too."""
         return super().ready and self._listening.is_set()
 
-    def _tasks(self) -> Iterable[Coroutine[None, None, None]]:
+    def _tasks(self) -> Iterable[Work]:
         yield from super()._tasks()
-        yield self._listen()
+        yield self._listen
 
     async def _started(self) -> None:
         await self._listening.wait()
@@ -76,19 +77,23 @@ class PushDelivery(Delivery):
         self._set((chat.key,))  # if it is ours: no message is as fast
 
     async def _listen(self) -> None:
-        failures = 0
+        retries = 0
         while True:
             try:
                 async with self.store.listen(self.worker) as aborted:
                     # First subscribed, then read: an abort falls into one or the other, never between them.
                     await self._renew()
-                    self.counters.reconnected += bool(failures)
-                    failures = 0
+                    self.counters.reconnected += bool(retries)
+                    retries = 0
                     self._listening.set()
                     async for key in aborted:
                         self._set((key,))
             except StoreUnavailableError:
                 self._listening.clear()
-                self.counters.lost += 1
-                await asyncio.sleep(backoff_s(failures))
-                failures += 1
+                self.counters.lost += retries == 0
+                self.counters.dropped = self.store.dropped
+                await asyncio.sleep(backoff_s(retries))
+                retries += 1
+            except Exception:
+                self._listening.clear()
+                raise

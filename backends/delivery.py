@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import secrets
 import time
-from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from backends.base import AbortOutcome, Chat, ChatKey, State, Store, StoreUnavailableError
+from backends.base import AbortOutcome, Chat, ChatKey, DuplicateChatError, State, Store, StoreUnavailableError
+from backends.early import EarlyAborts
+from backends.lasting import Work, backoff_s, end, for_ever
 from backends.signals import AbortSignal, Counters
 
-BACKOFF_FIRST_S = 0.05
-BACKOFF_MOST_S = 0.3  # an abort accepted elsewhere meanwhile is late by as much: a chat may be over by then
 STREAM_DEADLINE_S = 0.25  # the longest that a stream may wait for the store while it runs, and when it ends
 CONFIRM_EVERY_S = 1.0
 CONFIRM_FIRST_S = 0.001
-CANCEL_EVERY_S = 0.2
 _ABORTED = (State.ABORTED, State.REPEATED)
 
 
@@ -48,18 +45,20 @@ class Delivery:
         self.store = store
         self.worker = secrets.token_hex(8)
         self.counters = Counters()
-        self._live: dict[ChatKey, _Watched] = {}
-        self._accepted: dict[ChatKey, tuple[Chat, float]] = {}  # aborts accepted here, until they took effect
-        self._early: deque[float] = deque(maxlen=remember_most)
+        self._live: dict[str, _Watched] = {}  # by request id: no two live chats here have the same
+        self._unreleased: dict[ChatKey, tuple[Chat, float]] = {}  # ended here, but the store could not be told
+        self._accepted: dict[str, tuple[Chat, float]] = {}  # aborts accepted here, until they took effect; by id
+        self._early = EarlyAborts(remember_most, store.options.remember_s)
         self._failed = asyncio.Event()
+        self._failures = 0
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         await self._stack.enter_async_context(self.store)
         try:
             tasks = await self._stack.enter_async_context(asyncio.TaskGroup())
-            running = [tasks.create_task(work) for work in self._tasks()]
-            self._stack.push_async_callback(_end, running)
+            running = [tasks.create_task(for_ever(work, self._fail)) for work in self._tasks()]
+            self._stack.push_async_callback(end, running)
             await self._started()
         except BaseException:
             await self._stack.aclose()
@@ -86,27 +85,32 @@ class Delivery:
         """Entering is a barrier: an abort that any process sends afterwards is seen.
 
         Raises `DuplicateChatError` or `StoreUnavailableError` on entering, and nothing on leaving: an id that cannot
-        be released expires by itself.
+        be released then is released as soon as the store is back.
         """
+        if request_id in self._live:
+            raise DuplicateChatError(request_id)
         chat = Chat(request_id, secrets.token_hex(8), owner, self.worker)
         watched = _Watched(chat, self._signal(chat))
         # Known here before the store knows it: a message may arrive while `register` is still on its way back.
-        self._live[chat.key] = watched
+        self._live[request_id] = watched
         try:
             try:
                 if await self._ask().register(chat):
                     watched.signal.set()
             except StoreUnavailableError:
-                self._failed.set()
+                self._fail()
                 if not self.store.options.start_unregistered:
                     raise
             watched.registered = True  # or will be: the keeper records it as soon as the store is back
             yield watched.signal
         finally:
-            del self._live[chat.key]
-            with suppress(StoreUnavailableError, TimeoutError):
+            del self._live[request_id]
+            self._unreleased[chat.key] = (chat, time.monotonic())
+            try:
                 async with asyncio.timeout(STREAM_DEADLINE_S):
-                    await self._ask().release(chat)
+                    await self._release(chat)
+            except (StoreUnavailableError, TimeoutError):
+                self._fail()  # or the id would be refused, and its aborts accepted, for a whole TTL
 
     async def abort(
         self, request_id: str, owner: str, *, wait_s: float = 0.0, on_record: Callable[[], object] | None = None
@@ -117,18 +121,20 @@ class Delivery:
         is called once the store has answered, before that wait.
         """
         now = time.monotonic()
-        while self._early and self._early[0] < now - self.store.options.remember_s:
-            self._early.popleft()
-        may_remember = len(self._early) < (self._early.maxlen or 0)
-        outcome, chat = await self._ask().flag(request_id, owner, remember=may_remember)
+        may_remember = self._early.reserve(owner, request_id)
+        outcome: AbortOutcome | None = None
+        try:
+            outcome, chat = await self._ask().flag(request_id, owner, remember=may_remember)
+        finally:
+            if may_remember and outcome is not AbortOutcome.REMEMBERED:
+                self._early.give_back(owner, request_id)
         if on_record is not None:
             on_record()
-        if outcome is AbortOutcome.REMEMBERED:
-            self._early.append(now)
-        elif outcome is AbortOutcome.UNKNOWN and not may_remember:
+        if outcome is AbortOutcome.UNKNOWN and not may_remember:
             self.counters.early_refused += 1
         if chat is not None:
-            self._accepted.setdefault(chat.key, (chat, now))
+            if self._accepted.get(request_id, (None,))[0] != chat:
+                self._accepted[request_id] = (chat, now)
             self._recorded_here(chat)
             if wait_s and await self._ended(chat, wait_s):
                 return AbortOutcome.STOPPED
@@ -139,7 +145,7 @@ class Delivery:
 
     def abort_all(self) -> None:
         """Stop every chat of this worker, as it does before it shuts down."""
-        self._set(tuple(self._live))
+        self._set([watched.chat.key for watched in self._live.values()])
 
     async def _ended(self, chat: Chat, wait_s: float) -> bool:
         """Whether the owner released the chat within this time."""
@@ -160,82 +166,97 @@ class Delivery:
     def _signal(self, chat: Chat) -> AbortSignal:  # noqa: ARG002 - poll needs the chat
         return AbortSignal()
 
-    def _tasks(self) -> Iterable[Coroutine[None, None, None]]:
-        yield self._keep()
-        yield self._confirm()
+    def _tasks(self) -> Iterable[Work]:
+        """What runs beside the chats, for ever."""
+        yield self._keep
+        yield self._confirm
 
     async def _started(self) -> None:
         """Return once an abort can reach this worker."""
 
+    def _fail(self) -> None:
+        """The store did not answer, or has lost something: the keeper has to renew."""
+        self._failures += 1
+        self._failed.set()
+
     def _set(self, keys: Iterable[ChatKey]) -> int:
         """Signal those of the chats that are still here; how many had not known."""
-        return sum(watched.signal.set() for key in keys if (watched := self._live.get(key)) is not None)
+        known = 0
+        for key in keys:
+            watched = self._live.get(key.request_id)
+            if watched is not None and watched.chat.generation == key.generation:
+                known += watched.signal.set()
+        return known
 
-    def _chats(self) -> list[Chat]:
+    def _registered(self) -> list[Chat]:
         return [watched.chat for watched in self._live.values() if watched.registered]
 
     async def _read(self, chats: list[Chat]) -> None:
         """Read the flags of these chats and signal the aborted ones; a chat that the store has lost is a failure."""
         states = await self._ask().states(chats)
         self._set(chat.key for chat, state in zip(chats, states, strict=True) if state in _ABORTED)
-        if any(state is None and chat.key in self._live for chat, state in zip(chats, states, strict=True)):
-            raise StoreUnavailableError("the store has lost a live chat")
+        for chat, state in zip(chats, states, strict=True):
+            watched = self._live.get(chat.request_id)
+            if state is None and watched is not None and watched.chat == chat:
+                raise StoreUnavailableError("the store has lost a live chat")
 
     async def _renew(self) -> None:
-        self.counters.recovered_aborts += self._set(await self._ask().renew(self._chats()))
+        """Every live chat is recorded and its flag read, also of those that are on their way into the store."""
+        for chat, ended_s in tuple(self._unreleased.values()):
+            if ended_s < time.monotonic() - self.store.options.ttl_s:
+                del self._unreleased[chat.key]  # the store has forgotten it by itself
+            else:
+                await self._release(chat)
+        chats = [watched.chat for watched in self._live.values()]
+        self.counters.recovered_aborts += self._set(await self._ask().renew(chats))
+
+    async def _release(self, chat: Chat) -> None:
+        await self._ask().release(chat)
+        self._unreleased.pop(chat.key, None)
 
     async def _keep(self) -> None:
         """Renew the live chats three times per TTL, and after a failure until it works again."""
-        failures = 0
+        retries = 0
         while True:
             # Not wait_for: in Python 3.11 it swallows a cancellation that comes together with the event.
             with suppress(TimeoutError):
                 async with asyncio.timeout(self.store.options.ttl_s / 3):
                     await self._failed.wait()
+            failures = self._failures
             try:
                 await self._renew()
-                self._failed.clear()
             except StoreUnavailableError:
-                self._failed.set()
-                self.counters.lost += 1
-                await asyncio.sleep(backoff_s(failures))
-                failures += 1
+                self._fail()
+                self.counters.lost += retries == 0
+                await asyncio.sleep(backoff_s(retries))
+                retries += 1
             else:
-                failures = 0
+                retries = 0
+                if failures == self._failures:
+                    self._failed.clear()
+                else:  # something failed during the renewal, which may not know of it
+                    await asyncio.sleep(backoff_s(retries))
 
     async def _confirm(self) -> None:
         """See accepted aborts take effect; one that the store has lost meanwhile is recorded again."""
         while True:
             await asyncio.sleep(CONFIRM_EVERY_S)
+            # A living owner has renewed the chat by then, and has read its flag in doing so.
+            old_s = time.monotonic() - 2 * self.store.options.ttl_s
+            self._accepted = {name: each for name, each in self._accepted.items() if each[1] >= old_s}
             if not self._accepted:
                 continue
-            now = time.monotonic()
-            pending = list(self._accepted.values())
+            pending = [chat for chat, _ in self._accepted.values()]
             try:
-                states = await self._ask().states([chat for chat, _ in pending])
-                lost = [chat for (chat, _), state in zip(pending, states, strict=True) if state in (None, State.LIVE)]
-                if lost:
-                    await self._ask().repeat(lost)
-                    self.counters.repeated_aborts += len(lost)
+                states = await self._ask().states(pending)
+                lost = [chat for chat, state in zip(pending, states, strict=True) if state in (None, State.LIVE)]
+                repeated = await self._ask().repeat(lost) if lost else set()
             except StoreUnavailableError:
-                self._failed.set()
+                self._fail()
                 continue
-            for (chat, accepted_s), state in zip(pending, states, strict=True):
-                # A living owner has renewed the chat by then, and has read its flag in doing so.
-                if state is State.ENDED or accepted_s < now - 2 * self.store.options.ttl_s:
-                    del self._accepted[chat.key]
-
-
-async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:
-    """Cancel until all have ended: a driver that loses one cancellation must not keep a worker from leaving."""
-    left = set(tasks)
-    while left:
-        for task in left:
-            task.cancel()
-        _, left = await asyncio.wait(left, timeout=CANCEL_EVERY_S)
-
-
-def backoff_s(failures: int) -> float:
-    """Seconds to wait: uniform in (0, min(cap, base * 2^failures)), "full jitter" in AWS's article on back-off."""
-    most_s = min(BACKOFF_MOST_S, BACKOFF_FIRST_S * 2 ** min(failures, 10))
-    return random.uniform(0, most_s)  # noqa: S311 - spread, not secrecy
+            self.counters.repeated_aborts += len(repeated)
+            over = {chat for chat, state in zip(pending, states, strict=True) if state is State.ENDED}
+            over |= {chat for chat in lost if chat.key not in repeated}  # ended, or the id has a new life
+            for chat in over:
+                if self._accepted.get(chat.request_id, (None,))[0] == chat:
+                    del self._accepted[chat.request_id]

@@ -10,7 +10,18 @@ from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import ClassVar, NamedTuple, Self
 
-from backends.base import AbortOutcome, Chat, ChatKey, DuplicateChatError, Flagged, Options, State, Store
+from backends.base import (
+    MESSAGES_MOST,
+    AbortOutcome,
+    Chat,
+    ChatKey,
+    DuplicateChatError,
+    Flagged,
+    Options,
+    State,
+    Store,
+    StoreUnavailableError,
+)
 
 
 class _Record(NamedTuple):
@@ -48,14 +59,18 @@ class MemoryStore(Store):
 
     async def flag(self, request_id: str, owner: str, *, remember: bool) -> Flagged:
         found = self._find(request_id)
+        unknown = Flagged(AbortOutcome.REMEMBERED if remember else AbortOutcome.UNKNOWN)
         if found is None:
-            if not remember:
-                return Flagged(AbortOutcome.UNKNOWN)
-            self._put(State.EARLY, Chat(request_id, "", owner, ""), self.options.remember_s)
-            return Flagged(AbortOutcome.REMEMBERED)
-        if found.chat.owner != owner or found.state is State.ENDED:
+            if remember:
+                self._put(State.EARLY, Chat(request_id, "", owner, ""), self.options.remember_s)
+            return unknown
+        if found.chat.owner != owner:
+            return unknown
+        if found.state is State.ENDED:
             return Flagged(AbortOutcome.UNKNOWN)
         if found.state is State.EARLY:
+            if remember:
+                self._put(State.EARLY, found.chat, self.options.remember_s)
             return Flagged(AbortOutcome.REMEMBERED)
         if found.state in (State.ABORTED, State.REPEATED):
             return Flagged(AbortOutcome.ALREADY_ABORTED, found.chat)
@@ -71,18 +86,22 @@ class MemoryStore(Store):
         ]
 
     async def renew(self, chats: Collection[Chat]) -> set[ChatKey]:
-        renewed = set()
+        must_end = set()
         for chat in chats:
             found = self._find(chat.request_id)
-            if found is not None and found.state in _KEPT_FROM[found.chat.key == chat.key]:
+            own = found is not None and found.chat.key == chat.key
+            if found is not None and found.state in _KEPT_FROM[own]:
+                if not own:
+                    must_end.add(chat.key)
                 continue
             aborted = found is not None and _aborts(found, chat)
             self._put(State.ABORTED if aborted else State.LIVE, chat, self.options.ttl_s)
             if aborted:
-                renewed.add(chat.key)
-        return renewed
+                must_end.add(chat.key)
+        return must_end
 
-    async def repeat(self, chats: Collection[Chat]) -> None:
+    async def repeat(self, chats: Collection[Chat]) -> set[ChatKey]:
+        repeated = set()
         for chat in chats:
             found = self._find(chat.request_id)
             if found is None:
@@ -91,7 +110,9 @@ class MemoryStore(Store):
                 continue
             elif found.state is State.LIVE:
                 self._put(State.ABORTED, chat, self.options.ttl_s)
+            repeated.add(chat.key)
             self._tell(chat)
+        return repeated
 
     async def release(self, chat: Chat) -> None:
         found = self._find(chat.request_id)
@@ -100,10 +121,13 @@ class MemoryStore(Store):
 
     @asynccontextmanager
     async def listen(self, worker: str) -> AsyncIterator[AsyncIterator[ChatKey]]:
-        queue: asyncio.Queue[ChatKey] = asyncio.Queue()
+        queue: asyncio.Queue[ChatKey] = asyncio.Queue(MESSAGES_MOST)
+        before = self.dropped
 
         async def keys() -> AsyncIterator[ChatKey]:
             while True:
+                if self.dropped > before:
+                    raise StoreUnavailableError("the listener fell behind")
                 yield await queue.get()
 
         self._listeners[worker] = queue
@@ -114,7 +138,10 @@ class MemoryStore(Store):
 
     def _tell(self, chat: Chat) -> None:
         if self.notify and (listener := self._listeners.get(chat.worker)) is not None:
-            listener.put_nowait(chat.key)  # unbounded, but never longer than the live chats it names
+            try:
+                listener.put_nowait(chat.key)
+            except asyncio.QueueFull:
+                self.dropped += 1
 
     def _put(self, state: State, chat: Chat, lives_s: float) -> None:
         expires_s = time.monotonic() + lives_s

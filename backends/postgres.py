@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import re
-import time
 from collections.abc import AsyncIterator, Collection, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, ClassVar, Self
-from weakref import WeakKeyDictionary
 
 import asyncpg
 
 from backends import postgres_sql as sql
 from backends.base import (
+    MESSAGES_MOST,
     AbortOutcome,
     BackendUrlError,
     Chat,
@@ -26,16 +25,9 @@ from backends.base import (
     Store,
     StoreUnavailableError,
 )
+from backends.postgres_pool import RETRIED, Pool, translated
 
 _SCHEMA_NAME = re.compile(r"[a-z_][a-z0-9_]{0,29}")  # with the rest of a channel's name within PostgreSQL's 63 bytes
-_LOST = (
-    asyncpg.PostgresConnectionError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-    OSError,
-    TimeoutError,
-)
 
 
 class PostgresStore(Store):
@@ -60,29 +52,24 @@ class PostgresStore(Store):
                 f"the namespace {options.namespace!r} is no schema name: use a-z, 0-9, _ (30 at most)"
             )
         self._url = url
-        self._connections = connections
-        self._pool: asyncpg.Pool
-        self._at_hand: Any = None  # a connection that stays out of the pool while nobody waits for one
-        self._waiting = 0
-        self._opened: WeakKeyDictionary[asyncpg.Connection, float] = WeakKeyDictionary()  # and when (monotonic)
+        self._pool = Pool(url, options, connections)
 
     async def __aenter__(self) -> Self:
-        with _translated():
-            self._pool = await asyncpg.create_pool(
-                self._url,
-                min_size=2,
-                max_size=self._connections,
-                command_timeout=self.options.command_timeout_s,
-                timeout=self.options.command_timeout_s,
-                connect=self._connect,
-                reset=_keep_session,
-                # A flag may be lost in a crash (see above), so nobody waits for the disk.
-                server_settings={"synchronous_commit": "off", "application_name": f"{self.options.namespace}-commands"},
-            )
-            async with self._pool.acquire() as connection, connection.transaction():
-                await connection.execute("SELECT pg_advisory_xact_lock($1)", sql.SCHEMA_LOCK)
-                await connection.execute(sql.SCHEMA.format(schema=self.options.namespace))
+        with translated():
+            await self._pool.open()
+            try:
+                await self._make_schema()
+            except BaseException:
+                self._pool.terminate()
+                raise
         return self
+
+    async def _make_schema(self) -> None:
+        """The table is there; what a worker that is gone has left in it too long ago is not."""
+        async with self._pool.transaction() as connection:
+            await connection.execute("SELECT pg_advisory_xact_lock($1)", sql.SCHEMA_LOCK)
+            await connection.execute(sql.SCHEMA.format(schema=self.options.namespace))
+            await connection.execute(sql.in_schema(sql.SWEEP, self.options.namespace))
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
@@ -96,24 +83,26 @@ class PostgresStore(Store):
         return bool(rows[0]["state"] == State.ABORTED)
 
     async def flag(self, request_id: str, owner: str, *, remember: bool) -> Flagged:
+        unknown = Flagged(AbortOutcome.REMEMBERED if remember else AbortOutcome.UNKNOWN)
         while True:
             if rows := await self._fetch(sql.FLAG, request_id, owner, self.notify):
                 generation, worker, _ = rows[0]
                 return Flagged(AbortOutcome.ACCEPTED, Chat(request_id, generation, owner, worker))
             rows = await self._fetch(sql.FOUND, request_id, owner)
             if not rows:
-                if not remember:
-                    return Flagged(AbortOutcome.UNKNOWN)
-                if await self._fetch(sql.REMEMBER, request_id, owner, self.options.remember_s):
-                    return Flagged(AbortOutcome.REMEMBERED)
+                if not remember or await self._fetch(sql.REMEMBER, request_id, owner, self.options.remember_s):
+                    return unknown
                 continue
             state, generation, worker = rows[0]
             match state:
                 case "aborted" | "repeated":
                     return Flagged(AbortOutcome.ALREADY_ABORTED, Chat(request_id, generation, owner, worker))
                 case "early":
-                    return Flagged(AbortOutcome.REMEMBERED)
-                case "ended" | "foreign":
+                    if not remember or await self._fetch(sql.REMEMBER, request_id, owner, self.options.remember_s):
+                        return Flagged(AbortOutcome.REMEMBERED)
+                case "foreign":
+                    return unknown
+                case "ended":
                     return Flagged(AbortOutcome.UNKNOWN)
             # Somebody changed the row between our update and our look at it: look again, it is settled now.
 
@@ -126,18 +115,21 @@ class PostgresStore(Store):
         # Our own first: after a long pause they may have expired, and must not be swept with what is in them.
         rows = await self._fetch(sql.RECORD, *_columns(chats), self.options.ttl_s) if chats else []
         await self._fetch(sql.SWEEP)
-        return {ChatKey(request_id, generation) for request_id, generation, state in rows if state == State.ABORTED}
+        live = {ChatKey(request_id, generation) for request_id, generation, state in rows if state != State.ABORTED}
+        return {chat.key for chat in chats} - live  # what was left alone has ended, or another chat has its id
 
-    async def repeat(self, chats: Collection[Chat]) -> None:
-        await self._fetch(sql.REPEAT, *_columns(chats), self.options.remember_s, self.notify)
+    async def repeat(self, chats: Collection[Chat]) -> set[ChatKey]:
+        rows = await self._fetch(sql.REPEAT, *_columns(chats), self.options.remember_s, self.notify) if chats else []
+        return {ChatKey(request_id, generation) for request_id, generation, _ in rows}
 
     async def release(self, chat: Chat) -> None:
         await self._fetch(sql.RELEASE, chat.request_id, chat.generation, self.options.remember_s)
 
     @asynccontextmanager
     async def listen(self, worker: str) -> AsyncIterator[AsyncIterator[ChatKey]]:
-        messages: asyncio.Queue[str | None] = asyncio.Queue()  # never longer than the live chats that it names
-        with _translated():
+        messages: asyncio.Queue[str | None] = asyncio.Queue(MESSAGES_MOST)
+        lost = False
+        with translated():
             connection = await asyncpg.connect(
                 self._url,
                 timeout=self.options.command_timeout_s,
@@ -151,20 +143,31 @@ class PostgresStore(Store):
                     async with asyncio.timeout(self.options.keepalive_s / 2):  # wait_for would cost a task per message
                         message = await messages.get()
                 except TimeoutError:  # silence: either nobody aborts, or the connection is half-open
-                    with _translated():
+                    with translated():
                         await connection.execute("SELECT 1")
                     continue
-                if message is None:
-                    raise StoreUnavailableError("PostgreSQL closed the listener's connection")
-                generation, request_id = message.split(" ", 1)
-                yield ChatKey(request_id, generation)
+                if message is None or lost:
+                    raise StoreUnavailableError("PostgreSQL closed the listener's connection, or it fell behind")
+                generation, space, request_id = message.partition(" ")
+                if space:
+                    yield ChatKey(request_id, generation)
+                else:
+                    self.dropped += 1  # no message of ours
+
+        def put(message: str | None) -> None:
+            nonlocal lost
+            try:
+                messages.put_nowait(message)
+            except asyncio.QueueFull:
+                lost = True
+                self.dropped += 1
 
         def heard(_connection: object, _pid: int, _channel: str, payload: object) -> None:
-            messages.put_nowait(str(payload))
+            put(str(payload))
 
         try:
-            connection.add_termination_listener(lambda _connection: messages.put_nowait(None))
-            with _translated():
+            connection.add_termination_listener(lambda _connection: put(None))
+            with translated():
                 await connection.add_listener(f"{self.options.namespace}_abort_{worker}", heard)
             yield keys()
         finally:
@@ -172,81 +175,17 @@ class PostgresStore(Store):
 
     async def _fetch(self, statement: str, *arguments: Any) -> list[Any]:
         statement = sql.in_schema(statement, self.options.namespace)
-        with _translated():
+        with translated():
             try:
-                return await self._fetch_once(statement, arguments)
-            except (asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError, asyncpg.InterfaceError):
+                return await self._pool.fetch(statement, arguments)
+            except RETRIED:
                 # A pooled connection that the server closed is no outage, and every statement here is idempotent.
-                return await self._fetch_once(statement, arguments)
-
-    async def _fetch_once(self, statement: str, arguments: tuple[Any, ...]) -> list[Any]:
-        started_s = time.monotonic()
-        connection = await self._take()
-        try:
-            rows = list(await connection.fetch(statement, *arguments))
-        except (TimeoutError, asyncio.CancelledError):
-            # Half-open, perhaps, and then so are those of its age. asyncpg would wait on this connection for its
-            # own cancellation, and the pool would hand out the others one after the other. The pool takes a connection
-            # that has ended back by itself.
-            for old, opened_s in tuple(self._opened.items()):
-                if opened_s <= started_s:
-                    old.terminate()
-            raise
-        except BaseException:
-            await self._give_back(connection)
-            raise
-        await self._give_back(connection)
-        return rows
-
-    async def _take(self) -> Any:
-        """A connection of the pool's; mostly the one at hand, for a round through the pool costs two tasks."""
-        connection, self._at_hand = self._at_hand, None
-        if connection is not None and _is_open(connection):
-            return connection
-        self._waiting += 1
-        try:
-            async with asyncio.timeout(self.options.command_timeout_s):
-                return await self._pool.acquire()
-        finally:
-            self._waiting -= 1
-
-    async def _give_back(self, connection: Any) -> None:
-        if not _is_open(connection):
-            return
-        if self._at_hand is None and not self._waiting:
-            self._at_hand = connection
-        else:
-            await self._pool.release(connection, timeout=self.options.command_timeout_s)
-
-    async def _connect(self, *arguments: Any, **options: Any) -> asyncpg.Connection:
-        connection = await asyncpg.connect(*arguments, **options)
-        self._opened[connection] = time.monotonic()
-        return connection
-
-
-def _is_open(connection: Any) -> bool:
-    """Whether a pool's connection can be used; one that has ended belongs to the pool again, and says so by raising."""
-    try:
-        return not connection.is_closed()
-    except asyncpg.InterfaceError:
-        return False
+                return await self._pool.fetch(statement, arguments)
+            except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
+                await self._make_schema()  # the database was made anew behind our back
+                return await self._pool.fetch(statement, arguments)
 
 
 def _columns(chats: Collection[Chat]) -> Iterator[tuple[str, ...]]:
     """In one order everywhere, so that two workers' statements cannot lock each other's rows crosswise."""
     return zip(*sorted(chats), strict=True)
-
-
-async def _keep_session(_connection: object) -> None:
-    """Our statements leave nothing behind in a session; asyncpg's own reset would cost a round trip for each."""
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except _LOST as error:
-        raise StoreUnavailableError(f"PostgreSQL: {error or type(error).__name__}") from error
-    except asyncpg.PostgresError as error:
-        # The rest is refused log-ins, missing databases, a full disk: the store is there and of no use.
-        raise StoreUnavailableError(f"PostgreSQL: {error}") from error

@@ -51,7 +51,7 @@ INSERT INTO {schema}.chats_v1 AS c (request_id, generation, worker, owner, state
 VALUES ($1, '-', '-', $2, 'early', now() + $3 * interval '1 second')
 ON CONFLICT (request_id) DO UPDATE SET
     generation = '-', worker = '-', owner = EXCLUDED.owner, state = 'early', expires_at = EXCLUDED.expires_at
-WHERE c.expires_at <= now()
+WHERE c.expires_at <= now() OR c.state = 'early' AND c.owner = EXCLUDED.owner
 RETURNING state
 """
 STATES = "SELECT request_id, generation, state FROM {schema}.chats_v1 WHERE request_id = ANY($1)"
@@ -66,7 +66,8 @@ WITH repeated AS (
     WHERE c.expires_at <= now() OR c.generation = EXCLUDED.generation AND c.state <> 'ended'
     RETURNING request_id, generation, worker
 )
-SELECT pg_notify('{schema}_abort_' || worker, generation || ' ' || request_id) FROM repeated WHERE $6
+SELECT request_id, generation,
+    CASE WHEN $6 THEN pg_notify('{schema}_abort_' || worker, generation || ' ' || request_id) END FROM repeated
 """
 RELEASE = """
 UPDATE {schema}.chats_v1 SET state = 'ended', expires_at = now() + $3 * interval '1 second'

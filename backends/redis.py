@@ -35,7 +35,10 @@ BUCKETS = 16
 
 
 class RedisStore(Store):
-    """One round trip per operation; commands go through a bounded pool, the listener has a connection of its own."""
+    """One round trip per operation; commands go through a bounded pool, the listener has a connection of its own.
+
+    The server is a single node, or what looks like one: the keys would be safe in a cluster, this client follows none.
+    """
 
     name: ClassVar[str] = "redis"
 
@@ -111,10 +114,11 @@ class RedisStore(Store):
 
     async def renew(self, chats: Collection[Chat]) -> set[ChatKey]:
         states = await self._for_each(self._record, chats, _ms(self.options.ttl_s), 1)
-        return {chat.key for chat, state in zip(chats, states, strict=True) if state == b"aborted"}
+        return {chat.key for chat, state in zip(chats, states, strict=True) if state in (b"aborted", b"duplicate")}
 
-    async def repeat(self, chats: Collection[Chat]) -> None:
-        await self._for_each(self._repeat, chats, _ms(self.options.remember_s))
+    async def repeat(self, chats: Collection[Chat]) -> set[ChatKey]:
+        repeated = await self._for_each(self._repeat, chats, _ms(self.options.remember_s))
+        return {chat.key for chat, yes in zip(chats, repeated, strict=True) if yes}
 
     async def _run(self, script: AsyncScript, request_id: str, *arguments: str | int) -> Any:
         """Run a script for one chat: one round trip, two when the server has to be told the script first."""
@@ -135,18 +139,22 @@ class RedisStore(Store):
                 self._at_hand = client
 
     async def _for_each(self, script: AsyncScript, chats: Collection[Chat], *arguments: int) -> list[Any]:
-        """Run a script for every chat, in one round trip."""
+        """Run a script for every chat: one round trip, two when the server has to be told the script first."""
         if not chats:
             return []
-        with _translated():
+
+        async def in_one(command: str, what: str) -> list[Any]:
             async with self._redis.pipeline(transaction=False) as pipeline:
                 for chat in chats:
-                    await script(
-                        keys=[self._key(chat.request_id)],
-                        args=[*chat[1:], *arguments, *self._telling(chat.request_id)],
-                        client=pipeline,
-                    )
+                    words = (*chat[1:], *arguments, *self._telling(chat.request_id))
+                    pipeline.execute_command(command, what, 1, self._key(chat.request_id), *words)
                 return await pipeline.execute()
+
+        with _translated():
+            try:
+                return await in_one("EVALSHA", str(script.sha))
+            except NoScriptError:
+                return await in_one("EVAL", str(script.script))  # each may be run twice: they are idempotent
 
     async def release(self, chat: Chat) -> None:
         await self._run(self._release, chat.request_id, chat.generation, _ms(self.options.remember_s))
@@ -171,9 +179,14 @@ class RedisStore(Store):
                         reply = await connection.read_response(timeout=self.options.keepalive_s / 2)
                         if reply is None:
                             raise StoreUnavailableError("Redis does not answer on the listener's connection")
+                if reply[0] == b"sunsubscribe":  # a cluster has moved the slot: no message comes here any more
+                    raise StoreUnavailableError("Redis has ended the subscription")
                 if reply[0] in (b"message", b"smessage"):
-                    generation, request_id = reply[2].decode().split(" ", 1)
-                    yield ChatKey(request_id, generation)
+                    generation, space, request_id = reply[2].decode(errors="replace").partition(" ")
+                    if space:
+                        yield ChatKey(request_id, generation)
+                    else:
+                        self.dropped += 1  # no message of ours
 
         try:
             with _translated():

@@ -25,13 +25,15 @@ return new
 FLAG = (  # ARGV: owner, how long to remember in ms or 0, request id, how to publish or '', channel without the worker
     _PARSE
     + """
-if not value then
-  if ARGV[2] == '0' then return 'unknown' end
-  redis.call('SET', KEYS[1], 'early - - ' .. ARGV[1], 'PX', ARGV[2])
-  return 'remembered'
+local unknown = 'unknown'
+if ARGV[2] ~= '0' then unknown = 'remembered' end
+if not value or (state == 'early' and owner == ARGV[1]) then
+  if ARGV[2] ~= '0' then redis.call('SET', KEYS[1], 'early - - ' .. ARGV[1], 'PX', ARGV[2]) end
+  if value then return 'remembered' end
+  return unknown
 end
-if owner ~= ARGV[1] or state == 'ended' then return 'unknown' end
-if state == 'early' then return 'remembered' end
+if owner ~= ARGV[1] then return unknown end
+if state == 'ended' then return 'unknown' end
 if state == 'aborted' or state == 'repeated' then return {'already_aborted', generation, worker} end
 redis.call('SET', KEYS[1], 'aborted ' .. generation .. ' ' .. worker .. ' ' .. owner, 'KEEPTTL')
 if ARGV[4] ~= '' then redis.call(ARGV[4], ARGV[5] .. worker, generation .. ' ' .. ARGV[3]) end

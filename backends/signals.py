@@ -11,11 +11,12 @@ from dataclasses import dataclass
 class Counters:
     """What happened to one worker's delivery since it started (counts)."""
 
-    lost: int = 0  # connections to the store that broke, or reads that failed
+    lost: int = 0  # how often the store was lost; tries to find it again are not counted
     reconnected: int = 0
     recovered_aborts: int = 0  # aborts found by re-reading that no message had told of
     repeated_aborts: int = 0  # accepted aborts that the store had lost, recorded again
     operations: int = 0  # round trips to the store
+    dropped: int = 0  # messages for which the listener had no room; it reads all flags then
     early_refused: int = 0  # aborts that came before their chat while too many were being remembered
 
 
