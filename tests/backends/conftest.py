@@ -1,5 +1,6 @@
 """One suite, every strategy: a fixture that opens two workers' deliveries over the same real store."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from itertools import count
@@ -8,7 +9,9 @@ from typing import Any
 import pytest
 
 import backends
+from backends.base import ChatKey
 from backends.delivery import Delivery
+from tests.conftest import namespace
 
 Open = Callable[..., AbstractAsyncContextManager[Delivery]]
 
@@ -31,7 +34,9 @@ def open_worker(strategy: str, request: pytest.FixtureRequest) -> Open:
 
     @asynccontextmanager
     async def open_one(**options: Any) -> AsyncIterator[Delivery]:
-        async with backends.from_url(url, backends.Options(**({"interval_ms": 20.0} | options))) as delivery:
+        defaults: dict[str, Any] = {"interval_ms": 20.0, "namespace": namespace()}
+        settings = backends.Options(**(defaults | options))
+        async with backends.from_url(url, settings) as delivery:
             yield delivery
 
     return open_one
@@ -51,6 +56,34 @@ async def other(worker: Delivery, open_worker: Open, strategy: str) -> AsyncIter
             yield worker
         else:
             yield await stack.enter_async_context(open_worker())
+
+
+async def until(true: Callable[[], object], deadline_s: float = 10.0) -> None:
+    """Return when it is true: for properties of the thing under test, which has no event for a test."""
+    async with asyncio.timeout(deadline_s):
+        while not true():  # noqa: ASYNC110 - see above
+            await asyncio.sleep(0.005)
+
+
+async def forget(store: Any, request_id: str) -> None:
+    """Have the store lose what it holds under this id."""
+    if store.name == "redis":
+        await store._redis.delete(store._key(request_id))
+    else:
+        await store._fetch("DELETE FROM {schema}.chats_v1 WHERE request_id = $1", request_id)
+
+
+async def publish(worker: Delivery, message: ChatKey | str) -> None:
+    """Send this to the worker as the store would."""
+    store: Any = worker.store
+    request_id = message.request_id if isinstance(message, ChatKey) else ""
+    text = f"{message.generation} {message.request_id}" if isinstance(message, ChatKey) else message
+    if store.name == "redis":
+        *_, command, channel = store._telling(request_id)
+        await store._execute(command, channel + worker.worker, text)
+    else:
+        channel = f"{store.options.namespace}_abort_{worker.worker}"
+        await store._fetch("SELECT pg_notify($1, $2)", channel, text)
 
 
 _ids = count()

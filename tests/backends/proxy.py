@@ -60,11 +60,13 @@ class Proxy:
                     await writer.drain()
         writer.close()
 
-    def cut(self) -> None:
-        """Reset every connection."""
-        for link in tuple(self._links):
+    def cut(self) -> int:
+        """Reset every connection; how many there were."""
+        links = tuple(self._links)
+        for link in links:
             for writer in link.writers:
                 writer.transport.abort()
+        return len(links)
 
     def deafen(self) -> int:
         """Let every connection that is open now carry nothing more, without a word; how many there were."""

@@ -9,13 +9,14 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import backends
 from backends import AbortOutcome, StoreUnavailableError
 from backends.delivery import Delivery
+from tests.conftest import namespace
 
 STREAMS = 50
 CHUNK_S = 0.02
 ABORTS_OVER_S = 1.5
 FAULT_AFTER_S = 0.3
 DEADLINE_S = 20.0
-NAMESPACE = "faults"  # what is left can be counted: nobody else writes here
+NAMESPACE = namespace("faults")  # what is left can be counted: nobody else writes here
 OPTIONS = backends.Options(
     namespace=NAMESPACE, ttl_s=3.0, remember_s=2.0, interval_ms=50.0, command_timeout_s=1.0, keepalive_s=1.0
 )

@@ -132,8 +132,10 @@ async def test_an_abort_after_the_end_leaves_nothing(worker: Delivery, other: De
 
 async def test_only_the_owner_may_abort(worker: Delivery, other: Delivery, request_id: str) -> None:
     async with worker.watch(request_id, "me") as signal:
-        assert await other.abort(request_id, "you") is AbortOutcome.UNKNOWN
+        unknown = await other.abort(f"{request_id}-unknown", "you")
+        assert await other.abort(request_id, "you") is unknown is AbortOutcome.REMEMBERED
         await not_seen(signal, worker)
+    assert await other.abort(request_id, "you") is unknown  # the end of somebody else's chat is no news either
 
 
 async def test_ids_and_owners_may_hold_any_printable_text(worker: Delivery, other: Delivery, request_id: str) -> None:

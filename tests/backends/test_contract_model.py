@@ -16,6 +16,7 @@ from backends.base import AbortOutcome, Chat, ChatKey, DuplicateChatError, Optio
 from backends.memory import MemoryStore
 from backends.postgres import PostgresStore
 from backends.redis import RedisStore
+from tests.conftest import namespace
 
 IDS = st.sampled_from(["a", "b"])
 OWNERS = st.sampled_from(["me", "you"])
@@ -64,11 +65,11 @@ class ContractMachine(RuleBasedStateMachine):
         name = self.name(short)
         outcome, marked = self.do(self.store.flag(name, owner, remember=remember))
         state, holder = self.model.get(name, (None, None))
-        if holder is None:
+        if holder is None or holder.owner != owner:  # somebody else's is as good as unknown
             assert outcome is (AbortOutcome.REMEMBERED if remember else AbortOutcome.UNKNOWN)
-            if remember:
+            if remember and holder is None:
                 self.model[name] = (State.EARLY, Chat(name, "-", owner, "-"))
-        elif holder.owner != owner or state is State.ENDED:
+        elif state is State.ENDED:
             assert outcome is AbortOutcome.UNKNOWN
         elif state is State.EARLY:
             assert outcome is AbortOutcome.REMEMBERED
@@ -95,8 +96,11 @@ class ContractMachine(RuleBasedStateMachine):
         found = self.do(self.store.renew([chat]))
         state, holder = self.model.get(chat.request_id, (None, None))
         own = self.held(chat) is not None
-        if (state in LIVE and not own) or (state is State.ENDED and own):
-            assert found == set()
+        if state in LIVE and not own:  # it cannot be aborted any more
+            assert found == {chat.key}
+            return
+        if state is State.ENDED and own:
+            assert found <= {chat.key}  # it is not live anywhere, so that nobody heeds this
             return
         early = state is State.EARLY and holder is not None and holder.owner == chat.owner
         aborted = early or (own and state in (State.ABORTED, State.REPEATED))
@@ -109,11 +113,13 @@ class ContractMachine(RuleBasedStateMachine):
         if not self.chats:
             return
         chat = self.chats[pick % len(self.chats)]
-        self.do(self.store.repeat([chat]))
+        repeated = self.do(self.store.repeat([chat]))
         if chat.request_id not in self.model:
             self.model[chat.request_id] = (State.REPEATED, chat)
         elif self.held(chat) is State.LIVE:
             self.model[chat.request_id] = (State.ABORTED, chat)
+        stands = self.held(chat) in (State.ABORTED, State.REPEATED)
+        assert repeated == ({chat.key} if stands else set[ChatKey]())
 
     @rule(short=IDS)
     def lose(self, short: str) -> None:
@@ -129,7 +135,7 @@ class ContractMachine(RuleBasedStateMachine):
 
 @pytest.mark.parametrize("kind", ["memory", "redis", "postgres"])
 def test_any_order_of_events(kind: str, request: pytest.FixtureRequest) -> None:
-    options = Options()
+    options = Options(namespace=namespace("model"))
     url = "" if kind == "memory" else request.getfixturevalue(f"{kind}_url")
     store: Any = {"memory": MemoryStore, "redis": RedisStore, "postgres": PostgresStore}[kind](
         *([url] if url else []), options, notify=True
@@ -143,7 +149,7 @@ def test_any_order_of_events(kind: str, request: pytest.FixtureRequest) -> None:
                 await client.delete(store._key(request_id))
         else:
             connection = await asyncpg.connect(url)
-            await connection.execute("DELETE FROM stopwatch.chats_v1 WHERE request_id = $1", request_id)
+            await connection.execute(f"DELETE FROM {options.namespace}.chats_v1 WHERE request_id = $1", request_id)
             await connection.close()
 
     class Machine(ContractMachine):

@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 import backends
 from backends import deliveries
 from bench.embedded import EmbeddedServer
-from bench.stores import URL_VARIABLES, postgres_server, redis_server
+from bench.stores import open_store
 from tests.backends.proxy import Proxy, proxy_to
 from tests.backends.stage import DEADLINE_S, FAULT_AFTER_S, NAMESPACE, stage
 
@@ -26,12 +26,14 @@ DELIVERIES = ("poll", "timer", "push")
 @pytest.fixture(scope="module")
 def server(request: pytest.FixtureRequest) -> Iterator[EmbeddedServer]:
     """A server of this module's own: it gets hurt. The parameter comes from the test."""
-    if url := os.environ.get(URL_VARIABLES[request.param]):
-        # A server of somebody's: it can be asked to hurt its connections, but not be killed or frozen.
-        yield EmbeddedServer(request.param, url, command=(), log=Path(os.devnull), ready=lambda: None)
-        return
-    with {"redis": redis_server, "postgres": postgres_server}[request.param]() as running:
-        yield running
+    with open_store(request.param) as store:
+        if store.server is not None:
+            yield store.server
+            return
+        # A container, or a server of somebody's: its connections can be hurt, but it can not be killed or frozen.
+        yield EmbeddedServer(request.param, store.url, command=(), log=Path(os.devnull), ready=lambda: None)
+        if store.how == "url":
+            store.forget(NAMESPACE)
 
 
 def needs_its_process(server: EmbeddedServer) -> None:
@@ -41,7 +43,8 @@ def needs_its_process(server: EmbeddedServer) -> None:
 
 async def redis_command(server: EmbeddedServer, *command: str) -> None:
     async with Redis.from_url(server.url) as client:
-        await client.execute_command(*command)  # type: ignore[no-untyped-call]
+        answer = await client.execute_command(*command)  # type: ignore[no-untyped-call]
+    assert answer, f"{command} has hurt nothing"  # OK, or the number of connections that were killed
 
 
 async def postgres_terminate(server: EmbeddedServer, application: str) -> None:
@@ -76,7 +79,7 @@ async def crash(server: EmbeddedServer) -> None:
 
 
 async def cut(proxy: Proxy) -> None:
-    proxy.cut()
+    assert proxy.cut() > 0, "there was nothing to cut"
 
 
 async def deafen(proxy: Proxy) -> None:

@@ -9,7 +9,7 @@ from backends.memory import MemoryStore
 async def test_an_abort_on_the_owner_itself_needs_no_message() -> None:
     store = MemoryStore(Options(), notify=False)  # tells nobody
     async with PushDelivery(store) as worker, worker.watch("own", "me") as signal:
-        assert await worker.abort("own", "you") is AbortOutcome.UNKNOWN
+        assert await worker.abort("own", "you") is AbortOutcome.REMEMBERED
         assert not signal.aborted
         assert await worker.abort("own", "me") is AbortOutcome.ACCEPTED
         assert signal.aborted

@@ -8,12 +8,13 @@ import pytest
 from redis.asyncio import Redis
 
 import backends
-from backends.base import Options
+from backends.base import Chat, Options
 from backends.measure import trips
 from backends.measure.counting import counting
 from tests.backends.conftest import DURABLE, url_of
+from tests.conftest import namespace
 
-OPTIONS = Options(ttl_s=3600.0, keepalive_s=3600.0, namespace="round_trips")
+OPTIONS = Options(ttl_s=3600.0, keepalive_s=3600.0, namespace=namespace("trips"))
 INTERVAL_MS = 40.0
 EARLY = 0.9  # of an interval: a timer of uvloop's may fire a little too soon
 
@@ -39,7 +40,7 @@ async def test_a_poll_is_exactly_one_read(strategy: str, request: pytest.Fixture
 async def test_a_timer_reads_once_per_interval_however_many_streams(
     strategy: str, streams: int, request: pytest.FixtureRequest
 ) -> None:
-    options = Options(ttl_s=3600.0, interval_ms=INTERVAL_MS, namespace="round_trips")
+    options = Options(ttl_s=3600.0, interval_ms=INTERVAL_MS, namespace=namespace("trips"))
     row = await trips.timer_reads(url_of(strategy, request), options, streams)
     assert row["closest"] > EARLY
 
@@ -70,3 +71,15 @@ async def _scripts_run(redis: Any) -> int:
     stats: dict[str, dict[str, int]] = await redis.info("commandstats")
     calls = Counter({name: stat["calls"] - stat["failed_calls"] for name, stat in stats.items()})
     return calls["cmdstat_evalsha"] + calls["cmdstat_eval"]
+
+
+async def test_re_reading_takes_one_round_trip_however_many_chats(redis_url: str) -> None:
+    async with (
+        counting(redis_url.replace("://", "+poll://")) as counted,
+        backends.from_url(counted.url, OPTIONS) as one,
+    ):
+        chats = [Chat(f"renewed-{number}", "1", "me", "worker") for number in range(50)]
+        await one.store.renew(chats)  # the server is told the script
+        before = counted.count
+        await one.store.renew(chats)
+        assert counted.count - before == 1

@@ -16,7 +16,7 @@ import pytest
 from redis import Redis
 
 from bench.embedded import Disguise, EmbeddedServer, StoreError, not_root
-from bench.stores import SERVERS, URL_VARIABLES, Store, open_store, package_file
+from bench.stores import BINARY_VARIABLES, SERVERS, URL_VARIABLES, Store, open_store, package_file
 
 KINDS = sorted(SERVERS)
 
@@ -187,3 +187,10 @@ def test_root_becomes_somebody_else_even_without_user_namespaces(monkeypatch: py
     not_root.cache_clear()
     assert disguise == Disguise(user=65534)
     assert subprocess.run(["id", "-u"], capture_output=True, check=True, **disguise.popen()).stdout == b"65534\n"
+
+
+@pytest.mark.parametrize("kind", ["redis", "postgres"])
+def test_a_server_that_is_named_and_not_there_is_told(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(BINARY_VARIABLES[kind], "/no/such/server")
+    with pytest.raises(StoreError, match="_BINARY names /no/such/server"), SERVERS[kind]():
+        pass
