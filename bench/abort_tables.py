@@ -23,11 +23,17 @@ NOTIFY_NOTE = (
 
 def tables(record: Row) -> Iterator[Table]:
     """The four tables, without the parts that could not be measured."""
-    samples = record["samples"]
+    samples = {_said(record, kind): parts for kind, parts in record["samples"].items()}
     yield _latency({kind: parts["latency"] for kind, parts in samples.items() if parts.get("latency")})
     yield _burst({kind: parts["burst"] for kind, parts in samples.items() if parts.get("burst")})
     yield _fanout({kind: parts["fanout"] for kind, parts in samples.items() if parts.get("fanout")})
     yield _trips({kind: parts["trips"] for kind, parts in samples.items() if parts.get("trips")})
+
+
+def _said(record: Row, kind: str) -> str:
+    """The server by what it says of itself."""
+    store = record["stores"].get(kind)
+    return f"{store['name']} {store['version']}" if store else kind
 
 
 def broken(record: Row) -> list[str]:

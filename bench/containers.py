@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from bench.embedded import StoreError
 
+NO_SETTINGS: Mapping[str, str] = {}
 IMAGES = {"redis": ("REDIS_IMAGE", "redis:8"), "postgres": ("POSTGRES_IMAGE", "postgres:18")}
 
 
 @contextlib.contextmanager
-def container(kind: str) -> Iterator[str]:
-    """The URL of a fresh `redis` or `postgres` container, removed afterwards.
+def container(kind: str, settings: Mapping[str, str] = NO_SETTINGS) -> Iterator[str]:
+    """The URL of a fresh `redis` or `postgres` container with these settings, removed afterwards.
 
     REDIS_IMAGE and POSTGRES_IMAGE choose the image. Raises StoreError without an engine, or without the image.
     """
@@ -22,7 +23,7 @@ def container(kind: str) -> Iterator[str]:
     variable, default = IMAGES[kind]
     image = os.environ.get(variable) or default
     try:
-        with _made(kind, image) as url:
+        with _made(kind, image, settings) as url:
             yield url
     except DockerException as error:
         raise StoreError(
@@ -32,14 +33,16 @@ def container(kind: str) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _made(kind: str, image: str) -> Iterator[str]:
+def _made(kind: str, image: str, settings: Mapping[str, str]) -> Iterator[str]:
     if kind == "redis":
         from testcontainers.community.redis import RedisContainer  # noqa: PLC0415 - see above
 
-        with RedisContainer(image) as redis:
+        words = [word for name, value in settings.items() for word in (f"--{name}", value)]
+        with RedisContainer(image).with_command(["redis-server", *words]) as redis:
             yield f"redis://{redis.get_container_host_ip()}:{redis.get_exposed_port(6379)}/0"
     else:
         from testcontainers.community.postgres import PostgresContainer  # noqa: PLC0415 - see above
 
-        with PostgresContainer(image, driver=None) as postgres:
+        words = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
+        with PostgresContainer(image, driver=None).with_command(["postgres", *words]) as postgres:
             yield postgres.get_connection_url().replace("postgresql://", "postgres://")

@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from bench.containers import container
+from bench.containers import NO_SETTINGS, container
 from bench.counters import Counter, PostgresCounter, RedisCounter
 from bench.embedded import EmbeddedServer, StoreError, free_port, not_root, temporary_folder
 from bench.procs import tree_cpu_s
@@ -19,7 +19,6 @@ BINARY_VARIABLES = {"redis": "REDIS_BINARY", "postgres": "POSTGRES_BINARY"}
 URL_VARIABLES = {"redis": "REDIS_URL", "postgres": "DATABASE_URL"}
 COUNTERS: dict[str, Callable[[str], Counter]] = {"redis": RedisCounter, "postgres": PostgresCounter}
 START_ATTEMPTS = 3
-NO_SETTINGS: Mapping[str, str] = {}
 SCHEME = re.compile(r"^[a-z0-9+]+(?=://)")
 
 
@@ -191,8 +190,8 @@ SERVERS = {"redis": redis_server, "postgres": postgres_server}
 def open_store(kind: str, settings: Mapping[str, str] = NO_SETTINGS) -> Iterator[Store]:
     """The store of this kind (`redis`, `postgres`): the one its variable names, else what STORES says.
 
-    STORES is `embedded` (the default: our own, from wheels, with these settings) or `docker`. Raises StoreError when
-    the store cannot be started or reached, naming the variable to change.
+    STORES is `embedded` (the default: our own, from wheels) or `docker`; both get these settings. Raises StoreError
+    when the store cannot be started or reached, naming the variable to change.
     """
     variable = URL_VARIABLES[kind]
     with contextlib.ExitStack() as stack:
@@ -203,7 +202,7 @@ def open_store(kind: str, settings: Mapping[str, str] = NO_SETTINGS) -> Iterator
             server = stack.enter_context(SERVERS[kind](settings))
             url = server.url
         elif how == "docker":
-            url = stack.enter_context(container(kind))
+            url = stack.enter_context(container(kind, settings))
         elif not url:
             raise StoreError(
                 f"STORES is {how!r}: choose embedded or docker, or set {variable} to use a server of yours"

@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 import backends
 from backends import deliveries
 from bench.embedded import EmbeddedServer
-from bench.stores import open_store
+from bench.stores import COUNTERS, open_store
 from tests.backends.proxy import Proxy, proxy_to
 from tests.backends.stage import DEADLINE_S, FAULT_AFTER_S, NAMESPACE, stage
 
@@ -139,8 +139,10 @@ async def test_no_accepted_abort_is_lost(
             await all_live.wait()
             await asyncio.sleep(FAULT_AFTER_S)  # the fault falls into the middle of the aborts
             await inject(server, proxy)
+        said = COUNTERS[server.name](server.url)  # what the server calls itself
         for one, delivery in zip(stages, DELIVERIES, strict=True):
-            record_property(f"{fault:18} {server.name}-{delivery:8}", one.row())
+            record_property(f"{fault:18} {said.name} {said.version} {delivery:5}", one.row())
+        said.close()
         async with asyncio.timeout(DEADLINE_S):
             while await left_in(server):  # noqa: ASYNC110 - the store's own expiry, no event of ours
                 await asyncio.sleep(0.1)

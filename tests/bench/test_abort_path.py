@@ -13,6 +13,7 @@ from rich.console import Console
 from bench import abort_path, abort_tables
 
 RECORD: dict[str, Any] = {
+    "stores": {"redis": {"name": "valkey", "version": "9.1.2", "how": "embedded"}},
     "samples": {
         "redis": {
             "latency": [{"pair": 1, "abort_ms": [0.13] * 400, "bare_ms": [0.10] * 400, "command_ms": [0.12] * 400}],
@@ -26,7 +27,7 @@ RECORD: dict[str, Any] = {
                 {"delivery": "timer", "step": "read", "streams": 500, "reads": 10, "intervals": 10.1, "closest": 1.0},
             ],
         }
-    }
+    },
 }
 
 
@@ -56,6 +57,7 @@ def test_the_tables_say_what_was_measured() -> None:
     assert "1.3: met" in text
     assert "3.00 (3.00 to 3.00)" in text  # sixty-four listeners against one
     assert "100.0%" in text
+    assert "valkey 9.1.2" in text  # by what the server says of itself
     assert "PostgreSQL wakes every listening session" in text
     assert abort_tables.broken(RECORD) == []
 
@@ -82,7 +84,7 @@ def test_a_broken_promise_is_told(record: dict[str, Any], told: str) -> None:
 
 
 def test_parts_that_are_missing_leave_the_rest() -> None:
-    assert "store" in shown({"samples": {"redis": {"latency": []}, "postgres": {}}})
+    assert "store" in shown({"stores": {}, "samples": {"redis": {"latency": []}, "postgres": {}}})
 
 
 def bench(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:

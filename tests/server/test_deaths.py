@@ -3,7 +3,7 @@
 import asyncio
 import json
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import httpx2
 import psutil
@@ -13,7 +13,8 @@ from tests.processes import Running, running
 from tests.server.test_http import chunks, question
 
 DEADLINE_S = 15.0
-STREAMS = 40
+STREAMS = 50
+STRATEGIES = ("redis-push", "redis-timer", "postgres-push", "postgres-poll")
 
 
 @pytest.fixture
@@ -23,9 +24,12 @@ def upstream() -> Iterator[Running]:
 
 
 @pytest.fixture
-def four_workers(upstream: Running, redis_url: str) -> Iterator[Running]:
+def four_workers(upstream: Running, request: pytest.FixtureRequest) -> Iterator[Running]:
+    store, delivery = request.param.split("-")
+    url = str(request.getfixturevalue(f"{store}_url")).replace("://", f"+{delivery}://")
     with running(
-        *("server", "--port", "0", "--workers", "4", "--backend", redis_url.replace("redis://", "redis+push://")),
+        *("server", "--port", "0", "--workers", "4"),
+        ABORT_BACKEND=url,
         OPENAI_BASE_URL=f"{upstream.url}/v1",
         ABORT_TTL_S="2",
     ) as service:
@@ -36,20 +40,27 @@ async def pid_of(client: httpx2.AsyncClient) -> int:
     return int((await client.get("/healthz")).json()["pid"])
 
 
-async def test_one_of_four_workers_is_killed(four_workers: Running) -> None:
-    """Its own chats break off; every other one can still be aborted, and its ids are free again after the TTL."""
+@pytest.mark.parametrize("four_workers", STRATEGIES, indirect=True)
+async def test_one_of_four_workers_is_killed(
+    four_workers: Running, request: pytest.FixtureRequest, record_property: Callable[[str, object], None]
+) -> None:
+    """In the middle of the aborts. Its own chats break off, all others are stopped, its ids are free after a TTL."""
     limits = httpx2.Limits(max_keepalive_connections=0, max_connections=200)
     ended: dict[str, str] = {}
     started = [asyncio.Event() for _ in range(STREAMS)]
+    door = asyncio.Semaphore(5)  # a crowd at the start would be another test
 
     async def chat(client: httpx2.AsyncClient, number: int) -> None:
-        body = question("[mock:output_tokens=3000]", request_id=f"death-{number}")
+        body = question("[mock:output_tokens=3000,itl_ms=100]", request_id=f"death-{number}")
         text = ""
+        await door.acquire()
         try:
             async with client.stream("POST", "/chat/", json=body) as answer:
                 async for line in answer.aiter_lines():
                     text += line + "\n"
-                    started[number].set()
+                    if not started[number].is_set():
+                        started[number].set()
+                        door.release()
         except httpx2.TransportError:
             ended[f"death-{number}"] = "broken"
         else:
@@ -62,11 +73,13 @@ async def test_one_of_four_workers_is_killed(four_workers: Running) -> None:
             for event in started:
                 await event.wait()
             victim = await pid_of(client)
-            psutil.Process(victim).send_signal(signal.SIGKILL)
-            accepted = set()
+            accepted, sent = set(), 0
             for number in range(STREAMS):
+                if number == STREAMS // 5:
+                    psutil.Process(victim).send_signal(signal.SIGKILL)
                 # A connection that the dead worker had not yet accepted is reset: the person presses again.
                 for _ in range(20):
+                    sent += 1
                     try:
                         abort = await client.post("/abort/", json={"request_id": f"death-{number}"})
                     except httpx2.TransportError:
@@ -79,6 +92,10 @@ async def test_one_of_four_workers_is_killed(four_workers: Running) -> None:
         assert 0 < len(broken) < STREAMS
         assert {name for name, end in ended.items() if end == "abort"} == set(ended) - broken
         assert accepted >= set(ended) - broken
+        strategy = request.node.callspec.params["four_workers"]
+        stopped = len(ended) - len(broken)
+        row = f"{sent:5} sent {len(accepted):3} accepted {stopped:3} delivered, the rest were the dead worker's"
+        record_property(f"{'worker killed':18} {strategy:20}", row)
         again = question("[mock:output_tokens=1]", request_id=min(broken))
         async with asyncio.timeout(DEADLINE_S):
             # The record's own expiry is what is waited for.
@@ -87,6 +104,7 @@ async def test_one_of_four_workers_is_killed(four_workers: Running) -> None:
         assert answer.status_code == 200
 
 
+@pytest.mark.parametrize("four_workers", ["redis-push"], indirect=True)
 async def test_the_upstream_dies_in_the_middle(four_workers: Running, upstream: Running) -> None:
     """Every chat ends with an error event, at once, and its id is free."""
     async with httpx2.AsyncClient(base_url=four_workers.url, timeout=DEADLINE_S) as client:
@@ -99,9 +117,9 @@ async def test_the_upstream_dies_in_the_middle(four_workers: Running, upstream: 
                 alive[number].set()
                 return text + "".join([part async for part in parts])
 
-        alive = [asyncio.Event() for _ in range(10)]
+        alive = [asyncio.Event() for _ in range(STREAMS)]
         async with asyncio.timeout(DEADLINE_S), asyncio.TaskGroup() as tasks:
-            answers = [tasks.create_task(chat(number)) for number in range(10)]
+            answers = [tasks.create_task(chat(number)) for number in range(STREAMS)]
             for event in alive:
                 await event.wait()
             upstream.process.kill()
