@@ -31,9 +31,9 @@ def controls_of(cases: Sequence[Case], values: Values, floor_spread: float | Non
         for metric, words in UNSTOPPED:
             found += _same_for_all(load, values, metric, words)
     found += _none_last([case for case in cases if case["strategy"] == NONE and case["aborts"]])
-    for load in by_load.values():
-        if load[0].workers == 1:
-            found += _memory_push_first(load, values, floor_spread)
+    for key in keys:
+        if key.strategy == QUICK and key.workers == 1:
+            found += _memory_push_first(key, keys, values, floor_spread)
     return found
 
 
@@ -85,11 +85,20 @@ def _none_last(cases: Sequence[Case]) -> Iterator[Control]:
     yield _control(NONE_LAST, stopped == 0, says)
 
 
-def _memory_push_first(keys: Sequence[CaseKey], values: Values, floor_spread: float | None) -> Iterator[Control]:
-    """In one process nothing is quicker than an event: no contender may be seen to stop faster."""
-    quick = next((key for key in keys if key.strategy == QUICK and (key, STOP) in values), None)
-    others = [key for key in keys if is_contender(key.strategy) and key != quick and (key, STOP) in values]
-    if quick is None or not others:
+def _memory_push_first(
+    quick: CaseKey, keys: Sequence[CaseKey], values: Values, floor_spread: float | None
+) -> Iterator[Control]:
+    """In one process nothing is quicker than an event: no contender of the scenario may be seen to stop faster.
+
+    With however many workers: a run has `memory-push` on one worker as its control, and the contenders on two.
+    """
+    others = [
+        key
+        for key in keys
+        if is_contender(key.strategy) and key.strategy != QUICK and key.scenario == quick.scenario
+        if key.streams == quick.streams and (key, STOP) in values
+    ]
+    if (quick, STOP) not in values or not others:
         return
     name = f"{QUICK} is first with one worker: {_load(quick)}"
     told = _against(quick, others, values, STOP)
@@ -97,7 +106,7 @@ def _memory_push_first(keys: Sequence[CaseKey], values: Values, floor_spread: fl
         yield _control(name, None, f"whether {QUICK} is first in {_load(quick)} cannot be told, {NEEDS}")
         return
     faster = [
-        f"{key.strategy} ({each.shift:+.2f} ms)"
+        f"{key.strategy}{_elsewhere(key, quick)} ({each.shift:+.2f} ms)"
         for key, each, p_holm in told
         if verdict(each, p_holm, floor_spread) == "faster"
     ]
@@ -105,6 +114,10 @@ def _memory_push_first(keys: Sequence[CaseKey], values: Values, floor_spread: fl
         yield _control(name, False, f"in {_load(quick)}, {QUICK} is not first: faster is {', '.join(faster)}")
     else:
         yield _control(name, True, f"in {_load(quick)}, no contender stops faster than {QUICK}")
+
+
+def _elsewhere(key: CaseKey, quick: CaseKey) -> str:
+    return "" if key.workers == quick.workers else f" with {key.workers} workers"
 
 
 def _load(key: CaseKey) -> str:

@@ -102,7 +102,24 @@ def test_memory_push_is_first_with_one_worker_or_the_run_says_so() -> None:
     floor = controls_of(cases(), table("upstream_stop_ms", middles | {"redis-push": 1.2}), floor_spread=0.5)
     assert control(floor, "memory-push")["holds"] is True
     two = controls_of(cases(workers=2), table("upstream_stop_ms", middles | {"redis-push": 1.2}, workers=2))
-    assert [each["name"] for each in two] == ["none ranks last"]
+    assert [each["name"] for each in two] == ["none ranks last"], (
+        "with several workers it loses aborts"
+    )
+
+
+def test_memory_push_on_one_worker_is_held_against_the_contenders_on_two_as_a_run_measures_them() -> None:
+    both = cases(("memory-push",)) + cases(workers=2)
+    one = table("upstream_stop_ms", {"memory-push": 1.5})
+    others = {"memory-push": 1.2, "redis-push": 2.0, "disconnect": 0.5}
+    held = control(controls_of(both, one | table("upstream_stop_ms", others, workers=2)), "memory-push")
+    assert held["holds"] is True, "itself on two workers is no rival"
+    failed = control(
+        controls_of(both, one | table("upstream_stop_ms", others | {"redis-push": 0.8}, workers=2)), "memory-push"
+    )
+    assert failed["holds"] is False
+    assert "faster is redis-push with 2 workers (-0." in failed["says"]
+    elsewhere = [each | {"scenario": "stalled"} for each in cases(workers=2)]
+    assert "memory-push" not in " ".join(each["name"] for each in controls_of([*both[:1], *elsewhere], one))
 
 
 def test_a_control_that_fails_is_a_warning_on_top_and_the_run_stays_valid(
