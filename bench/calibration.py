@@ -21,6 +21,8 @@ FLOOR = "floor"
 
 INJECTED_DELAY_MS = 10.0
 INJECTED_DROP_RATE = 0.01
+DROP_EVERY = 100
+"""It is exactly every hundredth abort that is lost, so the number of losses is known, not only their rate."""
 MAX_DELAY_ERROR_MS = 0.5
 ENOUGH_DROPS = 368
 """From so many aborts on, the interval of no drop at all ends below the injected rate: ln 0.025 / ln 0.99 = 367.04."""
@@ -32,15 +34,17 @@ _NEXT_STEP = "what this run says about stops cannot be believed; stop other work
 def calibrate(chats: Iterable[tuple[str, Measured]]) -> Calibration:
     """What the instrument found in the arms: pairs of a chat's strategy and what it measured; other strategies pass.
 
-    Returns `{"delay_ms": {"injected", "recovered_p50"}, "drop_rate": {"injected", "recovered", "ci95": [lo, hi]},
-    "n": {arm: counted aborts}, "lost_by_obedient_arms"}`. The recovered delay is the difference of two medians of
-    `upstream_stop_ms`; the interval of the drop rate is that of Clopper and Pearson (exact, so rather too wide:
-    Biometrika 26, 1934). What has no samples is None.
+    Returns `{"delay_ms": {"injected", "recovered_p50"}, "drop_rate": {"injected", "recovered", "ci95": [lo, hi],
+    "lost", "planned": [least, most]}, "n": {arm: counted aborts}, "lost_by_obedient_arms"}`. The recovered delay is the
+    difference of two medians of `upstream_stop_ms`; the interval of the drop rate is that of Clopper and Pearson
+    (exact, so rather too wide: Biometrika 26, 1934). What has no samples is None.
     """
     of: dict[str, list[Measured]] = {arm: [] for arm in ARMS}
+    uncounted = 0
     for strategy, measured in chats:
         if strategy in of and measured.counted:
             of[strategy].append(measured)
+        uncounted += strategy == DROP and not measured.counted
     stops_ms = {arm: [each.upstream_stop_ms for each in of[arm] if each.upstream_stop_ms is not None] for arm in ARMS}
     missed = {arm: sum(each.kind == "missed" for each in of[arm]) for arm in ARMS}
     found = stops_ms[DELAY] and stops_ms[INSTANT]
@@ -55,6 +59,9 @@ def calibrate(chats: Iterable[tuple[str, Measured]]) -> Calibration:
             "injected": INJECTED_DROP_RATE,
             "recovered": round(drops.statistic, 6) if drops else None,
             "ci95": [round(interval.low, 6), round(interval.high, 6)] if interval else None,
+            "lost": missed[DROP],
+            # An abort that came too late to count may have been one that the service did count.
+            "planned": [len(of[DROP]) // DROP_EVERY, -(-(len(of[DROP]) + uncounted) // DROP_EVERY)],
         },
         "n": {arm.removeprefix("calibration-"): len(of[arm]) for arm in ARMS},
         "lost_by_obedient_arms": missed[INSTANT] + missed[DELAY],
@@ -93,6 +100,10 @@ def _drop_problems(calibration: Mapping[str, Any]) -> list[str]:
     elif low == 0:
         found.append(
             f"no drop was seen, which proves nothing with so few samples ({seen}; {ENOUGH_DROPS} aborts would tell)"
+        )
+    elif not rate["planned"][0] <= rate["lost"] <= rate["planned"][1]:
+        found.append(
+            f"{rate['lost']} aborts were counted as missed, and exactly {rate['planned'][0]} were lost ({seen})"
         )
     return found
 

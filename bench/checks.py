@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from bench import health
@@ -50,8 +50,7 @@ def find_warnings(run: Run, cases: list[dict[str, Any]], controls: list[dict[str
         ),
         *(
             f"{_name(key)}: {len(sick)} of {blocks} blocks are less exact: {sick[0][0]}"
-            for key, sick, blocks in _unwell(run)
-            if 0 < len(sick) <= MAX_UNWELL_SHARE * blocks
+            for key, sick, blocks in _less_exact(run)
         ),
         *(each["says"] for each in controls if each["holds"] is False and each["name"] != NONE_LAST),
     ]
@@ -138,11 +137,24 @@ def _health(run: Run) -> Iterator[str]:
             yield from dict.fromkeys(f"{_name(key)}: {problem}{of}" for problem in sick[0])
 
 
-def _unwell(run: Run) -> Iterator[tuple[CaseKey, list[list[str]], int]]:
+def _less_exact(run: Run) -> Iterator[tuple[CaseKey, list[list[str]], int]]:
+    """As `_unwell`, of cases that are valid all the same: what was wrong in few of their blocks, else what is a pity.
+
+    One entry for each case: that of every row would bury the rest.
+    """
+    for (key, sick, blocks), (_key, uneasy, _blocks) in zip(_unwell(run), _unwell(run, health.warnings), strict=True):
+        found = sick or uneasy
+        if found and len(sick) <= MAX_UNWELL_SHARE * blocks:
+            yield key, found, blocks
+
+
+def _unwell(
+    run: Run, judge: Callable[[Mapping[str, Any]], list[str]] = health.problems
+) -> Iterator[tuple[CaseKey, list[list[str]], int]]:
     """Each case with what was wrong in those of its blocks in which something was, and the number of its blocks."""
     found: dict[CaseKey, list[list[str]]] = {}
     for row in run.cases:
-        found.setdefault(case_key(row), []).append(health.problems(row))
+        found.setdefault(case_key(row), []).append(judge(row))
     for key, blocks in found.items():
         yield key, [problems for problems in blocks if problems], len(blocks)
 

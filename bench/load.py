@@ -30,10 +30,10 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Loaded:
-    """What a load gave: its chats, the chats it had to drop, what each load process says of itself."""
+    """What a load gave: its chats, the ids of those it had to drop, what each load process says of itself."""
 
     rows: list[Row]
-    dropped: int
+    dropped: list[str]
     health: list[Row]
 
 
@@ -128,7 +128,7 @@ class Load:
                 raise ChildError(f"the load has not ended after {patience_s:.0f} s; its log is {self._children[0].log}")
         seen = [json.loads(line) for rows, _ in paths for line in rows.read_text().splitlines()]
         done = [json.loads(answer.read_text()) for _, answer in paths]
-        return Loaded(seen, sum(each["dropped"] for each in done), [each["health"] for each in done])
+        return Loaded(seen, [name for each in done for name in each["dropped"]], [each["health"] for each in done])
 
     def _order(self, number: int, told: Row) -> tuple[Path, Path]:
         """Tell one process what to do. Gives the files of its rows and of its answer."""
@@ -155,6 +155,7 @@ def _told(case: Case, url: str) -> Row:
             "read_pause_ms": scenario.read_pause_ms,
             "read_bytes": scenario.read_bytes if scenario.read_pause_ms else None,
             "silence_deadline_s": SILENCE_DEADLINE_S,
+            "at_once": scenario.at_once,
         },
         "loop": "closed" if scenario.rate_per_s is None else "open",
     }

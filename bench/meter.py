@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -70,6 +70,8 @@ class Meter:
     def measure(self, case: Case, block: int, subject: Subject) -> None:
         """Measure and write down. Raises ChildError when a process dies, StoreError when a crashed store stays away."""
         planned = self._planned(case, block)
+        for each in subject.into:
+            each.results.append_schedule(case.scenario.name, block, as_rows(planned))
         store = subject.store
         ask(self._mock.url, "/__mock/journal", "DELETE")
         counted = store.ops() if store and subject.counts else None
@@ -108,9 +110,7 @@ class Meter:
             head = case_head(case, block, arm)
             rows = join(head, [row for row in loaded.rows if row["request_id"] in ids], lines, journal)
             for each in subject.into:
-                each.results.append(rows, {**head, **_line(rows, loaded, case), "chats_planned": len(ids), **cost})
-        for each in subject.into:
-            each.results.append_schedule(case.scenario.name, block, as_rows(planned))
+                each.results.append(rows, {**head, **_line(rows, ids, loaded, case), **cost})
         if case.strategy != CALIBRATION:
             self._note(case, rows, _side(subject))
 
@@ -188,14 +188,17 @@ def _side(subject: Subject) -> str:
     return subject.into[0].side.name if len(subject.into) == 1 else ""
 
 
-def _line(rows: Sequence[Row], loaded: Loaded, case: Case) -> Row:
+def _line(rows: Sequence[Row], ids: Set[str], loaded: Loaded, case: Case) -> Row:
+    """A row of cases.jsonl, but for its head and the costs; `ids` are those of the chats that were planned."""
     started_ns, ended_ns = load_window(rows)
     return {
         "started_ns": started_ns,
         "ended_ns": ended_ns,
         "tokens": sum(len(row["client"]["token_ns"]) for row in rows),
-        "dropped": loaded.dropped,
+        "chats_planned": len(ids),
+        "dropped": len(ids & set(loaded.dropped)),
         "load_processes": processes_for([case]),
+        "at_once": -(-case.scenario.at_once // processes_for([case])),
         "rate_per_s": case.scenario.rate_per_s,
         "witness_late_p99_ms": pacing_ms(rows),
     }

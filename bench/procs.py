@@ -120,7 +120,7 @@ class Child:
         return ChildError("\n".join([f"{self.name} {what}; its log is {self.log}", *tail]))
 
     def cpu_s(self) -> float:
-        """User and system time so far, of the process and everything it started that still runs, in seconds."""
+        """User and system time so far, of the process and everything it started, in seconds."""
         return tree_cpu_s(self.process.pid)
 
     def stop(self) -> None:
@@ -143,11 +143,27 @@ class Child:
 
 
 def tree_cpu_s(pid: int) -> float:
-    """User and system time so far of a process and everything it started that still runs, in seconds."""
+    """User and system time so far of a process and everything it started, in seconds; it never falls.
+
+    Of those that have ended (a PostgreSQL backend lives as long as its client) their parent keeps count.
+    """
     root = psutil.Process(pid)
     total = 0.0
     for process in [root, *root.children(recursive=True)]:
         with contextlib.suppress(psutil.NoSuchProcess):
             times = process.cpu_times()
-            total += times.user + times.system
+            ended_s: float = times.children_user + times.children_system
+            total += _own_cpu_s(process.pid, times.user + times.system) + ended_s
     return total
+
+
+def _own_cpu_s(pid: int, in_ticks_s: float) -> float:
+    """To the microsecond where there is a clock for it: ticks are of 10 ms, and a case may cost a service few of them.
+
+    Source: clock_getcpuclockid in glibc (sysdeps/unix/sysv/linux) makes the id of a process's CPU clock like this.
+    """
+    if not sys.platform.startswith("linux"):
+        return in_ticks_s
+    with contextlib.suppress(OSError):
+        return time.clock_gettime((~pid << 3) | 2)
+    return in_ticks_s

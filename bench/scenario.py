@@ -116,6 +116,13 @@ class Scenario:
             live = min(live, self.rate_per_s * self.chat_ms / 1000)
         return live * 1000 / max(self.itl_ms, 1.0)
 
+    @property
+    def at_once(self) -> int:
+        """How many Stops leave at one instant; 1 without a storm."""
+        weights = self.abort_over
+        share = self.abort_share * weights.get("storm", 0.0) / sum(weights.values())
+        return max(1, round(share * self.chats))
+
     def window_ms(self, name: str) -> tuple[float, float]:
         """When Stops of this window may fall, in milliseconds after the chat was sent (`storm`: after the first)."""
         stall_from_ms = self.ttft_ms + self.itl_ms * ((self.stall_at or 1) - 1)

@@ -64,9 +64,7 @@ def write_summary(run: Run) -> Summary:
     if "calibration" in instrument:
         problems += calibration.problems(instrument["calibration"])
     warnings = find_warnings(run, cases, controls)
-    warnings += [
-        f"{row['strategy']} in {row['scenario']}: {each}" for row in run.cases for each in health.warnings(row)
-    ]
+    warnings += health.stolen(run.cases)
     summary = {
         "schema": SCHEMA,
         "valid": not problems,

@@ -18,7 +18,7 @@ import gevent
 from gevent.pool import Pool
 from locust import User, constant, task
 
-from bench.scenarios.chat_one import Chat, Order
+from bench.scenarios.chat_one import EARLY_NS, Chat, Order
 from bench.scenarios.chat_vitals import Vitals
 
 FOLDER, _, NUMBER = os.environ["CHAT_LOAD"].rpartition(":")
@@ -55,21 +55,24 @@ class Reader(User):
         scratch.replace(path.with_name(path.name.replace("order-", "done-")))
         self._next += 1
 
-    def _open(self, told: dict[str, Any], order: Order, rows: IO[str]) -> int:
-        """Chats leave at their moments, whatever became of others; beyond `streams` at a time they are dropped."""
+    def _open(self, told: dict[str, Any], order: Order, rows: IO[str]) -> list[str]:
+        """Chats leave at their moments, whatever became of others; beyond `streams` at a time they are dropped.
+
+        Gives the ids of those.
+        """
         pool = Pool(told["streams"])
-        dropped = 0
+        dropped: list[str] = []
         for planned in told["chats"]:
             due_ns = told["start_ns"] + int(planned["at_ms"] * 1e6)
-            gevent.sleep(max(0.0, (due_ns - monotonic_ns()) / 1e9))
+            gevent.sleep(max(0.0, (due_ns - EARLY_NS - monotonic_ns()) / 1e9))
             if pool.full():
-                dropped += 1
+                dropped.append(planned["request_id"])
                 continue
             pool.spawn(self._chat, Chat(order, planned, due_ns), rows)
         pool.join()
         return dropped
 
-    def _closed(self, told: dict[str, Any], order: Order, rows: IO[str]) -> int:
+    def _closed(self, told: dict[str, Any], order: Order, rows: IO[str]) -> list[str]:
         """`streams` readers, one chat after the other each; the first ones start spread over the ramp."""
         waiting = iter(told["chats"])
 
@@ -81,7 +84,7 @@ class Reader(User):
                 self._chat(Chat(order, planned, None), rows)
 
         gevent.joinall([gevent.spawn(read) for _ in range(told["streams"])])
-        return 0
+        return []
 
     def _chat(self, chat: Chat, rows: IO[str]) -> None:
         chat.run()

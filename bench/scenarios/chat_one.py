@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import monotonic_ns
 from typing import Any
 
@@ -13,9 +13,40 @@ from gevent import socket
 from bench.scenarios.chat_wire import Answer, connect, post, said
 
 EARLY_NS = 20_000_000
-"""A Stop's connection is made so long before its moment: the clock starts when the request leaves, not TCP."""
+"""Connections are made so long before their moment: the clock starts when the request leaves, not TCP."""
+APART_NS = 1_000_000
 PRESS_AGAIN_S = 0.2
 """A Stop that was not accepted (503) is pressed again after this, as people do."""
+
+
+class Volley:
+    """The Stops of a case that wait for their moment; who wakes first sends all that are due, one after the other.
+
+    Else each of a storm's would have to be woken by itself, between the tokens of a hundred streams: the last would
+    leave tens of ms late.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: list[tuple[int, Any, bytes, list[int | Exception]]] = []
+
+    def send(self, due_ns: int, sock: Any, request: bytes) -> int:
+        """Send at this moment or right after it. Gives when it left, or raises what the socket raised."""
+        left: list[int | Exception] = []
+        self._waiting.append((due_ns, sock, request, left))
+        _wait_until(due_ns)
+        if not left:
+            now_ns = monotonic_ns()
+            due = [each for each in self._waiting if each[0] <= now_ns]
+            self._waiting = [each for each in self._waiting if each[0] > now_ns]
+            for _due_ns, its_sock, its_request, its_left in due:
+                its_left.append(monotonic_ns())
+                try:
+                    its_sock.sendall(its_request)  # a few hundred bytes on a new connection: this does not wait
+                except OSError as error:
+                    its_left[0] = error
+        if isinstance(left[0], Exception):
+            raise left[0]
+        return left[0]
 
 
 @dataclass(frozen=True)
@@ -30,6 +61,8 @@ class Order:
     read_pause_ms: float
     read_bytes: int | None
     silence_deadline_s: float
+    at_once: int = 1
+    volley: Volley = field(default_factory=Volley)
 
 
 class Chat:
@@ -54,6 +87,10 @@ class Chat:
             "client": self.client,
             "abort": self.abort,
         }
+        # A storm's connections would be in each other's way if they were all made at one instant, too.
+        self._early_ns = EARLY_NS + planned["index"] % order.at_once * APART_NS
+        self._ready: Any = None
+        """A Stop's connection that is there already, when it leaves together with its chat."""
         self._left = False
         self._over = False
 
@@ -68,12 +105,15 @@ class Chat:
         stoppers: list[Any] = []
         sock = None
         try:
+            if abort is not None and abort["after_ms"] == 0 and not order.hangup:
+                self._ready = connect(order.url, order.silence_deadline_s)
             sock = connect(order.url, order.silence_deadline_s, order.read_bytes)
+            _wait_until(client["intended_ns"] or 0)
             client["sent_ns"] = monotonic_ns()
             sock.sendall(request)
             if abort is not None:
-                # In an open loop the finger does not wait for a request that left late.
-                base_ns = client["intended_ns"] or client["sent_ns"]
+                # In an open loop the finger does not wait for a request that left late; but "with it" is with it.
+                base_ns = (abort["after_ms"] and client["intended_ns"]) or client["sent_ns"]
                 abort["intended_ns"] = base_ns + int(abort["after_ms"] * 1e6)
                 stoppers = [gevent.spawn(self._hang_up if order.hangup else self._stop, sock)]
                 if order.again_ms is not None and not order.hangup:
@@ -85,8 +125,9 @@ class Chat:
         finally:
             self._over = True
             client["end_ns"] = client["end_ns"] or monotonic_ns()
-            if sock is not None:
-                sock.close()
+            for each in (sock, None if stoppers else self._ready):
+                if each is not None:
+                    each.close()
         gevent.joinall(stoppers)
 
     def _read(self, answer: Answer) -> None:
@@ -147,12 +188,10 @@ class Chat:
         sent_ns = 0
         sock = None
         try:
-            _wait_until(due_ns - EARLY_NS)
-            sock = connect(order.url, order.silence_deadline_s)
-            _wait_until(due_ns)
-            sent_ns = monotonic_ns()
-            sock.sendall(request)
+            _wait_until(due_ns - self._early_ns)
+            sock, self._ready = self._ready or connect(order.url, order.silence_deadline_s), None
             answer = Answer(sock)
+            sent_ns = order.volley.send(due_ns, sock, request)
             while not answer.message_complete:
                 heard["ack_ns"] = answer.receive()
             heard["status"] = answer.status_code

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from bench.health import problems, warnings
+from bench.health import problems, stolen, warnings
 
 
 def process(name: str, pid: int, **signs: Any) -> dict[str, Any]:
@@ -72,7 +72,6 @@ def test_a_limit_that_is_passed_is_told(limit: str, row: dict[str, Any], seen: s
     [
         (case(load={"lag_p99_ms": 3.0}), "its loop was 3.0 ms late at p99 (allowed is 5 ms)"),
         (case(mock={"gc_max_ms": 12.0}), "garbage collection stopped it for 12.0 ms (allowed is 50 ms)"),
-        (case(steal=0.02), "the host took 2.0% of the CPU time"),
         (case(load={"cpu": None}), "how busy the load (process 11) was is not known"),
         (case(chunks_per_s=20_002.0), "each load process read 20,002 chunks/s"),
         (case(chunks_per_s=20_002.0) | {"load_processes": None}, "each load process read 20,002 chunks/s"),
@@ -82,6 +81,22 @@ def test_what_makes_a_case_less_exact_is_a_warning(row: dict[str, Any], seen: st
     assert problems(row) == []
     (found,) = warnings(row)
     assert seen in found
+
+
+def test_time_that_the_host_took_is_told_once_for_all_cases() -> None:
+    assert warnings(case(steal=0.02)) == stolen([case(steal=0.009), case(steal=0.06), {}]) == []
+    (found,) = stolen([case(steal=0.02), case(steal=0.03), case(), case(steal=0.06)])
+    assert "took up to 3.0% of the CPU time" in found
+    assert "in 2 of 4 measurements" in found
+
+
+def test_a_storm_may_be_as_late_as_its_stops_are_many_and_no_later() -> None:
+    late = case(load={"lag_p99_ms": 12.0}, mock={"lag_p99_ms": 12.0}, abort_lag_p99_ms=14.0)
+    late["witness_late_p99_ms"] = 13.0
+    assert len(problems(late)) == 4
+    assert problems(late | {"at_once": 100}) == []
+    (found,) = problems(case(abort_lag_p99_ms=15.0) | {"at_once": 100})
+    assert "allowed is 14.9 ms" in found
 
 
 def test_the_chunk_rate_is_shared_by_the_load_processes() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
-from bench.procs import Child, ChildError
+from bench.procs import Child, ChildError, tree_cpu_s
 
 Make = Callable[..., Child]
 READY = "print('ready http://127.0.0.1:1', flush=True);"
@@ -86,8 +86,28 @@ def test_grandchildren_are_measured_and_end_with_the_child(make: Make) -> None:
     )
     with make(code) as child:
         (grandchild,) = psutil.Process(child.process.pid).children()
-        assert child.cpu_s() > 0.25  # the system counts in ticks of 10 ms
+        assert child.cpu_s() > 0.29
     assert gone(grandchild.pid)
+
+
+def test_what_has_ended_is_measured_too(make: Make) -> None:
+    burn = "import time\nwhile time.process_time() < 0.3: pass"
+    code = (
+        "import signal, subprocess, sys\n"
+        f"subprocess.run([sys.executable, '-c', {burn!r}], check=True)\n"
+        "print('ready http://127.0.0.1:1', flush=True)\nsignal.pause()"
+    )
+    with make(code) as child:
+        assert psutil.Process(child.process.pid).children() == []
+        assert child.cpu_s() > 0.28
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere the system counts in ticks")
+def test_a_few_milliseconds_are_seen() -> None:
+    before_s, began_s = tree_cpu_s(os.getpid()), time.process_time()
+    while time.process_time() - began_s < 0.003:
+        pass
+    assert 0.003 <= tree_cpu_s(os.getpid()) - before_s < 0.009
 
 
 def test_a_child_that_ignores_the_signal_is_killed(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:

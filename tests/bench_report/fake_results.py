@@ -100,7 +100,8 @@ def chat(strategy: str, scenario: str, index: int, rng: random.Random, *, block:
         "stalled": plan_ms[STALL_AT - 1] + rng.uniform(0.1, 0.8) * STALL_MS,
         "first-token": sent_ms + rng.uniform(0.2, 0.8) * ttft_ms(scenario),
     }.get(scenario)
-    lost_ms = None if abort_ms is None else _stop_ms(strategy, abort_ms, plan_ms, rng)
+    dropped = strategy == "calibration-drop" and index % 100 == 99
+    lost_ms = None if abort_ms is None or dropped else _stop_ms(strategy, abort_ms, plan_ms, rng)
     witness_ms = [moment for moment in plan_ms if lost_ms is None or moment <= lost_ms]
     end_ms = (lost_ms or plan_ms[-1]) + HOP_MS
     left = strategy in ("disconnect", "floor") and abort_ms is not None
@@ -172,8 +173,6 @@ def _stop_ms(strategy: str, abort_ms: float, plan_ms: Sequence[float], rng: rand
         return abort_ms + rng.uniform(0, TIMER_MS) + 1.5
     if delivery == "delay":
         return abort_ms + rng.lognormvariate(0.7, 0.3) + 10.0  # ten more than the arm that is obeyed at once
-    if delivery == "drop" and rng.random() < 0.01:
-        return None
     return abort_ms + rng.lognormvariate(0.7 if delivery else 0.0, 0.3)
 
 

@@ -102,9 +102,7 @@ def test_memory_push_is_first_with_one_worker_or_the_run_says_so() -> None:
     floor = controls_of(cases(), table("upstream_stop_ms", middles | {"redis-push": 1.2}), floor_spread=0.5)
     assert control(floor, "memory-push")["holds"] is True
     two = controls_of(cases(workers=2), table("upstream_stop_ms", middles | {"redis-push": 1.2}, workers=2))
-    assert [each["name"] for each in two] == ["none ranks last"], (
-        "with several workers it loses aborts"
-    )
+    assert [each["name"] for each in two] == ["none ranks last"], "with several workers it loses aborts"
 
 
 def test_memory_push_on_one_worker_is_held_against_the_contenders_on_two_as_a_run_measures_them() -> None:
