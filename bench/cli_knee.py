@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from bench.codes import INTERRUPTED, INVALID, end
+from bench.codes import BAD_USAGE, INTERRUPTED, INVALID, end
 from bench.plan import BACKENDS, STRATEGIES, store_of
 from bench.records import Results
 from bench.scenario import MAX_WORKERS, PlanError
@@ -39,14 +39,20 @@ def knee(
     quick: Annotated[bool, typer.Option("--quick", help="Short probes, no interval: not for claims.")] = False,
     seed: Annotated[int, typer.Option(help="Same seed, same moments.")] = 1,
     results: Annotated[Path, typer.Option(help="Where results folders are kept.")] = Path("results"),
+    into: Annotated[
+        Path | None, typer.Option(help="A run's folder, e.g. results/latest: its report then shows the knee, too.")
+    ] = None,
 ) -> None:
     """Raise the rate of chats until stops get slow or are lost: chats/s and aborts/s that each strategy bears."""
     from bench.embedded import StoreError  # noqa: PLC0415 - `--help` and usage errors need none of this
-    from bench.knee_run import FILE, Asked, measure_knees  # noqa: PLC0415
+    from bench.knee_run import FILE, Asked, add_to, measure_knees  # noqa: PLC0415
     from bench.procs import ChildError  # noqa: PLC0415
     from bench.rig import Kept  # noqa: PLC0415
 
     strategies = _strategies(backend)
+    run = into.resolve() if into else None  # results/latest may point elsewhere by then
+    if run and not (run / "manifest.json").is_file():
+        raise PlanError(f"--into {into} is no results folder: give one that `make bench` made, e.g. results/latest")
     minutes = minutes or (0.75 if quick else 3)
     console = Console()
     kept = Kept(results, f"knee-{backend}{'-quick' if quick else ''}")
@@ -71,7 +77,7 @@ def knee(
         table.add_row(
             point["strategy"],
             f"{least}{point['chats_per_s']:,.0f}",
-            _interval(point["chats_ci95"]),
+            _interval(point["chats_ci95"], point["chats_shown"]),
             f"{least}{point['aborts_per_s']:,.0f}",
             _interval(point["ci95"]),
             f"{point['limit_ms']:.1f}",
@@ -82,6 +88,12 @@ def knee(
         if point["why"]:
             typer.echo(f"bench: note: {point['strategy']}: {point['why']}", err=True)
     console.print(f"every sample: {kept.folder / FILE}", highlight=False, soft_wrap=True)
+    if run:
+        try:
+            add_to(run, points)
+        except (OSError, ValueError) as error:
+            end(BAD_USAGE, f"{run / FILE} cannot be written ({error}): copy {kept.folder / FILE} there")
+        console.print(f"added to {run}; `python -m bench report {run}` draws it", highlight=False, soft_wrap=True)
     if unmeasured := [point["strategy"] for point in points if point["at_least"] and not point["chats_per_s"]]:
         end(INVALID, f"the load was not well at any rate for {', '.join(unmeasured)}: see `python -m bench doctor`")
 
@@ -95,7 +107,9 @@ def _strategies(backend: str) -> list[str]:
     return [name for name in choices if store_of(name) and backend in ("all", store_of(name))]
 
 
-def _interval(ends: list[float] | None) -> str:
+def _interval(ends: list[float] | None, shown: float | None = None) -> str:
+    if shown is not None:
+        return f"{shown:,.0f} or more"
     return f"{ends[0]:,.0f} to {ends[1]:,.0f}" if ends else "-"
 
 

@@ -16,6 +16,7 @@ from rich.table import Table
 from bench.codes import BAD_USAGE, INTERRUPTED, INVALID, end
 from bench.plan import BACKENDS, STRATEGIES, Case, select
 from bench.records import LATEST, SCHEDULE, Results
+from bench.repeat import changed_since
 from bench.scenario import DEFAULT, MAX_WORKERS, PlanError, Scenario, catalogue, load_scenarios
 from bench.schedule import Planned
 from bench.show import case_table
@@ -60,7 +61,10 @@ def rerun(
     *,
     results: FOLDERS = RESULTS,
 ) -> None:
-    """Measure again what a run measured: the same cases, moments and number of blocks, from its folder alone."""
+    """Measure again what a run measured: the same cases, moments and number of blocks, from its folder alone.
+
+    It says what is not as it was: the code, versions, the store, the service's settings.
+    """
     try:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         with gzip.open(folder / SCHEDULE, "rt", encoding="utf-8") as lines:
@@ -72,7 +76,7 @@ def rerun(
         blocks, label = max(1, manifest["blocks"]), manifest["label"]
     except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError, AttributeError) as error:
         end(BAD_USAGE, f"{folder} cannot be repeated ({error}): give a folder that `make bench` made")
-    _measure(cases, asked, f"{label}-rerun", results, minutes=0, blocks=blocks, schedules=schedules)
+    _measure(cases, asked, f"{label}-rerun", results, minutes=0, blocks=blocks, schedules=schedules, repeats=manifest)
 
 
 def report(
@@ -102,9 +106,9 @@ def report(
 
 def scenarios() -> None:
     """List the catalogue of scenarios; the first ones are what `make bench` measures unless told otherwise."""
-    table = Table("scenario", "what happens", "chats\na block", "load", "stopped", box=None)
+    table = Table("scenario", "what happens", "chats\na block", "loop", "stopped", box=None)
     for each in load_scenarios(catalogue()):
-        load = f"{each.rate_per_s:g}/s" if each.rate_per_s else f"{each.streams} at a time"
+        load = f"open, {each.rate_per_s:g}/s" if each.rate_per_s else f"closed, {each.streams} at a time"
         table.add_row(each.name, each.sentence, str(each.chats), load, f"{each.abort_share:.0%}")
     console.print(table)
     console.print("A file of yours works the same way: make bench SCENARIO=my.toml", highlight=False)
@@ -119,6 +123,7 @@ def _measure(
     minutes: float,
     blocks: int | None,
     schedules: dict[tuple[str, int], list[Planned]] | None = None,
+    repeats: Mapping[str, Any] | None = None,
 ) -> None:
     from bench.embedded import StoreError  # noqa: PLC0415 - `--help` and usage errors need none of this
     from bench.enough import tight_enough  # noqa: PLC0415
@@ -142,6 +147,10 @@ def _measure(
     except KeyboardInterrupt:
         _keep(kept.folder)
         end(INTERRUPTED, "interrupted; everything started has been stopped")
+    if repeats:
+        manifest = json.loads((kept.folder / "manifest.json").read_text(encoding="utf-8"))
+        for each in changed_since(repeats, manifest):
+            typer.echo(f"bench: note: not as in the run that was repeated: {each}", err=True)
     report(kept.folder)
 
 

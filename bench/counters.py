@@ -14,6 +14,8 @@ class Counter(Protocol):
 
     name: str
     version: str
+    source: str
+    """Where its numbers come from, in words."""
 
     def read(self, *, settled: bool = False) -> int:
         """Operations since this object was made, without its own; `settled`: wait until late reports are in."""
@@ -33,7 +35,9 @@ class Counter(Protocol):
 
 
 class RedisCounter:
-    """`total_commands_processed`, over one connection: each reading adds exactly one command of our own."""
+    """Calls of all commands, over one connection: each reading adds exactly one command of our own."""
+
+    source = "INFO commandstats: calls"
 
     def __init__(self, url: str) -> None:
         from redis import Redis  # noqa: PLC0415 - only runs with Redis need the driver
@@ -51,7 +55,7 @@ class RedisCounter:
         self.version = str(server.get("valkey_version") or server.get("redis_version"))
 
     def _total(self) -> int:
-        return int(self._client.info("stats")["total_commands_processed"])
+        return sum(int(command["calls"]) for command in self._client.info("commandstats").values())
 
     def read(self, *, settled: bool = False) -> int:  # noqa: ARG002 - this server counts at once
         """Commands since this object was made; those inside scripts count as the server counts them."""
@@ -75,7 +79,12 @@ class RedisCounter:
 
 
 class PostgresCounter:
-    """Commits and rollbacks of the database; each reading takes a connection, whose cost is measured at first."""
+    """Commits and rollbacks of the database; each reading takes a connection, whose cost is measured at first.
+
+    Not pg_stat_statements: it counts statements, but must be preloaded, and the wheel with our own server has none.
+    """
+
+    source = "pg_stat_database: commits and rollbacks"
 
     def __init__(self, url: str) -> None:
         self._url = url

@@ -111,14 +111,14 @@ def _too_late(client: Row, abort: Row, witness: Row) -> bool:
 def _not_stopped(abort: Row, witness: Row, margin_ms: float) -> Kind:
     """Why an abort in time did not stop: every press was refused, the accepted one came too late, or it was missed.
 
-    A first press keeps the scenario's margin to the end; one that is repeated until the store is back may not, and
-    within the margin no delivery is held to have had its chance.
+    Most first presses keep the scenario's margin to the end; one at the last token does not, nor may one that is
+    repeated until the store is back: within the margin no delivery is held to have had its chance.
     """
     accepted_ns, done_ns = abort.get("accepted_sent_ns"), witness["done_ns"]
     again = tries(abort) > 1
     if accepted_ns is None:
         return "refused" if abort["status"] == 503 or again else "missed"
-    if again and done_ns is not None and accepted_ns > done_ns - margin_ms * 1e6:
+    if done_ns is not None and accepted_ns > done_ns - margin_ms * 1e6:
         return "refused" if accepted_ns >= done_ns else "late"
     return "missed"
 

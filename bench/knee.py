@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Literal
 
 STEPS = 8
@@ -13,6 +14,8 @@ REPEATS = 6
 """At the knee a probe holds as often as not. So 6 of 6 that hold (or do not) lie beyond it by chance in 1 of 64 cases:
 sign test, both ends together 3.1 %, which makes the interval one of 95 % (Conover, Practical Nonparametric Statistics,
 3rd ed., section 3.4)."""
+LIMIT_PROBES = 3
+"""How often the lowest rate is probed for the limit: a single p99 is the two or three worst stops of a few seconds."""
 MAX_FAILED_SHARE = 0.01
 ILL_TOLERATED = 2
 
@@ -39,7 +42,8 @@ class Knee:
 
     `ended_by`: the p99 was `slow`, aborts were `missed`, chats `failed`; or the service's knee was not found: the
     `load` (that is, the instrument, told in `why`) gave up first, or `time` was over. Then `chats_per_s` is only a rate
-    that held: the knee is at least there. `ci95` is None where an end could not be shown.
+    that held: the knee is at least there. `ci95` is None where an end could not be shown; `shown` is the lower end of
+    an interval without an upper one, when the load gave up: a rate that held as often as the interval asks for.
     """
 
     chats_per_s: float
@@ -47,6 +51,7 @@ class Knee:
     limit_ms: float
     ended_by: Ended
     why: str = ""
+    shown: float | None = None
 
     @property
     def censored(self) -> bool:
@@ -85,23 +90,26 @@ def find_knee(
 ) -> Knee:
     """Find the knee among the rates `at` (ascending, see `rates`); `probe` measures one of them.
 
-    The limit is the strategy's own p99 at the first rate and `slack_ms`: a timer that is late by design is not held to
-    what a push can do, both may get so much slower. `more` is asked before each probe but the first; when it says no,
-    what is known by then is the answer. `repeats=0` gives no interval.
+    The limit is the strategy's own p99 at the first rate (the median of LIMIT_PROBES) and `slack_ms`: a timer that is
+    late by design is not held to what a push can do, both may get so much slower. `more` is asked before each probe
+    but the first; when it says no, what is known by then is the answer. `repeats=0` gives no interval.
     """
-    first = probe(at[0])
-    if first.ill:
-        first = probe(at[0])
-    limit_ms = (first.p99_ms or 0.0) + slack_ms
-    verdict = judge(first, limit_ms)
-    if verdict != "held":
-        return Knee(0.0, None, round(limit_ms, 2), verdict, "; ".join(first.ill[:1]))
+    lowest = [probe(at[0])]
+    while len(lowest) < LIMIT_PROBES and more():
+        lowest.append(probe(at[0]))
+    usable = [each for each in lowest if not each.ill] or lowest
+    limit_ms = median(each.p99_ms or 0.0 for each in usable) + slack_ms
+    verdicts = [judge(each, limit_ms) for each in usable]
+    if "held" not in verdicts:
+        return Knee(0.0, None, round(limit_ms, 2), verdicts[0], "; ".join(usable[0].ill[:1]))
     search = _Search(probe, at, limit_ms, more)
     low, high, ended = search.bracket()
     known = not (high is None or ended in ("load", "time"))
     point = math.sqrt(at[low] * at[high]) if known and high is not None else float(at[low])
     ci95 = search.interval(low, high, repeats) if known and high is not None and repeats else None
-    return Knee(round(point, 1), ci95, round(limit_ms, 2), ended, search.why if ended == "load" else "")
+    why = search.why if ended == "load" else ""
+    shown = search.held(low, repeats) if ended == "load" and repeats else None
+    return Knee(round(point, 1), ci95, round(limit_ms, 2), ended, why, shown)
 
 
 class _Search:
@@ -114,7 +122,7 @@ class _Search:
         self._at = at
         self._limit_ms = limit_ms
         self._more = more
-        self.why = f"the load can offer no more than {at[-1]} chats/s"
+        self.why = f"the load can offer no more than {at[-1]} chats/s on this machine"
 
     def bracket(self) -> tuple[int, int | None, Ended]:
         """The highest place that held, the one above it that did not (None: there is none), and what ended it."""
@@ -140,6 +148,16 @@ class _Search:
         except _TimeOver:
             return None
         return None if below is None or above is None else (float(self._at[below]), float(self._at[above]))
+
+    def held(self, low: int, repeats: int) -> float | None:
+        """The highest rate, from the one that held downwards, that holds `repeats` times in a row; None without one."""
+        why = self.why
+        try:
+            place = self._shown(low, -1, repeats)
+        except _TimeOver:
+            place = None
+        self.why = why
+        return None if place is None else float(self._at[place])
 
     def _shown(self, place: int, step: int, repeats: int) -> int | None:
         """The first place from here on where `repeats` probes in a row held (downwards) or did not (upwards)."""

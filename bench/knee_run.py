@@ -10,15 +10,17 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from bench import health
+from bench.health import MAX_CHUNKS_PER_S
 from bench.knee import REPEATS, Knee, Probe, find_knee, rates
-from bench.load import CHUNKS_PER_S, MOST_PROCESSES, processes_for
+from bench.load import MOST_PROCESSES, processes_for
 from bench.measures import measure
 from bench.meter import Measured, Subject
 from bench.plan import Case, store_of
-from bench.records import utc_now
+from bench.records import describe_host, utc_now
 from bench.rig import Kept, Rig, Row, Say, describe, note_case, rig
 from bench.scenario import Scenario, load_scenarios
 from bench.service import Side, describe_asgi, service_of
@@ -54,9 +56,13 @@ def scenario_at(rate: int, *, quick: bool = False) -> Scenario:
 
 
 def all_rates() -> list[int]:
-    """The rates that may be tried: up to what the most load processes may be offered."""
+    """The rates that may be tried: up to what the load may be offered, with a process for each core (at least two).
+
+    More processes would not send more: they share the cores with each other, with the mock and with the service.
+    """
+    most = min(MOST_PROCESSES, max(2, describe_host()["cpus"]))
     a_chat = scenario_at(FIRST_PER_S).chunks_per_s / FIRST_PER_S
-    return rates(FIRST_PER_S, MOST_PROCESSES * CHUNKS_PER_S / a_chat)
+    return rates(FIRST_PER_S, most * MAX_CHUNKS_PER_S / a_chat)
 
 
 def measure_knees(asked: Asked, results: Kept, say: Say, tell: Callable[[str], None]) -> list[Row]:
@@ -79,7 +85,7 @@ def measure_knees(asked: Asked, results: Kept, say: Say, tell: Callable[[str], N
                 opened = stores[kind] = stack.enter_context(open_store(kind))
                 if opened.how == "url":  # our own servers are gone with all they hold
                     stack.callback(opened.forget, namespace)
-                manifest["stores"][kind] = {"name": opened.name, "version": opened.version, "how": opened.how}
+                manifest["stores"][kind] = opened.describe()
             largest = Case(asked.strategies[0], scenario_at(at[-1], quick=asked.quick), asked.workers)
             mine = stack.enter_context(rig(results, say, processes=processes_for([largest]), seed=asked.seed))
             for strategy in asked.strategies:
@@ -111,8 +117,24 @@ def measure_knees(asked: Asked, results: Kept, say: Say, tell: Callable[[str], N
     return points
 
 
+def add_to(folder: Path, points: Sequence[Row]) -> None:
+    """Put these rows into the knee.json of a run's folder, in place of older ones of the same strategies.
+
+    Raises OSError or ValueError.
+    """
+    path = folder / FILE
+    known = {row["strategy"]: row for row in (json.loads(path.read_text(encoding="utf-8")) if path.exists() else [])}
+    known |= {row["strategy"]: row for row in points}
+    scratch = path.with_name(f".{FILE}.part")
+    scratch.write_text(json.dumps(list(known.values()), indent=1) + "\n", encoding="utf-8")
+    scratch.replace(path)
+
+
 def as_point(strategy: str, knee: Knee) -> Row:
-    """A row of knee.json; `ci95` is that of `aborts_per_s`, and `at_least` is true where the knee lies beyond."""
+    """A row of knee.json; `ci95` is that of `aborts_per_s`, and `at_least` is true where the knee lies beyond.
+
+    `chats_shown`: see bench.knee.Knee.shown.
+    """
     share = scenario_at(FIRST_PER_S).abort_share
     return {
         "strategy": strategy,
@@ -123,6 +145,7 @@ def as_point(strategy: str, knee: Knee) -> Row:
         "limit_ms": knee.limit_ms,
         "ended_by": knee.ended_by,
         "at_least": knee.censored,
+        "chats_shown": knee.shown,
         "why": knee.why,
     }
 

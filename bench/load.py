@@ -11,14 +11,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from bench.health import MAX_CHUNKS_PER_S
 from bench.plan import FLOOR, Case
 from bench.procs import Child, ChildError
 from bench.scenario import FOLDER
 from bench.schedule import Planned
 
 LOCUSTFILE = FOLDER / "chat_load.py"
-CHUNKS_PER_S = 6000.0
-"""What one load process is given at most, in chunks offered per second; the health gate sees whether it kept up."""
 MOST_PROCESSES = 8
 LEAD_NS = 60_000_000
 """An order is read and its greenlets are made within this time."""
@@ -43,9 +42,12 @@ def expected_s(case: Case) -> float:
 
 
 def processes_for(cases: Iterable[Case]) -> int:
-    """How many load processes these cases need, so that none is offered more than its budget."""
+    """How many load processes these cases need, so that none is offered more chunks than it is known to be exact with.
+
+    The health gate sees whether they kept up.
+    """
     most = max((case.scenario.chunks_per_s for case in cases), default=0.0)
-    return min(MOST_PROCESSES, max(1, -(-int(most) // int(CHUNKS_PER_S))))
+    return min(MOST_PROCESSES, max(1, -(-int(most) // MAX_CHUNKS_PER_S)))
 
 
 class Load:

@@ -17,6 +17,7 @@ from bench.plan import Case
 from bench.procs import Child
 from bench.progress import View
 from bench.records import Results, describe_commit, describe_host, describe_versions, utc_now
+from bench.service import service_settings
 
 Row = dict[str, Any]
 Say = Callable[[str], None]
@@ -84,7 +85,7 @@ def describe(label: str, settings: Row, *, seed: int, quick: bool) -> Row:
         "blocks": 1,
         "quick": quick,
         "seed": seed,
-        "settings": settings | {"seed": seed, "quick": quick, "label": label},
+        "settings": settings | {"seed": seed, "quick": quick, "label": label, "service": service_settings()},
         "cases": [],
         "commit": commit,
         "dirty": dirty,

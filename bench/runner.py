@@ -14,6 +14,7 @@ from typing import Any
 from rich.console import Console
 
 from bench.embedded import temporary_folder
+from bench.idle import measure_idle
 from bench.instrument import CALIBRATION_CASE, FLOOR_CASE
 from bench.load import Load, processes_for
 from bench.meter import Measured, Meter, Schedules, Subject
@@ -22,7 +23,7 @@ from bench.procs import Child
 from bench.progress import View
 from bench.records import describe_commit, describe_host, describe_versions, utc_now
 from bench.schedule import orders
-from bench.service import Side, calibrated, describe_asgi, service_of
+from bench.service import Side, calibrated, describe_asgi, service_of, service_settings
 from bench.stores import Store, open_store
 
 Row = dict[str, Any]
@@ -101,7 +102,7 @@ class Run:
             if opened.how == "url":  # our own servers are gone with all they hold
                 stack.callback(opened.forget, self._namespace)
             for manifest in self._manifests:
-                manifest["stores"][str(kind)] = {"name": opened.name, "version": opened.version, "how": opened.how}
+                manifest["stores"][str(kind)] = opened.describe()
         self._view.say("starting the mock upstream and the load")
         mock = Child("mock_llm", ["mock_llm", "serve", "--port", "0"], self._logs / "mock_llm.log")
         self._mock = stack.enter_context(mock)
@@ -139,8 +140,17 @@ class Run:
             with self._service(group, store, block, measured, "") as (service, traces):
                 for case in rest:
                     self._meter.measure(case, block, Subject(service, [measured], traces, store, counts=not late))
+                if block == 0 and len(self._sides) == 1 and not self._settings.quick:
+                    self._note_idle(group, service, store)
         if counted and store is not None:
             self._measure_late_counting(group, counted, block, measured, store)
+
+    def _note_idle(self, group: Group, service: Child, store: Store | None) -> None:
+        """Once for each strategy, after its cases of the first block: what it costs while nothing happens."""
+        self._view.say(f"{group[0]} while nothing happens")
+        strategy, workers = group
+        row = {"strategy": strategy, "workers": workers, **measure_idle(service, store)}
+        self._manifests[0]["idle"].append(row)
 
     def _measure_late_counting(
         self, group: Group, cases: Sequence[Case], block: int, measured: Measured, store: Store
@@ -199,6 +209,7 @@ class Run:
     def _describe(self, side: Side) -> Row:
         commit, dirty = describe_commit(side.checkout) if side.checkout else describe_commit()
         scenarios = {case.scenario.name: case.scenario.settings() for case in self._cases}
+        strategies = list(dict.fromkeys(case.strategy for case in self._cases))
         return {
             "label": self._settings.label,
             "side": side.name or None,
@@ -208,13 +219,14 @@ class Run:
             "blocks": 0,
             "quick": self._settings.quick,
             "seed": self._settings.seed,
-            "settings": asdict(self._settings) | {"strategies": list(dict.fromkeys(c.strategy for c in self._cases))},
+            "settings": asdict(self._settings) | {"strategies": strategies, "service": service_settings()},
             "cases": [[case.strategy, case.scenario.name, case.workers] for case in self._cases],
             "commit": commit,
             "dirty": dirty,
             "host": describe_host(),
             "versions": describe_versions(),
             "stores": {},
+            "idle": [],
             "scenarios": scenarios,
             "instrument": {each.scenario.name: each.scenario.settings() for each in (FLOOR_CASE, CALIBRATION_CASE)},
             "asgi": None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +60,14 @@ def calibrated(mock: Child, log: Path) -> Iterator[Child]:
     with Child("calibrated", ["bench.contenders.calibrated"], log, env=_upstream(mock)) as service:
         _warm(service, "the calibrated service", 8)
         yield service
+
+
+def service_settings() -> dict[str, str]:
+    """What the environment tells the service under test about aborts (ABORT_INTERVAL_MS and others), as the manifest
+    keeps it; not the address of its store, which may hold a password.
+    """
+    ours = ("ABORT_BACKEND", "ABORT_NAMESPACE")
+    return {name: os.environ[name] for name in sorted(os.environ) if name.startswith("ABORT_") and name not in ours}
 
 
 def describe_asgi(service: Child) -> dict[str, Any]:

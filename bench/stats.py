@@ -12,6 +12,7 @@ from bench import blocks, calibration, health
 from bench.checks import find_problems, find_warnings
 from bench.comparison import comparisons_of, floor_spread_ms
 from bench.controls import controls_of
+from bench.health_marks import mark_of
 from bench.measures import Measured
 from bench.names import is_special
 from bench.percentiles import describe, describe_blocks, interval95
@@ -72,6 +73,7 @@ def write_summary(run: Run) -> Summary:
         "warnings": list(dict.fromkeys(warnings)),
         **instrument,
         "cases": cases,
+        **({"idle": run.manifest["idle"]} if run.manifest.get("idle") else {}),
         "comparisons": comparisons_of(run, cases, values),
         "controls": controls,
     }
@@ -115,6 +117,7 @@ def summarise_case(key: CaseKey, chats: Sequence[Chat], rows: Sequence[dict[str,
         "scenario": key.scenario,
         "workers": key.workers,
         "streams": key.streams,
+        "loop": "open" if any(row.get("rate_per_s") for row in rows) else "closed",
         "blocks": len({row["block"] for row in rows}),
         "chats": len(chats),
         "aborts": aborts,
@@ -130,6 +133,7 @@ def summarise_case(key: CaseKey, chats: Sequence[Chat], rows: Sequence[dict[str,
         "tokens_after_stop": sum(each.tokens_after_stop for each in measured),
         "leaked": sum(each.leaked for each in measured),
         "metrics": described,
+        "health": mark_of(rows),
         "waterfall": describe_parts([each.parts_ns for each in measured if each.parts_ns is not None]),
     }
 

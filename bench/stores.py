@@ -38,6 +38,10 @@ class Store:
         """As the server reports itself: `valkey`, `redis`, `postgres`."""
         self.version = self._counter.version
 
+    def describe(self) -> dict[str, str]:
+        """As the manifest keeps it: what it says it is, how we came by it, and what its operations are counted by."""
+        return {"name": self.name, "version": self.version, "how": self.how, "counter": self._counter.source}
+
     def ops(self, *, settled: bool = False) -> int:
         """Commands (Redis) or transactions (PostgreSQL) since we connected, our own readings excluded.
 

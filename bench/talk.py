@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import urlsplit
@@ -39,6 +41,27 @@ def warm_up(url: str, chats: int) -> None:
     """
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(lambda index: _chat_and_stop(url, f"warm-up-{index}-{id(threads)}"), range(chats)))
+
+
+@contextlib.contextmanager
+def held_open(url: str, chats: int, marker: str) -> Iterator[None]:
+    """So many streams are live within the block, each past its first bytes; then their clients hang up."""
+    with contextlib.ExitStack() as stack, ThreadPoolExecutor(8) as threads:
+        for each in threads.map(lambda _index: _begun(url, marker), range(chats)):
+            stack.callback(each.close)
+        yield
+
+
+def _begun(url: str, marker: str) -> http.client.HTTPConnection:
+    connection = _connect(url)
+    body = {"model": "mock", "messages": [{"role": "user", "content": marker}], "stream": True}
+    connection.request("POST", "/chat/", json.dumps(body), {"Content-Type": "application/json"})
+    response = connection.getresponse()
+    if response.status != 200:
+        connection.close()
+        raise AnswerError(f"the service answered {response.status} to a chat")
+    response.read(1)
+    return connection
 
 
 def _chat_and_stop(url: str, request_id: str) -> None:

@@ -100,4 +100,4 @@ def test_a_storm_may_be_as_late_as_its_stops_are_many_and_no_later() -> None:
 
 
 def test_the_chunk_rate_is_shared_by_the_load_processes() -> None:
-    assert warnings(case(chunks_per_s=20_002.0) | {"load_processes": 3}) == []
+    assert warnings(case(chunks_per_s=20_002.0) | {"load_processes": 4}) == []

@@ -1,5 +1,6 @@
 """The search for the knee, over services whose knee is known; and what a probe makes of a measured case."""
 
+import json
 import random
 import subprocess
 import sys
@@ -9,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from bench.knee import STEPS, Knee, Probe, find_knee, judge, rates
-from bench.knee_run import all_rates, as_point, probe_of, scenario_at
+from bench.health import MAX_CHUNKS_PER_S
+from bench.knee import REPEATS, STEPS, Knee, Probe, find_knee, judge, rates
+from bench.knee_run import add_to, all_rates, as_point, probe_of, scenario_at
 from bench.load import MOST_PROCESSES, processes_for
 from bench.plan import Case
 
@@ -39,9 +41,48 @@ def test_rates_ascend_evenly_and_stay_within_what_the_load_can_offer() -> None:
     assert AT[0] == 50
     assert [AT[STEPS], AT[2 * STEPS]] == [100, 200]
     assert AT[-1] <= 600 < AT[-1] * 2 ** (1 / STEPS) + 1
+
+
+@pytest.mark.parametrize(("cpus", "processes"), [(1, 2), (2, 2), (4, 4), (64, MOST_PROCESSES)])
+def test_no_more_load_processes_are_started_than_the_machine_has_cores(
+    monkeypatch: pytest.MonkeyPatch, cpus: int, processes: int
+) -> None:
+    monkeypatch.setattr("bench.knee_run.describe_host", lambda: {"cpus": cpus})
     most = all_rates()[-1]
-    assert processes_for([Case("redis-push", scenario_at(most), 2)]) == MOST_PROCESSES
-    assert scenario_at(most).chunks_per_s <= MOST_PROCESSES * 6000
+    assert processes_for([Case("redis-push", scenario_at(most), 2)]) == processes
+    assert scenario_at(most).chunks_per_s <= processes * MAX_CHUNKS_PER_S
+
+
+def test_one_odd_probe_at_the_lowest_rate_does_not_make_the_limit() -> None:
+    odd = iter((300.0, 5.0, 6.0))
+    knee = find_knee(lambda rate: Probe(next(odd, 5.0 if rate < 200 else 90.0), 400), AT, slack_ms=SLACK_MS)
+    assert knee.limit_ms == 26.0
+    assert knee.ended_by == "slow"
+
+
+def test_when_the_load_gives_up_a_rate_below_is_shown_by_repetition() -> None:
+    asked: list[int] = []
+
+    def probe(rate: int) -> Probe:
+        asked.append(rate)
+        return Probe(5.0, 400, ill=("the load was late",)) if rate > 200 else Probe(5.0, 400)
+
+    knee = find_knee(probe, AT, slack_ms=SLACK_MS)
+    assert (knee.ended_by, knee.censored, knee.ci95, knee.why) == ("load", True, None, "the load was late")
+    assert knee.shown == knee.chats_per_s == 200.0
+    assert asked[-REPEATS:] == [200] * REPEATS
+    assert as_point("redis-push", knee)["chats_shown"] == 200.0
+
+
+def test_points_are_added_to_a_run_s_folder_beside_those_of_other_strategies(tmp_path: Path) -> None:
+    old, new = (
+        as_point("redis-push", Knee(100.0, None, 22.5, "slow")),
+        as_point("redis-push", Knee(200.0, None, 22.5, "slow")),
+    )
+    other = as_point("redis-poll", Knee(50.0, None, 22.5, "slow"))
+    add_to(tmp_path, [old, other])
+    add_to(tmp_path, [new])
+    assert json.loads((tmp_path / "knee.json").read_text()) == [new, other]
 
 
 def test_the_limit_is_relative_to_what_a_strategy_is_by_design() -> None:
@@ -61,7 +102,7 @@ def test_what_ended_it_is_told(broken: dict[str, Any], ended_by: str) -> None:
 
 def test_an_instrument_that_is_not_well_ends_the_search_whatever_it_saw() -> None:
     knee = find_knee(service(200, missed=9, ill=("the load was late",)), AT, slack_ms=SLACK_MS)
-    assert knee == Knee(200.0, None, 25.0, "load", "the load was late")
+    assert knee == Knee(200.0, None, 25.0, "load", "the load was late", 200.0)
     assert knee.censored
 
 
@@ -89,7 +130,7 @@ def test_a_strategy_that_fails_at_the_lowest_rate_bears_nothing() -> None:
     assert (knee.chats_per_s, knee.ended_by, knee.ci95) == (0.0, "missed", None)
 
 
-@pytest.mark.parametrize("probes", [1, 3, 6, 9])
+@pytest.mark.parametrize("probes", [1, 3, 6, 8, 11])
 def test_when_time_is_over_what_held_is_the_answer(probes: int) -> None:
     asked: list[int] = []
 
@@ -100,7 +141,7 @@ def test_when_time_is_over_what_held_is_the_answer(probes: int) -> None:
     knee = find_knee(probe, AT, slack_ms=SLACK_MS, more=lambda: len(asked) < probes)
     assert len(asked) == probes
     held = max(rate for rate in asked if rate <= 213)
-    if probes < 7:  # 50, 100, 200, 400, and three of bisection
+    if probes < 9:  # 50 three times, 100, 200, 400, and three of bisection
         assert (knee.chats_per_s, knee.ended_by, knee.censored) == (float(held), "time", True)
     else:  # the knee is known, its interval is not
         assert (knee.ended_by, knee.ci95) == ("slow", None)

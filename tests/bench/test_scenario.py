@@ -7,8 +7,8 @@ import pytest
 from bench.scenario import DEFAULT, PlanError, Scenario, catalogue, load_scenario, load_scenarios
 
 PROMISED = {
-    "flowing", "fast", "slow", "stalled", "first-token", "race", "late", "double", "storm", "wrong-worker", "steady",
-    "disconnect", "outage", "slow-reader",
+    "flowing", "fast", "slow", "stalled", "first-token", "race", "late", "mixed", "double", "storm", "wrong-worker",
+    "steady", "disconnect", "outage", "slow-reader",
 }  # fmt: skip
 
 

@@ -26,6 +26,10 @@ def test_stops_lie_in_their_window_and_are_as_many_as_asked(name: str, scenarios
     each = scenarios[name]
     moments = [chat.abort_after_ms for chat in schedule(each, 1, 0) if chat.abort_after_ms is not None]
     assert len(moments) == round(each.abort_share * each.chats)
+    if len(each.abort_over) > 1:
+        windows = [each.window_ms(window) for window in each.abort_over]
+        assert all(any(low_ms <= moment <= high_ms for low_ms, high_ms in windows) for moment in moments)
+        return
     (window,) = each.abort_over
     low_ms, high_ms = each.window_ms(window)
     if window == "storm":
@@ -52,6 +56,16 @@ def test_windows_are_drawn_by_their_weights() -> None:
     )  # fmt: skip
     early = sum((chat.abort_after_ms or 0) < 100 for chat in schedule(mixed, 1, 0))
     assert 900 < early < 1100
+
+
+def test_the_mixed_scenario_has_stops_at_all_moments() -> None:
+    each = CATALOGUE["mixed"]
+    for seed in range(5):
+        planned = schedule(each, seed, 0)
+        moments = [chat.abort_after_ms for chat in planned if chat.abort_after_ms is not None]
+        for window in ("wait", "stream", "last", "after"):
+            low_ms, high_ms = each.window_ms(window)
+            assert sum(low_ms <= moment <= high_ms for moment in moments) >= 2, window
 
 
 def test_arrivals_of_an_open_loop_come_at_their_rate() -> None:

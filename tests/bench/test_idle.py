@@ -1,0 +1,62 @@
+"""What idling costs: counters looked at twice while streams are held silent; the streams are real."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import Any
+
+import pytest
+
+from bench import idle
+from bench.idle import measure_idle
+from bench.talk import AnswerError, ask, held_open
+from tests.processes import running
+
+
+class Service:
+    """A service that uses a tenth of a core."""
+
+    url = ""
+
+    def cpu_s(self) -> float:
+        return time.monotonic() / 10
+
+
+class Store:
+    """A store that is asked a thousand times a second, at no cost that anybody could see."""
+
+    kind = "redis"
+
+    def ops(self) -> int:
+        return int(time.monotonic() * 1000)
+
+    def cpu_s(self) -> None:
+        return None
+
+
+def test_what_happens_in_a_second_of_silence_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    held: list[Any] = []
+    monkeypatch.setattr(idle, "held_open", lambda *told: contextlib.nullcontext(held.append(told)))
+    service: Any = Service()
+    store: Any = Store()
+    found = measure_idle(service, store, streams=7, window_s=0.1)
+    assert [told[1] for told in held] == [7]
+    assert (found["streams"], found["window_s"], found["idle_store_cpu_ms_per_s"]) == (7, 0.1, None)
+    assert found["idle_ops_per_s"] == pytest.approx(1000, rel=0.1)
+    assert found["idle_cpu_ms_per_s"] == pytest.approx(100, rel=0.1)
+    assert measure_idle(service, None, window_s=0.01)["idle_ops_per_s"] is None
+
+
+def test_streams_are_live_and_silent_within_the_block_and_gone_after_it() -> None:
+    with running("mock_llm", "serve", "--port", "0") as mock:
+        upstream = {"OPENAI_BASE_URL": f"{mock.url}/v1", "OPENAI_API_KEY": "unused"}
+        with running("bench.contenders.calibrated", **upstream) as service:
+            with held_open(service.url, 5, idle.SILENT):
+                rows = ask(mock.url, "/__mock/journal")["rows"]
+                assert [row["outcome"] for row in rows] == ["open"] * 5
+            while any(row["outcome"] == "open" for row in rows):
+                rows = ask(mock.url, "/__mock/journal")["rows"]
+            assert [row["outcome"] for row in rows] == ["cut"] * 5
+        with pytest.raises(AnswerError, match="404"), held_open(mock.url, 1, idle.SILENT):
+            pass
