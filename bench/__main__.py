@@ -11,6 +11,7 @@ import typer
 from typer.exceptions import TyperException
 
 from bench import cli_gate, cli_regress, cli_run
+from bench.cli_calibrate import calibrate
 from bench.cli_compare import compare
 from bench.cli_doctor import doctor
 from bench.cli_instrument import instrument
@@ -35,6 +36,7 @@ for command in (
     doctor,
     knee,
     instrument,
+    calibrate,
     cli_gate.baseline,
     cli_gate.check,
     cli_gate.history,

@@ -45,13 +45,17 @@ def run(
     ] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same moments.")] = 1,
     label: Annotated[str, typer.Option(help="Ends the results folder's name.", show_default="the backend")] = "",
+    starve: Annotated[
+        bool,
+        typer.Option("--starve", hidden=True, help="Leave the load hardly any CPU: the run must come out invalid."),
+    ] = False,
     results: FOLDERS = RESULTS,
 ) -> None:
     """Measure, record and report. REDIS_URL / DATABASE_URL name servers of yours; without them we start our own."""
     if not workers.isdecimal():
         raise PlanError(f"WORKERS is {workers!r}: choose from 1 to {MAX_WORKERS}")
     cases = select(backend, _words(scenario), int(workers), strategies=_words(strategy) or None, quick=quick)
-    asked = {"backend": backend, "workers": int(workers), "quick": quick, "seed": seed}
+    asked = {"backend": backend, "workers": int(workers), "quick": quick, "seed": seed, "starve": starve}
     name = label or f"{'-'.join(_words(strategy)[:2]) or backend}{'-quick' if quick else ''}"
     _measure(cases, asked, name, results, minutes=minutes, blocks=1 if quick else blocks)
 
@@ -126,16 +130,19 @@ def _measure(
     repeats: Mapping[str, Any] | None = None,
 ) -> None:
     from bench.embedded import StoreError  # noqa: PLC0415 - `--help` and usage errors need none of this
-    from bench.enough import tight_enough  # noqa: PLC0415
+    from bench.enough import fits, tight_enough  # noqa: PLC0415
     from bench.meter import Measured  # noqa: PLC0415
     from bench.procs import ChildError  # noqa: PLC0415
     from bench.runner import Run, Settings  # noqa: PLC0415
     from bench.service import Side  # noqa: PLC0415
 
+    ends_s = [0.0]
+
     def more(done: int, took_s: float, medians_ms: Mapping[str, Sequence[float]]) -> bool:
         if blocks is not None:
             return done < blocks
-        return not tight_enough(medians_ms) and took_s * (done + 1) / done < minutes * 60
+        ends_s.append(took_s)
+        return not tight_enough(medians_ms) and fits(ends_s, minutes * 60)
 
     kept = Results(results, label)
     settings = Settings(label=label, **asked)

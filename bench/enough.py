@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 from bench.paired import half_width
 
@@ -31,6 +32,16 @@ def tight_enough(
     if any(len(blocks) < MIN_BLOCKS for blocks in values.values()):
         return False
     return not values or loosest(values, enough_ms=enough_ms)[1] <= share
+
+
+def fits(ends_s: Sequence[float], budget_s: float) -> bool:
+    """Whether one more block ends within the budget; `ends_s` is 0 and when each block ended, in seconds.
+
+    The first block is longer than the others (calibration, counting store operations, idling), so from the second on
+    the next one is taken to be as long as the longest of those.
+    """
+    took_s = [end - begin for begin, end in pairwise(ends_s)]
+    return ends_s[-1] + max(took_s[1:] or took_s) <= budget_s
 
 
 def _share(blocks: Sequence[float], enough_ms: float) -> float:

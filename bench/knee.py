@@ -100,8 +100,9 @@ def find_knee(
     usable = [each for each in lowest if not each.ill] or lowest
     limit_ms = median(each.p99_ms or 0.0 for each in usable) + slack_ms
     verdicts = [judge(each, limit_ms) for each in usable]
-    if "held" not in verdicts:
-        return Knee(0.0, None, round(limit_ms, 2), verdicts[0], "; ".join(usable[0].ill[:1]))
+    ended_at_once = [verdict for verdict in verdicts if verdict != "held"]
+    if 2 * len(ended_at_once) > len(verdicts):
+        return Knee(0.0, None, round(limit_ms, 2), ended_at_once[0], "; ".join(usable[0].ill[:1]))
     search = _Search(probe, at, limit_ms, more)
     low, high, ended = search.bracket()
     known = not (high is None or ended in ("load", "time"))

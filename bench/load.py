@@ -16,6 +16,7 @@ from bench.plan import FLOOR, Case
 from bench.procs import Child, ChildError
 from bench.scenario import FOLDER
 from bench.schedule import Planned
+from bench.starve import starved
 
 LOCUSTFILE = FOLDER / "chat_load.py"
 MOST_PROCESSES = 8
@@ -51,10 +52,14 @@ def processes_for(cases: Iterable[Case]) -> int:
 
 
 class Load:
-    """The load processes of a run; `send` is one case. Raises ChildError when one of them fails."""
+    """The load processes of a run; `send` is one case. Raises ChildError when one of them fails.
 
-    def __init__(self, processes: int, scratch: Path, logs: Path) -> None:
+    `starve`: they get far too little CPU, to see that the run is called invalid.
+    """
+
+    def __init__(self, processes: int, scratch: Path, logs: Path, *, starve: bool = False) -> None:
         self._scratch = scratch
+        self._starve = starve
         self._given = [0] * processes
         """How many orders each process has had: it waits for its own next one, also when it sat out a case."""
         self._children = [
@@ -67,6 +72,8 @@ class Load:
             for child in self._children:
                 stack.enter_context(child)
             self._wait_awake()
+            if self._starve:
+                stack.enter_context(starved(self.pids()))
             self._life = stack.pop_all()
         return self
 

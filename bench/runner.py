@@ -41,6 +41,8 @@ class Settings:
     quick: bool
     seed: int
     label: str
+    starve: bool = False
+    """Give the load too little CPU: a run that must be called invalid."""
 
 
 class Run:
@@ -107,7 +109,7 @@ class Run:
         mock = Child("mock_llm", ["mock_llm", "serve", "--port", "0"], self._logs / "mock_llm.log")
         self._mock = stack.enter_context(mock)
         processes = processes_for([*self._cases, FLOOR_CASE, CALIBRATION_CASE])
-        load = stack.enter_context(Load(processes, self._scratch, self._logs))
+        load = stack.enter_context(Load(processes, self._scratch, self._logs, starve=self._settings.starve))
         groups: dict[Group, list[Case]] = {}
         for case in self._cases:
             groups.setdefault((case.strategy, case.workers), []).append(case)

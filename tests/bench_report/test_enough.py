@@ -7,7 +7,7 @@ import math
 import pytest
 from scipy import stats
 
-from bench.enough import loosest, tight_enough
+from bench.enough import fits, loosest, tight_enough
 
 TIGHT = [10.0, 10.1, 9.9, 10.0, 10.0]
 LOOSE = [10.0, 13.0, 8.0, 11.0, 9.0]
@@ -49,3 +49,16 @@ def test_blocks_are_added_until_all_cases_are_tight(values: dict[str, list[float
 
 def test_the_bound_can_be_set() -> None:
     assert tight_enough({"b": LOOSE}, share=0.5)
+
+
+@pytest.mark.parametrize(
+    ("ends_s", "more"),
+    [
+        ([0, 180], True),
+        ([0, 400], False),  # nothing else is known of the length of a block yet
+        ([0, 180, 300, 420, 540], True),  # the first block's extra minute does not come again
+        ([0, 180, 300, 420, 541], False),
+    ],
+)
+def test_one_more_block_is_begun_only_when_it_fits(ends_s: list[float], more: bool) -> None:
+    assert fits(ends_s, 660) is more
