@@ -29,7 +29,7 @@ def instrument_tables(summary: Mapping[str, Any], manifest: Mapping[str, Any]) -
 def intended_table(cases: Sequence[Case], manifest: Mapping[str, Any]) -> Table | None:
     """Service time and, beside it, the same from the moment the load had planned; None when no load was open."""
     scenarios = manifest.get("scenarios") or {}
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (
             f"{case['scenario']}, {case['workers']} w",
             case["strategy"],
@@ -62,7 +62,7 @@ def load_of(scenario: Mapping[str, Any]) -> str:
 def health_table(cases: Sequence[Case]) -> Table:
     """The worst figures of each case; what is beyond its limit is told in words among the problems or the notes."""
     sentence = "The worst of all blocks; lateness is p99. The service is not here: how busy it is, is a finding."
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for case in cases:
         mark = case["health"]
         well = "yes" if mark["ok"] else f"not in {mark['unwell_blocks']} of {case['blocks']} blocks"
@@ -83,7 +83,7 @@ def idle_table(idle: Sequence[Mapping[str, Any]]) -> Table | None:
         return None
     first = idle[0]
     sentence = f"{first['streams']} live and silent streams, nobody presses Stop, for {first['window_s']:g} s, once."
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (
             f"{each['strategy']}, {each['workers']} w",
             *(number(each[name]) for name in ("idle_ops_per_s", "idle_cpu_ms_per_s", "idle_store_cpu_ms_per_s")),

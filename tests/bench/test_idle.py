@@ -37,7 +37,12 @@ class Store:
 
 def test_what_happens_in_a_second_of_silence_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     held: list[Any] = []
-    monkeypatch.setattr(idle, "held_open", lambda *told: contextlib.nullcontext(held.append(told)))
+
+    def hold(*told: Any) -> contextlib.AbstractContextManager[None]:
+        held.append(told)
+        return contextlib.nullcontext()
+
+    monkeypatch.setattr(idle, "held_open", hold)
     service: Any = Service()
     store: Any = Store()
     found = measure_idle(service, store, streams=7, window_s=0.1)
@@ -50,8 +55,8 @@ def test_what_happens_in_a_second_of_silence_is_told(monkeypatch: pytest.MonkeyP
 
 def test_streams_are_live_and_silent_within_the_block_and_gone_after_it() -> None:
     with running("mock_llm", "serve", "--port", "0") as mock:
-        upstream = {"OPENAI_BASE_URL": f"{mock.url}/v1", "OPENAI_API_KEY": "unused"}
-        with running("bench.contenders.calibrated", **upstream) as service:
+        url = f"{mock.url}/v1"
+        with running("bench.contenders.calibrated", OPENAI_BASE_URL=url, OPENAI_API_KEY="unused") as service:
             with held_open(service.url, 5, idle.SILENT):
                 rows = ask(mock.url, "/__mock/journal")["rows"]
                 assert [row["outcome"] for row in rows] == ["open"] * 5
