@@ -39,7 +39,7 @@ def run(
     quick: Annotated[bool, typer.Option("--quick", help="One small block: a first look, not for claims.")] = False,
     minutes: Annotated[
         float, typer.Option(min=0.1, max=600, help="Blocks are added until medians are known well, or no more fits.")
-    ] = 11,
+    ] = 11.5,
     blocks: Annotated[
         int | None, typer.Option(min=1, max=1000, help="Measure so many blocks instead, however long it takes.")
     ] = None,

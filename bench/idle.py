@@ -10,8 +10,8 @@ from bench.stores import Store
 from bench.talk import held_open
 
 STREAMS = 20
-WINDOW_S = 1.5
-LATE_WINDOW_S = 4.0
+WINDOW_S = 1.0
+LATE_WINDOW_S = 3.0
 """PostgreSQL's backends report what they did up to a second late: at both ends of the window."""
 SILENT = "[mock:ttft_ms=5,itl_ms=5,output_tokens=3,stall_at=1,stall_ms=30000]"
 Row = dict[str, Any]

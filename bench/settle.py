@@ -12,7 +12,7 @@ from bench.talk import ask
 
 SETTLE_S = 5.0
 """How long the last traces and closed connections are waited for; a stream that is open even then has leaked."""
-LOOK_S = 0.05
+LOOK_S = 0.02
 Row = dict[str, Any]
 
 
