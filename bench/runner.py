@@ -19,12 +19,13 @@ from bench.instrument import CALIBRATION_CASE, FLOOR_CASE
 from bench.load import Load, processes_for
 from bench.meter import Measured, Meter, Schedules, Subject
 from bench.plan import Case, store_of
-from bench.procs import Child
+from bench.procs import Child, ChildError
 from bench.progress import View
 from bench.records import describe_commit, describe_host, describe_versions, utc_now
 from bench.schedule import orders
 from bench.service import Side, calibrated, describe_asgi, service_of, service_settings
 from bench.stores import Store, open_store
+from bench.talk import AnswerError
 
 Row = dict[str, Any]
 More = Callable[[int, float, Mapping[str, Sequence[float]]], bool]
@@ -151,8 +152,12 @@ class Run:
         """Once for each strategy, after its cases of the first block: what it costs while nothing happens."""
         self._view.say(f"{group[0]} while nothing happens")
         strategy, workers = group
-        row = {"strategy": strategy, "workers": workers, **measure_idle(service, store)}
-        self._manifests[0]["idle"].append(row)
+        try:
+            found = measure_idle(service, store)
+        except (OSError, AnswerError) as error:
+            service.check()
+            raise ChildError(f"server with {strategy} cannot chat: {error}; its log is {service.log}") from error
+        self._manifests[0]["idle"].append({"strategy": strategy, "workers": workers, **found})
 
     def _measure_late_counting(
         self, group: Group, cases: Sequence[Case], block: int, measured: Measured, store: Store
