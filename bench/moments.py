@@ -60,13 +60,15 @@ def read_timelines(run: Run, wanted: Collection[str]) -> Timelines:
 def median_chats(run: Run, keys: Collection[CaseKey]) -> dict[str, str]:
     """Strategy -> request id of the chat with the median stop of its case; of the median waste where nothing stopped.
 
+    One that was stopped before the upstream was asked has no witness, and so no timeline to show.
     Ties and even counts fall to the smaller one, and to the smaller id, so that it is the same chat each time.
     """
     chosen = {}
     for key in keys:
         chats = [(chat.request_id, chat.measured) for chat in run.chats if chat.key == key and chat.measured.counted]
         stops = sorted((each.upstream_stop_ms, id_) for id_, each in chats if each.upstream_stop_ms is not None)
-        ranked = stops or sorted((float(each.wasted_tokens or 0), id_) for id_, each in chats)
+        missed = ((float(each.wasted_tokens or 0), id_) for id_, each in chats if each.kind == "missed")
+        ranked = stops or sorted(missed)
         if ranked:
             chosen[key.strategy] = ranked[(len(ranked) - 1) // 2][1]
     return chosen

@@ -11,6 +11,7 @@ import pytest
 from bench.charts_lanes import stamps
 from bench.moments import median_chats, read_timelines
 from bench.reading import read_run
+from bench.report import render
 
 from . import fake_blocks, fake_results
 
@@ -55,6 +56,22 @@ def test_the_median_chat_is_the_one_in_the_middle(tmp_path: Path) -> None:
     assert below == 5
     waste = {chat.request_id: chat.measured.wasted_tokens for chat in run.chats if chat.key.strategy == "none"}
     assert sum((count or 0) < (waste[chosen["none"]] or 0) for count in waste.values()) <= 5
+
+
+def test_a_chat_that_never_reached_the_upstream_is_not_chosen_and_the_report_is_drawn(tmp_path: Path) -> None:
+    folder = fake_results.write(tmp_path, strategies=["redis-push", "none"], scenarios=["first-token"], chats=5)
+    with gzip.open(folder / "chats.jsonl.gz", "rt") as lines:
+        rows = [json.loads(line) for line in lines]
+    for row in rows:
+        if row["strategy"] == "redis-push":  # all obeyed before the upstream was asked
+            row["witness"] = None
+            row["client"] |= {"token_ns": [], "finish_reason": "abort"}
+    with gzip.open(folder / "chats.jsonl.gz", "wt") as lines:
+        lines.writelines(json.dumps(row) + "\n" for row in rows)
+    run = read_run(folder)
+    assert {chat.measured.prevented for chat in run.chats if chat.key.strategy == "redis-push"} == {True}
+    assert set(median_chats(run, {chat.key for chat in run.chats})) == {"none"}
+    render(folder)
 
 
 def test_a_lane_is_told_from_the_abort_on(tmp_path: Path) -> None:
