@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bench.advice_limits import changes_of, footing_of
 from bench.evidence import METRIC, Evidence, gather, level_with, missed_share, missed_words, whole, worst
-from bench.wording import Case, join, measured
+from bench.styles import strategy_rank
+from bench.wording import Case, join, measured, more_scenarios
 
 ONE, MANY, BARE, OUTAGE = "One worker", "Several workers", "No Redis", "Must survive a restart of the store"
 NO_ONE = "no strategy was measured with one worker (make bench WORKERS=1)"
 NO_MANY = "no strategy was measured with several workers (make bench WORKERS=2)"
 NO_BARE = "no strategy without Redis was measured with several workers (make bench BACKEND=postgres)"
-NO_OUTAGE = "no store was killed in this run (make bench SCENARIO=outage)"
+QUICK = "A QUICK run gives no choice, only a first look at the charts: run make bench without QUICK=1."
 
 
 @dataclass(frozen=True)
@@ -54,22 +55,60 @@ def advise(
     """Answer from the summary (DESIGN section 7) alone; `faulted` are the (strategy, scenario) whose store was killed.
 
     The rule: of the strategies that missed no abort, the one whose longest median stop over all scenarios is the
-    shortest, together with those that it is nowhere told to be quicker than. An invalid run answers nothing.
+    shortest, together with those that it is nowhere told to be quicker than. An invalid run answers nothing, and a
+    QUICK one neither: it is too short for a claim.
     """
-    if not summary["valid"]:
-        says = "This run is not valid, so it answers nothing."
-        return Advice([Answer(question, (), says) for question in (ONE, MANY, BARE, OUTAGE)])
+    quick = bool(manifest.get("quick"))
+    if quick or not summary["valid"]:
+        says = "This run is not valid, so it answers nothing." if not summary["valid"] else QUICK
+        footing = footing_of(summary, manifest) if summary["valid"] else []
+        return Advice([Answer(question, (), says) for question in (ONE, MANY, BARE, OUTAGE)], footing=footing)
     evidence = gather(summary, manifest, faulted)
     usual = [case for case in evidence.usual() if case["delivery"]]
     many = [case for case in usual if case["workers"] > 1]
     several = _choose(MANY, evidence, many, NO_MANY)
     answers = [
-        _choose(ONE, evidence, [case for case in usual if case["workers"] == 1], NO_ONE),
+        _for_one(evidence, usual),
         several,
         _choose(BARE, evidence, [case for case in many if case["store"] != "redis"], NO_BARE),
-        _after_outage(evidence, many or usual),
+        _after_outage(evidence, many or usual, more_scenarios(manifest, "outage")),
     ]
     return Advice(answers, changes_of(evidence, many, several.choice), footing_of(summary, manifest))
+
+
+def _for_one(evidence: Evidence, usual: Sequence[Case]) -> Answer:
+    """One worker; a strategy that was not measured on one is taken as it was with the fewest, and that is said.
+
+    Memory is not: with several workers it misses what lands on another one, which one worker cannot. Only scenarios
+    count in which something was measured on one worker, so that all are ranked by the same ones.
+    """
+    alone = [case for case in usual if case["workers"] == 1]
+    places = {case["scenario"]: case for case in alone}
+    others = [
+        case
+        for case in usual
+        if case["workers"] > 1 and case["store"] != "memory" and case["scenario"] in places
+        and case["strategy"] not in {each["strategy"] for each in alone}
+    ]  # fmt: skip
+    fewest = {name: min(each["workers"] for each in others if each["strategy"] == name) for name in _names(others)}
+    taken = [
+        case | {"workers": 1, "streams": places[case["scenario"]]["streams"]}
+        for case in others
+        if case["workers"] == fewest[case["strategy"]]
+    ]
+    answer = _choose(ONE, evidence, [*alone, *taken], NO_ONE)
+    if not taken:
+        return answer
+    with_ = join([str(number) for number in sorted(set(fewest.values()))])
+    return replace(
+        answer,
+        says=f"{answer.says} For want of a measurement with one worker, taken from {with_} workers: {join(list(fewest))}"
+        f" (make bench WORKERS=1 measures them).",
+    )
+
+
+def _names(cases: Sequence[Case]) -> list[str]:
+    return sorted({case["strategy"] for case in cases}, key=strategy_rank)
 
 
 def _choose(question: str, evidence: Evidence, cases: Sequence[Case], lacking: str) -> Answer:
@@ -107,10 +146,10 @@ def _pick(evidence: Evidence, cases: Sequence[Case], sure: Sequence[str]) -> _Pi
     return _Pick(leader, level_with(evidence, cases, leader, slowest), slowest)
 
 
-def _after_outage(evidence: Evidence, usual: Sequence[Case]) -> Answer:
+def _after_outage(evidence: Evidence, usual: Sequence[Case], command: str) -> Answer:
     down = [case for case in evidence.cases if case["aborts"] and evidence.in_outage(case) and case["delivery"]]
     if not down:
-        return Answer(OUTAGE, (), f"Not measured: {NO_OUTAGE}.")
+        return Answer(OUTAGE, (), f"Not measured: no store was killed in this run. {command} measures it.")
     sure, names = whole(down), sorted({case["strategy"] for case in down})
     if not sure:
         lost = [f"{name}: {missed_words(down, name)}" for name in names]
@@ -123,7 +162,12 @@ def _after_outage(evidence: Evidence, usual: Sequence[Case]) -> Answer:
         says += f" {refused:,} aborts were refused to the end, and their senders told so."
     if out := [name for name in names if name not in sure]:
         says += f" Lost some: {join([f'{name} ({missed_words(down, name)})' for name in out])}."
-    says += " Ranked by their stops while the store was there."
+    if pick:
+        slow = pick.slowest[pick.leader]
+        says += f" Ranked by their stops while the store was there: {pick.leader} within {measured(slow)} at the median"
+        says += f" in the worst case ({slow['scenario']})."
+    else:
+        says += " Not ranked: no stop was measured while the store was there."
     return Answer(OUTAGE, chosen, says)
 
 

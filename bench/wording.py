@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from scipy.stats import binomtest
+
+from bench.names import is_special
 
 Case = dict[str, Any]
 
@@ -52,10 +54,21 @@ def proportion_interval(part: int, whole: int) -> tuple[float, float]:
     return float(ends.low), float(ends.high)
 
 
+def more_scenarios(manifest: Mapping[str, Any], *names: str) -> str:
+    """The command that measures this run's scenarios and those, too: `make bench SCENARIO=flowing,steady,outage`."""
+    own = [name for name in manifest.get("scenarios") or {} if not is_special(name)]
+    return f"make bench SCENARIO={','.join(dict.fromkeys([*own, *names]))}"
+
+
+def interval(ends: Sequence[float] | None) -> str:
+    """` [1.98 to 2.11]`, to stand behind a figure; nothing when there is no interval."""
+    return f" [{number(ends[0])} to {number(ends[1])}]" if ends else ""
+
+
 def measured(case: Case, metric: str = "upstream_stop_ms", key: str = "p50") -> str:
     """`2.05 ms [1.98 to 2.11]`: a value of the summary with its 95 % interval, where there is one."""
     unit = "ms" if metric.endswith("_ms") else "µs" if "_us_" in metric else ""
     described = case["metrics"].get(metric, {})
     ends = (described.get("ci95") or {}).get(key)
     text = f"{number(described.get(key))} {unit}".strip()
-    return f"{text} [{number(ends[0])} to {number(ends[1])}]" if ends else text
+    return text + interval(ends)
