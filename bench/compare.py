@@ -33,7 +33,8 @@ class UnlikeRuns(Exception):  # noqa: N818 - reads as the sentence it makes in t
 def compare(a: Path, b: Path, results: Path) -> Path:
     """Write `results`/compare-<a>-<b>/report.html and report.md (never over an older one) and give the HTML's path.
 
-    Raises UnreadableResults, or UnlikeRuns when load, workers, strategies or `quick` differ; host and commit may.
+    Raises UnreadableResults, or UnlikeRuns when load, workers, strategies, `quick` or the service's settings
+    differ; host and commit may.
     """
     runs = read_run(a), read_run(b)
     if keys := differences(*runs):
@@ -96,6 +97,7 @@ def differences(a: Run, b: Run) -> list[str]:
         found += _unlike(key, a.manifest.get(key) or None, b.manifest.get(key) or None)
     settings = [run.manifest.get("settings") or {} for run in (a, b)]
     found += _unlike("settings.workers", settings[0].get("workers"), settings[1].get("workers"))
+    found += _unlike_services(settings[0].get("service"), settings[1].get("service"))
     scenarios = [run.manifest.get("scenarios") or {} for run in (a, b)]
     for name in dict.fromkeys([*scenarios[0], *scenarios[1]]):
         found += _unlike_scenarios(f"scenarios.{name}", scenarios[0].get(name), scenarios[1].get(name))
@@ -109,6 +111,14 @@ def differences(a: Run, b: Run) -> list[str]:
             for key in sorted(keys[0] ^ keys[1])
         ]
     return found
+
+
+def _unlike_services(a: Mapping[str, Any] | None, b: Mapping[str, Any] | None) -> Iterator[str]:
+    """Settings of the service that were given by the environment; an old record does not say, and is let through."""
+    if a is None or b is None:
+        return
+    for key in dict.fromkeys([*a, *b]):
+        yield from _unlike(f"settings.service.{key}", a.get(key), b.get(key))
 
 
 def _unlike_scenarios(name: str, a: Mapping[str, Any] | None, b: Mapping[str, Any] | None) -> Iterator[str]:

@@ -77,8 +77,7 @@ def _facts(
     if store in KEPT:
         facts.append(("flag", KEPT[store]))
     if delivery == "timer":
-        interval_ms = (manifest.get("settings") or {}).get("interval_ms") or INTERVAL_MS
-        facts.append(("interval", f"{interval_ms:g} ms"))
+        facts.append(("interval", _interval(manifest)))
     server = (manifest.get("stores") or {}).get(store) or {}
     if server:
         facts.append(("store", f"{server.get('name')} {server.get('version')} ({server.get('how')})"))
@@ -94,6 +93,15 @@ def _facts(
         ]
         facts.append(("connections held", f"{span(held)} at the end of a load" if held else "not counted in this run"))
     return facts
+
+
+def _interval(manifest: Mapping[str, Any]) -> str:
+    """What the environment of the run said, else the service's default; an old record does not keep the former."""
+    service = (manifest.get("settings") or {}).get("service")
+    if service is None:
+        return f"{INTERVAL_MS:g} ms by default; this record does not keep what the environment said"
+    given = service.get("ABORT_INTERVAL_MS")
+    return f"{INTERVAL_MS:g} ms (the default)" if given is None else f"{float(given):g} ms (ABORT_INTERVAL_MS)"
 
 
 def _workers(cases: Sequence[Case]) -> str:

@@ -149,6 +149,10 @@ def _listed(facts: dict[str, Any] | None) -> str:
 
 def _worded(value: object) -> str:
     """A weight table such as `{"stream": 0.8, "last": 0.2}` as `stream 0.8 + last 0.2`, a list as `250 to 1430`."""
-    if isinstance(value, dict):
+    if value == {}:
+        return "by default"
+    if isinstance(value, dict) and all(isinstance(weight, int | float) for weight in value.values()):
         return " + ".join(f"{name} {weight:g}" if len(value) > 1 else str(name) for name, weight in value.items())
+    if isinstance(value, dict):
+        return " ".join(f"{name}={each}" for name, each in value.items())
     return " to ".join(map(str, value)) if isinstance(value, list) and len(value) == 2 else str(value)

@@ -147,6 +147,24 @@ def test_unlike_runs_are_told_by_key(
     assert differences(a, b) == words
 
 
+@pytest.mark.parametrize(
+    ("a", "b", "words"),
+    [
+        ({"ABORT_INTERVAL_MS": "50"}, {}, ["settings.service.ABORT_INTERVAL_MS is 50 in A, None in B"]),
+        ({"ABORT_TTL_S": "9"}, {"ABORT_TTL_S": "9"}, []),
+        (None, {"ABORT_INTERVAL_MS": "50"}, []),  # an old record does not say
+    ],
+)
+def test_services_that_were_set_differently_are_unlike(
+    pair: tuple[Path, Path], a: Row | None, b: Row | None, words: list[str]
+) -> None:
+    runs = read_run(pair[0]), read_run(pair[0])
+    for run, service in zip(runs, (a, b), strict=True):
+        if service is not None:
+            run.manifest["settings"]["service"] = service
+    assert differences(*runs) == words
+
+
 def test_the_command_refuses_in_one_line_with_exit_code_4(pair: tuple[Path, Path], tmp_path: Path) -> None:
     app = typer.Typer()
     app.command()(command)

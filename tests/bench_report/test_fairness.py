@@ -15,6 +15,7 @@ from backends.redis import RedisStore
 from bench import stores
 from bench.fairness import COMMANDS_AT_MOST, INTERVAL_MS, KEPT, LIVES, cards_of
 from bench.reading import read_run
+from bench.tables import facts_of
 
 
 def test_what_is_said_of_the_backends_is_true() -> None:
@@ -45,7 +46,7 @@ def test_each_strategy_has_its_conditions_and_no_other_s(cards: dict[str, dict[s
     assert cards["redis-push"]["driver"] == "redis 8.1.0"
     assert "at most 32 connections for commands per worker, and one to listen" in cards["redis-push"]["pool"]
     assert "listen" not in cards["redis-poll"]["pool"]
-    assert cards["postgres-timer"]["interval"] == "100 ms"
+    assert cards["postgres-timer"]["interval"].startswith("100 ms by default; this record does not keep")
     assert set(cards["memory-push"]) == {"measured", "delivery", "flag"}
     assert set(cards["none"]) == set(cards["disconnect"]) == {"measured", "abort"}
     assert "floor" not in cards
@@ -58,3 +59,17 @@ def test_connections_are_those_that_were_counted(cards: dict[str, dict[str, str]
     without = [row | {"connections": None} for row in run.cases]
     (card,) = [each for each in cards_of(cases, run.manifest, without) if each.strategy == "redis-push"]
     assert dict(card.facts)["connections held"] == "not counted in this run"
+
+
+@pytest.mark.parametrize(
+    ("service", "words"),
+    [({"ABORT_INTERVAL_MS": "50"}, "50 ms (ABORT_INTERVAL_MS)"), ({}, "100 ms (the default)")],
+)
+def test_the_interval_is_that_of_the_run(rich: Path, service: dict[str, str], words: str) -> None:
+    cases = json.loads((rich / "summary.json").read_text())["cases"]
+    run = read_run(rich)
+    settings = {**run.manifest["settings"], "service": service}
+    cards = {each.strategy: each for each in cards_of(cases, {**run.manifest, "settings": settings}, run.cases)}
+    assert dict(cards["redis-timer"].facts)["interval"] == words
+    told = dict(facts_of({"settings": {"workers": 2, "service": service}}))["settings"]
+    assert told == f"workers 2, service {'ABORT_INTERVAL_MS=50' if service else 'by default'}"
