@@ -102,8 +102,8 @@ def _for_one(evidence: Evidence, usual: Sequence[Case]) -> Answer:
     with_ = join([str(number) for number in sorted(set(fewest.values()))])
     return replace(
         answer,
-        says=f"{answer.says} For want of a measurement with one worker, taken from {with_} workers: {join(list(fewest))}"
-        f" (make bench WORKERS=1 measures them).",
+        says=f"{answer.says} For want of a measurement with one worker, taken from {with_} workers:"
+        f" {join(list(fewest))} (make bench WORKERS=1 measures them).",
     )
 
 

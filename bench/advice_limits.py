@@ -7,9 +7,9 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from bench.evidence import METRIC, UNREPLICATED_RATIO, Evidence, missed_words, whole, worst
-from bench.wording import Case, join, measured, number
+from bench.spread import ENOUGH_BLOCKS
+from bench.wording import Case, interval, join, measured, number
 
-ENOUGH_BLOCKS = 5  # from so many on, bench.comparison tells strategies apart
 SOON_MS = 100.0  # what people take for at once (Nielsen, Usability Engineering, 1993, section 5.5)
 CPU = "server_cpu_us_per_token"
 
@@ -60,10 +60,9 @@ def footing_of(summary: Mapping[str, Any], manifest: Mapping[str, Any]) -> list[
     floor, calibration = summary.get("floor") or {}, summary.get("calibration") or {}
     if floor.get("p50") is not None:
         ends = (floor.get("ci95") or {}).get("p50")
-        interval = f" [{number(ends[0])} to {number(ends[1])}]" if ends else ""
         found.append(
-            f"The instrument's own floor is {number(floor['p50'])} ms{interval} (client to upstream, no service, n ="
-            f" {floor['n']:,}): differences below it are not claimed."
+            f"The instrument's own floor is {number(floor['p50'])} ms{interval(ends)} (client to upstream, no service,"
+            f" n = {floor['n']:,}): differences below it are not claimed."
         )
     if calibration:
         found.append(calibration_words(calibration))
@@ -85,12 +84,12 @@ def calibration_words(calibration: Mapping[str, Any]) -> str:
     """What was injected and what was found again."""
     delay, drops = calibration.get("delay_ms") or {}, calibration.get("drop_rate") or {}
     ends = drops.get("ci95")
-    interval = f" [{100 * ends[0]:.2g} to {100 * ends[1]:.2g} %]" if ends else ""
+    bounds = f" [{100 * ends[0]:.2g} to {100 * ends[1]:.2g} %]" if ends else ""
     recovered = drops.get("recovered")
     return (
         f"Calibration: of {number(delay.get('injected'))} ms injected, {number(delay.get('recovered_p50'))} ms were"
         f" found; of {100 * drops.get('injected', 0):g} % of aborts dropped,"
-        f" {'-' if recovered is None else f'{100 * recovered:.2g}'} %{interval}."
+        f" {'-' if recovered is None else f'{100 * recovered:.2g}'} %{bounds}."
     )
 
 

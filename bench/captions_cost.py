@@ -6,7 +6,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from bench.wording import Case, join, number, proportion_interval, share
+from bench.spread import block_words
+from bench.wording import Case, interval, join, measured, number, proportion_interval, share
 
 PRICE_USD_PER_M_TOKENS = 10.0
 """Assumed: OpenAI's list price of gpt-4o, $10.00 per million output tokens (its pricing page, 2025 and 2026)."""
@@ -39,22 +40,20 @@ def trade_reading(cases: Sequence[Case], costs: Mapping[str, Mapping[str, Mappin
     ]
     if not whole:
         return "Of no strategy with a store that missed no abort the CPU was measured, so there is nothing to weigh."
-    cpu = {case["strategy"]: statistics.median(costs[case["strategy"]][metric].values()) for case in whole}
+    every = {case["strategy"]: list(costs[case["strategy"]][metric].values()) for case in whole}
+    cpu = {name: statistics.fmean(values) for name, values in every.items()}
     quick = min(whole, key=lambda case: case["metrics"]["upstream_stop_ms"]["p50"])
     cheap = min(whole, key=lambda case: cpu[case["strategy"]])
     text = (
         f"Of the strategies with a store that missed no abort, {quick['strategy']} stops first"
-        f" ({number(_p50(quick))} ms) at {number(cpu[quick['strategy']])} µs of service CPU per token"
+        f" ({measured(quick)}) at {block_words(every[quick['strategy']])} µs of service CPU per token"
     )
     if cheap is quick:
         return text + ", and none of them is cheaper."
     return (
-        text + f"; {cheap['strategy']} needs the least ({number(cpu[cheap['strategy']])} µs, {number(_p50(cheap))} ms)."
+        text + f"; {cheap['strategy']} needs the least on average ({block_words(every[cheap['strategy']])} µs,"
+        f" {measured(cheap)})."
     )
-
-
-def _p50(case: Case) -> float:
-    return float(case["metrics"]["upstream_stop_ms"]["p50"])
 
 
 Counts = Mapping[str, Mapping[int, tuple[int, int]]]
@@ -101,15 +100,38 @@ def outage_reading(lanes: Mapping[str, Sequence[Pressed]], away_s: Sequence[floa
         words.append(f"{join(whole)} lost none of the {n:,} they had accepted (at most {top})")
     refused = sum(not each.accepted for each in every)
     away = f", the store being away for {number(statistics.median(away_s))} s," if away_s else ""
-    return f"Of {len(every):,} aborts{away} {refused:,} were refused to the end; {join(words)}."
+    kept = join(words) or "none was accepted, so none could be lost"
+    return f"Of {len(every):,} aborts{away} {refused:,} were refused to the end; {kept}."
+
+
+KNEE_ENDS = {
+    "slow": "p99 too slow",
+    "missed": "aborts missed",
+    "failed": "chats failed",
+    "load": "load gave up",
+    "time": "time was over",
+}
+"""What ended the search for a knee (bench.knee), in few words."""
 
 
 def knee_reading(points: Sequence[Mapping[str, Any]]) -> str:
-    """Who bears most and who least, in aborts per second."""
-    ranked = sorted(points, key=lambda point: -point["aborts_per_s"])
-    words = []
-    for point in ranked[:1] + ranked[1:][-1:]:
-        ends = point.get("ci95")
-        interval = f" [{number(ends[0])} to {number(ends[1])}]" if ends else ""
-        words.append(f"{number(point['aborts_per_s'])}{interval} aborts per second with {point['strategy']}")
-    return f"Beyond {join(words)} the stop's p99 passes {points[0]['limit_ms']:g} ms, or aborts are missed."
+    """Who bears most and who least, in aborts per second; a rate at which the search gave up is only a lower bound."""
+    ranked = sorted((point for point in points if point["aborts_per_s"] > 0), key=lambda point: -point["aborts_per_s"])
+    words = [
+        f"{'at least ' if point.get('at_least') else ''}{number(point['aborts_per_s'])}{interval(point.get('ci95'))}"
+        f" with {point['strategy']} ({_why(point)})"
+        for point in ranked[:1] + ranked[1:][-1:]
+    ]
+    text = f"The highest rate that was borne is, in aborts per second, {join(words)}."
+    if open_ := [str(point["strategy"]) for point in ranked if point.get("at_least")]:
+        text += f" Marked ≥ ({join(open_)}): the service held every rate that could be tried, so its knee lies beyond."
+    if unknown := [f"{point['strategy']} ({_why(point)})" for point in points if point not in ranked]:
+        text += f" Not even the lowest rate could be tried with {join(unknown)}."
+    return text
+
+
+def _why(point: Mapping[str, Any]) -> str:
+    """What happened at the next higher rate."""
+    if point.get("ended_by") in (None, "slow"):
+        return f"then the stop's p99 passes {point['limit_ms']:.3g} ms"
+    return f"then: {KNEE_ENDS.get(point['ended_by'], point['ended_by'])}"

@@ -6,25 +6,9 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bench.wording import Case, join, measured, number
-
-WORDS = {
-    "sent_to_received": "the abort travels to a worker",
-    "received_to_recorded": "it is recorded in the store",
-    "recorded_to_signal": "the worker that owns the chat learns of it",
-    "signal_to_closed": "that worker closes the upstream connection",
-    "closed_to_witness": "the upstream sees it",
-}
-"""The parts of a stop (bench.waterfall) that add up to it, in order, in words."""
-LAST_PART = "witness_to_client"
-
-
-def parts_of(case: Case) -> dict[str, float]:
-    """The means of the parts that add up to the stop, ms; empty where one is unknown, as when the client hangs up."""
-    waterfall = case.get("waterfall") or {}
-    means = {name: (waterfall.get(name) or {}).get("mean") for name in WORDS}
-    known = {name: float(mean) for name, mean in means.items() if mean is not None}
-    return known if len(known) == len(WORDS) and sum(known.values()) > 0 else {}
+from bench.parts import WORDS, Parts
+from bench.percentiles import interval95
+from bench.wording import Case, interval, join, measured, number
 
 
 def tail_reading(cases: Sequence[Case]) -> str:
@@ -45,23 +29,20 @@ def tail_reading(cases: Sequence[Case]) -> str:
     return "No two strategies have stopped enough chats in one scenario for a tail (72 are needed for 1 in 20)."
 
 
-def where_reading(cases: Sequence[Case]) -> str:
-    """The largest part of the quickest and of the slowest of the cases that have parts, and what comes after it."""
-    timed = sorted(cases, key=lambda case: sum(parts_of(case).values()))
+def where_reading(scenario: str, parts: Mapping[str, Parts]) -> str:
+    """The largest part of the quickest and of the slowest strategy, and what comes after it; `parts` by strategy."""
+    ranked = sorted(parts, key=lambda name: parts[name].whole.mean)
     sentences = []
-    for case in dict.fromkeys([0, len(timed) - 1]):
-        parts = parts_of(timed[case])
-        name, most = max(parts.items(), key=lambda part: part[1])
-        sentences.append(
-            f"with {timed[case]['strategy']} most of the {number(sum(parts.values()))} ms passes while {WORDS[name]}"
-            f" ({number(most)} ms)"
-        )
+    for name in dict.fromkeys([ranked[0], ranked[-1]]):
+        own = parts[name]
+        most, words = max(zip(own.each, WORDS.values(), strict=True), key=lambda part: part[0].mean)
+        sentences.append(f"with {name} most of the {own.whole.words('ms')} passes while {words} ({most.words('ms')})")
     # Negative where the client saw the end before the witness did: both follow from the signal.
-    after = [(case["waterfall"].get(LAST_PART) or {}).get("mean") for case in timed]
-    known = [value for value in after if value is not None]
-    ends = list(dict.fromkeys([number(min(known)), number(max(known))])) if known else []
-    tail = f"; the client sees the end {' to '.join(ends)} ms later" if ends else ""
-    return f"In {timed[0]['scenario']}, {join(sentences)}{tail}."
+    known = sorted((own.client, name) for name, own in parts.items() if own.client)
+    ends = {client.words("ms"): name for client, name in [*known[-1:], *known[:1]]}
+    after = join([f"{words} after the upstream with {name}" for words, name in ends.items()])
+    tail = f"; the client sees the end {after}" if ends else ""
+    return f"In {scenario}, {join(sentences)}{tail}."
 
 
 def lanes_reading(rows: Mapping[str, Mapping[str, Any]]) -> str:
@@ -79,29 +60,34 @@ def lanes_reading(rows: Mapping[str, Mapping[str, Any]]) -> str:
     for name in dict.fromkeys([ranked[0], ranked[-1]]):
         stop_ms, wasted = stops[name]
         words.append(f"after {number(stop_ms)} ms and {wasted} wasted token{'s' if wasted != 1 else ''} with {name}")
-    return f"Of these real chats the upstream was gone {join(words)}; red tokens were written after Stop was pressed."
+    return (
+        f"Of these real chats the upstream was gone {join(words)}; tokens with a red cross were written after Stop was"
+        " pressed."
+    )
 
 
 def gap_reading(pairs: Mapping[str, Sequence[tuple[float, ...]]], itl_ms: float) -> str:
     """How the median stop of the first and the last quarter of the gap differ: most and least, by strategy."""
-    changes = {}
+    changes, quarters = {}, {}
     for strategy, each in pairs.items():
         early = [stop for since, stop in each if since < itl_ms / 4]
         late = [stop for since, stop in each if since >= 3 * itl_ms / 4]
         if min(len(early), len(late)) >= 5:
             changes[strategy] = (statistics.median(early), statistics.median(late))
+            quarters[strategy] = [
+                f"{number(statistics.median(part))} ms{interval(interval95(part, 0.5))}" for part in (early, late)
+            ]
     if not changes:
         return "Too few aborts fell into the first and into the last quarter of a gap to compare them."
     most = max(changes, key=lambda name: changes[name][0] / max(changes[name][1], 1e-9))
     least = min(changes, key=lambda name: abs(changes[name][0] / max(changes[name][1], 1e-9) - 1))
-    first, last = changes[most]
     text = (
-        f"Pressed in the first quarter of the gap between two tokens, Stop takes {number(first)} ms at the median with"
-        f" {most}, in the last quarter {number(last)} ms"
+        f"Pressed in the first quarter of the gap between two tokens, Stop takes {quarters[most][0]} at the median with"
+        f" {most}, in the last quarter {quarters[most][1]}"
     )
     if least == most:
         return text + "."
-    return text + f"; with {least} it does not matter ({number(changes[least][0])} and {number(changes[least][1])} ms)."
+    return text + f"; it matters least with {least}: {quarters[least][0]} and {quarters[least][1]}."
 
 
 def pace_reading(points: Mapping[str, Sequence[tuple[float, ...]]]) -> str:
@@ -111,11 +97,11 @@ def pace_reading(points: Mapping[str, Sequence[tuple[float, ...]]]) -> str:
         return "No strategy has a median at two paces, so there is nothing to compare."
     ranked = sorted(whole, key=lambda name: whole[name][1][1] / whole[name][0][1])
     words = [
-        f"{number(whole[name][1][1] / whole[name][0][1])} times as long with {name}"
+        f"from {' to '.join(f'{number(each[1])} ms{interval(each[2:])}' for each in whole[name])} with {name}"
         for name in dict.fromkeys([ranked[-1], ranked[0]])
     ]
     slow, fast = whole[ranked[-1]][1][0], whole[ranked[-1]][0][0]
-    return f"With a token each {slow:g} ms in place of each {fast:g} ms, the median stop takes {join(words)}."
+    return f"With a token each {slow:g} ms in place of each {fast:g} ms, the median stop goes {join(words)}."
 
 
 def _ratio(ranked: Sequence[Case], key: str) -> float:

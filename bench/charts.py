@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from bench.charts_canvas import Case, Chart, Panel, log_limits
-from bench.charts_choice import by_pace, by_workers, costs_of, everywhere, knee_of
+from bench.charts_choice import by_pace, by_workers, costs_of, everywhere, knee_of, with_command
 from bench.charts_cost import draw_cost, draw_waste
 from bench.charts_failure import draw_outage, draw_workers, knee_chart
 from bench.charts_gap import draw_gap, draw_pace
@@ -21,6 +21,7 @@ from bench.charts_value import draw_money, draw_trade
 from bench.charts_where import draw_where
 from bench.moments import median_chats, read_timelines
 from bench.names import CALIBRATION, is_special
+from bench.parts import parts_by_case
 from bench.reading import Run, case_key
 from bench.stats import Summary
 
@@ -35,7 +36,8 @@ def draw_all(
 ) -> list[Chart]:
     """Draw every chart as PNG and SVG into `out`/charts (the run's folder by default), in the order of the report.
 
-    One that lacks its data is given with `drawn` false and the reason. `limits` are those of the axes of stops, ms.
+    One that lacks its data is given with `drawn` false, the reason, and the command that would add it; `limits` are
+    those of the axes of stops, ms.
     """
     out, limits, floor = out or run.folder, limits or stop_limits(run), summary.get("floor")
     cases = [case for case in summary["cases"] if not is_special(case["scenario"])]
@@ -54,11 +56,11 @@ def draw_all(
     settings: dict[str, Any] = run.manifest.get("scenarios") or {}
     itl_ms = float(settings.get(home.scenario, {}).get("itl_ms") or 0) if home else 0.0
     lanes = {strategy: times.rows[id_] for strategy, id_ in chosen.items() if id_ in times.rows}
-    return [
+    charts = [
         draw_ecdf(out, first, floor, limits),
         draw_tail(out, first, floor, limits),
         draw_lanes(out, lanes, itl_ms or 20.0, home.title if home else ""),
-        draw_where(out, first[:1]),
+        draw_where(out, first, parts_by_case(run)),
         draw_gap(out, home, times.moments, itl_ms),
         draw_pace(out, by_pace(whole, settings), floor),
         *draw_by_scenario(out, whole, floor, limits),
@@ -72,6 +74,7 @@ def draw_all(
         draw_outage(out, faults, times.moments),
         knee_chart(out, knee_of(run.folder)),
     ]
+    return [chart if chart.drawn else with_command(chart, run) for chart in charts]
 
 
 def stop_limits(*runs: Run) -> tuple[float, float]:

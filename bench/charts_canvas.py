@@ -20,18 +20,21 @@ from matplotlib.ticker import FuncFormatter
 from bench.styles import FLOOR_COLOUR, strategy_rank
 from bench.wording import number
 
-WIDTH_IN = 5.0  # with 8.5 pt type still legible when a phone shows it at 3.5 in
-ROW_IN = 0.27
+WIDTH_IN = 4.6  # a phone of 375 px shows it at some 3.7 in: 9 pt type is still 7 pt there
+LEAST_PT = 9.0  # of any text in a picture
+ROW_IN, TWO_LINES_IN = 0.3, 0.37
+LONG_TITLE = 30  # letters
 Case = dict[str, Any]
 Floor = dict[str, Any] | None  # the summary's `floor`: what the instrument itself shows without any service
 
 LOOK: dict[Any, Any] = {
-    "font.size": 10,
+    "font.size": LEAST_PT,
+    "figure.titlesize": LEAST_PT,
     "figure.constrained_layout.h_pad": 0.09,
-    "axes.titlesize": 9,
-    "axes.labelsize": 9,
-    "xtick.labelsize": 9,
-    "ytick.labelsize": 9,
+    "axes.titlesize": LEAST_PT,
+    "axes.labelsize": LEAST_PT,
+    "xtick.labelsize": LEAST_PT,
+    "ytick.labelsize": LEAST_PT,
     "axes.titlelocation": "left",
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -40,7 +43,7 @@ LOOK: dict[Any, Any] = {
     "axes.axisbelow": True,
     "grid.color": "#dddddd",
     "grid.linewidth": 0.6,
-    "legend.fontsize": 8.5,
+    "legend.fontsize": LEAST_PT,
     "legend.frameon": False,
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
@@ -73,9 +76,10 @@ class Panel:
 
     @property
     def title(self) -> str:
-        """Scenario and load in words."""
+        """Scenario and load in words, on two lines where one would reach into the margin's head."""
         workers, streams = self.cases[0]["workers"], self.cases[0]["streams"]
-        return f"{self.scenario}: {workers} worker{'s' if workers != 1 else ''}, {streams} streams"
+        load = f"{workers} worker{'s' if workers != 1 else ''}, {streams} streams"
+        return f"{self.scenario}:{' ' if len(self.scenario + load) < LONG_TITLE else chr(10)}{load}"
 
     def samples(self, strategy: str, metric: str) -> pd.Series[float]:
         """The metric's values over this panel's chats of one strategy, nulls dropped."""
@@ -124,7 +128,7 @@ def floor_line(axes: Axes, floor: Floor, which: str = "x") -> None:
     if not low < floor["p50"] < high:
         return
     look: dict[str, Any] = {"color": FLOOR_COLOUR, "linewidth": 1.1, "linestyle": (0, (2, 1.5)), "zorder": 1.5}
-    text: dict[str, Any] = {"fontsize": 8, "color": FLOOR_COLOUR, "textcoords": "offset points"}
+    text: dict[str, Any] = {"color": FLOOR_COLOUR, "textcoords": "offset points"}
     label = f"floor {number(floor['p50'])} ms"
     if which == "x":
         axes.axvline(floor["p50"], **look)
@@ -146,7 +150,7 @@ def strategy_rows(axes: Axes, strategies: Sequence[str]) -> dict[str, int]:
 
 def margin_note(axes: Axes, row: float, text: str, **style: Any) -> None:
     """Text in the right margin, level with a row."""
-    look: dict[str, Any] = {"fontsize": 8.5, "va": "center", "color": "#222222", **style}
+    look: dict[str, Any] = {"va": "center", "color": "#222222", **style}
     axes.text(1.015, row, text, transform=axes.get_yaxis_transform(), **look)
 
 
@@ -154,7 +158,7 @@ def margin_head(axes: Axes, text: str) -> None:
     """What the notes in the right margin are, above them, level with the title."""
     axes.annotate(
         text, (1.015, 1), (0, 5), xycoords="axes fraction", textcoords="offset points",
-        fontsize=8.5, fontweight="bold", color="#222222", va="bottom",
+        fontweight="bold", color="#222222", va="bottom",
     )  # fmt: skip
 
 
@@ -165,6 +169,6 @@ def log_limits(values: Sequence[float]) -> tuple[float, float]:
     return low, max(max(positive) * 1.4, low * 30)
 
 
-def height(panels: int, rows: int) -> float:
-    """Figure height in inches for stacked panels of so many rows."""
-    return panels * (rows * ROW_IN + 0.75) + 0.5
+def height(panels: int, rows: int, row_in: float = ROW_IN) -> float:
+    """Figure height in inches for stacked panels of so many rows; notes of two lines need rows of TWO_LINES_IN."""
+    return panels * (rows * row_in + 0.75) + 0.5

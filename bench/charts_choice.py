@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bench.charts_canvas import Case, Panel
+from bench.charts_canvas import Case, Chart, Panel
 from bench.moments import Moment
 from bench.reading import Run, case_key
 from bench.stats import block_values
+from bench.wording import more_scenarios
 
 Settings = dict[str, Any]  # the manifest's `scenarios`
+ADDED_BY = {
+    "stop-by-pace": ("flowing", "fast", "slow"),
+    "cost": ("steady",),
+    "cost-against-stop": ("flowing", "steady"),
+    "missed-by-workers": ("wrong-worker",),
+    "outage": ("outage",),
+}
+"""Chart -> the scenarios it is drawn from; all others need one in which Stop is pressed."""
 
 
 def costs_of(run: Run, panel: Panel | None) -> dict[str, dict[str, dict[int, float]]]:
@@ -26,6 +36,16 @@ def costs_of(run: Run, panel: Panel | None) -> dict[str, dict[str, dict[int, flo
                 for metric, (value, *_none_else) in block_values(chats, [row]).items():
                     found.setdefault(metric, {})[row["block"]] = value
     return values
+
+
+def with_command(chart: Chart, run: Run) -> Chart:
+    """A chart that could not be drawn, with the command that measures what it lacks."""
+    if chart.name == "knee":
+        folder = run.folder.resolve()
+        command = f"python -m bench knee all --into {folder.parent.name}/{folder.name}"
+    else:
+        command = more_scenarios(run.manifest, *ADDED_BY.get(chart.name, ("flowing",)))
+    return replace(chart, reading=f"{chart.reading} {command} adds it.")
 
 
 def everywhere(cases: Sequence[Case], panel: Panel) -> list[Case]:

@@ -83,7 +83,7 @@ def _draw_panel(axes: Axes, pairs: Sequence[Pair], metric: str) -> None:
             axes.plot(described["p50"], y, look.marker, color=look.colour, markerfacecolor=face, markersize=5)
         a, b = _value(pair, 0, metric), _value(pair, 1, metric)
         star = " *" if metric == METRIC and apart(pair) else ""
-        margin_note(axes, row, f"{number(a)} → {number(b)} ({number(b / a)}){star}", fontsize=8)
+        margin_note(axes, row, f"{number(a)} → {number(b)} ({number(b / a)}){star}")
 
 
 def _value(pair: Pair, place: int, metric: str) -> float:

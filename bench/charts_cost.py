@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,24 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter
 
 from bench.captions import cost_reading, waste_reading
-from bench.charts_canvas import Case, Chart, Panel, figure, height, left_out, margin_head, margin_note, strategy_rows
-from bench.stats import interval95
+from bench.charts_canvas import (
+    TWO_LINES_IN,
+    Case,
+    Chart,
+    Panel,
+    figure,
+    height,
+    left_out,
+    margin_head,
+    margin_note,
+    strategy_rows,
+)
+from bench.spread import BlockValues, Mean, against, block_ends, mean_interval, spread_words
 from bench.styles import style_of
 from bench.wording import number
 
 MOST_AREA_PT2 = 150.0  # all aborts of a row in one dot
 BIN_RATIO = 1.25
-BlockValues = Mapping[str, Mapping[str, Mapping[int, float]]]  # strategy -> metric -> block -> its value
 
 
 def draw_waste(folder: Path, panels: Sequence[Panel]) -> Chart:
@@ -31,12 +41,15 @@ def draw_waste(folder: Path, panels: Sequence[Panel]) -> Chart:
     strategies = [case["strategy"] for panel in panels for case in panel.cases]
     rows = len(set(strategies))
     most = max(1.0, *(float(panel.chats["wasted_tokens"].max()) for panel in panels if panel.chats.size))
-    with figure(folder, name, height(len(panels), rows), nrows=len(panels), sharex=True) as (_drawing, axes):
-        for panel, panel_axes in zip(panels, axes, strict=True):
+    means = [wasted_by(panel) for panel in panels]
+    tall = height(len(panels), rows, TWO_LINES_IN)
+    with figure(folder, name, tall, nrows=len(panels), sharex=True) as (_drawing, axes):
+        for panel, panel_means, panel_axes in zip(panels, means, axes, strict=True):
             row_of = strategy_rows(panel_axes, strategies)
-            margin_head(panel_axes, "mean (n)")
+            margin_head(panel_axes, "mean (n)\n[95 %]")
             for case in panel.cases:
-                _draw_waste_row(panel_axes, panel, case, row_of[case["strategy"]])
+                mean = panel_means.get(case["strategy"])
+                _draw_waste_row(panel_axes, panel, case, row_of[case["strategy"]], mean)
             panel_axes.set_xscale("symlog", linthresh=1, linscale=0.5)
             panel_axes.set(xlim=(-0.25, most * 1.3))
             panel_axes.xaxis.set_major_locator(FixedLocator([0, *(10.0**power for power in range(7))]))
@@ -47,12 +60,24 @@ def draw_waste(folder: Path, panels: Sequence[Panel]) -> Chart:
             "tokens written after the abort was sent  [log beyond 1]\n"
             "dot area: share of the aborts, missed included\n(binned above 10 tokens); black bar: median"
         )
-    return Chart(name, title, waste_reading(panels[0].cases))
+    return Chart(name, title, waste_reading(panels[0].scenario, means[0]))
 
 
-def _draw_waste_row(axes: Axes, panel: Panel, case: Case, row: int) -> None:
+def wasted_by(panel: Panel) -> dict[str, Mean]:
+    """Strategy -> the mean of tokens wasted per abort, with its interval; those without an abort are left out."""
+    found = {}
+    for case in panel.cases:
+        chats = panel.chats.loc[panel.chats["strategy"] == case["strategy"], ["block", "wasted_tokens"]].dropna()
+        if len(chats):
+            found[case["strategy"]] = mean_interval(
+                {int(str(block)): list(values) for block, values in chats.groupby("block")["wasted_tokens"]}
+            )
+    return found
+
+
+def _draw_waste_row(axes: Axes, panel: Panel, case: Case, row: int, mean: Mean | None) -> None:
     wasted = panel.samples(case["strategy"], "wasted_tokens")
-    if wasted.empty:
+    if mean is None:
         margin_note(axes, row, "no aborts", color="#666666")
         return
     look, counts = style_of(case["strategy"]), binned(wasted).value_counts().sort_index()
@@ -61,7 +86,12 @@ def _draw_waste_row(axes: Axes, panel: Panel, case: Case, row: int) -> None:
     axes.scatter(counts.index, [row] * len(counts), s=areas, color=look.colour, alpha=0.8, linewidths=0)
     for colour, width in (("white", 3.0), ("black", 1.5)):
         axes.plot(wasted.median(), row, "|", color=colour, markersize=15, markeredgewidth=width)
-    margin_note(axes, row, f"{number(float(wasted.mean()))}  ({len(wasted)})")
+    margin_note(
+        axes,
+        row,
+        f"{number(mean.mean)}  ({len(wasted)})\n[{number(mean.low)} to {number(mean.high)}]",
+        linespacing=0.95,
+    )
 
 
 def binned(tokens: pd.Series[float]) -> pd.Series[float]:
@@ -79,14 +109,14 @@ def draw_cost(folder: Path, panel: Panel | None, values: BlockValues) -> Chart:
     columns = (
         ("tokens_per_s", "throughput", "tokens/s"),
         ("server_cpu_us_per_token", "CPU per token", "µs/token"),
-        ("store_ops_per_token", "store operations", "per token"),
+        ("store_ops_per_token", "store ops", "per token"),
     )
     with figure(folder, name, height(1, len(set(strategies))), ncols=3, sharey=True) as (drawing, axes):
         for column_axes, (metric, what, unit) in zip(axes, columns, strict=True):
             row_of = strategy_rows(column_axes, strategies)
             base = values.get("none", {}).get(metric, {}) if metric != "store_ops_per_token" else {}
-            column_axes.set_title(what, fontsize=9.5)
-            column_axes.set_xlabel("ratio to none" if base else f"[{unit}]", fontsize=9)
+            column_axes.set_title(what)
+            column_axes.set_xlabel("ratio to none" if base else f"[{unit}]")
             if base:
                 column_axes.axvline(1.0, color="#555555", linewidth=1.0)
             for case in panel.cases:
@@ -95,33 +125,22 @@ def draw_cost(folder: Path, panel: Panel | None, values: BlockValues) -> Chart:
                 _draw_cost_row(column_axes, measured, case, row_of[case["strategy"]], absent)
             _room(column_axes, at_least=(0.9, 1.1) if base else (0.0, 1.0))
         blocks = max((len(each) for by_metric in values.values() for each in by_metric.values()), default=1)
-        spread = "one block: no spread known"
-        if blocks > 1:
-            spread = f"n = {blocks} blocks: median, line from lowest to highest"
-            spread += ", thick: 95 % interval" if interval95([1.0] * blocks, 0.5) else ""
-        drawing.suptitle(f"{panel.title}\n{spread}", fontsize=9, x=0.01, ha="left")
-    return Chart(name, title, cost_reading(panel.cases))
-
-
-def against(values: Mapping[int, float], base: Mapping[int, float]) -> list[float]:
-    """Each block's value over `none`'s in the same block: what slows a whole block down cancels out; as is without."""
-    if not base:
-        return list(values.values())
-    return [value / base[block] for block, value in values.items() if base.get(block)]
+        drawing.suptitle(f"{panel.title}\n{spread_words(blocks)}", x=0.01, ha="left")
+    return Chart(name, title, cost_reading(values))
 
 
 def _draw_cost_row(axes: Axes, measured: Sequence[float], case: Case, row: int, absent: str) -> None:
     look = style_of(case["strategy"])
     if not measured:
-        axes.text(0.03, row, absent, transform=axes.get_yaxis_transform(), fontsize=8, color="#666666", va="center")
+        axes.text(0.03, row, absent, transform=axes.get_yaxis_transform(), color="#666666", va="center")
         return
-    middle = statistics.median(measured)
+    middle = statistics.fmean(measured)
     axes.plot([min(measured), max(measured)], [row, row], color=look.colour, linewidth=1.3)
-    if ends := interval95(measured, 0.5):
+    if ends := block_ends(measured):
         axes.plot(ends, [row, row], color=look.colour, linewidth=4.5, alpha=0.45, solid_capstyle="butt")
     axes.plot(middle, row, look.marker, color=look.colour, markersize=6)
     ground = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
-    place: dict[str, Any] = {"textcoords": "offset points", "fontsize": 8, "va": "center", "bbox": ground}
+    place: dict[str, Any] = {"textcoords": "offset points", "va": "center", "bbox": ground}
     axes.annotate(number(middle), (max(measured), row), (7, 0), **place)
 
 

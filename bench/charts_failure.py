@@ -8,9 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.captions_cost import Counts, Pressed, knee_reading, outage_reading, workers_reading
-from bench.charts_canvas import Chart, figure, height, left_out, margin_head, margin_note, plain_ticks, strategy_rows
-from bench.charts_labels import Named, label_curves
+from bench.captions_cost import KNEE_ENDS, Counts, Pressed, knee_reading, outage_reading, workers_reading
+from bench.charts_canvas import (
+    TWO_LINES_IN,
+    Chart,
+    figure,
+    height,
+    left_out,
+    margin_head,
+    margin_note,
+    plain_ticks,
+    strategy_rows,
+)
+from bench.charts_labels import Named, name_curves
 from bench.moments import Moment
 from bench.styles import strategy_rank, style_of
 from bench.wording import number, proportion_interval, span
@@ -31,9 +41,7 @@ def draw_workers(folder: Path, where: str, counts: Counts) -> Chart:
     counts = {name: dict(sorted(counts[name].items())) for name in sorted(counts, key=strategy_rank) if name != "none"}
     numbers = sorted({workers for by_workers in counts.values() for workers in by_workers})
     if len(numbers) < 2:
-        return left_out(
-            WORKERS, WORKERS_TITLE, "the run has one number of workers only (make bench WORKERS=1 adds another)"
-        )
+        return left_out(WORKERS, WORKERS_TITLE, "the run has one number of workers only")
     missing = [name for name, each in counts.items() if any(missed for missed, _aborts in each.values())]
     whole = [name for name in counts if name not in missing]
     with figure(folder, WORKERS, 4.2) as (_drawing, (axes, *_rest)):
@@ -47,8 +55,8 @@ def draw_workers(folder: Path, where: str, counts: Counts) -> Chart:
         axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0 %", "25 %", "50 %", "75 %", "100 %"])
         axes.set(xlabel="worker processes", ylabel="aborts missed")
         n = span([aborts for each in counts.values() for _missed, aborts in each.values()])
-        axes.set_title(f"{where}; n = {n} aborts each; bars: 95 % intervals")
-        label_curves(axes, [*named, Named("chance to land elsewhere: 1 − 1/workers", "#595959", guide)])  # noqa: RUF001
+        axes.set_title(f"{where}\nn = {n} aborts each; bars: 95 % intervals")
+        name_curves([(axes, [*named, Named("chance to land elsewhere: 1 − 1/workers", "#595959", guide)])])  # noqa: RUF001
     return Chart(WORKERS, WORKERS_TITLE, workers_reading(counts))
 
 
@@ -61,9 +69,7 @@ def _draw_whole(axes: Axes, counts: Counts) -> None:
     names = list(counts)
     lines = [", ".join(names[start : start + 4]) for start in range(0, len(names), 4)]
     text = "\n".join([f"none missed (n ≥ {least:,}: at most {top}):", *lines])
-    axes.annotate(
-        text, (0.03, 0), (0, -12), xycoords=axes.get_yaxis_transform(), textcoords="offset points", fontsize=8, va="top"
-    )
+    axes.annotate(text, (0.03, 0), (0, -12), xycoords=axes.get_yaxis_transform(), textcoords="offset points", va="top")
 
 
 def _draw_missing(axes: Axes, strategy: str, counts: Mapping[int, tuple[int, int]]) -> Named:
@@ -74,7 +80,7 @@ def _draw_missing(axes: Axes, strategy: str, counts: Mapping[int, tuple[int, int
     axes.errorbar(
         list(counts), shares, yerr=spread, color=look.colour, linestyle=look.line, marker=look.marker, capsize=3
     )
-    return Named(strategy, look.colour, np.column_stack([list(counts), shares]))
+    return Named(strategy, look.colour, np.column_stack([list(counts), shares]), line=look.line, marker=look.marker)
 
 
 def draw_outage(folder: Path, faults: Mapping[tuple[Any, int], Mapping[str, Any]], moments: Sequence[Moment]) -> Chart:
@@ -103,12 +109,12 @@ def draw_outage(folder: Path, faults: Mapping[tuple[Any, int], Mapping[str, Any]
         axes.axvline(0, color="black", linewidth=1.2)
         axes.set_xlabel("seconds after the kill; grey: the store is away")
         blocks = len({block for _key, block in faults})
-        axes.set_title(f"every abort, {blocks} outage{'s' if blocks != 1 else ''} on one another")
+        axes.set_title("every abort" + (f" of {blocks}\noutages, overlaid" if blocks != 1 else ""))
         axes.grid(visible=False, axis="y")
         marks = [("o", "first pressed; line up to the upstream's end", "#222222"),
-                 ("x", "accepted, never stopped", LOST), (".", "never accepted (503)", "#888888")]  # fmt: skip
+                 ("x", "accepted, never stopped", LOST), ("v", "never accepted (503)", "#222222")]  # fmt: skip
         handles = [axes.plot([], [], linestyle="", marker=mark, color=ink)[0] for mark, _words, ink in marks]
-        drawing.legend(handles, [words for _mark, words, _ink in marks], loc="outside lower left", fontsize=8.5)
+        drawing.legend(handles, [words for _mark, words, _ink in marks], loc="outside lower left")
     return Chart(OUTAGE, OUTAGE_TITLE, outage_reading(lanes, away_s))
 
 
@@ -125,7 +131,7 @@ def _draw_lane(axes: Axes, strategy: str, aborts: Sequence[Pressed], row: int) -
         color=colour, linewidth=0.8, rasterized=True,
     )  # fmt: skip
     looks: list[tuple[Sequence[Pressed], str, str, float]] = [
-        (stopped, "o", colour, 2.2), (refused, ".", "#888888", 3.5), (lost, "x", LOST, 5)]  # fmt: skip
+        (stopped, "o", colour, 2.2), (refused, "v", "#222222", 4.5), (lost, "x", LOST, 5)]  # fmt: skip
     for some, marker, ink, size in looks:
         axes.plot(
             [each.sent_s for each in some], [height_of[each] for each in some],
@@ -135,27 +141,40 @@ def _draw_lane(axes: Axes, strategy: str, aborts: Sequence[Pressed], row: int) -
 
 
 def knee_chart(folder: Path, points: Sequence[Mapping[str, Any]]) -> Chart:
-    """The highest rate each strategy bore, with its interval; `ci95` is that of `aborts_per_s`.
+    """The highest rate each strategy bore, with its interval; an arrow where the search ended before the service did.
 
-    `points` are `{"strategy", "aborts_per_s", "chats_per_s", "ci95": [low, high] or None, "limit_ms"}`.
+    `points` are the rows of knee.json (bench.knee_run.as_point); `ci95` is that of `aborts_per_s`. Where not even the
+    lowest rate could be tried there is nothing to draw.
     """
+    every, points = points, [point for point in points if point["aborts_per_s"] > 0]
     if not points:
-        return left_out(KNEE, KNEE_TITLE, "no knee was measured (python -m bench knee)")
-    with figure(folder, KNEE, height(1, len(points)) + 0.3) as (_drawing, (axes, *_rest)):
+        return left_out(KNEE, KNEE_TITLE, "no knee was measured")
+    with figure(folder, KNEE, height(1, len(points), TWO_LINES_IN) + 0.5) as (_drawing, (axes, *_rest)):
         row_of = strategy_rows(axes, [point["strategy"] for point in points])
-        margin_head(axes, "aborts/s (chats/s)")
+        margin_head(axes, "aborts/s (chats/s)\nended by")
         for point in points:
-            look, row = style_of(point["strategy"]), row_of[point["strategy"]]
-            if point.get("ci95"):
-                axes.plot(
-                    point["ci95"], [row, row], color=look.colour, linewidth=4.5, alpha=0.45, solid_capstyle="butt"
-                )
-            axes.plot(point["aborts_per_s"], row, look.marker, color=look.colour, markersize=7)
-            margin_note(axes, row, f"{number(point['aborts_per_s'])}  ({number(point['chats_per_s'])})")
+            _draw_knee(axes, point, row_of[point["strategy"]])
         plain_ticks(axes)
         axes.margins(x=0.15)
-        limit = ", ".join(sorted({f"{point['limit_ms']:g} ms" for point in points}))
-        axes.set_xlabel(
-            f"aborts per second  [log]; bar: 95 % interval\nlimit: stop p99 within {limit}, no abort missed"
-        )
-    return Chart(KNEE, KNEE_TITLE, knee_reading(points))
+        limits = sorted(float(point["limit_ms"]) for point in points)
+        limit = " to ".join(dict.fromkeys([f"{limits[0]:.3g}", f"{limits[-1]:.3g}"]))
+        bar = "bar: 95 % interval" if any(point.get("ci95") for point in points) else "no intervals: a QUICK search"
+        more = "\narrow and ≥: held, the knee lies beyond" if any(point.get("at_least") for point in points) else ""
+        axes.set_xlabel(f"aborts per second  [log]; {bar}\nlimit: stop p99 of {limit} ms, none missed{more}")
+    return Chart(KNEE, KNEE_TITLE, knee_reading(every))
+
+
+def _draw_knee(axes: Axes, point: Mapping[str, Any], row: int) -> None:
+    look, rate, open_ = style_of(point["strategy"]), point["aborts_per_s"], bool(point.get("at_least"))
+    if point.get("ci95"):
+        axes.plot(point["ci95"], [row, row], color=look.colour, linewidth=4.5, alpha=0.45, solid_capstyle="butt")
+    if open_:
+        axes.annotate(
+            "", (rate, row), (24, 0), textcoords="offset points",
+            arrowprops={"arrowstyle": "<-", "color": look.colour, "linewidth": 1.4},
+        )  # fmt: skip
+    face = "white" if open_ else look.colour
+    axes.plot(rate, row, look.marker, color=look.colour, markerfacecolor=face, markersize=7)
+    figures = f"{'≥ ' if open_ else ''}{number(rate)}  ({number(point['chats_per_s'])})"
+    ended = KNEE_ENDS.get(point.get("ended_by", ""), "")
+    margin_note(axes, row, f"{figures}\n{ended}" if ended else figures, linespacing=0.95)

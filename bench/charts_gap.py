@@ -10,8 +10,9 @@ import numpy as np
 
 from bench.captions_stop import gap_reading, pace_reading
 from bench.charts_canvas import Case, Chart, Floor, Panel, figure, floor_line, left_out, log_limits, plain_ticks
-from bench.charts_labels import Named, Points, label_curves, thin
+from bench.charts_labels import Named, Points, name_curves, thin
 from bench.moments import NS_PER_MS, Moment
+from bench.percentiles import interval95
 from bench.reading import CaseKey, case_key
 from bench.styles import style_of
 from bench.wording import span
@@ -21,14 +22,14 @@ if TYPE_CHECKING:
 
 GAP, GAP_TITLE = "stop-in-gap", "When in the gap between two tokens Stop is pressed"
 PACE, PACE_TITLE = "stop-by-pace", "Faster or slower tokens"
-MOST_DOTS, BINS, LEAST_PER_BIN = 160, 8, 5
+MOST_DOTS, BINS, LEAST_STOPS = 160, 8, 5
 
 
 def draw_gap(folder: Path, panel: Panel | None, moments: Sequence[Moment], itl_ms: float) -> Chart:
-    """Dots: stops over the time since the last token; lines: medians of eighths of the gap (5 stops or more each)."""
+    """Dots: stops over the time since the last token; lines: medians of eighths of the gap, with their intervals."""
     cases = panel.cases if panel and itl_ms else []
     found = {case["strategy"]: _in_gap(moments, case_key(case), itl_ms) for case in cases}
-    found = {name: pairs for name, pairs in found.items() if len(pairs) >= LEAST_PER_BIN}
+    found = {name: pairs for name, pairs in found.items() if len(pairs) >= LEAST_STOPS}
     if not found or panel is None:
         return left_out(GAP, GAP_TITLE, "no abort fell between two tokens and stopped its chat")
     with figure(folder, GAP, 4.6) as (_drawing, (axes, *_rest)):
@@ -36,9 +37,12 @@ def draw_gap(folder: Path, panel: Panel | None, moments: Sequence[Moment], itl_m
         limits = log_limits([stop_ms for pairs in found.values() for stop_ms in pairs[:, 1]])
         axes.set(xlim=(0, itl_ms * 1.02), ylim=limits, ylabel="abort sent → upstream lost  [ms, log]")
         plain_ticks(axes, "y")
-        axes.set_xlabel(f"ms since the last token when Stop was pressed; the next is due at {itl_ms:g}")
-        axes.set_title(f"{panel.title}; n = {span([*map(len, found.values())])} stops each")
-        label_curves(axes, curves)
+        axes.set_xlabel(f"ms since the last token when Stop was pressed\nthe next one is due at {itl_ms:g} ms")
+        axes.set_title(
+            f"{panel.title}; n = {span([*map(len, found.values())])} stops each\n"
+            "lines: medians of eighths of the gap, band: 95 % interval"
+        )
+        name_curves([(axes, curves)])
     return Chart(
         GAP, GAP_TITLE, gap_reading({name: [tuple(pair) for pair in pairs] for name, pairs in found.items()}, itl_ms)
     )
@@ -69,13 +73,14 @@ def _draw_dots(axes: Axes, strategy: str, pairs: Points, itl_ms: float) -> Named
     )
     bins = np.minimum((pairs[:, 0] / itl_ms * BINS).astype(int), BINS - 1)
     line = [
-        ((number + 0.5) / BINS * itl_ms, float(np.median(pairs[bins == number, 1])))
+        ((number + 0.5) / BINS * itl_ms, float(np.median(pairs[bins == number, 1])), *ends)
         for number in range(BINS)
-        if np.count_nonzero(bins == number) >= LEAST_PER_BIN
+        if (ends := interval95(pairs[bins == number, 1].tolist(), 0.5))
     ]
-    medians = np.asarray(line or [tuple(pairs[len(pairs) // 2])])
+    medians = np.asarray(line or [(*pairs[len(pairs) // 2], np.nan, np.nan)])
+    axes.fill_between(medians[:, 0], medians[:, 2], medians[:, 3], color=look.colour, alpha=0.15, linewidth=0)
     axes.plot(medians[:, 0], medians[:, 1], color=look.colour, linestyle=look.line, linewidth=1.8)
-    return Named(strategy, look.colour, medians)
+    return Named(strategy, look.colour, medians[:, :2], line=look.line, marker=look.marker)
 
 
 def draw_pace(folder: Path, by_pace: Mapping[float, Sequence[Case]], floor: Floor) -> Chart:
@@ -104,7 +109,7 @@ def draw_pace(folder: Path, by_pace: Mapping[float, Sequence[Case]], floor: Floo
         floor_line(axes, floor, "y")
         names = ", ".join(f"{cases[0]['scenario']} {itl_ms:g} ms" for itl_ms, cases in sorted(by_pace.items()))
         axes.set_title(f"{names}\nbars: 95 % intervals; grey: half the time between tokens")
-        label_curves(axes, curves)
+        name_curves([(axes, curves)])
     return Chart(PACE, PACE_TITLE, pace_reading(points))
 
 
@@ -113,4 +118,4 @@ def _draw_pace(axes: Axes, strategy: str, each: Points) -> Named:
     spread = np.abs(each[:, 2:].T - each[:, 1])
     line: dict[str, Any] = {"color": look.colour, "linestyle": look.line, "marker": look.marker, "markersize": 5}
     axes.errorbar(each[:, 0], each[:, 1], yerr=spread, capsize=2, **line)
-    return Named(strategy, look.colour, each[:, :2])
+    return Named(strategy, look.colour, each[:, :2], line=look.line, marker=look.marker)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from bench.styles import ink_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from matplotlib.text import Text
 
 Points = NDArray[np.float64]
@@ -30,17 +31,50 @@ NEAR_PX = 7.0
 class Named(NamedTuple):
     """A curve (or a single point) in data coordinates, shape (n, 2), with the name it should carry.
 
-    `along` is the stretch to put the name at, where not all of the curve will do.
+    `along` is the stretch to put the name at, where not all of the curve will do; `line` and `marker` are what a legend
+    shows of it when there is no room for the name.
     """
 
     name: str
     colour: str
     points: Points
     along: Points | None = None
+    line: Any = "-"
+    marker: str = ""
 
 
-def label_curves(axes: Axes, curves: Sequence[Named], avoid: Sequence[Points] = (), fontsize: float = 8.5) -> set[str]:
-    """Write each name beside its curve; gives those for which there was no room (they need a legend).
+def name_curves(drawn: Sequence[tuple[Axes, Sequence[Named]]], avoid: Sequence[Points] = ()) -> None:
+    """Write each name beside its curve, and those without room into a legend below the picture, which grows by it."""
+    homeless: dict[str, Named] = {}
+    for axes, curves in drawn:
+        lost = label_curves(axes, curves, avoid)
+        homeless |= {curve.name: curve for curve in curves if curve.name in lost}
+    drawing = drawn[0][0].get_figure(root=True) if drawn else None
+    if not homeless or drawing is None:
+        return
+    looks = [{"color": each.colour, "linestyle": each.line, "marker": each.marker} for each in homeless.values()]
+    handles = [drawn[0][0].plot([], [], scalex=False, scaley=False, **look)[0] for look in looks]
+    legend = drawing.legend(
+        handles, list(homeless), loc="lower left", bbox_to_anchor=(0, 0), ncol=2, handlelength=3,
+        title="no room beside the curve for:", alignment="left",
+    )  # fmt: skip
+    _grow(drawing, legend.get_window_extent().height + drawing.dpi * 0.1)
+
+
+def _grow(drawing: Figure, by_px: float) -> None:
+    """Make room at the bottom; everything else keeps its size and its distance from the top."""
+    old_px = drawing.bbox.height
+    new_px = old_px + by_px
+    for axes in drawing.axes:
+        left, bottom, width, tall = axes.get_position().bounds
+        axes.set_position((left, (bottom * old_px + by_px) / new_px, width, tall * old_px / new_px))
+    for text in drawing.texts:
+        text.set_y((text.get_position()[1] * old_px + by_px) / new_px)
+    drawing.set_size_inches(drawing.get_figwidth(), new_px / drawing.dpi)
+
+
+def label_curves(axes: Axes, curves: Sequence[Named], avoid: Sequence[Points] = ()) -> set[str]:
+    """Write each name beside its curve; gives those for which there was no room (`name_curves` lists them).
 
     Greedy: the shortest curves first, since they have the fewest places. Places are tried along the curve, on all
     sides of it and at some distance; the one that hides the least wins. `avoid` are other lines in data coordinates.
@@ -56,9 +90,7 @@ def label_curves(axes: Axes, curves: Sequence[Named], avoid: Sequence[Points] = 
     for index in sorted(range(len(curves)), key=lambda each: len(obstacles[each])):
         curve, own = curves[index], obstacles[index]
         others = np.concatenate([*(each for other, each in enumerate(obstacles) if other != index), np.empty((0, 2))])
-        text = axes.text(
-            0, 0, curve.name, fontsize=fontsize, color=ink_of(curve.colour), ha="center", va="center", zorder=6
-        )
+        text = axes.text(0, 0, curve.name, color=ink_of(curve.colour), ha="center", va="center", zorder=6)
         text.set_in_layout(False)
         width, height = _size(_box_of(text))
         along = own if curve.along is None else _dense(axes.transData.transform(curve.along))

@@ -19,7 +19,7 @@ NAME, TITLE = "stop-lanes", "One chat of each strategy, as it happened"
 Row = dict[str, Any]
 BEFORE_TOKENS, AFTER_TOKENS, MOST_WINDOW_MS = 3, 2, 400.0
 QUICK_MS = 8.0  # lanes that are over within this get a second, closer look
-WASTED = "#c1121f"
+WASTED, WASTED_MARK = "#c1121f", "X"  # another mark, too: red and dark grey look alike to some
 SIGNS = {  # what is stamped -> marker, what it means
     "recorded": ("|", "the store has it"),
     "signal": (4, "the owning worker knows"),
@@ -45,13 +45,11 @@ def draw_lanes(folder: Path, rows: Mapping[str, Row], itl_ms: float, where: str)
     with figure(folder, NAME, height_in, nrows=len(panels), height_ratios=ratios) as (drawing, axes):
         for (shown, low, high), panel_axes in zip(panels, axes, strict=True):
             _draw_panel(panel_axes, shown, low, high, [] if shown is quick or len(panels) == 1 else list(quick))
-        drawing.suptitle(
-            f"{where}\neach strategy's chat with the median stop (n = 1 each)", fontsize=9.5, x=0.01, ha="left"
-        )
+        drawing.suptitle(f"{where}\neach strategy's chat with the median stop (n = 1 each)", x=0.01, ha="left")
         if len(panels) > 1:
             axes[1].set_title("the quick ones, close up")
         axes[-1].set_xlabel("ms after the abort was sent")
-        drawing.legend(*_legend(axes[0]), loc="outside lower left", ncol=2, fontsize=8.5, handlelength=1.2)
+        drawing.legend(*_legend(axes[0]), loc="outside lower left", ncol=2, handlelength=1.2)
     return Chart(NAME, TITLE, lanes_reading(rows))
 
 
@@ -82,12 +80,12 @@ def _draw_panel(
         row, colour = row_of[strategy], style_of(strategy).colour
         end = lane["lost"][0] if lane["lost"] else high
         axes.plot([low, min(end, high)], [row, row], color=colour, linewidth=1.0, alpha=0.5)
-        for tokens, tint in (
-            ([t for t in lane["tokens"] if t <= 0], "#333333"),
-            ([t for t in lane["tokens"] if t > 0], WASTED),
+        for tokens, tint, mark, size in (
+            ([t for t in lane["tokens"] if t <= 0], "#333333", "o", 3.6),
+            ([t for t in lane["tokens"] if t > 0], WASTED, WASTED_MARK, 6.0),
         ):
             shown = [t for t in tokens if low <= t <= high]
-            axes.plot(shown, [row] * len(shown), "o", color=tint, markersize=3.6, zorder=3)
+            axes.plot(shown, [row] * len(shown), mark, color=tint, markersize=size, markeredgewidth=0, zorder=3)
         for name, (marker, _words) in SIGNS.items():
             if strategy in brief and name != "lost":
                 continue
@@ -103,7 +101,7 @@ def _draw_panel(
 def _legend(axes: Axes) -> tuple[list[Any], list[str]]:
     signs: Sequence[tuple[Any, str, str]] = [
         ("o", "#333333", "token written"),
-        ("o", WASTED, "token written after the abort: wasted"),
+        (WASTED_MARK, WASTED, "written after the abort: wasted"),
         *((marker, "#333333", words) for marker, words in SIGNS.values()),
     ]
     handles = [

@@ -12,6 +12,7 @@ from matplotlib.ticker import PercentFormatter
 
 from bench.captions import scenario_reading, stop_reading
 from bench.charts_canvas import (
+    TWO_LINES_IN,
     Case,
     Chart,
     Floor,
@@ -25,7 +26,7 @@ from bench.charts_canvas import (
     plain_ticks,
     strategy_rows,
 )
-from bench.charts_labels import Named, Points, corners_of_steps, label_curves, thin
+from bench.charts_labels import Named, Points, corners_of_steps, name_curves, thin
 from bench.ecdf import ecdf_band
 from bench.styles import style_of
 from bench.wording import number, span
@@ -53,8 +54,7 @@ def draw_ecdf(folder: Path, panels: Sequence[Panel], floor: Floor, limits: tuple
             curves.append([_draw_curve(panel_axes, panel, case, limits) for case in panel.cases])
             floor_line(panel_axes, floor)
         line = [np.asarray([[floor["p50"], 0], [floor["p50"], 1]])] if floor and floor.get("p50") else []
-        for panel_axes, drawn in zip(axes, curves, strict=True):
-            label_curves(panel_axes, drawn, line)
+        name_curves(list(zip(axes, curves, strict=True)), line)
     return Chart(ECDF, ECDF_TITLE, stop_reading(panels[0].cases))
 
 
@@ -68,7 +68,7 @@ def _draw_curve(axes: Axes, panel: Panel, case: Case, limits: tuple[float, float
     whole = corners_of_steps(x, share)
     # At the top and at the bottom all curves lie on one another; only where one ends below the top is it alone there.
     alone = (whole[:, 1] > 0.02) & (whole[:, 1] < 0.98)
-    return Named(label, look.colour, whole, whole[alone] if alone.sum() > 1 else None)
+    return Named(label, look.colour, whole, whole[alone] if alone.sum() > 1 else None, look.line)
 
 
 def curve_of(
@@ -105,7 +105,8 @@ def draw_by_scenario(folder: Path, panels: Sequence[Panel], floor: Floor, limits
 def _draw_rows(folder: Path, name: str, panels: Sequence[Panel], floor: Floor, limits: tuple[float, float]) -> None:
     strategies = [case["strategy"] for panel in panels for case in panel.cases]
     rows = len(set(strategies))
-    with figure(folder, name, height(len(panels), rows), nrows=len(panels), sharex=True) as (_drawing, axes):
+    tall = height(len(panels), rows, TWO_LINES_IN)
+    with figure(folder, name, tall, nrows=len(panels), sharex=True) as (_drawing, axes):
         for panel, panel_axes in zip(panels, axes, strict=True):
             row_of = strategy_rows(panel_axes, strategies)
             margin_head(panel_axes, "p50 / p95 (n)")
@@ -136,4 +137,4 @@ def _draw_row(axes: Axes, panel: Panel, case: Case, row: int) -> None:
         axes.plot(stop["p95"], row, "|", color=look.colour, markersize=10, markeredgewidth=1.4)
     axes.plot(stop["ci95"]["p50"], [row, row], color=look.colour, linewidth=4.5, alpha=0.45, solid_capstyle="butt")
     axes.plot(stop["p50"], row, look.marker, color=look.colour, markersize=6)
-    margin_note(axes, row, note, fontsize=7.5 if case["missed"] else 8.5, linespacing=0.95)
+    margin_note(axes, row, note, linespacing=0.95)

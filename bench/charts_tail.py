@@ -11,7 +11,7 @@ import numpy as np
 
 from bench.captions_stop import tail_reading
 from bench.charts_canvas import Case, Chart, Floor, Panel, figure, floor_line, left_out, plain_ticks
-from bench.charts_labels import Named, Points, label_curves, thin
+from bench.charts_labels import Named, Points, name_curves, thin
 from bench.stats import interval95
 from bench.styles import style_of
 
@@ -42,10 +42,11 @@ def draw_tail(folder: Path, panels: Sequence[Panel], floor: Floor, limits: tuple
             floor_line(panel_axes, floor, "y")
             curves.append([_draw(panel_axes, panel, case, place) for place, case in enumerate(panel.cases)])
         axes[-1].set_xlabel(
-            "share of the aborts  [log]\nbars: 95 % intervals; faint: too few for one; cross: missed beyond"
+            "share of the aborts  [log]\nbars: 95 % intervals; faint: too few for one\ncross: all beyond were missed"
         )
-        for panel_axes, drawn in zip(axes, curves, strict=True):
-            label_curves(panel_axes, [curve for curve in drawn if curve])
+        name_curves([
+            (panel_axes, [curve for curve in drawn if curve]) for panel_axes, drawn in zip(axes, curves, strict=True)
+        ])  # fmt: skip
     return Chart(NAME, TITLE, tail_reading([case for panel in shown for case in panel.cases]))
 
 
@@ -67,7 +68,7 @@ def _draw(axes: Axes, panel: Panel, case: Case, place: int) -> Named | None:
             axes.plot([beside, beside], ends, color=look.colour, linewidth=3.2, alpha=0.45, solid_capstyle="butt")
     if case["missed"]:
         axes.plot(one_in[-1], slow[-1], "x", color=look.colour, markersize=7, markeredgewidth=2)
-    return Named(case["strategy"], look.colour, np.column_stack([one_in, slow]))
+    return Named(case["strategy"], look.colour, np.column_stack([one_in, slow]), line=look.line)
 
 
 def tail_curve(stops_ms: Points, aborts: int) -> tuple[Points, Points]:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.stats import t as student
 
 from bench.captions_cost import PRICE_USD_PER_M_TOKENS, money_reading, trade_reading
 from bench.charts_canvas import (
@@ -23,8 +22,9 @@ from bench.charts_canvas import (
     plain_ticks,
     strategy_rows,
 )
-from bench.charts_cost import BlockValues
-from bench.charts_labels import Named, label_curves
+from bench.charts_cost import wasted_by
+from bench.charts_labels import Named, name_curves
+from bench.spread import ENOUGH_BLOCKS, BlockValues, block_ends
 from bench.styles import style_of
 from bench.wording import number
 
@@ -39,34 +39,15 @@ COSTS = (
 )
 
 
-def mean_interval(by_block: Mapping[int, Sequence[float]]) -> tuple[float, float, float]:
-    """Mean and its 95 % interval (Student's t): over the blocks' means from five blocks on, else over the values.
-
-    Blocks are the unit of replication; with fewer than five their interval would be too wide to show anything, and the
-    one over single values does not know how much runs differ. With one value the interval is the value.
-    """
-    values = [value for each in by_block.values() for value in each]
-    means = [statistics.fmean(each) for each in by_block.values() if each]
-    sample = means if len(means) >= 5 else values
-    mean = statistics.fmean(values)
-    if len(sample) < 2:
-        return mean, mean, mean
-    half = float(student.ppf(0.975, len(sample) - 1)) * statistics.stdev(sample) / len(sample) ** 0.5
-    return mean, max(0.0, mean - half), mean + half
-
-
 def draw_money(folder: Path, panel: Panel | None) -> Chart:
     """Dollars per million stopped chats, at the assumed price, with the interval of the mean."""
     if panel is None:
         return left_out(MONEY, MONEY_TITLE, "no abort was counted")
-    found = {}
-    for case in panel.cases:
-        chats = panel.chats.loc[panel.chats["strategy"] == case["strategy"], ["block", "wasted_tokens"]].dropna()
-        if len(chats):
-            blocks = {block: list(values) for block, values in chats.groupby("block")["wasted_tokens"]}
-            # tokens per chat x million chats x dollars per million tokens: the millions cancel out
-            usd = [each * PRICE_USD_PER_M_TOKENS for each in mean_interval(blocks)]
-            found[case["strategy"]] = (usd[0], usd[1], usd[2], len(chats))
+    # tokens per chat x million chats x dollars per million tokens: the millions cancel out
+    found = {
+        name: (*(each * PRICE_USD_PER_M_TOKENS for each in mean), len(panel.samples(name, "wasted_tokens")))
+        for name, mean in wasted_by(panel).items()
+    }
     if not found:
         return left_out(MONEY, MONEY_TITLE, "no abort was counted")
     with figure(folder, MONEY, height(1, len(found)) + 0.2) as (_drawing, (axes, *_rest)):
@@ -82,8 +63,8 @@ def draw_money(folder: Path, panel: Panel | None) -> Chart:
         plain_ticks(axes, log=False)
         axes.set_title(panel.title)
         axes.set_xlabel(
-            f"\\$ per million stopped chats, at \\${PRICE_USD_PER_M_TOKENS:g} per million tokens  [log beyond 1]\n"
-            "marker: mean, missed aborts included; bar: its 95 % interval"
+            f"\\$ per million stopped chats, at \\${PRICE_USD_PER_M_TOKENS:g} per million tokens\n"
+            "[log beyond 1]; marker: mean, missed aborts included\nbar: its 95 % interval"
         )
     return Chart(MONEY, MONEY_TITLE, money_reading({name: each[:3] for name, each in found.items()}, panel.scenario))
 
@@ -105,23 +86,23 @@ def draw_trade(folder: Path, stops: Panel | None, costs: BlockValues) -> Chart:
             column_axes.set_ylabel(label)
             base = costs.get("none", {}).get(metric)
             if base and not log:
-                middle = statistics.median(base.values())
+                middle = statistics.fmean(base.values())
                 column_axes.axhline(middle, color="#555555", linewidth=1)
                 column_axes.text(
                     0.995, middle, "none", transform=column_axes.get_yaxis_transform(),
-                    fontsize=8, color="#555555", ha="right", va="bottom",
+                    color="#555555", ha="right", va="bottom",
                 )  # fmt: skip
         blocks = max(len(each) for by_metric in costs.values() for each in by_metric.values())
         n = max(case["metrics"]["upstream_stop_ms"]["n"] for case in usable)
+        cost_bars = "and" if blocks >= ENOUGH_BLOCKS else "lowest to highest block"
         axes[0].set_title(
             f"stops: {stops.title}, n up to {n:,}\ncosts: steady, {blocks} block{'s' if blocks > 1 else ''}"
         )
         axes[-1].set_xlabel(
-            "median stop  [ms, log]\nbars: 95 % interval of the stop, range of the cost's blocks\n"
+            f"median stop  [ms, log]\nbars: 95 % interval of the stop, {cost_bars} of the cost\n"
             "hollow: misses aborts; grey: the best trades of the others"
         )
-        for column_axes, points in zip(axes, named, strict=True):
-            label_curves(column_axes, points)
+        name_curves(list(zip(axes, named, strict=True)))
     return Chart(TRADE, TRADE_TITLE, trade_reading(usable, costs))
 
 
@@ -133,13 +114,15 @@ def _draw_plane(axes: Axes, cases: Sequence[Case], costs: BlockValues, metric: s
             list(costs[case["strategy"]][metric].values()),
             style_of(case["strategy"]),
         )
-        middle = statistics.median(values)
+        middle = statistics.fmean(values)
         bars: dict[str, Any] = {"color": look.colour, "linewidth": 1.2, "alpha": 0.6}
         axes.plot(stop["ci95"]["p50"], [middle, middle], **bars)
-        axes.plot([stop["p50"]] * 2, [min(values), max(values)], **bars)
+        axes.plot([stop["p50"]] * 2, block_ends(values) or [min(values), max(values)], **bars)
         face = "white" if case["missed"] else look.colour
         axes.plot(stop["p50"], middle, look.marker, color=look.colour, markerfacecolor=face, markersize=7)
-        named.append(Named(case["strategy"], look.colour, np.asarray([[stop["p50"], middle]])))
+        named.append(
+            Named(case["strategy"], look.colour, np.asarray([[stop["p50"], middle]]), line="", marker=look.marker)
+        )
         if not case["missed"] and case["delivery"]:  # hanging up is no strategy of the service
             whole.append((stop["p50"], middle))
     front = pareto(whole)

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.captions_stop import WORDS, parts_of, where_reading
-from bench.charts_canvas import Case, Chart, Panel, figure, height, left_out, margin_head, margin_note, strategy_rows
+from bench.captions_stop import where_reading
+from bench.charts_canvas import (
+    TWO_LINES_IN,
+    Chart,
+    Panel,
+    figure,
+    height,
+    left_out,
+    margin_head,
+    margin_note,
+    strategy_rows,
+)
+from bench.parts import LETTERS, WORDS, Parts
+from bench.reading import CaseKey, case_key
+from bench.spread import Mean
 from bench.wording import number
 
 if TYPE_CHECKING:
@@ -16,45 +29,76 @@ if TYPE_CHECKING:
 NAME, TITLE = "stop-where", "Where a stop's time goes"
 # Not a strategy's colour: light to dark along the way, with letters on them for those who see no colour.
 COLOURS = ("#f3e3f1", "#dcb0d6", "#bd7ab5", "#93458c", "#5d1b59")
-WIDE_ENOUGH = 0.085  # of the bar, for its figure
+WIDE_ENOUGH, FOR_A_FIGURE = 0.08, 0.29  # of the bar, for its letter, and for its milliseconds, too
+BELOW = 0.36  # of a row: where the whiskers are, below the figures
 
 
-def draw_where(folder: Path, panels: Sequence[Panel]) -> Chart:
-    """Stacked bars of each part's mean, as shares of the strategy's own mean stop; milliseconds stand in them."""
-    shown = [(panel, timed) for panel in panels if (timed := [case for case in panel.cases if parts_of(case)])]
+def draw_where(folder: Path, panels: Sequence[Panel], parts: Mapping[CaseKey, Parts]) -> Chart:
+    """Each part's mean as a share of the strategy's own mean stop, with the interval of the way up to its end."""
+    shown = []
+    for panel in panels:
+        known = {case["strategy"]: parts[case_key(case)] for case in panel.cases if case_key(case) in parts}
+        if known:
+            shown.append((panel, known))
     if not shown:
         return left_out(NAME, TITLE, "the record has no stamps of the service on the way of an abort")
-    rows = max(len(timed) for _panel, timed in shown)
-    with figure(folder, NAME, height(len(shown), rows) + 1.4, nrows=len(shown)) as (drawing, axes):
-        for (panel, timed), panel_axes in zip(shown, axes, strict=True):
-            row_of = strategy_rows(panel_axes, [case["strategy"] for case in timed])
-            margin_head(panel_axes, "mean, ms (n)")
-            for case in timed:
-                _draw_row(panel_axes, case, row_of[case["strategy"]])
-            panel_axes.set(xlim=(0, 1))
+    rows = max(len(known) for _panel, known in shown)
+    with figure(folder, NAME, height(len(shown), rows, TWO_LINES_IN) + 1.7, nrows=len(shown)) as (drawing, axes):
+        for (panel, known), panel_axes in zip(shown, axes, strict=True):
+            row_of = strategy_rows(panel_axes, list(known))
+            margin_head(panel_axes, "mean, ms (n)\n[95 %]")
+            for strategy, own in known.items():
+                _draw_row(panel_axes, own, row_of[strategy])
+            panel_axes.set_xlim(0, _right(list(known.values())))
+            panel_axes.set_xticks([0, 0.5, 1], ["0 %", "50 %", "100 %"])
             panel_axes.grid(visible=False)
-            panel_axes.xaxis.set_major_formatter(lambda share, _position: f"{share:.0%}".replace("%", " %"))
             panel_axes.set_title(panel.title)
-        axes[-1].set_xlabel("share of the strategy's mean stop; in the bars: ms (means add up)")
+        axes[-1].set_xlabel(
+            "share of the strategy's own mean stop; in the bars: ms\n(all figures: in the table of the same name)"
+        )
         handles = [_swatch(axes[0], colour) for colour in COLOURS]
-        words = [f"{letter}  {word}" for letter, word in zip("abcde", WORDS.values(), strict=True)]
-        drawing.legend(handles, words, loc="outside lower left", fontsize=8.5, handlelength=1.4)
-    return Chart(NAME, TITLE, where_reading(shown[0][1]))
+        words = [f"{letter}  {word}" for letter, word in zip(LETTERS, WORDS.values(), strict=False)]
+        handles.append(axes[0].plot([], [], "d", color="#222222", markerfacecolor="white")[0])
+        words.append(f"{LETTERS[-1]}  the client sees the end")
+        handles.append(axes[0].plot([], [], "|-", color="#222222", markersize=6, linewidth=1.1)[0])
+        words.append("95 % interval of the mean way up to there")
+        drawing.legend(handles, words, loc="outside lower left", handlelength=1.4)
+    return Chart(NAME, TITLE, where_reading(shown[0][0].scenario, shown[0][1]))
 
 
-def _draw_row(axes: Axes, case: Case, row: int) -> None:
-    parts = parts_of(case)
-    total = sum(parts.values())
-    left = 0.0
-    for letter, colour, name in zip("abcde", COLOURS, WORDS, strict=True):
-        share = parts.get(name, 0.0) / total
-        axes.barh(row, share, left=left, height=0.72, color=colour, edgecolor="white", linewidth=0.8)
+def _draw_row(axes: Axes, parts: Parts, row: int) -> None:
+    total, left = parts.whole.mean, 0.0
+    shares = [part.mean / total for part in parts.each]
+    for place, (letter, colour, part) in enumerate(zip(LETTERS, COLOURS, parts.each, strict=False)):
+        share = shares[place]
+        axes.barh(row, share, left=left, height=0.76, color=colour, edgecolor="white", linewidth=0.8)
         if share >= WIDE_ENOUGH:
             ink = "white" if letter in "de" else "black"
-            text = f"{letter} {number(parts[name])}" if share >= 2 * WIDE_ENOUGH else number(parts[name])
-            axes.text(left + share / 2, row, text, ha="center", va="center", fontsize=7.5, color=ink)
+            text = f"{letter} {number(part.mean)}" if share >= FOR_A_FIGURE else letter
+            axes.text(left + share / 2, row, text, ha="center", va="center", color=ink)
+        if place == len(shares) - 1 or shares[place + 1] >= WIDE_ENOUGH:  # else two would lie on one another
+            _whisker(axes, parts.upto[place], total, row)
         left += share
-    margin_note(axes, row, f"{number(total)}  ({case['waterfall']['sent_to_received'].get('n', '')})")
+    if parts.client_end:
+        after = parts.client_end.mean / total
+        axes.plot(after, row, "d", color="#222222", markerfacecolor="white", markersize=6, zorder=4)
+        if abs(after - 1) >= WIDE_ENOUGH:
+            _whisker(axes, parts.client_end, total, row, BELOW - 0.16)
+    whole = parts.whole
+    note = f"{number(whole.mean)}  ({parts.n})\n[{number(whole.low)} to {number(whole.high)}]"
+    margin_note(axes, row, note, linespacing=0.95)
+
+
+def _whisker(axes: Axes, mean: Mean, total: float, row: int, below: float = BELOW) -> None:
+    ends = [mean.low / total, mean.high / total]
+    axes.plot(ends, [row + below] * 2, "|-", color="#222222", markersize=4, linewidth=1.1, zorder=3)
+
+
+def _right(parts: Sequence[Parts]) -> float:
+    """The end of the axis: beyond the last interval, of the stops and of the clients' ends."""
+    ends = [own.whole.high / own.whole.mean for own in parts]
+    ends += [own.client_end.high / own.whole.mean for own in parts if own.client_end]
+    return max(1.0, *ends) + 0.04
 
 
 def _swatch(axes: Axes, colour: str) -> Any:

@@ -13,6 +13,7 @@ from markupsafe import Markup
 from bench.advice import advise
 from bench.charts import Chart, draw_all
 from bench.fairness import DISAGREE, cards_of, lives_table
+from bench.parts import parts_by_case, parts_table
 from bench.reading import Run, UnreadableResults, read_run
 from bench.stats import Summary, write_summary
 from bench.tables import GLOSSARY, facts_of, tables_of
@@ -70,6 +71,7 @@ def content_of(run: Run, summary: Summary) -> dict[str, Any]:
     cases = summary["cases"]
     faulted = {(row["strategy"], row["scenario"]) for row in run.cases if row.get("fault")}
     tables = [headline(cases, run.manifest), comparison_table(summary), control_table(summary)]
+    tables.append(parts_table(cases, parts_by_case(run)))
     return {
         "label": run.manifest.get("label") or run.folder.name,
         "started": run.manifest.get("started_utc") or "unknown time",

@@ -8,7 +8,7 @@ from typing import Any
 from bench.names import is_special
 from bench.styles import scenario_rank, strategy_rank
 from bench.tables import Table
-from bench.wording import Case, number, share
+from bench.wording import Case, interval, number, share
 
 SHOWN = ("flowing", "stalled")
 COST = (
@@ -62,8 +62,8 @@ def comparison_table(summary: Mapping[str, Any]) -> Table | None:
             f"{each['a']} against {each['b']}",
             each["scenario"] + (f", {each['workers']} w" if each.get("workers") else ""),
             str(each["verdict"]),
-            f"{number(each['ratio'])}{_ends(ends.get('ratio'))}",
-            f"{number(each['shift_ms'])}{_ends(ends.get('shift_ms'))}",
+            f"{number(each['ratio'])}{interval(ends.get('ratio'))}",
+            f"{number(each['shift_ms'])}{interval(ends.get('shift_ms'))}",
             f"{each['p_holm']:.2g}",
             str(each["blocks"]),
         ))  # fmt: skip
@@ -91,7 +91,3 @@ def _steady(here: Mapping[tuple[str, str], Case], strategy: str) -> dict[str, An
 def _stop(case: Case | None) -> str:
     stop = (case or {"metrics": {}})["metrics"].get("upstream_stop_ms") or {}
     return f"{number(stop.get('p50'))} / {number(stop.get('p95'))}" if stop.get("p50") is not None else "-"
-
-
-def _ends(ends: Sequence[float] | None) -> str:
-    return f" [{number(ends[0])} to {number(ends[1])}]" if ends else ""

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from bench.captions import cost_reading, scenario_reading, stop_reading, waste_reading
-from bench.charts import Chart, draw_all
+from bench.charts import Chart, _frame, _panel, draw_all
 from bench.charts_canvas import Panel
-from bench.charts_cost import against, binned
+from bench.charts_choice import costs_of
+from bench.charts_cost import binned, wasted_by
+from bench.charts_lanes import SIGNS, WASTED_MARK
 from bench.charts_stop import curve_of
 from bench.charts_tail import tail_curve
-from bench.charts_value import mean_interval, pareto
+from bench.charts_value import pareto
+from bench.charts_where import COLOURS
 from bench.reading import read_run
+from bench.spread import against, block_ends, mean_interval
 from bench.stats import summarise, write_summary
 from bench.styles import STYLES, ink_of, scenario_rank, strategy_rank, style_of
-from bench.wording import number, proportion_interval, share, span
+from bench.wording import measured, number, proportion_interval, share, span
 
 from . import fake_results as fake
 
@@ -59,6 +65,48 @@ def test_every_strategy_has_a_look_of_its_own_without_colour() -> None:
     assert set(STYLES) == set(fake.STRATEGIES)
     assert len({(style.line, style.marker) for style in STYLES.values()}) == len(STYLES)
     assert style_of("redis-telepathy") not in STYLES.values()
+
+
+# What people without the long, and without the middle wavelength cones see (severity 1, linear RGB).
+# Source: Machado, Oliveira and Fernandes (2009), A physiologically-based model for simulation of color vision
+# deficiency.
+BLIND = {
+    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+}
+TOLD_APART = 10.0  # CIE 1976 colour difference; 2.3 is just noticeable side by side
+
+
+def seen(colour: str, sight: str) -> np.ndarray[Any, Any]:
+    """CIELAB of a colour as somebody with this sight has it."""
+    parts = np.asarray([int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)])
+    linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+    linear = np.clip(np.asarray(BLIND[sight]) @ linear, 0, 1)
+    xyz = np.asarray([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]) @ linear
+    x, y, z = np.cbrt(np.maximum(xyz / np.asarray([0.9505, 1.0, 1.089]), 1e-6))
+    return np.asarray([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+@pytest.mark.parametrize("sight", BLIND)
+def test_the_colour_blind_tell_strategies_and_parts_apart(sight: str) -> None:
+    """By colour where the marker is the same (where there is no line, marker and colour are all there is)."""
+    for one, other in itertools.combinations(STYLES.values(), 2):
+        far = float(np.linalg.norm(seen(one.colour, sight) - seen(other.colour, sight)))
+        assert one.marker != other.marker or far >= TOLD_APART, (one, other, far)
+    for one_, other_ in itertools.pairwise(COLOURS):
+        assert float(np.linalg.norm(seen(one_, sight) - seen(other_, sight))) >= TOLD_APART
+
+
+def test_a_wasted_token_has_a_mark_of_its_own() -> None:
+    assert WASTED_MARK not in {"o", *(marker for marker, _words in SIGNS.values())}
+
+
+def test_what_could_not_be_drawn_names_the_command_that_adds_it(tmp_path: Path) -> None:
+    charts = {chart.name: chart.reading for chart in drawn(tmp_path, scenarios=["flowing"], chats=8)}
+    assert charts["stop-by-pace"].endswith(" make bench SCENARIO=flowing,fast,slow adds it.")
+    assert charts["outage"].endswith(" make bench SCENARIO=flowing,outage adds it.")
+    assert charts["cost"].endswith(" make bench SCENARIO=flowing,steady adds it.")
+    assert charts["knee"].endswith(f" python -m bench knee all --into {tmp_path.parent.name}/{tmp_path.name} adds it.")
 
 
 def test_a_name_can_be_read_on_white_and_keeps_its_colour_where_it_can() -> None:
@@ -167,24 +215,39 @@ def test_a_curve_never_mixes_two_loads(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_sentences_name_what_the_numbers_say(tmp_path: Path) -> None:
-    cases = summarise(fake.write(tmp_path, chats=80))["cases"]
+    run = read_run(fake.write(tmp_path, chats=80))
+    cases = write_summary(run)["cases"]
     flowing = [case for case in cases if case["scenario"] == "flowing"]
     steady = [case for case in cases if case["scenario"] == "steady"]
     by_name = {case["strategy"]: case for case in flowing}
     stop = stop_reading(flowing)
-    assert f"{number(by_name['disconnect']['metrics']['upstream_stop_ms']['p50'])} ms with disconnect" in stop
+    assert f"within {measured(by_name['disconnect'])} with disconnect" in stop
     assert "the slowest" in stop
-    assert f"memory-push ({by_name['memory-push']['missed']} of 80)" in stop
-    assert "none (80 of 80)" in stop
+    assert f"memory-push ({by_name['memory-push']['missed']} of 80, " in stop
+    assert "none (80 of 80, 95 to 100 %)" in stop
     assert "part most in stalled" in scenario_reading(cases)
-    assert "1.00 with" not in waste_reading([by_name["none"]])
-    assert f"{number(by_name['none']['metrics']['wasted_tokens']['mean'])} when nothing is stopped" in waste_reading(
-        flowing
-    )
+    wasted = wasted_by(_panel("flowing", flowing, _frame(run), 2))
+    assert f"{wasted['none'].words()} when nothing is stopped (none)" in waste_reading("flowing", wasted)
+    assert f"{wasted['disconnect'].words()} with disconnect" in waste_reading("flowing", wasted)
+    values = costs_of(run, _panel("steady", steady, _frame(run), 2))
     assert "postgres-poll uses its store most, 1.00 operations per token" in cost_reading(
-        [case for case in steady if case["strategy"] in ("postgres-poll", "none")]
+        {name: values[name] for name in ("postgres-poll", "none")}
     )
-    assert "lowest throughput is 97 %" in cost_reading(steady)
+    assert "lowest throughput is 97.0 % of none's" in cost_reading(values)
+
+
+def test_costs_have_an_interval_from_five_blocks_on() -> None:
+    five = {block: 2.0 + block / 10 for block in range(5)}
+    values = {
+        "redis-poll": {"server_cpu_us_per_token": five},
+        "none": {"server_cpu_us_per_token": dict.fromkeys(five, 1.0)},
+    }
+    assert "2.20 [2.00 to 2.40] times with redis-poll" in cost_reading(values)
+    four = {
+        name: {metric: dict(list(each.items())[:4]) for metric, each in own.items()} for name, own in values.items()
+    }
+    assert "2.15 times with redis-poll" in cost_reading(four)
+    assert block_ends([1.0] * 4) is None
 
 
 def test_curves_that_overlap_are_said_to_overlap(tmp_path: Path) -> None:

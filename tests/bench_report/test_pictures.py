@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from bench.charts import draw_all
-from bench.charts_labels import Named, label_curves
+from bench.charts_canvas import LEAST_PT, WIDTH_IN
+from bench.charts_labels import Named, label_curves, name_curves
 from bench.reading import read_run
 from bench.report import render
 from bench.stats import write_summary
@@ -43,7 +44,8 @@ def faults_of(drawing: Figure) -> list[str]:
     texts = [text for text in dict.fromkeys(shown(drawing)) if text.get_visible() and text.get_text().strip()]
     boxes = [(text.get_text(), text.get_window_extent()) for text in texts]
     whole = drawing.bbox
-    found = [
+    found = [f"{text.get_text()!r} is too small" for text in texts if text.get_fontsize() < LEAST_PT]
+    found += [
         f"{words!r} is cut off"
         for words, box in boxes
         if box.x0 < -1 or box.y0 < -1 or box.x1 > whole.width + 1 or box.y1 > whole.height + 1
@@ -104,6 +106,54 @@ def test_a_name_without_room_is_given_back() -> None:
     assert label_curves(axes, [Named("far too long for so small a picture", "#08306b", line)]) != set()
     assert not axes.texts
     plt.close(drawing)
+
+
+def test_a_name_without_room_is_in_a_legend_below_which_moves_nothing() -> None:
+    drawing, axes = plt.subplots(figsize=(3, 1.5))
+    axes.set_xlabel("what it is")
+    line = np.array([[0.0, 0.5], [1.0, 0.5]])
+    far = [Named(f"far too long a name for so small a picture, {number}", "#08306b", line) for number in range(2)]
+    before_px, old_px = axes.bbox.height, drawing.bbox.height
+    name_curves([(axes, [*far, Named("short", "#000000", line)])])
+    (legend,) = drawing.legends
+    assert [text.get_text() for text in legend.get_texts()] == [each.name for each in far]
+    assert [text.get_text() for text in axes.texts] == ["short"]
+    assert axes.bbox.height == pytest.approx(before_px)
+    assert drawing.bbox.height > old_px
+    drawing.canvas.draw()
+    assert legend.get_window_extent().y1 < axes.xaxis.label.get_window_extent().y0
+    plt.close(drawing)
+
+
+def test_no_chart_loses_a_curve_s_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, faults: dict[str, list[str]]
+) -> None:
+    """Where no name at all finds room, every chart of curves lists them all."""
+    listed: dict[str, set[str]] = {}
+    save = Figure.savefig
+
+    def watch(drawing: Figure, path: Path, **how: Any) -> None:
+        listed[path.stem] = {text.get_text().split()[0] for each in drawing.legends for text in each.get_texts()}
+        save(drawing, path, **how)
+
+    monkeypatch.setattr(Figure, "savefig", watch)
+    monkeypatch.setattr("bench.charts_labels._places", lambda *_all: iter(()))
+    names = ["redis-push", "redis-poll"]
+    folder = fake_blocks.write(
+        tmp_path, strategies=[*names, "memory-push"], scenarios=["flowing", "slow", "wrong-worker", "steady"], chats=12,
+        blocks=2,
+    )  # fmt: skip
+    run = read_run(folder)
+    draw_all(run, write_summary(run))
+    for chart in ("stop-ecdf", "stop-tail", "stop-in-gap", "stop-by-pace", "cost-against-stop"):
+        assert listed[chart] >= set(names), chart
+    assert "memory-push" in listed["missed-by-workers"]
+    assert {name: wrong for name, wrong in faults.items() if wrong} == {}
+
+
+def test_a_phone_shows_the_smallest_text_at_seven_points() -> None:
+    phone_in = (375 - 2 * 8 - 2 * 3) / 96  # less the page's and the picture's margins, see style.css
+    assert LEAST_PT * phone_in / WIDTH_IN >= 7
 
 
 def test_drawing_again_gives_the_same_bytes(tmp_path: Path) -> None:
