@@ -21,6 +21,7 @@ Box = tuple[float, float, float, float]
 STEP_PX, DOT_PX = 3.0, 5.0
 ANCHORS = 24  # places along a curve that a name is tried at
 DISTANCES_PX = (4.0, 14.0, 28.0, 48.0)
+LONG_NAME = 26  # letters of which two do not fit beside each other
 LEADER_PX = 8.0  # a name farther than this from its curve gets a line to it
 # What a place costs: each point of another curve that the name hides, or that its leader crosses; each of its own that
 # it hides; each point of another curve so near that it might be meant; each pixel from the middle of its curve.
@@ -55,8 +56,8 @@ def name_curves(drawn: Sequence[tuple[Axes, Sequence[Named]]], avoid: Sequence[P
     looks = [{"color": each.colour, "linestyle": each.line, "marker": each.marker} for each in homeless.values()]
     handles = [drawn[0][0].plot([], [], scalex=False, scaley=False, **look)[0] for look in looks]
     legend = drawing.legend(
-        handles, list(homeless), loc="lower left", bbox_to_anchor=(0, 0), ncol=2, handlelength=3,
-        title="no room beside the curve for:", alignment="left",
+        handles, list(homeless), loc="lower left", bbox_to_anchor=(0, 0), handlelength=3,
+        ncol=1 if max(map(len, homeless)) > LONG_NAME else 2, title="no room beside the curve for:", alignment="left",
     )  # fmt: skip
     _grow(drawing, legend.get_window_extent().height + drawing.dpi * 0.1)
 

@@ -94,12 +94,12 @@ def draw_trade(folder: Path, stops: Panel | None, costs: BlockValues) -> Chart:
                 )  # fmt: skip
         blocks = max(len(each) for by_metric in costs.values() for each in by_metric.values())
         n = max(case["metrics"]["upstream_stop_ms"]["n"] for case in usable)
-        cost_bars = "and" if blocks >= ENOUGH_BLOCKS else "lowest to highest block"
+        cost_bars = "the same" if blocks >= ENOUGH_BLOCKS else "its range"
         axes[0].set_title(
             f"stops: {stops.title}, n up to {n:,}\ncosts: steady, {blocks} block{'s' if blocks > 1 else ''}"
         )
         axes[-1].set_xlabel(
-            f"median stop  [ms, log]\nbars: 95 % interval of the stop, {cost_bars} of the cost\n"
+            f"median stop  [ms, log]\nbars: 95 % interval of the stop, of the cost: {cost_bars}\n"
             "hollow: misses aborts; grey: the best trades of the others"
         )
         name_curves(list(zip(axes, named, strict=True)))
