@@ -179,7 +179,7 @@ def test_without_an_outage_nothing_is_said_about_one() -> None:
     found = answer(advise(summary(case("redis-push")), {}), OUTAGE)
     assert found.choice == ()
     assert "no store was killed" in found.says
-    manifest = {"scenarios": {"flowing": {}, "steady": {}, "floor": {}}}
+    manifest: Row = {"scenarios": {"flowing": {}, "steady": {}, "floor": {}}}
     says = answer(advise(summary(case("redis-push")), manifest), OUTAGE).says
     assert "make bench SCENARIO=flowing,steady,outage measures it" in says
 

@@ -44,7 +44,7 @@ def faults_of(drawing: Figure) -> list[str]:
     texts = [text for text in dict.fromkeys(shown(drawing)) if text.get_visible() and text.get_text().strip()]
     boxes = [(text.get_text(), text.get_window_extent()) for text in texts]
     whole = drawing.bbox
-    found = [f"{text.get_text()!r} is too small" for text in texts if text.get_fontsize() < LEAST_PT]
+    found = [f"{text.get_text()!r} is too small" for text in texts if float(text.get_fontsize()) < LEAST_PT]
     found += [
         f"{words!r} is cut off"
         for words, box in boxes
