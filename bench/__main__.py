@@ -17,6 +17,7 @@ from bench.cli_doctor import doctor
 from bench.cli_instrument import instrument
 from bench.cli_knee import knee
 from bench.cli_run import RESULTS, console
+from bench.cli_stop_path import stop_path
 from bench.codes import BAD_USAGE, INTERRUPTED, INVALID, REGRESSION, end
 from bench.records import FolderError
 from bench.scenario import MAX_WORKERS, PlanError
@@ -35,6 +36,7 @@ for command in (
     cli_run.scenarios,
     doctor,
     knee,
+    stop_path,
     instrument,
     calibrate,
     cli_gate.baseline,
