@@ -9,43 +9,74 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from bench.relay_report import CONTENDERS, contenders_table, held_lines, ratios_table, summarise, write
-from bench.relay_turns import hold_and_stop, order, stage, take_turn
+from bench.relay_report import CONTENDERS, PAIR, contenders_table, held_lines, ratios_table, summarise, write
+from bench.relay_turns import Stage, hold_and_stop, order, stage, take_turn
 
 TURN_S = 7.0
 """About what one turn takes, before the first has been seen."""
+LIGHT_SHARE = 8
+"""The naive relay cannot carry what is offered: it is also compared at so small a part of the streams."""
+LIGHT_PAIR = ("naive", "redis-push")
+Row = dict[str, Any]
 
 
 def compare(console: Console, file: Path, *, pairs: int, streams: int, itl_ms: float, held_streams: int) -> None:
     """Measure all contenders `pairs` times, in turns, then the many held streams; show it, and write `file`.
 
-    Raises RelayError, StoreError or ChildError; then `file` is what it was.
+    In every round the pair that has to be told apart most finely takes its turn twice, and the naive relay and
+    redis-push once more at a load that both can carry. Raises RelayError, StoreError or ChildError; then `file` is
+    what it was.
     """
-    rounds: list[list[dict[str, Any]]] = []
-    turns = pairs * len(CONTENDERS)
-    began = time.monotonic()
-    with stage() as on, _bar(console) as bar:
-        task = bar.add_task("starting", total=turns + 1, left="")
-        for number in range(pairs):
-            rounds.append([])
-            for name in order(number):
-                done = number * len(CONTENDERS) + len(rounds[-1])
-                left_s = (time.monotonic() - began) / done * (turns - done) if done else TURN_S * turns
-                left = f"{left_s // 60:.0f}:{left_s % 60:02.0f} left"
-                bar.update(task, completed=done, description=f"round {number + 1}/{pairs} {name}", left=left)
-                sample = take_turn(on, name, streams=streams, itl_ms=itl_ms)
-                rounds[-1].append(sample)
-                line = f"round {number + 1}/{pairs}  {name:11}{sample['cpu_us_per_chunk']:7.1f} us/chunk"
-                console.print(f"{line}{sample['chunks_per_s']:9,.0f} chunks/s  {left}", highlight=False, soft_wrap=True)
-        bar.update(task, completed=turns, description=f"{held_streams:,} streams held, then stopped", left="")
-        held = hold_and_stop(on, streams=held_streams)
     settings = {"pairs": pairs, "streams": streams, "itl_ms": itl_ms, "held_streams": held_streams, "workers": 1}
-    summary = summarise(rounds, held, settings)
+    few = max(1, streams // LIGHT_SHARE)
+    settings["light_streams"] = few
+    samples: dict[str, list[list[Row]]] = {"rounds": [], "again": [], "light": []}
+    with stage() as on, _bar(console) as bar:
+        tell = _Turns(console, bar, pairs * (len(CONTENDERS) + len(PAIR) + len(LIGHT_PAIR)), itl_ms)
+        for number in range(pairs):
+            title = f"round {number + 1}/{pairs}"
+            samples["rounds"].append([tell.turn(on, title, name, streams) for name in order(number)])
+            samples["again"].append([tell.turn(on, title, name, streams) for name in order(number, PAIR)])
+            samples["light"].append([tell.turn(on, title, name, few) for name in order(number, LIGHT_PAIR)])
+        tell.last(f"{held_streams:,} streams held, then stopped")
+        held = hold_and_stop(on, streams=held_streams)
+    summary = summarise(samples, held, settings)
     write(summary, file)
     console.print(contenders_table(summary), ratios_table(summary))
+    for doubt in summary["doubts"]:
+        console.print(f"not claimable: {doubt}", highlight=False, soft_wrap=True)
     for line in held_lines(held):
         console.print(line, highlight=False, soft_wrap=True)
     console.print(f"every sample: {file}", highlight=False, soft_wrap=True)
+
+
+class _Turns:
+    """Takes one turn after the other, and tells how it went and how much time is left."""
+
+    def __init__(self, console: Console, bar: Progress, turns: int, itl_ms: float) -> None:
+        self._console = console
+        self._bar = bar
+        self._task = bar.add_task("starting", total=turns + 1, left="")
+        self._turns = turns
+        self._itl_ms = itl_ms
+        self._done = 0
+        self._began = time.monotonic()
+
+    def turn(self, on: Stage, title: str, name: str, streams: int) -> Row:
+        """The sample of one turn."""
+        taken_s = time.monotonic() - self._began
+        left_s = (taken_s / self._done if self._done else TURN_S) * (self._turns - self._done)
+        left = f"{left_s // 60:.0f}:{left_s % 60:02.0f} left"
+        self._bar.update(self._task, completed=self._done, description=f"{title} {name}", left=left)
+        sample = take_turn(on, name, streams=streams, itl_ms=self._itl_ms)
+        self._done += 1
+        line = f"{title}  {name:11}{streams:5} streams{sample['cpu_us_per_chunk']:7.1f} us/chunk"
+        self._console.print(f"{line}{sample['chunks_per_s']:9,.0f} chunks/s  {left}", highlight=False, soft_wrap=True)
+        return sample
+
+    def last(self, what: str) -> None:
+        """All turns are taken; what is left to do."""
+        self._bar.update(self._task, completed=self._turns, description=what, left="")
 
 
 def _bar(console: Console) -> Progress:

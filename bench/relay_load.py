@@ -106,8 +106,9 @@ async def _run(load: Load) -> dict[str, Any]:
     """Hold the streams; gives what came in the window.
 
     chunks (number), chunks_per_s, added_itl_ms (p50, p99, max of gap - itl_ms), client_cpu (share of one core),
-    errors (streams that were refused or ended before we ended them) and, with `abort`, stop_ms (one per stream: from
-    the moment of the first abort until the client saw the end) and unstopped (streams that did not end).
+    errors (streams that were refused, or ended before we ended them), silent (streams that have no answer yet) and,
+    with `abort`, stop_ms (one per stream: from the moment of the first abort until the client saw the end) and
+    unstopped (streams that did not end).
     """
     window = _Window()
     readers: list[_Reader] = []
@@ -126,7 +127,8 @@ async def _run(load: Load) -> dict[str, Any]:
     await asyncio.sleep((window.to_ns - time.monotonic_ns()) / NS)
     _say("closed")
     cpu_s = time.process_time() - cpu_s
-    errors = sum(reader.status != 200 or reader.ended.done() for reader in readers)
+    errors = sum(reader.status not in (0, 200) or reader.ended.done() for reader in readers)
+    silent = sum(not reader.status and not reader.ended.done() for reader in readers)
     stopped = await _abort_all(load, readers) if load.abort else {}
     for reader in readers:
         reader.transport.abort()
@@ -138,6 +140,7 @@ async def _run(load: Load) -> dict[str, Any]:
         "added_itl_ms": {name: gaps[place] / 1e6 - load.itl_ms if gaps else None for name, place in at.items()},
         "client_cpu": cpu_s / load.window_s,
         "errors": errors,
+        "silent": silent,
         **stopped,
     }
 

@@ -11,13 +11,14 @@ import selectors
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+from bench.cpu_time import tree_cpu_ns
 from bench.embedded import temporary_folder
 from bench.procs import Child
 from bench.relay_load import Load
@@ -27,6 +28,7 @@ from bench.talk import AnswerError, ask, warm_up
 
 OURS = ("none", "redis-push", "redis-poll")
 WINDOW_S = 3.0
+RAMP_S, STARTS_PER_S = 1.0, 400.0
 LOAD_DEADLINE_S = 60.0
 HELD_STREAMS, HELD_ITL_MS = 1000, 200.0
 Row = dict[str, Any]
@@ -72,33 +74,34 @@ def stage() -> Iterator[Stage]:
         yield Stage(mock, store, namespace, folder)
 
 
-def order(round_number: int) -> list[str]:
-    """The contenders of one round, shuffled: none runs always first, or always after the same neighbour."""
-    return random.Random(f"relay {round_number}").sample(CONTENDERS, len(CONTENDERS))
+def order(round_number: int, names: Sequence[str] = CONTENDERS) -> list[str]:
+    """The turns of one round, shuffled: none runs always first, or always after the same neighbour."""
+    return random.Random(f"relay {round_number} {len(names)}").sample(names, len(names))
 
 
 def take_turn(on: Stage, name: str, *, streams: int, itl_ms: float, window_s: float = WINDOW_S) -> Row:
     """Load one contender; gives a sample.
 
-    contender, cpu_us_per_chunk (user and system time of its process tree in the window), chunks_per_s, added_itl_ms
-    (p50, p99, max of the gap between a client's chunks, less itl_ms), errors (streams without an answer), client_cpu.
-    Raises RelayError, ChildError.
+    contender, streams, cpu_us_per_chunk (user and system time of its process tree in the window), chunks_per_s,
+    added_itl_ms (p50, p99, max of the gap between a client's chunks, less itl_ms), errors (streams refused or ended too
+    early), silent (streams without an answer), client_cpu (the load's, of one core). Raises RelayError, ChildError.
     """
     with _warm(on, name) as child:
-        load = Load(_port(child), streams, itl_ms, window_s, "text" if name == "naive" else "sse")
-        cpu_s = 0.0
+        needle = "text" if name == "naive" else "sse"
+        load = Load(_port(child), streams, itl_ms, window_s, needle, ramp_s=min(RAMP_S, streams / STARTS_PER_S))
+        cpu_ns = 0
         with _running(load) as lines:
             for moment in lines:
                 if moment == "open":
-                    cpu_s = child.cpu_s()
+                    cpu_ns = tree_cpu_ns(child.process.pid)
                 elif moment == "closed":
-                    cpu_s = child.cpu_s() - cpu_s
+                    cpu_ns = tree_cpu_ns(child.process.pid) - cpu_ns
                 else:
                     result = json.loads(moment)
         child.check()
     if not result["chunks"]:
         raise RelayError(f"{name} relayed nothing; try fewer --streams")
-    return {"contender": name, "cpu_us_per_chunk": cpu_s * 1e6 / result["chunks"], **result}
+    return {"contender": name, "streams": streams, "cpu_us_per_chunk": cpu_ns / 1e3 / result["chunks"], **result}
 
 
 def hold_and_stop(on: Stage, *, streams: int = HELD_STREAMS, itl_ms: float = HELD_ITL_MS) -> Row:

@@ -2,13 +2,16 @@
 
 import asyncio
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
+from bench import relay_load
 from bench.relay_load import Load, _run
-from bench.relay_report import CONTENDERS, summarise, write
+from bench.relay_report import CONTENDERS, PAIR, contenders_table, ratios_table, summarise, write
 from bench.relay_turns import Stage, hold_and_stop, order, stage, take_turn
 
 
@@ -22,7 +25,7 @@ def on() -> Any:
 def test_a_contender_relays_all_that_is_offered(on: Stage, name: str) -> None:
     sample = take_turn(on, name, streams=10, itl_ms=20, window_s=1)
     assert sample["contender"] == name
-    assert sample["errors"] == 0
+    assert sample["errors"] == sample["silent"] == 0
     assert sample["chunks_per_s"] == pytest.approx(500, rel=0.1)
     assert sample["added_itl_ms"]["p50"] == pytest.approx(0, abs=5)
     assert 0 < sample["cpu_us_per_chunk"] < 5000
@@ -30,7 +33,7 @@ def test_a_contender_relays_all_that_is_offered(on: Stage, name: str) -> None:
 
 def test_all_held_streams_end_when_all_are_stopped(on: Stage) -> None:
     held = hold_and_stop(on, streams=30)
-    assert held["errors"] == held["unstopped"] == 0
+    assert held["errors"] == held["silent"] == held["unstopped"] == 0
     assert held["upstreams_cut"] == 30
     assert 0 < held["upstream_stop_ms"]["p50"] <= held["upstream_stop_ms"]["max"]
     assert 0 < held["client_stop_ms"]["p50"] <= held["client_stop_ms"]["max"]
@@ -47,8 +50,26 @@ async def test_streams_that_are_refused_are_errors_and_not_chunks() -> None:
     async with server:
         port = server.sockets[0].getsockname()[1]
         result = await _run(Load(port, streams=3, itl_ms=20, window_s=0.1, ramp_s=0.1))
-    assert result["errors"] == 3
+    assert (result["errors"], result["silent"]) == (3, 0)
     assert result["chunks"] == 0
+
+
+async def test_streams_without_an_answer_are_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relay_load, "START_DEADLINE_S", 0.1)
+
+    gone: asyncio.Queue[None] = asyncio.Queue()
+
+    class Mute(asyncio.Protocol):
+        def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's
+            gone.put_nowait(None)
+
+    server = await asyncio.get_running_loop().create_server(Mute, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        result = await _run(Load(port, streams=3, itl_ms=20, window_s=0.1, ramp_s=0.1))
+        for _ in range(3):
+            await gone.get()
+    assert (result["errors"], result["silent"], result["chunks"]) == (0, 3, 0)
 
 
 def test_no_contender_has_a_fixed_neighbour() -> None:
@@ -58,20 +79,86 @@ def test_no_contender_has_a_fixed_neighbour() -> None:
     assert order(3) == rounds[3]
 
 
-def turn(name: str, cpu_us: float) -> dict[str, Any]:
-    added = {"p50": 0.0, "p99": 2.0, "max": 3.0}
-    return {"contender": name, "cpu_us_per_chunk": cpu_us, "chunks_per_s": 100.0, "added_itl_ms": added, "errors": 0}
+def turn(name: str, cpu_us: float, **changes: Any) -> dict[str, Any]:
+    sample: dict[str, Any] = {"contender": name, "streams": 400, "cpu_us_per_chunk": cpu_us, "chunks_per_s": 100.0}
+    sample |= {"added_itl_ms": {"p50": 0.0, "p99": 2.0, "max": 3.0}, "errors": 0, "silent": 0, "client_cpu": 0.2}
+    return sample | changes
+
+
+CPU_US = {"bare": 20.0, "naive": 100.0, "none": 25.0, "redis-push": 25.25, "redis-poll": 50.0}
+SETTINGS = {"pairs": 5, "streams": 400, "itl_ms": 20.0, "light_streams": 50}
+
+
+def samples(*, push_noise: float = 0.005, **changes: dict[str, Any]) -> dict[str, list[list[dict[str, Any]]]]:
+    """Five rounds on a machine that is slower in each; `changes` of a contender are those of its every turn."""
+    noise = [1 + push_noise * sign for sign in (1, -1, 1, -1, 1)]
+
+    def take(names: Iterable[str], number: int) -> list[dict[str, Any]]:
+        slow = (1 + number) * noise[number]
+        return [
+            turn(name, CPU_US[name] * (slow if name == "redis-push" else 1 + number), **changes.get(name, {}))
+            for name in names
+        ]
+
+    names = {"rounds": CONTENDERS, "again": PAIR, "light": ("naive", "redis-push")}
+    return {part: [take(those, number) for number in range(5)] for part, those in names.items()}
+
+
+def ratio_of(title: str, **given: Any) -> dict[str, Any]:
+    return dict(summarise(samples(**given), None, SETTINGS)["ratios"][title])
 
 
 def test_ratios_are_taken_within_each_round(tmp_path: Path) -> None:
-    # A machine that is twice as slow in the second round changes no ratio.
-    cpu_us = {"bare": 20.0, "naive": 100.0, "none": 25.0, "redis-push": 26.0, "redis-poll": 50.0}
-    rounds = [[turn(name, value * slow) for name, value in cpu_us.items()] for slow in (1, 2)]
+    given = samples(push_noise=0.0)
     file = tmp_path / "results" / "relay.json"
-    write(summarise(rounds, None, {"pairs": 2, "streams": 2, "itl_ms": 20.0}), file)
+    write(summarise(given, None, SETTINGS), file)
     found = json.loads(file.read_text())
-    assert found["ratios"]["redis-push / bare"] == {"median": 1.3, "min": 1.3, "max": 1.3}
-    assert found["contenders"]["bare"]["cpu_us_per_chunk"] == {"median": 30.0, "min": 20.0, "max": 40.0}
+    ratio = found["ratios"]["redis-push / bare"]
+    assert [ratio[name] for name in ("median", "min", "max")] == pytest.approx([1.2625] * 3)
+    assert found["contenders"]["bare"]["cpu_us_per_chunk"] == {"median": 60.0, "min": 20.0, "max": 100.0}
     assert set(found["contenders"]) == set(CONTENDERS)
-    assert found["rounds"] == rounds
+    assert {part: found[part] for part in given} == given
     assert list(file.parent.iterdir()) == [file]
+
+
+@pytest.mark.parametrize(("push_noise", "verdict"), [(0.005, "met"), (0.2, "undecided")])
+def test_three_per_cent_are_decided_by_an_interval_and_not_by_a_median(push_noise: float, verdict: str) -> None:
+    found = ratio_of("redis-push / none", push_noise=push_noise)
+    assert found["verdict"] == verdict
+    assert found["n"] == 10  # the pair takes twice as many turns as the others
+    assert ratio_of("redis-push / bare", push_noise=push_noise)["n"] == 5
+
+
+def test_three_per_cent_can_be_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(CPU_US, "redis-push", 27.0)
+    assert ratio_of("redis-push / none")["verdict"] == "missed"
+    assert ratio_of("redis-push / bare")["verdict"] == "met"
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        ({"errors": 3}, "15 of 2,000 streams were refused"),
+        ({"silent": 190}, "950 of 2,000 streams had no answer"),
+        ({"client_cpu": 0.97}, "the load used 97% of a core"),
+    ],
+)
+def test_streams_that_failed_and_a_load_short_of_cpu_cannot_be_claimed(fault: dict[str, Any], told: str) -> None:
+    given = samples(naive=fault)
+    given["light"] = samples()["light"]
+    summary = summarise(given, None, SETTINGS)
+    ratios = summary["ratios"]
+    assert ratios["naive / redis-push"]["verdict"] == "not claimable"
+    assert ratios["redis-push / none"]["verdict"] == "met"
+    assert ratios["naive / redis-push, light"]["verdict"] == "met"  # which it could carry
+    (doubt,) = summary["doubts"]
+    assert told in doubt
+    console = Console(width=80)
+    with console.capture() as capture:
+        console.print(contenders_table(summary), ratios_table(summary))
+    text = capture.get()
+    assert "not claimable" in text
+    assert "…" not in text
+    naive = next(line for line in text.splitlines() if line.startswith("naive "))
+    shown = {"errors": 5 * fault.get("errors", 0), "silent": 5 * fault.get("silent", 0)}
+    assert naive.split()[-3:] == [*map(str, shown.values()), f"{fault.get('client_cpu', 0.2):.0%}"]
