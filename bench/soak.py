@@ -26,6 +26,12 @@ SAMPLE_S = 1.0
 SAY_S = 30.0
 TTL_S, REMEMBER_S = 12.0, 5.0
 """Short, so that the wait for an empty store is short."""
+FORM_WORDS = {
+    "chat": "/chat/",
+    "text": "/chat/ as bare text",
+    "stream": "/v1/chat/completions streamed",
+    "whole": "/v1/chat/completions whole",
+}
 LET_GO_S = 30.0
 """Within this, idle kept-alive connections (5 s) and every record (TTL and a sweep) must be gone."""
 
@@ -100,7 +106,11 @@ def _soak(console: Console, bench: Bench, traffic: Traffic, seconds: float) -> l
     memory: dict[int, list[checks.Sample]] = {pid: [] for pid in pids}
     asyncio.run(_run(console, traffic, memory, (bench.service, bench.mock), seconds))
     mix = ", ".join(f"{traffic.counts[kind]:,} {kind}" for kind in KINDS)
-    console.print(f"{traffic.started:,} chats: {mix}", highlight=False)
+    console.print(f"{traffic.started:,} chats: {mix}", highlight=False, soft_wrap=True)
+    ways = ", ".join(f"{traffic.forms[form]:,} {words}" for form, words in FORM_WORDS.items())
+    console.print(f"asked for as: {ways}", highlight=False, soft_wrap=True)
+    for pid, samples in memory.items():
+        console.print(checks.memory_over_time(f"worker {pid}", samples), highlight=False, soft_wrap=True)
     leaks = [f"wrong answer, {count} times: {what}" for what, count in sorted(traffic.wrong.items())]
     for pid, samples in memory.items():
         words, grows = checks.memory_verdict(f"worker {pid}", samples, traffic.started / seconds / bench.workers)
@@ -161,7 +171,7 @@ async def _run(
                 f"{int(left_s) // 60}:{int(left_s) % 60:02d} left, {traffic.started:,} chats{wrong}, memory {used} MB"
             )
             live.update(Text(line))
-            if not console.is_terminal and at_s - said_s >= SAY_S:
+            if at_s - said_s >= SAY_S:
                 said_s = at_s
                 console.print(line, highlight=False, soft_wrap=True)
     await running

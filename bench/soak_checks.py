@@ -48,6 +48,15 @@ def memory_verdict(worker: str, samples: Sequence[Sample], chats_per_s: float) -
     return words, bool(grows)
 
 
+def memory_over_time(worker: str, samples: Sequence[Sample], points: int = 7) -> str:
+    """A worker's memory at so many moments, evenly spaced from the first sample to the last, in words."""
+    if not samples:
+        return f"{worker}: memory unknown"
+    places = sorted({round(step * (len(samples) - 1) / (points - 1)) for step in range(points)})
+    at = [(int(samples[place][0]), samples[place][1] / 1024) for place in places]
+    return f"{worker}: MB over time: {', '.join(f'{s // 60}:{s % 60:02d} {mb:.1f}' for s, mb in at)}"
+
+
 def rss_kb(pid: int) -> float | None:
     """Resident memory; None when the process is gone."""
     try:

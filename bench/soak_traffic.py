@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import json
 import random
@@ -15,6 +16,10 @@ import aiohttp
 RATE_PER_S = 20.0
 KINDS = {"finished": 35, "aborted": 30, "disconnected": 20, "bad": 10, "duplicate": 5}
 """What a chat turns out to be, and how many of a hundred."""
+FORMS = {"chat": 40, "text": 20, "stream": 20, "whole": 20}
+"""How a chat is asked for, and how often: /chat/, the same as bare text, OpenAI's path streamed, and not streamed."""
+WAIT_MS = 1000
+"""A live chat is stopped within this, so an abort that waits so long says `stopped`."""
 TIMEOUT = aiohttp.ClientTimeout(total=30)
 ABORTED = b'"finish_reason":"abort"'
 DONE = b"data: [DONE]\n\n"
@@ -25,10 +30,15 @@ MESSAGES = [{"role": "user", "content": "hello"}]
 
 
 class Traffic:
-    """Chats at a fixed rate, whatever the service makes of them. `counts`: how many of each kind have ended."""
+    """Chats at a fixed rate, whatever the service makes of them.
+
+    `counts`: how many of each kind have ended; `forms`: how many of those that finished, were aborted or lost their
+    client had each form.
+    """
 
     def __init__(self, url: str, seed: int, id_prefix: str, *, sure_stops: bool) -> None:
         self.counts: Counter[str] = Counter()
+        self.forms: Counter[str] = Counter()
         self.wrong: Counter[str] = Counter()
         """Answers that were not what they should be, in words, and how often."""
         self.started = 0
@@ -64,39 +74,96 @@ class Traffic:
             self.wrong[f"{kind}: {type(error).__name__}"] += 1
         self.counts[kind] += 1
 
-    def _chat(self, session: aiohttp.ClientSession, request_id: str, **mock: Any) -> Any:
+    def _form(self) -> str:
+        form = self._rng.choices(list(FORMS), list(FORMS.values()))[0]
+        self.forms[form] += 1
+        return form
+
+    def _chat(self, session: aiohttp.ClientSession, request_id: str, form: str = "chat", **mock: Any) -> Any:
         wanted = {"ttft_ms": 20, "itl_ms": 20, "output_tokens": self._rng.randint(5, 100)} | mock
         marker = ",".join(f"{name}={value}" for name, value in wanted.items())
-        messages = [{"role": "user", "content": f"go on [mock:{marker}]"}]
-        return session.post(
-            f"{self._url}/chat/", json={"model": "mock", "messages": messages, "request_id": request_id}
-        )
+        body: dict[str, Any] = {"model": "mock", "messages": [{"role": "user", "content": f"go on [mock:{marker}]"}]}
+        if form in ("stream", "whole"):
+            body["stream"] = form == "stream"
+            headers = {"X-Request-Id": request_id}
+            return session.post(f"{self._url}/v1/chat/completions", json=body, headers=headers)
+        headers = {"Accept": "text/plain"} if form == "text" else {}
+        return session.post(f"{self._url}/chat/", json=body | {"request_id": request_id}, headers=headers)
 
     def _expect(self, kind: str, found: object, *wanted: object) -> None:
         if found not in wanted:
             self.wrong[f"{kind}: {found} instead of {' or '.join(map(str, wanted))}"] += 1
 
     async def _finished(self, session: aiohttp.ClientSession, request_id: str) -> None:
-        async with self._chat(session, request_id) as answer:
+        form = self._form()
+        async with self._chat(session, request_id, form) as answer:
             self._expect("finished", answer.status, 200)
-            self._expect("finished, whole", (await answer.read()).endswith(DONE), True)
+            content = await answer.read()
+        if form == "whole":
+            self._expect("finished, whole", _finish_reason(content), "stop", "length")
+        elif form == "text":
+            self._expect("finished, bare text", bool(content) and b"data:" not in content, True)
+        else:
+            self._expect("finished, to its end", content.endswith(DONE), True)
 
     async def _aborted(self, session: aiohttp.ClientSession, request_id: str) -> None:
-        wait_ms = self._rng.choice([0, 1000])
-        async with self._chat(session, request_id, **ENDLESS) as answer:
+        form = self._form()
+        wait_ms = self._rng.choice([0, WAIT_MS])
+        if form == "whole":
+            await self._aborted_whole(session, request_id, wait_ms)
+            return
+        async with self._chat(session, request_id, form, **ENDLESS) as answer:
             await answer.content.readany()
             await asyncio.sleep(self._rng.uniform(0, 0.5))
-            body = {"request_id": request_id, "wait_ms": wait_ms}
-            async with session.post(f"{self._url}/abort/", json=body) as stop:
-                if not self._sure_stops and stop.status == 404:
-                    return  # another worker's memory; leaving ends this chat
-                self._expect("abort", stop.status, 200)
-            if self._sure_stops:
-                self._expect("aborted, says so", ABORTED in await answer.read(), True)
+            if await self._abort(session, request_id, wait_ms):
+                content = await answer.read()  # an answer that does not end is a TimeoutError
+                if form != "text":  # which has no place to say so
+                    self._expect("aborted, says so", ABORTED in content, True)
+
+    async def _aborted_whole(self, session: aiohttp.ClientSession, request_id: str, wait_ms: int) -> None:
+        async def read() -> bytes:
+            async with self._chat(session, request_id, "whole", **ENDLESS) as answer:
+                return bytes(await answer.read())
+
+        reading = asyncio.create_task(read())
+        try:
+            await asyncio.sleep(self._rng.uniform(0.3, 0.8))
+            if await self._abort(session, request_id, wait_ms, sees_it=False):
+                self._expect("aborted, says so", _finish_reason(await reading), "abort")
+        finally:
+            reading.cancel()
+            await asyncio.wait([reading])
+
+    async def _abort(
+        self, session: aiohttp.ClientSession, request_id: str, wait_ms: int, *, sees_it: bool = True
+    ) -> bool:
+        """Stop a chat; gives whether it must end. One whose answer nobody `sees` yet may not have begun: then the abort
+        is remembered, which is a 404 that says so.
+        """
+        body = {"request_id": request_id, "wait_ms": wait_ms}
+        async with session.post(f"{self._url}/abort/", json=body) as stop:
+            said = await stop.json()
+        if stop.status == 404 and not self._sure_stops:
+            return False  # another worker's memory; leaving ends this chat
+        if stop.status == 404 and not sees_it and said.get("remembered_s"):
+            return True
+        self._expect("abort", stop.status, 200)
+        if wait_ms:
+            self._expect("abort that waits", said.get("status"), "stopped")
+        return self._sure_stops
 
     async def _disconnected(self, session: aiohttp.ClientSession, request_id: str) -> None:
         silent = {"stall_at": 3} if self._rng.random() < 0.3 else {}
-        async with self._chat(session, request_id, **(ENDLESS | silent)) as answer:
+        form = self._form()
+        if form == "whole":  # its first byte comes with its last
+            with contextlib.suppress(TimeoutError):
+                async with (
+                    asyncio.timeout(self._rng.uniform(0.1, 0.6)),
+                    self._chat(session, request_id, form, **(ENDLESS | silent)) as answer,
+                ):
+                    self._expect("disconnected, before its answer", answer.status, "none")
+            return
+        async with self._chat(session, request_id, form, **(ENDLESS | silent)) as answer:
             self._expect("disconnected", answer.status, 200)
             await answer.content.readany()
             await asyncio.sleep(self._rng.uniform(0, 0.5))
@@ -133,3 +200,11 @@ class Traffic:
             headers = {"Content-Type": "application/json"}
             async with session.post(f"{self._url}{path}", data=io.BytesIO(content), headers=headers) as answer:
                 self._expect(f"bad: {path} {content[:20]!r}", answer.status, status)
+
+
+def _finish_reason(content: bytes) -> str | None:
+    """Why a whole answer ended; None when it is none."""
+    try:
+        return str(json.loads(content)["choices"][0]["finish_reason"])
+    except (ValueError, LookupError, TypeError):
+        return None
