@@ -22,6 +22,7 @@ from bench.stores import Store, open_store
 HOST = "127.0.0.1"
 STORES = ("memory", "postgres", "redis")
 CHOICES = (*STORES, *(name for name in STRATEGIES if name != "disconnect"))
+OPENAI_URL = "https://api.openai.com/v1"
 LOOK_S = 0.2
 SLOW_ANSWERS = ("--ttft-ms", "300", "--itl-ms", "50", "--output-tokens", "600")
 """Half a minute: long enough to read it, and to paste the line that stops it."""
@@ -67,8 +68,10 @@ def serve(console: Console, *, backend: str, port: int, workers: int | None) -> 
         env = {"ABORT_BACKEND": url, "WORKERS": str(workers or (1 if in_memory else 2))}
         env |= {"DRAIN_S": os.environ.get("DRAIN_S", "1"), "PYTHONUNBUFFERED": "1"}
         children = []
-        if "OPENAI_API_KEY" in os.environ or "OPENAI_BASE_URL" in os.environ:
-            console.print(f"upstream: {os.environ.get('OPENAI_BASE_URL', 'OpenAI')}", highlight=False, soft_wrap=True)
+        # Set to nothing is not set: that is how a shell, a .env file or a CI secret says that there is none.
+        if os.environ.get("OPENAI_API_KEY") or os.environ.get("OPENAI_BASE_URL"):
+            env["OPENAI_BASE_URL"] = os.environ.get("OPENAI_BASE_URL") or OPENAI_URL
+            console.print(f"upstream: {env['OPENAI_BASE_URL']}", highlight=False, soft_wrap=True)
         else:
             mock = Child("mock_llm", ["mock_llm", "serve", "--port", "0", *SLOW_ANSWERS], folder / "mock_llm.log")
             children.append(stack.enter_context(mock))

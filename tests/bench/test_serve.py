@@ -1,39 +1,19 @@
 """`python -m bench serve` as a person uses it: the pasted lines work, Ctrl-C ends all of it, a taken port is said."""
 
-import os
 import shlex
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 
+import openai
 import psutil
 import pytest
 
 from bench.scenario import PlanError
 from bench.serve import strategy_of
-
-
-@contextmanager
-def serving(*arguments: str, **env: str) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
-    """The running command, and the lines it greets with."""
-    command = [sys.executable, "-u", "-m", "bench", "serve", "--port", "0", *arguments]
-    without = {name: value for name, value in os.environ.items() if not name.startswith("OPENAI_")}
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=without | env, start_new_session=True
-    ) as process:
-        try:
-            assert process.stdout is not None
-            lines = []
-            for line in process.stdout:
-                lines.append(line.rstrip("\n"))
-                if "wait_ms" in line:
-                    break
-            yield process, lines
-        finally:
-            process.kill()
+from bench.talk import ask
+from tests.bench.served import address, serving
 
 
 def pasted(line: str, *more: str) -> list[str]:
@@ -70,6 +50,35 @@ def test_memory_runs_one_worker_and_says_why() -> None:
 def test_an_upstream_of_yours_needs_no_mock() -> None:
     with serving("--backend", "memory", OPENAI_BASE_URL="http://127.0.0.1:9/v1") as (_, lines):
         assert "upstream: http://127.0.0.1:9/v1" in " ".join(lines)
+
+
+def test_an_empty_key_is_no_key() -> None:
+    with serving("--backend", "memory", OPENAI_API_KEY="", OPENAI_BASE_URL="") as (_, lines):
+        assert "upstream: our mock" in " ".join(lines)
+        assert ask(address(lines), "/v1/models")["data"]  # and the service asks that mock
+
+
+def test_an_empty_address_is_openais_own() -> None:
+    with serving("--backend", "memory", OPENAI_API_KEY="a-key", OPENAI_BASE_URL="") as (_, lines):
+        assert "upstream: https://api.openai.com/v1" in " ".join(lines)
+
+
+def test_the_official_client_starts_and_stops_a_chat() -> None:
+    with (
+        serving("--backend", "redis") as (_, lines),
+        openai.OpenAI(base_url=f"{address(lines)}/v1", api_key="none", max_retries=0) as client,
+    ):
+        stream = client.chat.completions.create(
+            model="gpt-4o-mini",
+            messages=[{"role": "user", "content": "Tell me a long story"}],
+            stream=True,
+            extra_headers={"X-Request-Id": "story"},
+        )
+        chunks = iter(stream)
+        assert next(chunks).choices[0].finish_reason is None
+        answer = ask(address(lines), "/abort/", "POST", {"request_id": "story", "wait_ms": 5000})
+        assert answer["status"] == "stopped"
+        assert [str(chunk.choices[0].finish_reason) for chunk in chunks][-1] == "abort"
 
 
 def test_a_taken_port_is_one_line_and_bad_usage() -> None:
