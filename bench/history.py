@@ -110,6 +110,8 @@ def _usable(results: Path, left_out: Counter[str]) -> list[Usable]:
             left_out["of another schema"] += 1
         elif is_quick(manifest):
             left_out["QUICK"] += 1
+        elif manifest.get("side"):
+            left_out["of a comparison"] += 1
         elif not valid:
             left_out["invalid"] += 1
         else:

@@ -75,7 +75,7 @@ class Run:
         self._manifests = [self._describe(each.side) for each in sides]
 
     def execute(self) -> None:
-        """Measure, write, and switch `latest`.
+        """Measure, write, and switch `latest`, if there is one side only.
 
         Raises StoreError, ChildError, or KeyboardInterrupt; what was finished stays, and the manifest says incomplete.
         """
@@ -93,8 +93,8 @@ class Run:
             for each in self._sides:
                 if not (each.results.folder / "cases.jsonl").exists() and not any(each.results.logs.iterdir()):
                     shutil.rmtree(each.results.folder)  # nothing was measured, and no log tells why
-        for each in self._sides:
-            each.results.publish()
+        if len(self._sides) == 1:  # one side of a comparison is nobody's newest run
+            self._sides[0].results.publish()
 
     def _measure_all(self, stack: contextlib.ExitStack) -> None:
         self._scratch = stack.enter_context(temporary_folder("run"))

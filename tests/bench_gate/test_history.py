@@ -46,13 +46,14 @@ def test_what_is_left_out_is_counted_by_its_reason(tmp_path: Path) -> None:
     (other,) = write_history(tmp_path, [2.0], first=6)
     spoil(other, schema=9)
     write_history(tmp_path, [2.0], first=7, scenarios={"flowing": FLOWING | {"itl_ms": 5.0}})
+    write_history(tmp_path, [9.0], first=12, side="base")
     write_history(tmp_path, [2.0], first=8, scenarios={"flowing": FLOWING | {"sentence": "In other words."}})
     write_history(tmp_path, [2.0, 2.1], first=9)
     found = history(tmp_path, STOP)
     assert [len(line.points) for line in found.lines] == [3]
     assert found.left_out == {
         "from another machine": 2, "QUICK": 1, "invalid": 1, "without a report": 1, "of another schema": 1,
-        "with another scenario setting": 1,
+        "with another scenario setting": 1, "of a comparison": 1,
     }  # fmt: skip
 
 
