@@ -17,7 +17,7 @@ from typing import Any
 
 from bench.decision import Margin
 from bench.family import BlockValues
-from bench.gate_run import GateError, GateRun
+from bench.gate_run import GateError, GateRun, judged
 from bench.margins import DEFAULTS, Margins
 from bench.names import is_special
 from bench.outcome import UNITS
@@ -129,12 +129,13 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def values_of(record: Mapping[str, Any]) -> BlockValues:
-    """The baseline's ratios as `(case, metric) -> block -> ratio`."""
-    return {
+    """The baseline's ratios as `(case, metric) -> block -> ratio`, those that may be judged."""
+    kept = {
         (CaseKey(case["strategy"], case["scenario"], case["workers"], case["streams"]), metric): dict(enumerate(blocks))
         for case in record["cases"]
         for metric, blocks in case["ratios"].items()
     }
+    return judged(kept, record["scenarios"])
 
 
 def margins_of(record: Mapping[str, Any]) -> Margins:

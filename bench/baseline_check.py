@@ -7,11 +7,13 @@ from typing import Any
 
 from bench import baseline
 from bench.decision import Margin
-from bench.family import decide_all_unpaired
+from bench.family import decide_all_unpaired, told_once
 from bench.gate_run import GateError, GateRun
 from bench.margins import Margins
 from bench.outcome import Outcome
-from bench.zero_tolerance import fired
+from bench.verdict import MIN_BLOCKS
+from bench.well_blocks import too_few
+from bench.zero_tolerance import judge
 
 WORDS_ONLY = ("name", "sentence")
 
@@ -28,17 +30,19 @@ def check(record: Mapping[str, Any], run: GateRun, local: Margins) -> Outcome:
     notes = []
     if record["host"] != run.manifest.get("host"):
         notes.append("measured on another machine than the baseline: the floor takes out most of that, not all")
+    old, new = baseline.values_of(record), baseline.ratios(run)
+    margins = baseline.relative_margins(chosen.of, record["floor_p50_ms"])
+    broken = judge(None, run.run, run.left_out)
     return Outcome(
-        findings=decide_all_unpaired(
-            baseline.values_of(record),
-            baseline.ratios(run),
-            baseline.relative_margins(chosen.of, record["floor_p50_ms"]),
-        ),
-        fired=fired((), run.summary["cases"]),
+        findings=decide_all_unpaired(old, new, margins),
+        fired=broken.fired,
+        doubtful=broken.doubtful,
+        doubts=list(too_few(run.run, run.left_out, MIN_BLOCKS).values()),
+        losses=broken.losses,
         base={"name": f"baseline {record['run']}", "commit": record["commit"]},
         head=run.side,
         margins_say=chosen.says,
-        notes=notes,
+        notes=[*notes, *told_once(old, new, margins)],
         units=baseline.RATIO_UNITS,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,9 @@ from pathlib import Path
 from bench.embedded import temporary_folder
 
 ROOT = Path(__file__).parent.parent
-LOCK = "requirements.lock"
+LOCK, SERVICE = "requirements.lock", "server"
+PIN = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^]]*\])?==([^\s;\\]+)", re.MULTILINE)
+MOST_NAMED = 3
 
 
 class GitError(Exception):
@@ -18,48 +21,76 @@ class GitError(Exception):
 
 
 @contextlib.contextmanager
-def worktrees(base: str, head: str = "HEAD") -> Iterator[tuple[Path, Path]]:
-    """Check both refs out side by side; they are gone afterwards. Raises GitError for a ref that is none."""
-    commits = [commit_of(ref) for ref in (base, head)]
+def worktrees(base: str, head: str = "HEAD", *, repository: Path = ROOT) -> Iterator[tuple[Path, Path]]:
+    """Check both refs out side by side; they are gone afterwards.
+
+    `repository` is the folder of a checkout in which the service lies, its top or below: so are the folders that are
+    given. Raises GitError for a ref that is none, and for one without the service.
+    """
+    commits = [commit_of(ref, repository) for ref in (base, head)]
+    below = _git(repository, "rev-parse", "--show-prefix")
     with temporary_folder("regress") as scratch:
         folders = (scratch / "base", scratch / "head")
         try:
             for folder, commit in zip(folders, commits, strict=True):
-                _git("worktree", "add", "--detach", "--quiet", str(folder), commit)
-            yield folders
+                _git(repository, "worktree", "add", "--detach", "--quiet", str(folder), commit)
+                if not (folder / below / SERVICE).is_dir():
+                    raise GitError(f"{commit[:7]} has no {below}{SERVICE}/, so there is no service to measure")
+            yield folders[0] / below, folders[1] / below
         finally:
             for folder in folders:
                 with contextlib.suppress(GitError):
-                    _git("worktree", "remove", "--force", str(folder))
+                    _git(repository, "worktree", "remove", "--force", str(folder))
             with contextlib.suppress(GitError):
-                _git("worktree", "prune")  # of a run that was killed, too
+                _git(repository, "worktree", "prune")  # of a run that was killed, too
 
 
-def commit_of(ref: str) -> str:
+def commit_of(ref: str, repository: Path = ROOT) -> str:
     """The commit a ref names. Raises GitError."""
     if not ref or ref.startswith("-"):
         raise GitError(f"BASE is {ref!r}: name a git ref, for example BASE=origin/main")
+    if not repository.is_dir():
+        raise GitError(f"{repository} is no folder: give the checkout whose HEAD is to be measured")
     try:
-        return _git("rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}")
+        return _git(repository, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}")
     except GitError:
         raise GitError(
             f"BASE {ref!r} is no commit here: name a git ref, and fetch it first (git fetch --unshallow)"
         ) from None
 
 
-def notes_on(folders: tuple[Path, Path]) -> list[str]:
-    """What a reader of the comparison should know about the two states."""
-    notes = []
-    base, head = ((folder / LOCK).read_bytes() if (folder / LOCK).exists() else b"" for folder in folders)
-    if base != head:
-        notes.append(f"{LOCK} differs: both sides ran with the packages that are installed here")
-    if _git("status", "--porcelain", "--untracked-files=no"):
-        notes.append("uncommitted changes are not part of head: commit them to have them measured")
-    return notes
+def notes_on(repository: Path = ROOT) -> list[str]:
+    """What a reader of the comparison should know about the checkout."""
+    if _git(repository, "status", "--porcelain", "--untracked-files=no"):
+        return ["uncommitted changes are not part of head: commit them to have them measured"]
+    return []
 
 
-def _git(*arguments: str) -> str:
-    command = ["git", "-C", str(ROOT), *arguments]
+def doubts_on(folders: tuple[Path, Path]) -> list[str]:
+    """Why the two states were not measured as they would run: both run with the packages that are installed here."""
+    base, head = (_pins(folder / LOCK) for folder in folders)
+    changed = sorted(name for name in base.keys() | head.keys() if base.get(name) != head.get(name))
+    if not changed:
+        return []
+    told = ", ".join(f"{name} {base.get(name, 'none')} -> {head.get(name, 'none')}" for name in changed[:MOST_NAMED])
+    more = f" and {len(changed) - MOST_NAMED} more" if len(changed) > MOST_NAMED else ""
+    return [
+        f"{LOCK} differs ({told}{more}), and both sides ran with the packages that are installed here:"
+        " what these change was not measured"
+    ]
+
+
+def _pins(lock: Path) -> dict[str, str]:
+    """Package -> version, as the lock pins them; hashes and comments are no difference."""
+    text = lock.read_text(encoding="utf-8") if lock.exists() else ""
+    found: dict[str, list[str]] = {}
+    for name, version in PIN.findall(text):
+        found.setdefault(name.lower(), []).append(version)
+    return {name: " or ".join(sorted(versions)) for name, versions in found.items()}
+
+
+def _git(repository: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(repository), *arguments]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except FileNotFoundError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 from collections import defaultdict
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,15 @@ from typing import Any
 from bench.family import BlockValues
 from bench.reading import CaseKey, Chat, Run, UnreadableResults, case_key, read_run
 from bench.verdict import MIN_BLOCKS
+from bench.well_blocks import Block, unwell
 
 INVALID, BAD_USAGE = 2, 4
 MIN_SAMPLES = 6
 """Stops a block needs before it has a median worth the name, as for any p50 here."""
 CHAT_METRICS = ("upstream_stop_ms", "client_stop_ms", "abort_ack_ms", "ttft_ms", "wasted_tokens")
+COSTS = ("server_cpu_us_per_token", "store_ops_per_token", "store_ops_per_chat")
+"""Judged only where nobody stops anything: elsewhere a block holds too few tokens for a share of CPU time to mean
+something."""
 
 
 class GateError(Exception):
@@ -29,12 +34,25 @@ class GateError(Exception):
 
 @dataclass(frozen=True)
 class GateRun:
-    """One run in memory; `values` are `(case, metric) -> block -> value` in the metric's own unit."""
+    """One run in memory; `values` are `(case, metric) -> block -> value` in the metric's own unit.
 
-    folder: Path
-    manifest: dict[str, Any]
+    They are those of the blocks that are evidence; `left_out` are the others, each with the reason.
+    """
+
+    run: Run
     summary: dict[str, Any]
     values: BlockValues
+    left_out: Mapping[Block, str]
+
+    @property
+    def folder(self) -> Path:
+        """Where its files are."""
+        return self.run.folder
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """The contents of its manifest.json."""
+        return self.run.manifest
 
     @property
     def floor_ms(self) -> float:
@@ -69,7 +87,8 @@ def load(folder: Path) -> GateRun:
     blocks = len({row["block"] for row in run.cases})
     if blocks < MIN_BLOCKS:
         raise GateError(f"{folder} has too few blocks ({blocks}, a verdict needs {MIN_BLOCKS}): give the run more time")
-    return GateRun(folder, run.manifest, summary, block_values(run))
+    left_out = unwell(run)
+    return GateRun(run, summary, block_values(run, left_out), left_out)
 
 
 def is_quick(manifest: dict[str, Any]) -> bool:
@@ -77,13 +96,24 @@ def is_quick(manifest: dict[str, Any]) -> bool:
     return bool(manifest.get("quick") or (manifest.get("settings") or {}).get("quick"))
 
 
-def block_values(run: Run) -> dict[tuple[CaseKey, str], dict[int, float]]:
-    """The median of each chat metric in each block (the mean of wasted tokens, most of which are 0), and its costs."""
+def judged(values: BlockValues, scenarios: Mapping[str, Mapping[str, Any]]) -> BlockValues:
+    """The values that may be judged; `scenarios` are their settings, as the manifest keeps them."""
+    unstopped = {name for name, settings in scenarios.items() if not settings.get("abort_share")}
+    return {key: each for key, each in values.items() if key[1] not in COSTS or key[0].scenario in unstopped}
+
+
+def block_values(run: Run, left_out: Collection[Block] = ()) -> BlockValues:
+    """The median of each chat metric in each block (the mean of wasted tokens, most of which are 0), and its costs.
+
+    Blocks that are `left_out` have no values, and costs only the scenarios in which nobody stops anything.
+    """
     chats: dict[tuple[CaseKey, int], list[Chat]] = defaultdict(list)
     for chat in run.chats:
         chats[chat.key, chat.block].append(chat)
     values: dict[tuple[CaseKey, str], dict[int, float]] = defaultdict(dict)
     for (key, block), own in chats.items():
+        if (key, block) in left_out:
+            continue
         for metric in CHAT_METRICS:
             samples = [value for chat in own if (value := getattr(chat.measured, metric)) is not None]
             if len(samples) >= MIN_SAMPLES:
@@ -91,10 +121,12 @@ def block_values(run: Run) -> dict[tuple[CaseKey, str], dict[int, float]]:
                 values[key, metric][block] = float(middle(samples))
     for row in run.cases:
         key, block, tokens = case_key(row), row["block"], row["tokens"]
+        if (key, block) in left_out:
+            continue
         for metric, cost in (
             ("server_cpu_us_per_token", (row["service_cpu_s"] or 0.0) * 1e6),
             ("store_ops_per_token", row["store_ops"]),
         ):
             if cost and tokens:
                 values[key, metric][block] = cost / tokens
-    return dict(values)
+    return judged(values, run.manifest.get("scenarios") or {})

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from bench.family import Finding
+from bench.losses import Losses
 from bench.zero_tolerance import Fired
 
 Overall = Literal["worse", "better", "equivalent", "inconclusive", "invalid"]
@@ -26,8 +27,10 @@ UNITS = {
 class Outcome:
     """Everything a gate found. `base` and `head` describe the two sides (`{"name": ..., "commit": ...}`).
 
-    `base_problems` and `head_problems` are what made a side's measurement invalid, in words. `notes` are told beside
-    the verdict and change nothing. `units` where the values are not in the metrics' own.
+    `base_problems` and `head_problems` are what made a side's measurement invalid, in words, `instrument_problems` what
+    made both. `doubts` are reasons not to believe that head is no worse; `doubtful` are rules that head broke only in
+    blocks that are no evidence. `losses` are head's, by strategy. `notes` are told beside the verdict and change
+    nothing. `units` where the values are not in the metrics' own.
     """
 
     findings: Sequence[Finding]
@@ -37,6 +40,10 @@ class Outcome:
     margins_say: str
     base_problems: Sequence[str] = ()
     head_problems: Sequence[str] = ()
+    instrument_problems: Sequence[str] = ()
+    doubts: Sequence[str] = ()
+    doubtful: Sequence[Fired] = ()
+    losses: Mapping[str, Losses] = field(default_factory=dict)
     notes: Sequence[str] = ()
     units: Mapping[str, str] = field(default_factory=lambda: UNITS)
 
@@ -44,14 +51,16 @@ class Outcome:
     def verdict(self) -> Overall:
         """An invalid base invalidates everything. A head that broke a rule is worse even where that made its own
         measurement invalid, since a leak does just that; a statistical claim needs two valid sides. Otherwise worse
-        outranks inconclusive, and that better."""
+        outranks inconclusive, and that better; in doubt nothing is better or equivalent."""
         verdicts = {finding.decision.verdict for finding in self.findings}
         if self.base_problems:
             return "invalid"
         if self.fired:
             return "worse"
-        if self.head_problems or not verdicts:
+        if self.head_problems or self.instrument_problems or not verdicts:
             return "invalid"
+        if self.doubts or self.doubtful:
+            verdicts.add("inconclusive")
         order: tuple[Overall, ...] = ("worse", "inconclusive", "better", "equivalent")
         return next(each for each in order if each in verdicts)
 
@@ -66,19 +75,58 @@ class Outcome:
         return max((finding.decision.blocks for finding in self.findings), default=0)
 
     @property
+    def problems(self) -> list[str]:
+        """Everything that made the measurement invalid."""
+        return [*self.base_problems, *self.head_problems, *self.instrument_problems]
+
+    @property
+    def reasons(self) -> list[str]:
+        """Everything a reader must know to understand the verdict: problems, broken rules, doubts."""
+        return [
+            *self.problems,
+            *(each.sentence for each in self.rules),
+            *self.doubts,
+            *(f"no evidence: {each.sentence}" for each in self.unproven),
+        ]
+
+    @property
     def sentence(self) -> str:
-        """The verdict in one line."""
+        """The verdict in one line, with how many losses could have gone unseen."""
+        if self.verdict == "invalid":
+            return f"the measurement is invalid: {[*self.problems, 'nothing could be compared'][0]}"
         counts = {each: len(self.having(each)) for each in ("worse", "better", "equivalent", "inconclusive")}
         told = ", ".join(f"{count} {each}" for each, count in counts.items() if count)
         rules = f"{len(self.fired)} zero-tolerance rule{'s' * (len(self.fired) > 1)} broken; " if self.fired else ""
-        problems = [*self.base_problems, *self.head_problems]
-        if self.verdict == "invalid":
-            return f"the measurement is invalid: {problems[0] if problems else 'nothing could be compared'}"
-        return f"head is {_WORDS[self.verdict]} ({rules}{told or 'no metric compared'}; {self.blocks} blocks)"
+        lost = f"; {self.lost.sentence}" if self.lost.aborts else ""
+        doubt = f"; in doubt: {self.reasons[0]}" if self.verdict == "inconclusive" and self.reasons else ""
+        told = told or "no metric compared"
+        return f"head is {_WORDS[self.verdict]} ({rules}{told}; {self.blocks} blocks{lost}{doubt})"
+
+    @property
+    def lost(self) -> Losses:
+        """Head's losses over all strategies that promise to deliver."""
+        return sum(self.losses.values(), Losses())
+
+    @property
+    def rules(self) -> Sequence[Fired]:
+        """The broken rules that count: none where the measurement is invalid."""
+        return () if self.verdict == "invalid" else self.fired
+
+    @property
+    def unproven(self) -> list[Fired]:
+        """The broken rules that do not count."""
+        return [*(self.fired if self.verdict == "invalid" else ()), *self.doubtful]
+
+    @property
+    def judged(self) -> Sequence[Finding]:
+        """The findings as far as they are claimed: an invalid measurement shows nothing to be worse or better."""
+        if self.verdict != "invalid":
+            return self.findings
+        return [each._replace(decision=replace(each.decision, verdict="inconclusive")) for each in self.findings]
 
     def having(self, verdict: str) -> list[Finding]:
-        """The findings of one verdict."""
-        return [finding for finding in self.findings if finding.decision.verdict == verdict]
+        """The findings of one verdict, as far as they are claimed."""
+        return [finding for finding in self.judged if finding.decision.verdict == verdict]
 
     def unit(self, metric: str) -> str:
         """The unit in which a metric's values are."""

@@ -7,9 +7,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench.checkouts import notes_on, worktrees
-from bench.decision import Margin
-from bench.family import Finding, decide_all, more_needed
+from bench.checkouts import ROOT, doubts_on, notes_on, worktrees
+from bench.family import decide_all, more_needed, told_once
 from bench.gate_run import block_values
 from bench.margins import Margins
 from bench.meter import Measured
@@ -22,12 +21,19 @@ from bench.runner import Run, Settings
 from bench.service import Side
 from bench.stats import Summary, write_summary
 from bench.verdict import MIN_BLOCKS
-from bench.zero_tolerance import Fired, fired
+from bench.well_blocks import left_of, miscalibrated, problems_of, too_few, unwell
+from bench.zero_tolerance import judge
 
-METRICS = ("upstream_stop_ms", "client_stop_ms", "abort_ack_ms", "wasted_tokens", "ttft_ms")
-"""What is judged everywhere. What a strategy costs is judged where nobody stops anything: elsewhere a block holds too
-few tokens for a share of CPU time to mean something."""
-COSTS = ("server_cpu_us_per_token", "store_ops_per_token")
+METRICS = (
+    "upstream_stop_ms",
+    "client_stop_ms",
+    "abort_ack_ms",
+    "wasted_tokens",
+    "ttft_ms",
+    "server_cpu_us_per_token",
+    "store_ops_per_token",
+)
+"""What is judged; of these the costs only where nobody stops anything (bench/gate_run.py)."""
 
 
 class Gate:
@@ -43,57 +49,66 @@ class Gate:
         self._kept = [Results(results, f"{settings.label}-{name}") for name in ("base", "head")]
         self.folder = self._kept[1].folder
 
-    def run(self, base: str, *, minutes: float) -> Outcome:
-        """Raises GitError, StoreError, ChildError, KeyboardInterrupt."""
-        with worktrees(base) as folders:
-            notes = notes_on(folders)
+    def run(self, base: str, *, minutes: float, repository: Path = ROOT) -> Outcome:
+        """Compare the repository's HEAD with one of its refs.
+
+        Raises GitError, StoreError, ChildError, KeyboardInterrupt.
+        """
+        with worktrees(base, repository=repository) as folders:
+            notes, doubts = notes_on(repository), doubts_on(folders)
             sides = [
                 Measured(Side(name, folder), kept)
                 for name, folder, kept in zip(("base", "head"), folders, self._kept, strict=True)
             ]
 
             def more(blocks: int, took_s: float, _medians_ms: Mapping[str, Sequence[float]]) -> bool:
-                if self._fired():
-                    return False  # one lost abort is one too many, and no further block takes it back
-                left = took_s * (blocks + 1) / blocks < minutes * 60
-                return left and (blocks < MIN_BLOCKS or more_needed(each.decision for each in self._findings()))
+                fit = int(minutes * 60 * blocks / took_s)
+                return blocks < fit and self._could_change(blocks, fit)
 
             Run(self._cases, self._settings, sides, self._console, more=more).execute()
-        return self._outcome(notes)
+        return self._outcome(notes, doubts)
 
-    def _outcome(self, notes: Sequence[str]) -> Outcome:
-        (base, base_summary), (head, head_summary) = self._summaries()
+    def _could_change(self, blocks: int, fit: int) -> bool:
+        """Whether the verdict after so many blocks could become another one after as many as fit into the time."""
+        (base, base_summary), (head, _) = self._summaries()
+        left_out = unwell(base) | unwell(head)
+        broken = judge(base, head, left_out)
+        if broken.fired or miscalibrated(base_summary):
+            return False  # one lost abort is one too many; and no block takes back what the calibration showed
+        well = min(left_of(head, left_out).values(), default=0)
+        if blocks < MIN_BLOCKS:
+            return True
+        if well * fit < MIN_BLOCKS * blocks:
+            return False  # on so busy a machine the time would end before there is enough evidence
+        old, new = block_values(base, left_out), block_values(head, left_out)
+        findings = decide_all(old, new, {name: self._margins.of[name] for name in METRICS})
+        return well < MIN_BLOCKS or bool(broken.doubtful) or more_needed(each.decision for each in findings)
+
+    def _outcome(self, notes: Sequence[str], doubts: Sequence[str]) -> Outcome:
         # Chats that failed on head are head's fault, and judged as such; on base they spoil the comparison.
+        (base, base_summary), (head, head_summary) = self._summaries()
+        unwell_on = [unwell(side) for side in (base, head)]
+        left_out = unwell_on[0] | unwell_on[1]
+        old, new = block_values(base, left_out), block_values(head, left_out)
+        margins = {name: self._margins.of[name] for name in METRICS}
+        broken, few = judge(base, head, left_out), too_few(head, left_out, MIN_BLOCKS)
+        nothing_left = len(few) == len(left_of(head, left_out))
+        counted = [f"{len(sick)} of {name}'s" for name, sick in zip(("base", "head"), unwell_on, strict=True)]
+        told = [f"blocks left out, the instrument not being well: {' and '.join(counted)}"] if left_out else []
         return Outcome(
-            findings=self._findings(),
-            fired=self._fired(),
+            findings=decide_all(old, new, margins),
+            fired=broken.fired,
             base={"name": base.folder.name, "commit": base.manifest["commit"]},
             head={"name": head.folder.name, "commit": head.manifest["commit"]},
             margins_say=self._margins.says,
-            base_problems=base_summary["problems"],
-            head_problems=head_summary["problems"],
-            notes=notes,
+            base_problems=problems_of(base, base_summary),
+            head_problems=problems_of(head, head_summary),
+            instrument_problems=list(few.values()) if nothing_left else (),
+            doubts=[*doubts, *([] if nothing_left else few.values())],
+            doubtful=broken.doubtful,
+            losses=broken.losses,
+            notes=[*notes, *told, *told_once(old, new, margins)],
         )
 
-    def _read(self) -> list[ReadRun]:
-        return [read_run(kept.folder) for kept in self._kept]
-
     def _summaries(self) -> list[tuple[ReadRun, Summary]]:
-        return [(run, write_summary(run)) for run in self._read()]
-
-    def _fired(self) -> list[Fired]:
-        (_, base), (_, head) = self._summaries()
-        return fired(base["cases"], head["cases"])
-
-    def _findings(self) -> list[Finding]:
-        base, head = (block_values(run) for run in self._read())
-        unstopped = {case.scenario.name for case in self._cases if case.scenario.abort_share == 0}
-        found: list[Finding] = []
-        for metrics, of_costs in ((METRICS, False), (COSTS, True)):
-            margins: dict[str, Margin] = {name: self._margins.of[name] for name in metrics}
-            old, new = (
-                {key: blocks for key, blocks in side.items() if not of_costs or key[0].scenario in unstopped}
-                for side in (base, head)
-            )
-            found += decide_all(old, new, margins)
-        return found
+        return [(run, write_summary(run)) for run in (read_run(kept.folder) for kept in self._kept)]

@@ -17,31 +17,33 @@ HEADS = ("", "case", "metric", "base", "head", "change", "90 % interval", "margi
 def markdown(outcome: Outcome) -> str:
     """The step summary: the verdict, what fired, what is open; the rest folded away."""
     sides = " against ".join(_cell(_side(side)) for side in (outcome.head, outcome.base))
-    problems = [*outcome.base_problems, *outcome.head_problems, *(fired.sentence for fired in outcome.fired)]
     told = [*outcome.having("worse"), *outcome.having("better"), *outcome.having("inconclusive")]
     rest = outcome.having("equivalent")
     parts = [
         f"## {SIGNS[outcome.verdict]} {outcome.verdict}",
         f"{_cell(outcome.sentence)}.",
-        f"{sides}.",
-        "\n".join(f"- {_cell(line)}" for line in problems),
+        f"{sides}." if outcome.head or outcome.base else "",
+        "\n".join(f"- {_cell(line)}" for line in outcome.reasons),
         _table(told, outcome) if told else "",
         f"<details><summary>{len(rest)} equivalent</summary>\n\n{_table(rest, outcome)}\n\n</details>" if rest else "",
-        "\n".join(f"- {_cell(note)}" for note in (outcome.margins_say, *outcome.notes)),
+        "\n".join(f"- {_cell(note)}" for note in (outcome.margins_say, *outcome.notes) if note),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def workflow_commands(outcome: Outcome) -> list[str]:
-    """Annotations for the log: an error per broken rule and worse metric, else a warning that says why not."""
-    lines = [("error", f"{fired.rule}: {case_name(fired.case)}", fired.sentence) for fired in outcome.fired]
+    """Annotations for the log: an error per broken rule and worse metric, else a warning that says why not.
+
+    That a measurement shows nothing is no error here: the caller's own settings say whether it fails the job.
+    """
+    lines = [("error", f"{fired.rule}: {case_name(fired.case)}", fired.sentence) for fired in outcome.rules]
     if outcome.verdict == "worse":
         lines += [
             ("error", f"{each.metric}: {case_name(each.case)}", sentence(each, outcome))
             for each in outcome.having("worse")
         ]
     if outcome.verdict == "invalid":
-        lines.append(("error", "measurement invalid", outcome.sentence))
+        lines.append(("warning", "measurement invalid", outcome.sentence))
     elif outcome.verdict == "inconclusive":
         lines.append(("warning", "inconclusive", outcome.sentence))
     return [f"::{level} title={_property(title)}::{_escape(text)}" for level, title, text in lines[:ANNOTATIONS]]

@@ -11,13 +11,19 @@ SUITE = "bench gate"
 
 
 def junit(outcome: Outcome) -> str:
-    """A `testsuite`: failures for worse metrics and broken rules, skipped for inconclusive, an error when invalid."""
+    """A `testsuite`: failures for worse metrics and broken rules, skipped for inconclusive, an error when invalid.
+
+    What an invalid measurement, or a block that is no evidence, seems to show is skipped.
+    """
     suite = ET.Element("testsuite", name=SUITE)
-    for fired in outcome.fired:
+    for fired in (*outcome.rules, *outcome.unproven):
         place = f"{fired.case.scenario}.{fired.case.strategy}.{fired.case.workers}"
         test = ET.SubElement(suite, "testcase", classname=place, name=fired.rule)
-        ET.SubElement(test, "failure", type="zero tolerance", message=_clean(fired.sentence))
-    for finding in outcome.findings:
+        if fired in outcome.rules:
+            ET.SubElement(test, "failure", type="zero tolerance", message=_clean(fired.sentence))
+        else:
+            ET.SubElement(test, "skipped", message=_clean(f"no evidence: {fired.sentence}"))
+    for finding in outcome.judged:
         place = f"{finding.case.scenario}.{finding.case.strategy}.{finding.case.workers}"
         test = ET.SubElement(suite, "testcase", classname=place, name=finding.metric)
         said = _clean(sentence(finding, outcome))

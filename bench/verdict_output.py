@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.family import Finding
+from bench.losses import LEVEL, Losses
 from bench.outcome import Outcome
 from bench.verdict_github import markdown, smaller_is_better, workflow_commands
 from bench.verdict_junit import junit
@@ -24,9 +25,12 @@ def record(outcome: Outcome) -> dict[str, Any]:
     """The contents of verdict.json.
 
     `{"schema": 1, "verdict", "exit_code", "sentence", "blocks", "rules": [every rule that fired], "findings": [every
-    metric of every case], "problems", "notes", "margins", "base", "head"}`. A rule has `rule` (a zero-tolerance rule's
-    name, or `worse`), `metric`, `scenario`, `strategy`, `workers`, `effect`, `interval`, `margin`, `sentence`; `effect`
-    is `{"ratio", "shift"}` or, for a zero-tolerance rule, `{"base", "head"}` counts.
+    metric of every case], "unproven", "doubts", "losses", "problems", "notes", "margins", "base", "head"}`. A rule has
+    `rule` (a zero-tolerance rule's name, or `worse`), `metric`, `scenario`, `strategy`, `workers`, `effect`,
+    `interval`, `margin`, `sentence`; `effect` is `{"ratio", "shift"}` or, for a zero-tolerance rule, `{"base", "head"}`
+    counts. `unproven` are rules that do not
+    count, since the measurement is invalid or only blocks showed them that are no evidence; `losses` are head's:
+    `{"lost", "aborts", "at_most", "level", "sentence", "strategies": {strategy: {"lost", "aborts", "at_most"}}}`.
     """
     return {
         "schema": SCHEMA,
@@ -35,11 +39,23 @@ def record(outcome: Outcome) -> dict[str, Any]:
         "sentence": outcome.sentence,
         "blocks": outcome.blocks,
         "rules": [
-            *(_broken(each) for each in outcome.fired),
+            *(_broken(each) for each in outcome.rules),
             *({"rule": "worse", **_found(each, outcome)} for each in outcome.having("worse")),
         ],
-        "findings": [_found(each, outcome) for each in outcome.findings],
-        "problems": {"base": list(outcome.base_problems), "head": list(outcome.head_problems)},
+        "findings": [_found(each, outcome) for each in outcome.judged],
+        "unproven": [_broken(each) for each in outcome.unproven],
+        "doubts": list(outcome.doubts),
+        "losses": {
+            **_lost(outcome.lost),
+            "level": LEVEL,
+            "sentence": outcome.lost.sentence,
+            "strategies": {name: _lost(each) for name, each in outcome.losses.items()},
+        },
+        "problems": {
+            "base": list(outcome.base_problems),
+            "head": list(outcome.head_problems),
+            "instrument": list(outcome.instrument_problems),
+        },
         "notes": list(outcome.notes),
         "margins": outcome.margins_say,
         "base": dict(outcome.base),
@@ -52,7 +68,8 @@ def write(
 ) -> list[Path]:
     """Write the four files into `folder` (made if absent) and return them; raises OSError when it cannot.
 
-    On GitHub also the step summary, the step's outputs (`verdict`, `exit-code`) and, through `say`, the annotations.
+    On GitHub also the step summary, the step's outputs (`verdict`, `exit-code`, `measured`) and, through `say`, the
+    annotations.
     """
     folder.mkdir(parents=True, exist_ok=True)
     page = markdown(outcome)
@@ -65,11 +82,30 @@ def write(
     for name, text in contents.items():
         (folder / name).write_text(text, encoding="utf-8")
     _append(environ.get("GITHUB_STEP_SUMMARY"), page)
-    _append(environ.get("GITHUB_OUTPUT"), f"verdict={outcome.verdict}\nexit-code={outcome.exit_code}\n")
+    _outputs(environ, outcome.verdict, outcome.exit_code, measured=True)
     if environ.get("GITHUB_ACTIONS"):
         for line in workflow_commands(outcome):
             say(line)
     return [folder / name for name in contents]
+
+
+def write_failure(reason: str, code: int, folder: Path | None, environ: Mapping[str, str] = os.environ) -> None:
+    """Tell machines and GitHub that nothing was measured, and why; the program ends with `code`.
+
+    verdict.json and verdict.xml go into `folder` where that exists: one of a run that broke off. Raises OSError.
+    """
+    outcome = Outcome([], [], {}, {}, margins_say="", instrument_problems=[reason])
+    if folder is not None and folder.is_dir():
+        kept = record(outcome) | {"exit_code": code}
+        (folder / RECORD).write_text(json.dumps(kept, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        (folder / JUNIT).write_text(junit(outcome), encoding="utf-8")
+    _append(environ.get("GITHUB_STEP_SUMMARY"), markdown(outcome))
+    _outputs(environ, outcome.verdict, code, measured=False)
+
+
+def _outputs(environ: Mapping[str, str], verdict: str, code: int, *, measured: bool) -> None:
+    told = f"verdict={verdict}\nexit-code={code}\nmeasured={'true' if measured else 'false'}\n"
+    _append(environ.get("GITHUB_OUTPUT"), told)
 
 
 def _append(path: str | None, text: str) -> None:
@@ -115,6 +151,10 @@ def _found(finding: Finding, outcome: Outcome) -> dict[str, Any]:
         "power": _rounded(decision.power),
         "sentence": sentence(finding, outcome),
     }
+
+
+def _lost(losses: Losses) -> dict[str, Any]:
+    return {"lost": losses.lost, "aborts": losses.aborts, "at_most": _rounded(losses.at_most)}
 
 
 def _place(where: Finding | Fired) -> dict[str, Any]:

@@ -15,7 +15,7 @@ COLOURS = {"worse": "red", "better": "green", "equivalent": "green", "inconclusi
 def show(outcome: Outcome, console: Console) -> None:
     """Print table, rules, notes and the verdict, the verdict last: that is where people look."""
     console.print(table(outcome))
-    for line in (*outcome.base_problems, *outcome.head_problems, *(fired.sentence for fired in outcome.fired)):
+    for line in outcome.reasons:
         console.print(Text(line, style="red"), soft_wrap=True)
     for line in (outcome.margins_say, *outcome.notes):
         console.print(Text(line, style="dim"), soft_wrap=True)

@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from bench.reading import CaseKey, case_key
+from bench.losses import Losses
+from bench.names import is_special
+from bench.reading import CaseKey, Chat, Run, case_key
+from bench.well_blocks import Block
 
 MAX_ERROR_SHARE = 0.01
 """As bench/checks.py has it: a port that was taken, a connection that was reset; more is a fault of the service."""
 
-# key of the summary's case -> what it counts, and whether a strategy that never promised to deliver is excused
+
+class Rule(NamedTuple):
+    """`what` is counted. `only_promised`: a strategy that never promised to deliver is excused. `absolute`: it counts
+    whatever state the instrument was in, since a busy machine cannot make it up."""
+
+    what: str
+    only_promised: bool
+    absolute: bool
+
+
+# by the key of the summary's case
 RULES = {
-    "missed": ("aborts that were accepted in time and never stopped the upstream", True),
-    "wrong_stops": ("chats that were stopped although nobody had asked for it", False),
-    "leaked": ("upstream connections that were left open after their chats", False),
-    "tokens_after_stop": ("tokens that clients received after they had been told of the stop", True),
+    "missed": Rule("aborts that were accepted in time and never stopped the upstream", True, False),
+    "wrong_stops": Rule("chats that were stopped although nobody had asked for it", False, True),
+    "leaked": Rule("upstream connections that were left open after their chats", False, True),
+    "tokens_after_stop": Rule("tokens that clients received after they had been told of the stop", True, False),
 }
 
 
@@ -31,6 +45,49 @@ class Fired:
     sentence: str
 
 
+class Judged(NamedTuple):
+    """`fired`: what counts. `doubtful`: seen only in blocks that are no evidence. `losses`: head's, by strategy."""
+
+    fired: list[Fired]
+    doubtful: list[Fired]
+    losses: dict[str, Losses]
+
+
+def judge(base: Run | None, head: Run, left_out: Collection[Block] = ()) -> Judged:
+    """The rules that head breaks. In the blocks that are `left_out` the instrument was unwell on one side at least.
+
+    Without `base` there is nothing to tell beside head's counts.
+    """
+    wholes, parts = (
+        [count(run.chats if run else (), ignored) for run in (base, head)] for ignored in (frozenset(), left_out)
+    )
+    whole, certain = fired(*wholes), fired(*parts)
+    counts = [each for each in whole if _absolute(each.rule)] + [each for each in certain if not _absolute(each.rule)]
+    known = {(each.rule, each.case) for each in counts}
+    losses: dict[str, Losses] = defaultdict(Losses)
+    for case in parts[1]:
+        if promises_delivery(case["strategy"], case["workers"]):
+            losses[case["strategy"]] += Losses(case["missed"], case["aborts"])
+    return Judged(counts, [each for each in whole if (each.rule, each.case) not in known], dict(losses))
+
+
+def count(chats: Iterable[Chat], left_out: Collection[Block] = ()) -> list[dict[str, Any]]:
+    """What the rules look at, for each case, as in `cases` of a summary.json, over the blocks that are not left out."""
+    found: dict[CaseKey, dict[str, int]] = {}
+    for chat in chats:
+        if is_special(chat.key.scenario) or (chat.key, chat.block) in left_out:
+            continue
+        measured, case = chat.measured, found.setdefault(chat.key, defaultdict(int))
+        case["chats"] += 1
+        case["errors"] += measured.error is not None
+        case["aborts"] += measured.counted
+        case["missed"] += measured.kind == "missed"
+        case["wrong_stops"] += measured.wrong_stop
+        case["leaked"] += measured.leaked
+        case["tokens_after_stop"] += measured.tokens_after_stop
+    return [{**key._asdict(), **counts} for key, counts in found.items()]
+
+
 def promises_delivery(strategy: str, workers: int) -> bool:
     """Whether every abort must arrive: `memory` knows its own process only, and `none` never delivers."""
     if strategy == "none":
@@ -39,7 +96,7 @@ def promises_delivery(strategy: str, workers: int) -> bool:
 
 
 def fired(base: Iterable[Mapping[str, Any]], head: Iterable[Mapping[str, Any]]) -> list[Fired]:
-    """The rules that head's cases break; both are `cases` of a summary.json.
+    """The rules that head's cases break; both are as `count` gives them, or `cases` of a summary.json.
 
     They hold for head as it is: that base broke one too is told, but does not excuse it. A count that a summary does
     not have was not measured, and cannot fire.
@@ -49,18 +106,22 @@ def fired(base: Iterable[Mapping[str, Any]], head: Iterable[Mapping[str, Any]]) 
     for case in head:
         key = case_key(dict(case))
         counts = [
-            (rule, case.get(rule) or 0, what)
-            for rule, (what, only_promised) in RULES.items()
-            if promises_delivery(key.strategy, key.workers) or not only_promised
+            (name, case.get(name) or 0, rule.what)
+            for name, rule in RULES.items()
+            if promises_delivery(key.strategy, key.workers) or not rule.only_promised
         ]
         if case["errors"] > MAX_ERROR_SHARE * case["chats"]:
             words = f"of {case['chats']} chats that failed, allowed is {MAX_ERROR_SHARE:.0%}"
             counts.append(("errors", case["errors"], words))
-        for rule, count, what in counts:
-            if count:
-                old = before.get(key, {}).get(rule)
-                broken.append(Fired(rule, key, count, old, _sentence(key, count, what, old)))
+        for name, seen, what in counts:
+            if seen:
+                old = before.get(key, {}).get(name)
+                broken.append(Fired(name, key, seen, old, _sentence(key, seen, what, old)))
     return broken
+
+
+def _absolute(rule: str) -> bool:
+    return rule in RULES and RULES[rule].absolute
 
 
 def _sentence(key: CaseKey, count: int, what: str, base: int | None) -> str:

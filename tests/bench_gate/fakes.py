@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,33 +45,61 @@ def write_run(
     summary: Mapping[str, Any] | None = None,
     manifest: Mapping[str, Any] | None = None,
     scenario: Mapping[str, Any] | None = None,
+    lose: Collection[str] = (),
+    sick: Collection[int] = (),
+    ops_in: Collection[int] | None = None,
 ) -> Path:
-    """A run of `stop_ms`' strategies in `flowing`, eight chats a block, its summary beside it."""
+    """A run of `stop_ms`' strategies in `flowing`, eight chats a block, its summary beside it.
+
+    `lose`: these strategies lose an abort in block 0. `sick`: in these blocks the mock was late. `ops_in`: store
+    operations are known of these blocks only.
+    """
     folder.mkdir(parents=True)
     rng = random.Random(seed)
     chats, cases = [], []
     for strategy, stop in stop_ms.items():
         for block in range(blocks):
-            own = [_chat(strategy, block, index, stop * rng.uniform(0.97, 1.03)) for index in range(8)]
+            own = [chat_row(strategy, block, index, stop * rng.uniform(0.97, 1.03)) for index in range(8)]
+            if strategy in lose and block == 0:
+                own[0] = lost(own[0])
             chats += own
-            cases.append(_case(strategy, block, own))
-    head = {
-        "schema": 1, "label": "fake", "started_utc": "2026-11-24T10:00:00Z", "ended_utc": "2026-11-24T10:08:00Z",
-        "complete": True, "quick": False, "settings": {"quick": False, "workers": 2}, "host": HOST,
-        "commit": "0123abcdef", "dirty": False, "scenarios": {"flowing": FLOWING | dict(scenario or {})},
-    } | dict(manifest or {})  # fmt: skip
+            row = case_row(strategy, block, own) | {"witness_late_p99_ms": 40.0 if block in sick else 0.4}
+            cases.append(row if ops_in is None or block in ops_in else row | {"store_ops": None})
     said: dict[str, Any] = {
         "schema": 1, "valid": True, "problems": [],
         "cases": [summary_case(strategy) for strategy in stop_ms],
     }  # fmt: skip
     if floor_ms:
         said["floor"] = {"n": 60, "p50": floor_ms}
-    (folder / "manifest.json").write_text(json.dumps(head))
+    write_rows(folder, chats, cases, dict(manifest or {}), dict(scenario or {}))
     (folder / "summary.json").write_text(json.dumps(said | dict(summary or {})))
+    return folder
+
+
+def write_rows(
+    folder: Path,
+    chats: Sequence[dict[str, Any]],
+    cases: Sequence[dict[str, Any]],
+    manifest: Mapping[str, Any],
+    scenario: Mapping[str, Any] | None = None,
+) -> None:
+    """The raw files of a run in `flowing`."""
+    head = {
+        "schema": 1, "label": "fake", "started_utc": "2026-11-24T10:00:00Z", "ended_utc": "2026-11-24T10:08:00Z",
+        "complete": True, "quick": False, "settings": {"quick": False, "workers": 2}, "host": HOST,
+        "commit": "0123abcdef", "dirty": False, "scenarios": {"flowing": FLOWING | dict(scenario or {})},
+    } | dict(manifest)  # fmt: skip
+    (folder / "manifest.json").write_text(json.dumps(head))
     (folder / "cases.jsonl").write_text("".join(json.dumps(row) + "\n" for row in cases))
     with gzip.open(folder / "chats.jsonl.gz", "wt", encoding="utf-8") as lines:
         lines.writelines(json.dumps(row) + "\n" for row in chats)
-    return folder
+
+
+def lost(chat: dict[str, Any]) -> dict[str, Any]:
+    """The same chat, its abort accepted and lost: it ran to its natural end."""
+    end = chat["abort"]["ack_ns"] + 800 * NS_PER_MS
+    client = chat["client"] | {"end_ns": end, "finish_reason": "stop"}
+    return chat | {"client": client, "witness": chat["witness"] | {"done_ns": end, "lost_ns": None, "outcome": "done"}}
 
 
 def write_history(results: Path, values: Sequence[float], *, first: int = 1, **manifest: Any) -> list[Path]:
@@ -90,7 +118,7 @@ def write_history(results: Path, values: Sequence[float], *, first: int = 1, **m
     return folders
 
 
-def _chat(strategy: str, block: int, index: int, stop_ms: float) -> dict[str, Any]:
+def chat_row(strategy: str, block: int, index: int, stop_ms: float) -> dict[str, Any]:
     sent = (1_000_000 + block * 10_000 + index * 40) * NS_PER_MS
     tokens = [sent + (103 + 20 * number) * NS_PER_MS for number in range(5)]
     abort = tokens[-1] + 5 * NS_PER_MS
@@ -108,7 +136,7 @@ def _chat(strategy: str, block: int, index: int, stop_ms: float) -> dict[str, An
     }  # fmt: skip
 
 
-def _case(strategy: str, block: int, chats: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def case_row(strategy: str, block: int, chats: Sequence[dict[str, Any]]) -> dict[str, Any]:
     tokens = sum(len(row["client"]["token_ns"]) for row in chats)
     return {
         "strategy": strategy, "store": "redis", "delivery": strategy.partition("-")[2], "scenario": "flowing",

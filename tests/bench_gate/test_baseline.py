@@ -74,12 +74,30 @@ def test_more_floors_than_before_is_worse(tmp_path: Path, record: dict[str, Any]
 
 def test_the_same_again_is_equivalent_and_a_lost_abort_is_worse(tmp_path: Path, record: dict[str, Any]) -> None:
     folder = write_run(tmp_path / "again", stop_ms=STOPS, seed=3)
-    assert check(record, load(folder), LOCAL).verdict == "equivalent"
-    summary = json.loads((folder / "summary.json").read_text())
-    summary["cases"][0]["missed"] = 1
-    (folder / "summary.json").write_text(json.dumps(summary))
     outcome = check(record, load(folder), LOCAL)
+    assert (outcome.verdict, outcome.lost.aborts) == ("equivalent", 2 * 6 * 8)
+    outcome = check(record, load(write_run(tmp_path / "lossy", stop_ms=STOPS, lose=("redis-push",))), LOCAL)
     assert (outcome.verdict, [each.rule for each in outcome.fired]) == ("worse", ["missed"])
+
+
+def test_a_lost_abort_of_an_unwell_block_is_a_doubt(tmp_path: Path, record: dict[str, Any]) -> None:
+    folder = write_run(tmp_path / "sick", stop_ms=STOPS, lose=("redis-push",), sick=(0,), seed=3)
+    outcome = check(record, load(folder), LOCAL)
+    assert (outcome.verdict, [each.rule for each in outcome.doubtful]) == ("inconclusive", ["missed"])
+
+
+def test_costs_are_judged_only_where_nobody_stops(tmp_path: Path) -> None:
+    """As in `regress`; and PostgreSQL's operations, counted in one block only, do not keep a verdict away."""
+    busy = {"abort_share": 0.9}
+    kept = baseline.make(load(write_run(tmp_path / "base", stop_ms=STOPS, scenario=busy)), LOCAL)
+    assert not any("per_token" in metric for case in kept["cases"] for metric in case["ratios"])
+    old = baseline.make(load(write_run(tmp_path / "old", stop_ms=STOPS)), LOCAL)  # from before that rule
+    old["scenarios"]["flowing"]["abort_share"] = 0.9
+    assert not any("per_token" in metric for _case, metric in baseline.values_of(old))
+    calm = baseline.make(load(write_run(tmp_path / "calm", stop_ms=STOPS, ops_in=(0,))), LOCAL)
+    outcome = check(calm, load(write_run(tmp_path / "again", stop_ms=STOPS, ops_in=(0,), seed=2)), LOCAL)
+    assert outcome.verdict == "equivalent"
+    assert sum("counted in one block only" in note for note in outcome.notes) == len(STOPS)
 
 
 def test_another_machine_is_told_not_refused(tmp_path: Path, record: dict[str, Any]) -> None:

@@ -12,12 +12,13 @@ import pytest
 from rich.console import Console
 
 from bench.family import decide_all
+from bench.losses import Losses
 from bench.margins import DEFAULTS
 from bench.outcome import Outcome
 from bench.reading import CaseKey
 from bench.verdict_github import markdown, smaller_is_better, workflow_commands
 from bench.verdict_junit import junit
-from bench.verdict_output import record, write
+from bench.verdict_output import record, write, write_failure
 from bench.verdict_table import show
 from bench.zero_tolerance import fired
 
@@ -137,12 +138,65 @@ def test_annotations_escape_what_would_end_them(outcome: Outcome) -> None:
     assert "%25" in text
 
 
+def test_an_invalid_measurement_accuses_nobody(outcome: Outcome) -> None:
+    """Not in JSON, not in JUnit, not in an annotation: whatever head seems to have broken is told, and not claimed."""
+    broken = fired([], [summary_case(missed=1)])
+    invalid = replace(outcome, base_problems=["2 % failed"], fired=broken)
+    assert invalid.verdict == "invalid"
+    kept = record(invalid)
+    assert (kept["rules"], [each["rule"] for each in kept["unproven"]]) == ([], ["missed"])
+    assert {each["verdict"] for each in kept["findings"]} == {"inconclusive"}
+    suite = ET.fromstring(junit(invalid))
+    assert (suite.get("failures"), suite.get("errors"), suite.get("skipped")) == ("0", "1", "5")
+    assert not any(line_.startswith("::error") for line_ in workflow_commands(invalid))
+    assert "❌" not in markdown(invalid)
+    assert "no evidence: redis-push in flowing, 2 workers: 1 aborts" in markdown(invalid)
+
+
+def test_a_rule_that_only_unwell_blocks_showed_is_told_and_not_claimed(outcome: Outcome) -> None:
+    fine = replace(outcome, findings=outcome.having("equivalent"), doubtful=fired([], [summary_case(missed=1)]))
+    kept = record(fine)
+    assert (kept["verdict"], kept["rules"], kept["unproven"][0]["rule"]) == ("inconclusive", [], "missed")
+    assert ET.fromstring(junit(fine)).get("failures") == "0"
+    assert workflow_commands(fine)[0].startswith("::warning title=inconclusive::")
+
+
+def test_how_many_losses_could_have_gone_unseen(outcome: Outcome) -> None:
+    fine = replace(outcome, findings=outcome.having("equivalent"))
+    losses = {"redis-push": Losses(0, 600), "postgres-push": Losses(0, 540)}
+    told = replace(fine, losses=losses)
+    assert told.sentence.endswith("; 0 of 1,140 aborts lost: at most 0.26 % (95 %))")
+    kept = record(told)["losses"]
+    assert (kept["lost"], kept["aborts"], kept["level"]) == (0, 1140, 0.95)
+    assert kept["at_most"] == pytest.approx(1 - 0.05 ** (1 / 1140), abs=1e-6)
+    assert kept["strategies"]["redis-push"]["at_most"] == pytest.approx(1 - 0.05 ** (1 / 600), abs=1e-6)
+    assert told.sentence in markdown(told)
+    assert "lost" not in fine.sentence  # without aborts nothing could have been lost
+    assert Losses(3, 3).at_most == Losses(0, 0).at_most == 1
+
+
+def test_what_broke_off_says_so_where_machines_look(tmp_path: Path) -> None:
+    summary, outputs, folder = tmp_path / "summary.md", tmp_path / "outputs", tmp_path / "gate"
+    environ = {"GITHUB_STEP_SUMMARY": str(summary), "GITHUB_OUTPUT": str(outputs)}
+    write_failure("BASE 'gone' is no commit here", 4, None, environ)
+    assert "BASE 'gone' is no commit here" in summary.read_text()
+    assert outputs.read_text() == "verdict=invalid\nexit-code=4\nmeasured=false\n"
+    write_failure("could not measure", 2, folder, environ)
+    assert not folder.exists()  # nothing was measured, so there is no run to judge
+    folder.mkdir()
+    write_failure("could not measure: server died", 2, folder, environ)
+    kept = json.loads((folder / "verdict.json").read_text())
+    assert (kept["verdict"], kept["exit_code"]) == ("invalid", 2)
+    assert kept["problems"]["instrument"] == ["could not measure: server died"]
+    assert ET.parse(folder / "verdict.xml").getroot().get("errors") == "1"
+
+
 def test_annotations_say_why_there_is_no_verdict(outcome: Outcome) -> None:
     open_ = replace(outcome, findings=outcome.having("inconclusive"))
     assert workflow_commands(open_)[0].startswith("::warning title=inconclusive::")
     invalid = workflow_commands(replace(outcome, base_problems=["the mock could not keep its pace"]))
     assert invalid == [
-        "::error title=measurement invalid::the measurement is invalid: the mock could not keep its pace"
+        "::warning title=measurement invalid::the measurement is invalid: the mock could not keep its pace"
     ]
     assert workflow_commands(replace(outcome, findings=outcome.having("equivalent"))) == []
 
@@ -188,7 +242,7 @@ def test_the_files_and_what_github_gets(outcome: Outcome, tmp_path: Path) -> Non
     assert ET.parse(files[1]).getroot().tag == "testsuite"
     assert json.loads(files[3].read_text()) == smaller_is_better(outcome)
     assert summary.read_text() == "# before\n" + files[2].read_text()
-    assert outputs.read_text() == "verdict=worse\nexit-code=1\n"
+    assert outputs.read_text() == "verdict=worse\nexit-code=1\nmeasured=true\n"
     assert said == workflow_commands(outcome)
 
 

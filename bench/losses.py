@@ -1,0 +1,37 @@
+"""How many aborts were lost, and how many could be lost without our having seen one: no loss in ten proves little."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+from scipy.stats import binomtest
+
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Aborts that counted, and how many of them never stopped their upstream."""
+
+    lost: int = 0
+    aborts: int = 0
+
+    def __add__(self, other: Self) -> Losses:
+        return Losses(self.lost + other.lost, self.aborts + other.aborts)
+
+    @property
+    def at_most(self) -> float:
+        """The largest share of losses that is not too unlikely: Clopper and Pearson's one-sided limit; 1 without any.
+
+        For none of n it is nearly 3 / n (Hanley and Lippman-Hand, If nothing goes wrong, JAMA 249, 1983).
+        """
+        if not self.aborts:
+            return 1.0
+        test = binomtest(self.lost, self.aborts, alternative="less")
+        return float(test.proportion_ci(LEVEL, method="exact").high)
+
+    @property
+    def sentence(self) -> str:
+        """As people read it."""
+        return f"{self.lost} of {self.aborts:,} aborts lost: at most {100 * self.at_most:.2g} % ({100 * LEVEL:g} %)"

@@ -1,0 +1,62 @@
+"""Which blocks are evidence: those in which load, mock and machine were well, on both sides of a comparison."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+
+from bench import health
+from bench.calibration import problems as calibration_problems
+from bench.checks import find_problems
+from bench.names import is_special
+from bench.reading import CaseKey, Run, case_key
+from bench.stats import Summary
+
+Block = tuple[CaseKey, int]
+
+
+def unwell(run: Run) -> dict[Block, str]:
+    """The blocks in which the instrument was not well, each with the first reason; floor and calibration are no cases.
+
+    A Stop that a busy load sent late, or whose end it read late, looks like one that the service lost.
+    """
+    return {
+        (case_key(row), row["block"]): problems[0]
+        for row in run.cases
+        if not is_special(row["scenario"]) and (problems := health.problems(row))
+    }
+
+
+def left_of(run: Run, left_out: Collection[Block]) -> Counter[CaseKey]:
+    """How many blocks of each case are evidence; a case of which none is has a 0."""
+    found: Counter[CaseKey] = Counter()
+    for row in run.cases:
+        if not is_special(row["scenario"]):
+            key = case_key(row)
+            found[key] += (key, row["block"]) not in left_out
+    return found
+
+
+def too_few(run: Run, left_out: Mapping[Block, str], needed: int) -> dict[CaseKey, str]:
+    """The cases that have too few blocks left because of those that were left out, and why, in words."""
+    found = {}
+    for key, left in left_of(run, left_out).items():
+        reasons = [why for (case, _block), why in left_out.items() if case == key]
+        if reasons and left < needed:
+            found[key] = (
+                f"{key.strategy} in {key.scenario}: {left} of {left + len(reasons)} blocks are evidence,"
+                f" a verdict needs {needed}: {reasons[0]}"
+            )
+    return found
+
+
+def problems_of(run: Run, summary: Summary) -> list[str]:
+    """What makes a side's measurement invalid when its unwell blocks are left out instead of spoiling all of it."""
+    silent = [{**row, "health": None, "witness_late_p99_ms": None} for row in run.cases]
+    return [*run.damage, *find_problems(replace(run, cases=silent), summary["cases"]), *miscalibrated(summary)]
+
+
+def miscalibrated(summary: Summary) -> list[str]:
+    """Why the instrument did not find again what was injected: measured once, so that no further block mends it."""
+    return calibration_problems(summary["calibration"]) if "calibration" in summary else []
