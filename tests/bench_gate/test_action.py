@@ -20,29 +20,80 @@ def read(path: str) -> dict[Any, Any]:
     return found
 
 
+FAIL = {"INCONCLUSIVE": "fail", "INVALID": "fail"}
+WARN = {"INCONCLUSIVE": "warn", "INVALID": "warn"}
+
+
 def gate(**env: str) -> int:
     step = read("action.yml")["runs"]["steps"][-1]
     return subprocess.run(["bash", "-e", "-c", step["run"]], env=env, capture_output=True, check=False).returncode
 
 
+def measure(folder: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run the measuring step as a runner does, with stand-ins for make and Python that tell how they were called."""
+    step = next(step for step in read("action.yml")["runs"]["steps"] if step.get("id") == "measure")
+    assert "${{" not in step["run"]  # a ref's name is data: it reaches the shell as a variable
+    (folder / "gate" / ".venv" / "bin").mkdir(parents=True)
+    (folder / "bin").mkdir()
+    for name in ("bin/make", "gate/.venv/bin/python"):
+        (folder / name).write_text('#!/bin/sh\necho "$(basename "$0") in $(pwd):"; printf "<%s>" "$@"; echo\n')
+        (folder / name).chmod(0o755)
+    given = {
+        "BASE": "origin/main", "FOLDER": ".", "REQUIREMENTS": "", "STRATEGY": "", "MINUTES": "12",
+        "GATE": str(folder / "gate"), "RESULTS": str(folder / "results"), "GITHUB_WORKSPACE": str(folder / "work"),
+        "PATH": f"{folder / 'bin'}:/usr/bin:/bin",
+    }  # fmt: skip
+    assert step["env"].keys() <= given.keys()
+    return subprocess.run(
+        ["bash", "-eo", "pipefail", "-c", step["run"]], env=given | env, capture_output=True, text=True, check=False
+    )
+
+
 @pytest.mark.parametrize(("verdict", "code"), VERDICTS.items())
 def test_a_verdict_becomes_its_exit_code(verdict: str, code: int) -> None:
-    assert gate(VERDICT=verdict, EXIT_CODE=str(code), INCONCLUSIVE="fail") == code
-    expected = 0 if verdict == "inconclusive" else code
-    assert gate(VERDICT=verdict, EXIT_CODE=str(code), INCONCLUSIVE="warn") == expected
+    told = {"VERDICT": verdict, "EXIT_CODE": str(code), "MEASURED": "true"}
+    assert gate(**told, **FAIL) == code
+    assert gate(**told, **WARN) == (0 if verdict in ("inconclusive", "invalid") else code)
+    assert gate(**told, **(WARN | {"INVALID": "fail"})) == (0 if verdict == "inconclusive" else code)
+    assert gate(**told, **(WARN | {"INCONCLUSIVE": "fail"})) == (0 if verdict == "invalid" else code)
 
 
-def test_no_verdict_is_a_failure() -> None:
-    assert gate(VERDICT="", EXIT_CODE="", INCONCLUSIVE="warn") == 2
+def test_what_was_never_measured_fails_whatever_is_allowed() -> None:
+    assert gate(VERDICT="", EXIT_CODE="", MEASURED="", **WARN) == 2
+    assert gate(VERDICT="invalid", EXIT_CODE="2", MEASURED="false", **WARN) == 2
+    assert gate(VERDICT="invalid", EXIT_CODE="4", MEASURED="false", **WARN) == 4
 
 
-def test_the_whole_history_is_fetched_and_the_base_handed_over() -> None:
+def test_the_stopwatch_is_the_actions_and_the_service_the_callers(tmp_path: Path) -> None:
+    (tmp_path / "work" / "my chat").mkdir(parents=True)
+    done = measure(tmp_path, FOLDER="my chat", BASE="a'b;c", STRATEGY="redis-push", REQUIREMENTS="more.txt")
+    assert done.returncode == 0, done.stderr
+    setup, pip, bench = (line for line in done.stdout.splitlines() if line.startswith("<"))
+    assert done.stdout.count(f" in {tmp_path / 'gate'}:") == 3
+    assert setup == "<setup>"
+    assert f"<--requirement><{tmp_path / 'work' / 'my chat'}/more.txt>" in pip
+    service = tmp_path / "work" / "my chat"
+    assert f"<bench><regress><--repository><{service}><--base><a'b;c>" in bench
+    assert bench.endswith(f"<--results><{tmp_path / 'results'}><--strategy><redis-push>")
+
+
+def test_nothing_but_the_base_is_needed(tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    done = measure(tmp_path)
+    assert "<pip>" not in done.stdout
+    assert done.stdout.splitlines()[-1].endswith(f"<--results><{tmp_path / 'results'}>")
+    assert all("default" in each for each in read("action.yml")["inputs"].values())
+
+
+def test_a_set_up_that_fails_is_no_missing_verdict(tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    assert measure(tmp_path, GATE=str(tmp_path / "gone")).returncode != 0
+
+
+def test_the_whole_history_is_fetched() -> None:
     steps = read(".github/workflows/bench.yml")["jobs"]["gate"]["steps"]
     assert steps[0]["with"]["fetch-depth"] == 0
-    assert steps[1] == {"uses": "./", "with": {"base": "origin/${{ github.base_ref }}"}}
-    measure = next(step for step in read("action.yml")["runs"]["steps"] if step.get("id") == "measure")
-    assert measure["env"] == {"BASE": "${{ inputs.base }}"}
-    assert "${{" not in measure["run"]  # a ref's name is data: it reaches the shell as a variable
+    assert steps[1] == {"uses": "./"}
 
 
 def test_actions_are_pinned_by_tag() -> None:
