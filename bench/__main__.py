@@ -16,6 +16,7 @@ from bench.cli_compare import compare
 from bench.cli_doctor import doctor
 from bench.cli_instrument import instrument
 from bench.cli_knee import knee
+from bench.cli_prove import prove
 from bench.cli_run import RESULTS, console
 from bench.cli_stop_path import stop_path
 from bench.codes import BAD_USAGE, INTERRUPTED, INVALID, REGRESSION, end
@@ -44,6 +45,7 @@ for command in (
     cli_gate.history,
     cli_regress.regress,
     cli_regress.aa,
+    prove,
 ):
     app.command()(command)
 

@@ -76,8 +76,8 @@ class Outcome:
 
     @property
     def problems(self) -> list[str]:
-        """Everything that made the measurement invalid."""
-        return [*self.base_problems, *self.head_problems, *self.instrument_problems]
+        """Everything that made the measurement invalid, each once: both sides share an instrument."""
+        return list(dict.fromkeys((*self.base_problems, *self.head_problems, *self.instrument_problems)))
 
     @property
     def reasons(self) -> list[str]:
