@@ -42,8 +42,8 @@ def prove(
     prove.json is written after each run, so that an interrupted proof keeps what it has. Exit codes: 0 every promise
     was kept, 1 one was broken, 2 it could not be measured, 4 bad usage.
     """
-    parts = _parts(only, strategy)
     cases = select(scenarios=_words(scenario), workers=workers, strategies=_words(strategy))
+    parts = _parts(only, strategy)
     from bench.checkouts import GitError  # noqa: PLC0415 - `--help` and usage errors need none of this
     from bench.procs import ChildError  # noqa: PLC0415
     from bench.prove import Asked, Proof  # noqa: PLC0415

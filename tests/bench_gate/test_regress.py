@@ -72,6 +72,7 @@ def test_a_head_that_loses_aborts_is_found_after_one_block(clone: Path, tmp_path
     manifest = json.loads((folder / "manifest.json").read_text())
     assert (manifest["blocks"], manifest["side"]) == (1, "head")
     assert "<failure" in (folder / "verdict.xml").read_text()
+    assert not (tmp_path / "results" / "latest").exists()  # one side of a comparison is nobody's newest run
     assert git(clone, "worktree", "list").count("\n") == 0  # base and head are gone again
 
 
