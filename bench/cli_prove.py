@@ -77,8 +77,12 @@ def prove(
     console.print(f"proof: {kept.folder / FILE}", highlight=False, soft_wrap=True)
     if failure:
         end(*failure)
-    if broken := [each["promise"] for each in promises(proof.entries) if not each["kept"]]:
-        end(REGRESSION, f"broken: {'; '.join(broken)}")
+    for kept_is, code, words in (
+        (False, REGRESSION, "broken"),
+        (None, INVALID, "not shown, the machine not being well"),
+    ):
+        if found := [each["promise"] for each in promises(proof.entries) if each["kept"] is kept_is]:
+            end(code, f"{words}: {'; '.join(found)}")
 
 
 def _parts(only: str, strategy: str) -> list[str]:

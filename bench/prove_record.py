@@ -20,6 +20,7 @@ PARTS = (AA, *(fault.name for fault in FAULTS), DOCS)
 RUNS_PER_ALARM = 20
 """One false alarm in so many runs of head against itself is allowed: as often as a test at 5 % is wrong."""
 VERDICTS = ("worse", "better", "equivalent", "inconclusive", "invalid")
+KEPT = {True: "[green]kept[/]", False: "[red]broken[/]", None: "[yellow]not shown[/]"}
 _FAULTS = {fault.name: fault for fault in FAULTS}
 
 Entry = dict[str, Any]
@@ -49,7 +50,11 @@ def entry(part: str, number: int, verdict: Mapping[str, Any] | None, *, seconds:
 
 
 def promises(entries: Sequence[Entry]) -> list[dict[str, Any]]:
-    """`[{"part", "promise", "runs", "verdicts": {verdict: n}, "seconds_p50", "kept"}]`, of the parts that were run."""
+    """`[{"part", "promise", "runs", "verdicts": {verdict: n}, "seconds_p50", "kept"}]`, of the parts that were run.
+
+    `kept` is null where the machine let nothing be shown: no run of HEAD against itself was valid, or a fault was
+    found in every run but those that were invalid.
+    """
     found = []
     for part in PARTS:
         own = [each for each in entries if each["part"] == part]
@@ -57,12 +62,15 @@ def promises(entries: Sequence[Entry]) -> list[dict[str, Any]]:
             continue
         counts = Counter(each["verdict"] for each in own)
         allowed = len(own) // RUNS_PER_ALARM
+        kept: bool | None
         if part == AA:
             says, kept = f"head against itself: at most {allowed} worse", counts["worse"] <= allowed
+            kept = None if counts["invalid"] == len(own) else kept
         elif part == DOCS:
             says, kept = "only docs, every core busy: never worse", not counts["worse"]
         else:
-            says, kept = f"{_FAULTS[part].sentence}: always found", all(each["found"] for each in own)
+            says, missed = f"{_FAULTS[part].sentence}: always found", [each for each in own if not each["found"]]
+            kept = None if missed and all(each["verdict"] == "invalid" for each in missed) else not missed
         found.append(
             {
                 "part": part,
@@ -91,7 +99,7 @@ def table(entries: Sequence[Entry]) -> Table:
         shown.add_column(name, justify="right" if name in ("runs", "a run took") else "left")
     for each in promises(entries):
         verdicts = ", ".join(f"{count} {verdict}" for verdict, count in each["verdicts"].items())
-        kept = "[green]kept[/]" if each["kept"] else "[red]broken[/]"
+        kept = KEPT[each["kept"]]
         shown.add_row(each["part"], each["promise"], str(each["runs"]), verdicts, f"{each['seconds_p50']:.0f} s", kept)
     return shown
 

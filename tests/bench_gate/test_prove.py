@@ -101,7 +101,7 @@ def test_a_leak_is_one_of_the_client_who_left() -> None:
     assert entry("leak", 1, elsewhere, seconds=1, code=1, said="")["found"] is False
 
 
-def kept(entries: list[Entry]) -> dict[str, bool]:
+def kept(entries: list[Entry]) -> dict[str, bool | None]:
     return {each["part"]: each["kept"] for each in promises(entries)}
 
 
@@ -114,8 +114,15 @@ def test_promises() -> None:
     assert kept([seen("docs", "equivalent"), seen("docs")]) == {"docs": False}
     assert kept([seen("drop"), seen("drop")]) == {"drop": True}
     assert kept([seen("drop"), seen("drop", "inconclusive")]) == {"drop": False}
-    (told,) = promises([seen("drop"), seen("drop", "invalid")])
-    assert told["verdicts"] == {"worse": 1, "invalid": 1}
+    (told,) = promises([seen("drop"), seen("drop", "inconclusive")])
+    assert told["verdicts"] == {"worse": 1, "inconclusive": 1}
+
+
+def test_a_machine_that_is_not_well_shows_nothing() -> None:
+    assert kept([seen("drop"), seen("drop", "invalid")]) == {"drop": None}
+    assert kept([seen("drop", "equivalent"), seen("drop", "invalid")]) == {"drop": False}
+    assert kept([seen(AA, "invalid"), seen(AA, "invalid")]) == {"aa": None}
+    assert kept([seen(AA, "invalid"), seen(AA, "inconclusive")]) == {"aa": True}
 
 
 def test_a_run_without_a_verdict_is_told_as_such() -> None:
@@ -125,8 +132,10 @@ def test_a_run_without_a_verdict_is_told_as_such() -> None:
 
 
 def asked(**more: Any) -> Asked:
-    given = {"parts": PARTS, "aa": 3, "faults": 1, "strategy": "redis-push,disconnect", "scenario": "flowing",
-             "workers": 2, "minutes": 1.0, "seed": 1}  # fmt: skip
+    given: dict[str, Any] = {
+        "parts": PARTS, "aa": 3, "faults": 1, "strategy": "redis-push,disconnect", "scenario": "flowing",
+        "workers": 2, "minutes": 1.0, "seed": 1,
+    }  # fmt: skip
     return Asked(**(given | more))
 
 
@@ -204,6 +213,12 @@ def test_a_broken_promise_is_exit_code_1(tmp_path: Path, monkeypatch: pytest.Mon
     assert done.exit_code == 1
     assert done.stderr == "bench: broken: drops 1 % of aborts: always found\n"
     assert [each["kept"] for each in record["promises"]] == [False, True]
+
+
+def test_what_could_not_be_shown_is_exit_code_2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done, _ = run_prove(tmp_path, monkeypatch, lambda part, number: seen(part, "invalid", number), "--only", "aa,docs")
+    assert done.exit_code == 2
+    assert "not shown, the machine not being well: head against itself: at most 1 worse" in done.stderr
 
 
 def test_an_interrupted_proof_keeps_what_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
