@@ -12,7 +12,7 @@ from bench.gate_run import GateError, GateRun
 from bench.margins import Margins
 from bench.outcome import Outcome
 from bench.verdict import MIN_BLOCKS
-from bench.well_blocks import too_few
+from bench.well_blocks import starved, too_few
 from bench.zero_tolerance import judge
 
 WORDS_ONLY = ("name", "sentence")
@@ -32,7 +32,7 @@ def check(record: Mapping[str, Any], run: GateRun, local: Margins) -> Outcome:
         notes.append("measured on another machine than the baseline: the floor takes out most of that, not all")
     old, new = baseline.values_of(record), baseline.ratios(run)
     margins = baseline.relative_margins(chosen.of, record["floor_p50_ms"])
-    broken = judge(None, run.run, run.left_out)
+    broken = judge(None, run.run, {*run.left_out, *starved(run.run)})
     return Outcome(
         findings=decide_all_unpaired(old, new, margins),
         fired=broken.fired,

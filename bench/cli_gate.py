@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from bench.codes import end
+from bench.cli_regress import give_up
+from bench.codes import BAD_USAGE, end
 from bench.records import LATEST
 
 RESULTS = Path("results")
@@ -36,7 +37,7 @@ def baseline(
     except GateError as error:
         end(error.code, str(error))
     except NoiseError as error:
-        end(4, str(error))
+        end(BAD_USAGE, str(error))
     console.print(f"{len(record['cases'])} cases, floor {record['floor_p50_ms']:.3g} ms; {record['margins']['says']}")
     console.print(f"baseline: {to}", highlight=False, soft_wrap=True)
 
@@ -55,17 +56,18 @@ def check(
     from bench.verdict_output import write  # noqa: PLC0415
     from bench.verdict_table import show  # noqa: PLC0415
 
+    judged = folder if (folder / "manifest.json").exists() else None
     try:
         outcome = baseline_check.check(kept.read(against), load(folder), read_margins(noise))
     except GateError as error:
-        end(error.code, str(error))
+        give_up(error.code, str(error), judged)
     except NoiseError as error:
-        end(4, str(error))
+        give_up(BAD_USAGE, str(error), judged)
     show(outcome, console)
     try:
         written = write(outcome, folder, typer.echo)
     except OSError as error:
-        end(4, f"{folder} cannot be written ({error.strerror or error}): copy it to a place of yours")
+        end(BAD_USAGE, f"{folder} cannot be written ({error.strerror or error}): copy it to a place of yours")
     console.print(f"verdict: {written[0]}", highlight=False, soft_wrap=True)
     raise typer.Exit(outcome.exit_code)
 
@@ -89,7 +91,7 @@ def history(
     except GateError as error:
         end(error.code, str(error))
     except OSError as error:
-        end(4, f"{results} cannot be written ({error.strerror or error}): choose another with --results")
+        end(BAD_USAGE, f"{results} cannot be written ({error.strerror or error}): choose another with --results")
     for table in tables(found):
         console.print(table, "")
     left_out = ", ".join(f"{count} {why}" for why, count in found.left_out.items())

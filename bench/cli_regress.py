@@ -65,13 +65,13 @@ def regress(
         margins = read_margins(noise)
         gate = Gate(cases, Settings("all", workers, False, seed, "regress"), margins, results, console)
     except (PlanError, FolderError, GitError, NoiseError) as error:
-        _give_up(BAD_USAGE, str(error), None)
+        give_up(BAD_USAGE, str(error), None)
     try:
         outcome = gate.run(base, minutes=minutes, repository=checkout)
     except (StoreError, ChildError, GitError) as error:
-        _give_up(INVALID, f"could not measure: {error}", gate.folder)
+        give_up(INVALID, f"could not measure: {error}", gate.folder)
     except KeyboardInterrupt:
-        _give_up(INTERRUPTED, "interrupted; everything started has been stopped", gate.folder)
+        give_up(INTERRUPTED, "interrupted; everything started has been stopped", gate.folder)
     show(outcome, console)
     written = write(outcome, gate.folder, typer.echo)
     console.print(f"verdict: {written[0]}", highlight=False, soft_wrap=True)
@@ -122,7 +122,7 @@ def aa(
         end(REGRESSION, f"more than {MAX_ALARMS:.0%} false alarms: {', '.join(loud)}")
 
 
-def _give_up(code: int, message: str, folder: Path | None) -> NoReturn:
+def give_up(code: int, message: str, folder: Path | None) -> NoReturn:
     """End without a verdict, and leave word of it where machines look for one."""
     from bench.verdict_output import write_failure  # noqa: PLC0415 - `--help` needs none of this
 

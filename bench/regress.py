@@ -21,7 +21,7 @@ from bench.runner import Run, Settings
 from bench.service import Side
 from bench.stats import Summary, write_summary
 from bench.verdict import MIN_BLOCKS
-from bench.well_blocks import left_of, miscalibrated, problems_of, too_few, unwell
+from bench.well_blocks import left_of, miscalibrated, problems_of, starved, too_few, unwell
 from bench.zero_tolerance import judge
 
 METRICS = (
@@ -71,8 +71,8 @@ class Gate:
     def _could_change(self, blocks: int, fit: int) -> bool:
         """Whether the verdict after so many blocks could become another one after as many as fit into the time."""
         (base, base_summary), (head, _) = self._summaries()
-        left_out = unwell(base) | unwell(head)
-        broken = judge(base, head, left_out)
+        left_out = unwell(base) | starved(base) | unwell(head)
+        broken = judge(base, head, left_out | starved(head))
         if broken.fired or miscalibrated(base_summary):
             return False  # one lost abort is one too many; and no block takes back what the calibration showed
         well = min(left_of(head, left_out).values(), default=0)
@@ -87,14 +87,14 @@ class Gate:
     def _outcome(self, notes: Sequence[str], doubts: Sequence[str]) -> Outcome:
         # Chats that failed on head are head's fault, and judged as such; on base they spoil the comparison.
         (base, base_summary), (head, head_summary) = self._summaries()
-        unwell_on = [unwell(side) for side in (base, head)]
+        unwell_on = [unwell(base) | starved(base), unwell(head)]
         left_out = unwell_on[0] | unwell_on[1]
         old, new = block_values(base, left_out), block_values(head, left_out)
         margins = {name: self._margins.of[name] for name in METRICS}
-        broken, few = judge(base, head, left_out), too_few(head, left_out, MIN_BLOCKS)
+        broken, few = judge(base, head, left_out | starved(head)), too_few(head, left_out, MIN_BLOCKS)
         nothing_left = len(few) == len(left_of(head, left_out))
         counted = [f"{len(sick)} of {name}'s" for name, sick in zip(("base", "head"), unwell_on, strict=True)]
-        told = [f"blocks left out, the instrument not being well: {' and '.join(counted)}"] if left_out else []
+        told = [f"blocks left out, the machine not being well: {' and '.join(counted)}"] if left_out else []
         return Outcome(
             findings=decide_all(old, new, margins),
             fired=broken.fired,

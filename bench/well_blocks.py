@@ -14,6 +14,9 @@ from bench.reading import CaseKey, Run, case_key
 from bench.stats import Summary
 
 Block = tuple[CaseKey, int]
+MAX_STANDSTILL_MS = 75.0
+"""Half of what the scenarios keep free between the last Stop and the answer's end. A Stop passes two workers: where
+each stood still for longer, it comes after the end, and a late one looks like a lost one."""
 
 
 def unwell(run: Run) -> dict[Block, str]:
@@ -26,6 +29,24 @@ def unwell(run: Run) -> dict[Block, str]:
         for row in run.cases
         if not is_special(row["scenario"]) and (problems := health.problems(row))
     }
+
+
+def starved(run: Run) -> dict[Block, str]:
+    """The blocks in which a worker of the service stood still for too long.
+
+    Base's code is trusted: there it is the machine, and the block is no evidence at all. On head it may be head's own
+    fault: its times are compared, but an abort that only such blocks miss is a doubt.
+    """
+    found = {}
+    for row in run.cases:
+        workers = [each for each in (row.get("health") or {}).get("processes", ()) if each["name"] == "service"]
+        longest_ms = max((each["lag_max_ms"] or 0.0 for each in workers), default=0.0)
+        if not is_special(row["scenario"]) and longest_ms > MAX_STANDSTILL_MS:
+            found[case_key(row), row["block"]] = (
+                f"a worker of the service stood still for {longest_ms:.0f} ms (allowed is {MAX_STANDSTILL_MS:g} ms):"
+                " stop other work (see `top`)"
+            )
+    return found
 
 
 def left_of(run: Run, left_out: Collection[Block]) -> Counter[CaseKey]:

@@ -42,6 +42,7 @@ class Compared(Gate):
         sick: Sequence[int] = (),
         lost_in: Sequence[int] = (),
         leaked_in: Sequence[int] = (),
+        stood_still_in: Sequence[int] = (),
     ) -> None:
         kept: Results = self._kept[("base", "head").index(name)]
         chats, cases = [], []
@@ -51,7 +52,9 @@ class Compared(Gate):
             if block in leaked_in:
                 own[1]["witness"] |= {"outcome": "open", "lost_ns": None}
             chats += own
-            cases.append(case_row("redis-push", block, own) | {"witness_late_p99_ms": 40.0 if block in sick else 0.4})
+            row = case_row("redis-push", block, own) | {"witness_late_p99_ms": 40.0 if block in sick else 0.4}
+            service = {"name": "service", "lag_max_ms": 140.0 if block in stood_still_in else 20.0}
+            cases.append(row | {"health": {"processes": [service], "chunks_per_s": 900.0}})
         write_rows(kept.folder, chats, cases, {"side": name, "blocks": len(stop_ms)})
 
 
@@ -94,6 +97,24 @@ def test_slow_stops_in_unwell_blocks_are_no_slow_stops(gate: Compared) -> None:
     assert outcome.blocks == 6
     assert any("left out" in note and "0 of base's and 6 of head's" in note for note in outcome.notes)
     gate.side("head", stop_ms=[9.0] * 12, sick=range(1, 12, 2))
+    assert gate._outcome([], []).verdict == "worse"
+
+
+def test_an_abort_that_a_starved_service_missed_is_a_doubt(gate: Compared) -> None:
+    gate.side("base", stood_still_in=[0])
+    gate.side("head", lost_in=[0])
+    outcome = gate._outcome([], [])
+    assert (outcome.verdict, len(outcome.doubtful), outcome.lost.aborts) == ("inconclusive", 1, 5 * 120)
+    gate.side("base")
+    gate.side("head", lost_in=[0], stood_still_in=[0])
+    assert gate._outcome([], []).verdict == "inconclusive"
+    gate.side("head", lost_in=[0, 3], stood_still_in=[0])
+    assert gate._outcome([], []).verdict == "worse"
+
+
+def test_a_head_that_stands_still_by_itself_is_found_by_its_times(gate: Compared) -> None:
+    gate.side("base", stop_ms=[2.0] * BLOCKS)
+    gate.side("head", stop_ms=[30.0] * BLOCKS, stood_still_in=range(BLOCKS))
     assert gate._outcome([], []).verdict == "worse"
 
 
