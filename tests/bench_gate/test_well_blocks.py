@@ -23,7 +23,7 @@ from bench.zero_tolerance import judge
 from .fakes import PUSH, case_row, chat_row, lost, write_rows
 
 SETTINGS = Settings("all", 2, False, 1, "regress")
-BLOCKS = 6
+BLOCKS, CHATS = 6, 40
 
 
 class Compared(Gate):
@@ -47,7 +47,7 @@ class Compared(Gate):
         kept: Results = self._kept[("base", "head").index(name)]
         chats, cases = [], []
         for block, stop in enumerate(stop_ms):
-            own = [chat_row("redis-push", block, index, stop * (1 + 0.01 * (index % 3))) for index in range(120)]
+            own = [chat_row("redis-push", block, index, stop * (1 + 0.01 * (index % 3))) for index in range(CHATS)]
             own[0] = lost(own[0]) if block in lost_in else own[0]
             if block in leaked_in:
                 own[1]["witness"] |= {"outcome": "open", "lost_ns": None}
@@ -68,7 +68,7 @@ def test_a_lost_abort_counts_where_both_sides_were_well(gate: Compared) -> None:
     gate.side("head", lost_in=[1])
     outcome = gate._outcome([], [])
     assert (outcome.verdict, [each.rule for each in outcome.fired]) == ("worse", ["missed"])
-    assert (outcome.lost.lost, outcome.lost.aborts) == (1, 5 * 120)  # block 0 is no evidence for either side
+    assert (outcome.lost.lost, outcome.lost.aborts) == (1, 5 * CHATS)  # block 0 is no evidence for either side
 
 
 @pytest.mark.parametrize("sick_side", ["base", "head"])
@@ -104,7 +104,7 @@ def test_an_abort_that_a_starved_service_missed_is_a_doubt(gate: Compared) -> No
     gate.side("base", stood_still_in=[0])
     gate.side("head", lost_in=[0])
     outcome = gate._outcome([], [])
-    assert (outcome.verdict, len(outcome.doubtful), outcome.lost.aborts) == ("inconclusive", 1, 5 * 120)
+    assert (outcome.verdict, len(outcome.doubtful), outcome.lost.aborts) == ("inconclusive", 1, 5 * CHATS)
     gate.side("base")
     gate.side("head", lost_in=[0], stood_still_in=[0])
     assert gate._outcome([], []).verdict == "inconclusive"
