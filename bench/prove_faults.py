@@ -7,7 +7,8 @@ from pathlib import Path
 
 STOP_TIMES = ("upstream_stop_ms", "client_stop_ms", "abort_ack_ms")
 DOCS = "README.md"
-RECORDED = "        outcome, chat = await self._ask().flag(request_id, owner, remember=may_remember)\n"
+RECORD = "await self._ask().flag(request_id, owner, remember=may_remember)\n"
+"""Where an abort is recorded. The edits stay within the line, so that they do not depend on how deep it stands."""
 
 
 class FaultError(Exception):
@@ -45,8 +46,8 @@ FAULTS = (
         name="delay",
         sentence="adds 5 ms to the stop path",
         file="backends/delivery.py",
-        before=RECORDED,
-        after=f"        await asyncio.sleep(0.005)\n{RECORDED}",
+        before=f"outcome, chat = {RECORD}",
+        after=f"await asyncio.sleep(0.005); outcome, chat = {RECORD}",
         shown_by=STOP_TIMES,
         needs="-push",
     ),
@@ -63,8 +64,8 @@ FAULTS = (
         name="drop",
         sentence="drops 1 % of aborts",
         file="backends/delivery.py",
-        before=RECORDED,
-        after=f"        if random.random() < 0.01:\n            return AbortOutcome.ACCEPTED\n{RECORDED}",
+        before=f"outcome, chat = {RECORD}",
+        after=f"outcome, chat = (AbortOutcome.ACCEPTED, None) if secrets.randbelow(100) == 0 else {RECORD}",
         shown_by=("missed",),
         needs="-push",
     ),

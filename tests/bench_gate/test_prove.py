@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,8 @@ def test_every_fault_fits_the_code_as_it_is(tmp_path: Path, fault: Fault) -> Non
     fault.apply(tmp_path)
     assert target.read_text() != before
     compile(target.read_text(), str(target), "exec")
+    names = [sys.executable, "-m", "ruff", "check", "--quiet", "--isolated", "--select", "F821", str(target)]
+    assert subprocess.run(names, check=False).returncode == 0  # no name that is not there
 
 
 def test_an_edit_that_fits_nowhere_is_named(tmp_path: Path) -> None:
