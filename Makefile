@@ -9,7 +9,7 @@ RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup doctor bench bench-relay bench-backends knee regress baseline soak serve report compare test check lock clean
+.PHONY: help setup doctor bench bench-relay bench-backends stop-path knee regress baseline soak serve report compare test check lock clean
 
 help: ## print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ doctor: $(READY) ## is this machine fit to measure on? Says what to change
 
 bench-relay: $(READY) ## what a relayed chunk costs, beside a bare and a naive relay (writes results/relay.json)
 	@$(RUN) -m bench relay $(ARGS)
+
+stop-path: $(READY) ## an abort on the other worker, beside a plain hang-up (writes results/stop-path.json): QUICK=1
+	@$(RUN) -m bench stop-path $(if $(filter-out 0,$(QUICK)),--quick) $(ARGS)
 
 bench-backends: $(READY) ## the abort path itself, beside the bare drivers: BACKEND=all|postgres|redis QUICK=1
 	@$(RUN) -m bench backends --backend "$(BACKEND)" $(if $(filter-out 0,$(QUICK)),--quick) $(ARGS)
