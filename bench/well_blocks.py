@@ -72,10 +72,29 @@ def too_few(run: Run, left_out: Mapping[Block, str], needed: int) -> dict[CaseKe
     return found
 
 
-def problems_of(run: Run, summary: Summary) -> list[str]:
-    """What makes a side's measurement invalid when its unwell blocks are left out instead of spoiling all of it."""
+def problems_of(run: Run, summary: Summary, left_out: Collection[Block]) -> list[str]:
+    """What makes a side's measurement invalid when unwell blocks are left out instead of spoiling all of it.
+
+    Chats that failed or were refused in those are no evidence either.
+    """
     silent = [{**row, "health": None, "witness_late_p99_ms": None} for row in run.cases]
-    return [*run.damage, *find_problems(replace(run, cases=silent), summary["cases"]), *miscalibrated(summary)]
+    cases = [_counted(run, case, left_out) for case in summary["cases"]]
+    return [*run.damage, *find_problems(replace(run, cases=silent), cases), *miscalibrated(summary)]
+
+
+def _counted(run: Run, case: Summary, left_out: Collection[Block]) -> Summary:
+    """The summary's case with the counts of the blocks that are evidence."""
+    key = case_key(case)
+    own = [chat.measured for chat in run.chats if chat.key == key and (key, chat.block) not in left_out]
+    rows = [row for row in run.cases if case_key(row) == key and (key, row["block"]) not in left_out]
+    kinds = Counter(each.kind for each in own)
+    return case | {
+        "chats": len(own),
+        "errors": sum(each.error is not None for each in own),
+        "refused": kinds["refused"],
+        "turned_away": kinds["turned_away"],
+        "dropped": sum(row.get("dropped") or 0 for row in rows),
+    }
 
 
 def miscalibrated(summary: Summary) -> list[str]:

@@ -43,6 +43,7 @@ class Compared(Gate):
         lost_in: Sequence[int] = (),
         leaked_in: Sequence[int] = (),
         stood_still_in: Sequence[int] = (),
+        failed_in: Sequence[int] = (),
     ) -> None:
         kept: Results = self._kept[("base", "head").index(name)]
         chats, cases = [], []
@@ -51,6 +52,8 @@ class Compared(Gate):
             own[0] = lost(own[0]) if block in lost_in else own[0]
             if block in leaked_in:
                 own[1]["witness"] |= {"outcome": "open", "lost_ns": None}
+            for chat in own[:20] if block in failed_in else ():
+                chat["client"]["error"] = "connection reset"
             chats += own
             row = case_row("redis-push", block, own) | {"witness_late_p99_ms": 40.0 if block in sick else 0.4}
             service = {"name": "service", "lag_max_ms": 140.0 if block in stood_still_in else 20.0}
@@ -116,6 +119,14 @@ def test_a_head_that_stands_still_by_itself_is_found_by_its_times(gate: Compared
     gate.side("base", stop_ms=[2.0] * BLOCKS)
     gate.side("head", stop_ms=[30.0] * BLOCKS, stood_still_in=range(BLOCKS))
     assert gate._outcome([], []).verdict == "worse"
+
+
+def test_chats_that_failed_in_an_unwell_block_do_not_spoil_the_others(gate: Compared) -> None:
+    gate.side("head")
+    gate.side("base", failed_in=[0])
+    assert gate._outcome([], []).verdict == "invalid"
+    gate.side("base", failed_in=[0], sick=[0])
+    assert gate._outcome([], []).verdict == "equivalent"
 
 
 def test_without_evidence_there_is_no_verdict(gate: Compared) -> None:
