@@ -9,7 +9,7 @@ RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup doctor bench bench-relay bench-backends stop-path knee regress baseline soak serve report compare test check lock clean
+.PHONY: help setup doctor bench bench-relay bench-backends stop-path calibrate knee regress prove baseline soak serve report compare test check lock clean
 
 help: ## print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ bench: $(READY) ## measure: BACKEND=all|memory|postgres|redis SCENARIO=name,... 
 doctor: $(READY) ## is this machine fit to measure on? Says what to change
 	@$(RUN) -m bench doctor $(ARGS)
 
+calibrate: $(READY) ## floor and calibration alone, ten times: does the instrument find what was injected?
+	@$(RUN) -m bench calibrate $(ARGS)
+
 bench-relay: $(READY) ## what a relayed chunk costs, beside a bare and a naive relay (writes results/relay.json)
 	@$(RUN) -m bench relay $(ARGS)
 
@@ -47,6 +50,9 @@ knee: $(READY) ## how many chats and stops per second until stops get slow: BACK
 
 regress: $(READY) ## is HEAD slower to stop than BASE=<git ref>? Both run here, in interleaved blocks
 	@$(RUN) -m bench regress --base "$(or $(BASE),origin/main)" --workers "$(WORKERS)" $(if $(SCENARIO),--scenario "$(SCENARIO)") $(ARGS)
+
+prove: $(READY) ## does the gate find what it must? Some hours; ARGS="--aa 1 --faults 1" for a first look
+	@$(RUN) -m bench prove $(ARGS)
 
 baseline: $(READY) ## measure fully, and keep it as results/baseline.json for `python -m bench check`
 	@$(RUN) -m bench run --backend "$(BACKEND)" --workers "$(WORKERS)" $(if $(SCENARIO),--scenario "$(SCENARIO)") $(ARGS)

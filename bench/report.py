@@ -17,6 +17,7 @@ from bench.parts import parts_by_case, parts_table
 from bench.reading import Run, UnreadableResults, read_run
 from bench.stats import Summary, write_summary
 from bench.tables import GLOSSARY, facts_of, tables_of
+from bench.tables_instrument import instrument_tables
 from bench.tables_top import comparison_table, control_table, headline
 
 __all__ = ["Section", "UnreadableResults", "environment", "render", "sections_of", "write_pages"]
@@ -79,7 +80,11 @@ def content_of(run: Run, summary: Summary) -> dict[str, Any]:
         "advice": advise(summary, run.manifest, faulted),
         "warnings": summary.get("warnings") or [],
         "glance": tables[0],
-        "tables": [*(table for table in tables[1:] if table), *tables_of(cases, run.manifest)],
+        "tables": [
+            *(table for table in tables[1:] if table),
+            *tables_of(cases, run.manifest),
+            *instrument_tables(summary, run.manifest),
+        ],
         "cards": cards_of(cases, run.manifest, run.cases),
         "lives": lives_table(),
         "disagree": DISAGREE,

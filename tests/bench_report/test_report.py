@@ -99,7 +99,9 @@ def test_tables_are_whole_and_each_row_has_all_columns(folder: Path) -> None:
         elif block:
             tables.append(block)
             block = []
-    assert len(tables) == len(fake.SCENARIOS) + 5  # at a glance, controls, parts of a stop, what a flag survives, facts
+    assert (
+        len(tables) == len(fake.SCENARIOS) + 6
+    )  # at a glance, controls, parts of a stop, what a flag survives, facts, health
     for table in tables:
         assert len({line.count("|") for line in table}) == 1
         assert set(table[1]) <= set("|-: ")
