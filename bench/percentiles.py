@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import statistics
 from collections.abc import Mapping, Sequence
@@ -38,11 +39,21 @@ def interval95(samples: Sequence[float], quantile: float) -> tuple[float, float]
     Source: scipy.stats.quantile_test, which inverts the binomial test (Conover, Practical Nonparametric Statistics,
     3rd ed., section 3.2); it distributes nothing and holds for every continuous or discrete distribution.
     """
-    if not samples:
+    ranks = _ranks95(len(samples), quantile)
+    if ranks is None:
         return None
-    interval: Any = quantile_test(samples, p=quantile).confidence_interval(confidence_level=0.95)
+    ordered = sorted(samples)
+    return float(ordered[ranks[0]]), float(ordered[ranks[1]])
+
+
+@functools.cache
+def _ranks95(count: int, quantile: float) -> tuple[int, int] | None:
+    """Which of `count` ordered samples are the ends of the interval: that depends on nothing but their number."""
+    if not count:
+        return None
+    interval: Any = quantile_test(range(count), p=quantile).confidence_interval(confidence_level=0.95)
     low, high = float(interval.low), float(interval.high)
-    return None if math.isnan(low) or math.isnan(high) else (low, high)
+    return None if math.isnan(low) or math.isnan(high) else (round(low), round(high))
 
 
 def _described(

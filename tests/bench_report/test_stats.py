@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import quantile_test
 
 from bench.percentiles import DIGITS
 from bench.stats import describe, describe_blocks, interval95, summarise
@@ -68,6 +69,15 @@ def test_the_interval_covers_the_true_median_in_95_of_100_samples() -> None:
         low, high = interval95([rng.expovariate(1) for _ in range(60)], 0.5) or (0, 0)
         hits += low <= 0.6931 <= high
     assert hits / 400 >= 0.93
+
+
+@pytest.mark.parametrize(("count", "quantile"), [(6, 0.5), (60, 0.5), (72, 0.95), (71, 0.95), (400, 0.99)])
+def test_the_interval_is_scipy_s_own(count: int, quantile: float) -> None:
+    rng = random.Random(count)
+    samples = [rng.lognormvariate(0, 1) for _ in range(count)]
+    theirs = quantile_test(samples, p=quantile).confidence_interval(confidence_level=0.95)
+    ours = interval95(samples, quantile)
+    assert ours == (None if np.isnan(theirs.low) or np.isnan(theirs.high) else (theirs.low, theirs.high))
 
 
 def test_no_samples_are_null_not_zero() -> None:
