@@ -75,7 +75,7 @@ def test_the_interval_covers_the_true_median_in_95_of_100_samples() -> None:
 def test_the_interval_is_scipy_s_own(count: int, quantile: float) -> None:
     rng = random.Random(count)
     samples = [rng.lognormvariate(0, 1) for _ in range(count)]
-    theirs = quantile_test(samples, p=quantile).confidence_interval(confidence_level=0.95)
+    theirs: Any = quantile_test(samples, p=quantile).confidence_interval(confidence_level=0.95)
     ours = interval95(samples, quantile)
     assert ours == (None if np.isnan(theirs.low) or np.isnan(theirs.high) else (theirs.low, theirs.high))
 
