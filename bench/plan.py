@@ -55,6 +55,11 @@ def delivery_of(strategy: str) -> str | None:
     return strategy.partition("-")[2] if store_of(strategy) else None
 
 
+def served_by(strategy: str) -> str:
+    """The strategy of the service that its cases are sent to: no abort reaches it in either of the reference points."""
+    return "none" if strategy in REFERENCES else strategy
+
+
 def select(
     backend: str = "all",
     scenarios: Sequence[str] | None = None,

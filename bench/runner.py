@@ -18,7 +18,7 @@ from bench.idle import measure_idle
 from bench.instrument import CALIBRATION_CASE, FLOOR_CASE
 from bench.load import Load, processes_for
 from bench.meter import Measured, Meter, Schedules, Subject
-from bench.plan import Case, store_of
+from bench.plan import Case, served_by, store_of
 from bench.procs import Child, ChildError
 from bench.progress import View
 from bench.records import describe_commit, describe_host, describe_versions, utc_now
@@ -30,7 +30,7 @@ from bench.talk import AnswerError
 Row = dict[str, Any]
 More = Callable[[int, float, Mapping[str, Sequence[float]]], bool]
 Group = tuple[str, int]
-"""A strategy with so many workers: what one start of the service is good for."""
+"""A service's strategy with so many workers: what one start of it is good for."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class Run:
         load = stack.enter_context(Load(processes, self._scratch, self._logs, starve=self._settings.starve))
         groups: dict[Group, list[Case]] = {}
         for case in self._cases:
-            groups.setdefault((case.strategy, case.workers), []).append(case)
+            groups.setdefault((served_by(case.strategy), case.workers), []).append(case)
         began = time.monotonic()
         meter = self._meter = Meter(
             mock, load, self._view, seed=self._settings.seed, token=self._token, schedules=self._schedules
