@@ -196,5 +196,5 @@ def load_scenarios(names: Iterable[str] | None = None, *, quick: bool = False) -
 
 
 RESERVED = ("floor", "calibration")
-DEFAULT = ("flowing", "stalled", "first-token", "steady")
+DEFAULT = ("flowing", "stalled", "steady")
 """What `make bench` measures unless told otherwise."""

@@ -24,8 +24,8 @@ def bench(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     ("arguments", "names"),
     [
         (["--backend", "mysql"], ["BACKEND", "mysql", "all, memory, postgres, redis"]),
-        (["--scenario", "flowing,gone"], ["SCENARIO", "gone", "flowing, stalled, first-token, steady"]),
-        (["--scenario", ""], ["SCENARIO", "flowing, stalled, first-token, steady"]),
+        (["--scenario", "flowing,gone"], ["SCENARIO", "gone", "flowing, stalled, steady"]),
+        (["--scenario", ""], ["SCENARIO", "flowing, stalled, steady"]),
         (["--workers", "0"], ["WORKERS", "1 to 64"]),
         (["--workers", "many"], ["WORKERS", "many", "1 to 64"]),
         (["--seed", "x"], ["--seed"]),

@@ -50,9 +50,9 @@ def test_store_and_delivery_of_a_case() -> None:
     ("wrong", "names"),
     [
         ({"backend": "mysql"}, ["BACKEND", "mysql", "all, memory, postgres, redis"]),
-        ({"scenarios": ["flowing", "gone"]}, ["SCENARIO", "gone", "flowing, stalled, first-token, steady", ".toml"]),
+        ({"scenarios": ["flowing", "gone"]}, ["SCENARIO", "gone", "flowing, stalled, steady", ".toml"]),
         ({"scenarios": ["gone.toml"]}, ["gone.toml", "cannot be read"]),
-        ({"scenarios": []}, ["SCENARIO", "flowing, stalled, first-token, steady"]),
+        ({"scenarios": []}, ["SCENARIO", "flowing, stalled, steady"]),
         ({"strategies": ["redis-pull"]}, ["redis-pull", "redis-push"]),
         ({"strategies": []}, ["empty", "redis-push"]),
         ({"workers": 0}, ["WORKERS", "1 to 64"]),

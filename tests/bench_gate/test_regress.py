@@ -25,6 +25,8 @@ abort_over = "stream"
 abort_margin_ms = 100
 """
 
+ATTEMPTS = 3
+INVALID = 2
 pytestmark = pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a git checkout")
 
 
@@ -37,7 +39,7 @@ def regress(folder: Path, *arguments: str, **env: str) -> subprocess.CompletedPr
     command = [sys.executable, "-m", "bench", "regress", *arguments]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GITHUB_")} | env
     return subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, timeout=100, env=environment, check=False
+        command, cwd=folder, capture_output=True, text=True, timeout=200, env=environment, check=False
     )
 
 
@@ -53,7 +55,8 @@ def clone(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_head_that_loses_aborts_is_found_after_one_block(clone: Path, tmp_path: Path) -> None:
+@pytest.mark.timeout(400)
+def test_a_head_that_loses_aborts_is_found_without_statistics(clone: Path, tmp_path: Path) -> None:
     file = clone / "backends" / "__init__.py"
     code = file.read_text()
     assert "return PushDelivery(store)" in code
@@ -61,18 +64,23 @@ def test_a_head_that_loses_aborts_is_found_after_one_block(clone: Path, tmp_path
     git(clone, "commit", "--quiet", "--all", "--message", "head")
     (tmp_path / "short.toml").write_text(SCENARIO)
     arguments = ["--base", "HEAD~1", "--strategy", "redis-push", "--scenario", str(tmp_path / "short.toml")]
-    said = regress(clone, *arguments, "--results", str(tmp_path / "results"))
+    for attempt in range(ATTEMPTS):
+        results = tmp_path / f"results-{attempt}"
+        said = regress(clone, *arguments, "--minutes", "1", "--results", str(results))
+        if said.returncode != INVALID:  # the machine was busy, and the gate has accused nobody: rightly
+            break
     assert said.returncode == 1, said.stdout + said.stderr
-    (folder,) = (tmp_path / "results").glob("*-regress-head")
+    (folder,) = results.glob("*-regress-head")
     verdict = json.loads((folder / "verdict.json").read_text())
     assert (verdict["verdict"], verdict["exit_code"]) == ("worse", 1)
     assert any(rule["rule"] == "missed" for rule in verdict["rules"])
     assert verdict["base"]["commit"] == git(clone, "rev-parse", "HEAD~1")
     assert verdict["head"]["commit"] == git(clone, "rev-parse", "HEAD")
     manifest = json.loads((folder / "manifest.json").read_text())
-    assert (manifest["blocks"], manifest["side"]) == (1, "head")
+    assert manifest["side"] == "head"
+    assert manifest["blocks"] < 5  # no statistics were waited for
     assert "<failure" in (folder / "verdict.xml").read_text()
-    assert not (tmp_path / "results" / "latest").exists()  # one side of a comparison is nobody's newest run
+    assert not (results / "latest").exists()  # one side of a comparison is nobody's newest run
     assert git(clone, "worktree", "list").count("\n") == 0  # base and head are gone again
 
 

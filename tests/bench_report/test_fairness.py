@@ -10,6 +10,7 @@ import pytest
 
 from backends import Options
 from backends.postgres import PostgresStore
+from backends.postgres_pool import Pool
 from backends.postgres_sql import SCHEMA
 from backends.redis import RedisStore
 from bench import stores
@@ -24,7 +25,7 @@ def test_what_is_said_of_the_backends_is_true() -> None:
     assert Options().interval_ms == INTERVAL_MS
     assert "unlogged" in KEPT["postgres"]
     assert "UNLOGGED" in SCHEMA
-    assert '"synchronous_commit": "off"' in inspect.getsource(PostgresStore)
+    assert '"synchronous_commit": "off"' in inspect.getsource(Pool)
     assert '"--save", ""' in inspect.getsource(stores.redis_server)
     assert "appendonly" not in inspect.getsource(stores.redis_server)
 

@@ -73,7 +73,7 @@ async def test_one_of_four_workers_is_killed(
             for event in started:
                 await event.wait()
             victim = await pid_of(client)
-            accepted, sent = set(), 0
+            accepted, unanswered, sent = set(), set(), 0
             for number in range(STREAMS):
                 if number == STREAMS // 5:
                     psutil.Process(victim).send_signal(signal.SIGKILL)
@@ -83,6 +83,9 @@ async def test_one_of_four_workers_is_killed(
                     try:
                         abort = await client.post("/abort/", json={"request_id": f"death-{number}"})
                     except httpx2.TransportError:
+                        unanswered.add(f"death-{number}")  # the worker may have recorded it and died before it answered
+                        continue
+                    if abort.status_code == 503:
                         continue
                     assert abort.status_code in (200, 404)
                     if abort.status_code == 200:
@@ -91,7 +94,7 @@ async def test_one_of_four_workers_is_killed(
         broken = {name for name, end in ended.items() if end == "broken"}
         assert 0 < len(broken) < STREAMS
         assert {name for name, end in ended.items() if end == "abort"} == set(ended) - broken
-        assert accepted >= set(ended) - broken
+        assert accepted | unanswered >= set(ended) - broken
         strategy = request.node.callspec.params["four_workers"]
         stopped = len(ended) - len(broken)
         row = f"{sent:5} sent {len(accepted):3} accepted {stopped:3} delivered, the rest were the dead worker's"
