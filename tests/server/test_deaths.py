@@ -40,6 +40,22 @@ async def pid_of(client: httpx2.AsyncClient) -> int:
     return int((await client.get("/healthz")).json()["pid"])
 
 
+async def press(client: httpx2.AsyncClient, name: str) -> tuple[int, str]:
+    """How often Stop was pressed, and what became of it: a connection that the dead worker held is reset, so again."""
+    end = "unknown"
+    for tries in range(1, 21):
+        try:
+            abort = await client.post("/abort/", json={"request_id": name})
+        except httpx2.TransportError:
+            end = "unanswered"  # the worker may have recorded it and died before it answered
+            continue
+        if abort.status_code == 503:
+            continue
+        assert abort.status_code in (200, 404)
+        return tries, "accepted" if abort.status_code == 200 else end
+    raise AssertionError(f"{name} could not be stopped")
+
+
 @pytest.mark.parametrize("four_workers", STRATEGIES, indirect=True)
 async def test_one_of_four_workers_is_killed(
     four_workers: Running, request: pytest.FixtureRequest, record_property: Callable[[str, object], None]
@@ -73,24 +89,15 @@ async def test_one_of_four_workers_is_killed(
             for event in started:
                 await event.wait()
             victim = await pid_of(client)
-            accepted, unanswered, sent = set(), set(), 0
+            accepted: set[str] = set()
+            unanswered: set[str] = set()
+            sent = 0
             for number in range(STREAMS):
                 if number == STREAMS // 5:
                     psutil.Process(victim).send_signal(signal.SIGKILL)
-                # A connection that the dead worker had not yet accepted is reset: the person presses again.
-                for _ in range(20):
-                    sent += 1
-                    try:
-                        abort = await client.post("/abort/", json={"request_id": f"death-{number}"})
-                    except httpx2.TransportError:
-                        unanswered.add(f"death-{number}")  # the worker may have recorded it and died before it answered
-                        continue
-                    if abort.status_code == 503:
-                        continue
-                    assert abort.status_code in (200, 404)
-                    if abort.status_code == 200:
-                        accepted.add(f"death-{number}")
-                    break
+                tries, end = await press(client, f"death-{number}")
+                sent += tries
+                {"accepted": accepted, "unanswered": unanswered}.get(end, set()).add(f"death-{number}")
         broken = {name for name, end in ended.items() if end == "broken"}
         assert 0 < len(broken) < STREAMS
         assert {name for name, end in ended.items() if end == "abort"} == set(ended) - broken
