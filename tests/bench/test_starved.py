@@ -14,11 +14,15 @@ from tests.bench.small_runs import manifest_of
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="only Linux can pin a process to a core")
+@pytest.mark.timeout(400)
 def test_a_starved_run_is_called_invalid(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "bench", "run", "--strategy", "memory-push", "--workers", "1", "--quick"]
     command += ["--scenario", "flowing", "--starve", "--results", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=180)
-    assert done.returncode == 2, done.stderr
+    for _ in range(2):  # a machine that is busy besides may fail in another way first
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=180)
+        assert done.returncode == 2, done.stderr
+        if "problem: memory-push in flowing: " in done.stderr:
+            break
     assert manifest_of(tmp_path / "latest")["settings"]["starve"] is True
     problems = [
         line for line in done.stderr.splitlines() if line.startswith("bench: problem: memory-push in flowing: ")
