@@ -204,7 +204,7 @@ class Delivery:
         """Every live chat is recorded and its flag read, also of those that are on their way into the store."""
         for chat, ended_s in tuple(self._unreleased.values()):
             if ended_s < time.monotonic() - self.store.options.ttl_s:
-                del self._unreleased[chat.key]  # the store has forgotten it by itself
+                self._unreleased.pop(chat.key, None)  # the store has forgotten it by itself
             else:
                 await self._release(chat)
         chats = [watched.chat for watched in self._live.values()]

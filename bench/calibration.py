@@ -113,12 +113,3 @@ def floor_samples(chats: Iterable[tuple[str, Measured]]) -> list[float]:
     return [
         each.upstream_stop_ms for strategy, each in chats if strategy == FLOOR and each.upstream_stop_ms is not None
     ]
-
-
-def below_floor(difference_ms: float, floor: Mapping[str, Any]) -> bool:
-    """Whether a difference between two strategies is smaller than the instrument's own p50, so not to be claimed.
-
-    `floor` is `summary["floor"]`. Where it has no p50 (fewer than 6 samples) nothing can be claimed.
-    """
-    p50_ms = floor.get("p50")
-    return p50_ms is None or abs(difference_ms) < p50_ms

@@ -131,13 +131,17 @@ def _entry(a: CaseKey, b: CaseKey, compared: Comparison, p_holm: float | None, s
 
 
 def floor_spread_ms(run: Run) -> float | None:
-    """How much the instrument's own floor scatters: the middle half of its stops (interquartile range), in ms.
+    """What a difference must exceed to be claimed, in ms: the floor's median stop, or the width of its middle half
+    (interquartile range) where that is larger.
 
     None when the run has no floor. A difference smaller than this may be the instrument's.
     """
     stops = [chat.measured.upstream_stop_ms for chat in run.chats if chat.key.scenario == FLOOR]
     known = [stop_ms for stop_ms in stops if stop_ms is not None]
-    return float(np.subtract(*np.percentile(known, [75, 25]))) if known else None
+    if not known:
+        return None
+    low, middle, high = np.percentile(known, [25, 50, 75])
+    return float(max(middle, high - low))
 
 
 def _pairs(cases: Iterable[dict[str, Any]], values: Values) -> list[tuple[CaseKey, CaseKey]]:

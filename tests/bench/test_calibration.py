@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from scipy.stats import beta
 
-from bench.calibration import ENOUGH_DROPS, FLOOR, below_floor, calibrate, floor_samples, problems
+from bench.calibration import ENOUGH_DROPS, FLOOR, calibrate, floor_samples, problems
 from bench.measures import Measured
 
 
@@ -101,9 +101,3 @@ def test_without_samples_nothing_is_claimed() -> None:
 def test_the_floor_is_the_floors_own_stops() -> None:
     chats: list[Any] = [(FLOOR, Measured("stopped", upstream_stop_ms=0.4)), (FLOOR, Measured("late")), *run()]
     assert floor_samples(chats) == [0.4]
-
-
-@pytest.mark.parametrize(("difference_ms", "below"), [(0.39, True), (-0.39, True), (0.4, False), (-0.5, False)])
-def test_differences_below_the_floor_are_not_claimed(difference_ms: float, below: bool) -> None:
-    assert below_floor(difference_ms, {"n": 100, "p50": 0.4}) == below
-    assert below_floor(difference_ms, {"n": 3, "p50": None}), "without a floor nothing is claimed"

@@ -152,6 +152,15 @@ def test_everybody_meets_the_quickest_contender_and_his_neighbour_once(run: dict
     assert timer["p"] < timer["p_holm"] < 0.05
 
 
+def test_a_difference_below_the_floor_itself_is_not_claimed_either(tmp_path: Path) -> None:
+    rng = random.Random(1)
+    floor = [fake.chat("floor", "floor", index, rng) for index in range(60)]
+    for row in floor:  # it scatters by nothing, and is half a millisecond
+        row["witness"]["lost_ns"] = row["abort"]["sent_ns"] + 500_000
+    fake.write_raw(tmp_path, fake.manifest(), floor, [fake.case("floor", "floor", floor, rng)])
+    assert floor_spread_ms(read_run(tmp_path)) == pytest.approx(0.5)
+
+
 def test_what_the_floor_scatters_is_not_claimed(tmp_path: Path) -> None:
     what = {"strategies": ["redis-push", "disconnect"], "scenarios": ["flowing"], "chats": 60, "blocks": 8}
     folder = fake.write(tmp_path, **what)  # type: ignore[arg-type] # forwarded as they are
