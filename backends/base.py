@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Collection
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import StrEnum
 from types import TracebackType
 from typing import ClassVar, NamedTuple, Self
 
-MESSAGES_MOST = 10_000
-"""Messages that a listener may be behind; beyond it must read the flags, as after a loss."""
+Watch = Callable[[], Awaitable[None]]
+"""Watches a listener's connection: never returns, and raises `StoreUnavailableError` when it is lost."""
 
 
 class BackendError(Exception):
@@ -92,7 +92,7 @@ class Options:
     ttl_s: float = 60.0  # a live record that nobody renews is gone after this
     remember_s: float = 10.0  # how long early aborts and tombstones are kept
     interval_ms: float = 100.0  # between two reads of the timer delivery
-    command_timeout_s: float = 2.0  # for one round trip, and for a free connection to make it on
+    command_timeout_s: float = 2.0  # for one round trip, and for a connection to make it on
     keepalive_s: float = 5.0  # a listener's connection that went silent is found within this
     start_unregistered: bool = False  # whether chats start while the store is away; they are recorded when it is back
 
@@ -109,7 +109,7 @@ class Store(ABC):
         self.options = options
         self.notify = notify  # whether `flag` also tells the owning worker
         self.dropped = 0
-        """Messages that a listener had no room for, or could not read. It is told of the first as of a loss."""
+        """Messages that a listener could not read: somebody else's."""
 
     @abstractmethod
     async def __aenter__(self) -> Self:
@@ -162,9 +162,10 @@ class Store(ABC):
         """The id is free again, unless a newer chat has taken it (compared by generation)."""
 
     @abstractmethod
-    def listen(self, worker: str) -> AbstractAsyncContextManager[AsyncIterator[ChatKey]]:
-        """Entered: the store confirmed the subscription. Iterated: the aborted chats of this worker, as they come.
+    def listen(self, worker: str, heard: Callable[[ChatKey], object]) -> AbstractAsyncContextManager[Watch]:
+        """Entered: the store confirmed the subscription. From then on `heard` gets each aborted chat of this worker.
 
-        Uses a connection of its own. Losing it raises `StoreUnavailableError`: loss is told, never waited through, and
-        the caller must listen again and then re-read its flags, because what was sent meanwhile is gone.
+        It is called in the moment the message comes, so it must not wait for anything. The connection is one of its
+        own; its loss is told, never waited through: the caller must listen again and then re-read its flags, because
+        what was sent meanwhile is gone. For that it awaits what it is given.
         """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 
-from backends.base import Chat, Store, StoreUnavailableError
+from backends.base import Chat, ChatKey, Store, StoreUnavailableError
 from backends.delivery import STREAM_DEADLINE_S, Delivery
 from backends.lasting import Work, backoff_s
 from backends.signals import AbortSignal
@@ -80,20 +80,21 @@ class PushDelivery(Delivery):
         retries = 0
         while True:
             try:
-                async with self.store.listen(self.worker) as aborted:
+                async with self.store.listen(self.worker, self._heard) as until_lost:
                     # First subscribed, then read: an abort falls into one or the other, never between them.
                     await self._renew()
                     self.counters.reconnected += bool(retries)
                     retries = 0
                     self._listening.set()
-                    async for key in aborted:
-                        self._set((key,))
+                    await until_lost()
             except StoreUnavailableError:
                 self._listening.clear()
                 self.counters.lost += retries == 0
-                self.counters.dropped = self.store.dropped
                 await asyncio.sleep(backoff_s(retries))
                 retries += 1
             except Exception:
                 self._listening.clear()
                 raise
+
+    def _heard(self, key: ChatKey) -> None:
+        self._set((key,))

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import ClassVar, NamedTuple, Self
 
 from backends.base import (
-    MESSAGES_MOST,
     AbortOutcome,
     Chat,
     ChatKey,
@@ -20,7 +19,7 @@ from backends.base import (
     Options,
     State,
     Store,
-    StoreUnavailableError,
+    Watch,
 )
 
 
@@ -39,7 +38,7 @@ class MemoryStore(Store):
         super().__init__(options, notify=notify)
         self._records: dict[str, _Record] = {}
         self._short_lived: deque[tuple[float, str]] = deque()  # tombstones and early aborts, oldest first
-        self._listeners: dict[str, asyncio.Queue[ChatKey]] = {}
+        self._listeners: dict[str, Callable[[ChatKey], object]] = {}
 
     async def __aenter__(self) -> Self:
         return self
@@ -120,28 +119,19 @@ class MemoryStore(Store):
             self._put(State.ENDED, chat, self.options.remember_s)
 
     @asynccontextmanager
-    async def listen(self, worker: str) -> AsyncIterator[AsyncIterator[ChatKey]]:
-        queue: asyncio.Queue[ChatKey] = asyncio.Queue(MESSAGES_MOST)
-        before = self.dropped
+    async def listen(self, worker: str, heard: Callable[[ChatKey], object]) -> AsyncIterator[Watch]:
+        async def never() -> None:
+            await asyncio.Event().wait()
 
-        async def keys() -> AsyncIterator[ChatKey]:
-            while True:
-                if self.dropped > before:
-                    raise StoreUnavailableError("the listener fell behind")
-                yield await queue.get()
-
-        self._listeners[worker] = queue
+        self._listeners[worker] = heard
         try:
-            yield keys()
+            yield never
         finally:
             del self._listeners[worker]
 
     def _tell(self, chat: Chat) -> None:
-        if self.notify and (listener := self._listeners.get(chat.worker)) is not None:
-            try:
-                listener.put_nowait(chat.key)
-            except asyncio.QueueFull:
-                self.dropped += 1
+        if self.notify and (heard := self._listeners.get(chat.worker)) is not None:
+            heard(chat.key)
 
     def _put(self, state: State, chat: Chat, lives_s: float) -> None:
         expires_s = time.monotonic() + lives_s

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Collection, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from contextlib import asynccontextmanager, suppress
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
@@ -13,7 +13,6 @@ import asyncpg
 
 from backends import postgres_sql as sql
 from backends.base import (
-    MESSAGES_MOST,
     AbortOutcome,
     BackendUrlError,
     Chat,
@@ -24,6 +23,7 @@ from backends.base import (
     State,
     Store,
     StoreUnavailableError,
+    Watch,
 )
 from backends.postgres_pool import RETRIED, Pool, translated
 
@@ -126,9 +126,8 @@ class PostgresStore(Store):
         await self._fetch(sql.RELEASE, chat.request_id, chat.generation, self.options.remember_s)
 
     @asynccontextmanager
-    async def listen(self, worker: str) -> AsyncIterator[AsyncIterator[ChatKey]]:
-        messages: asyncio.Queue[str | None] = asyncio.Queue(MESSAGES_MOST)
-        lost = False
+    async def listen(self, worker: str, heard: Callable[[ChatKey], object]) -> AsyncIterator[Watch]:
+        lost = asyncio.Event()
         with translated():
             connection = await asyncpg.connect(
                 self._url,
@@ -137,39 +136,27 @@ class PostgresStore(Store):
                 server_settings={"application_name": f"{self.options.namespace}-listener"},
             )
 
-        async def keys() -> AsyncIterator[ChatKey]:
-            while True:
-                try:
-                    async with asyncio.timeout(self.options.keepalive_s / 2):  # wait_for would cost a task per message
-                        message = await messages.get()
-                except TimeoutError:  # silence: either nobody aborts, or the connection is half-open
-                    with translated():
-                        await connection.execute("SELECT 1")
-                    continue
-                if message is None or lost:
-                    raise StoreUnavailableError("PostgreSQL closed the listener's connection, or it fell behind")
-                generation, space, request_id = message.partition(" ")
-                if space:
-                    yield ChatKey(request_id, generation)
-                else:
-                    self.dropped += 1  # no message of ours
+        def took(_connection: object, _pid: int, _channel: str, payload: object) -> None:
+            generation, space, request_id = str(payload).partition(" ")
+            if space:
+                heard(ChatKey(request_id, generation))
+            else:
+                self.dropped += 1  # no message of ours
 
-        def put(message: str | None) -> None:
-            nonlocal lost
-            try:
-                messages.put_nowait(message)
-            except asyncio.QueueFull:
-                lost = True
-                self.dropped += 1
-
-        def heard(_connection: object, _pid: int, _channel: str, payload: object) -> None:
-            put(str(payload))
+        async def until_lost() -> None:
+            while not lost.is_set():
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self.options.keepalive_s / 2):
+                        await lost.wait()
+                with translated():  # it may be half-open
+                    await connection.execute("SELECT 1")
+            raise StoreUnavailableError("PostgreSQL closed the listener's connection")
 
         try:
-            connection.add_termination_listener(lambda _connection: put(None))
+            connection.add_termination_listener(lambda _connection: lost.set())
             with translated():
-                await connection.add_listener(f"{self.options.namespace}_abort_{worker}", heard)
-            yield keys()
+                await connection.add_listener(f"{self.options.namespace}_abort_{worker}", took)
+            yield until_lost
         finally:
             connection.terminate()
 

@@ -97,7 +97,9 @@ class Pool:
         elif self._at_hand is None and not self._waiting:
             self._at_hand = connection
         else:
-            await self._pool.release(connection, timeout=self._options.command_timeout_s)
+            # Lost in this very moment, it is the pool's already; what the statement gave is as good as it was.
+            with suppress(asyncpg.InterfaceError, asyncpg.InternalClientError):
+                await self._pool.release(connection, timeout=self._options.command_timeout_s)
 
     async def _connect(self, *arguments: Any, **options: Any) -> asyncpg.Connection:
         connection = await asyncpg.connect(*arguments, **options)

@@ -16,7 +16,6 @@ class Counters:
     recovered_aborts: int = 0  # aborts found by re-reading that no message had told of
     repeated_aborts: int = 0  # accepted aborts that the store had lost, recorded again
     operations: int = 0  # round trips to the store
-    dropped: int = 0  # messages for which the listener had no room; it reads all flags then
     early_refused: int = 0  # aborts that came before their chat while too many were being remembered
 
 

@@ -12,7 +12,10 @@ from bench.tables import Table
 from bench.wording import Case, join, span
 
 # Facts of our own backends, which bench may not import; tests/bench_report/test_fairness.py holds them to the code.
-COMMANDS_AT_MOST = {"postgres": 10, "redis": 32}
+COMMANDS = {
+    "postgres": "at most 10 connections for commands per worker",
+    "redis": "one connection for commands per worker, which all of them share",
+}
 INTERVAL_MS = 100.0
 DRIVERS = {"postgres": "asyncpg", "redis": "redis"}
 KEPT = {
@@ -83,9 +86,8 @@ def _facts(
         facts.append(("store", f"{server.get('name')} {server.get('version')} ({server.get('how')})"))
     if store in DRIVERS and (version := (manifest.get("versions") or {}).get(DRIVERS[store])):
         facts.append(("driver", f"{DRIVERS[store]} {version}"))
-    if store in COMMANDS_AT_MOST:
-        listener = ", and one to listen" if delivery == "push" else ""
-        facts.append(("pool", f"at most {COMMANDS_AT_MOST[store]} connections for commands per worker{listener}"))
+    if store in COMMANDS:
+        facts.append(("pool", COMMANDS[store] + ("; another to listen" if delivery == "push" else "")))
         held = [
             int(row["connections"])
             for row in rows

@@ -68,7 +68,7 @@ async def until(true: Callable[[], object], deadline_s: float = 10.0) -> None:
 async def forget(store: Any, request_id: str) -> None:
     """Have the store lose what it holds under this id."""
     if store.name == "redis":
-        await store._redis.delete(store._key(request_id))
+        await store._commands.ask(("DEL", store._key(request_id)))
     else:
         await store._fetch("DELETE FROM {schema}.chats_v1 WHERE request_id = $1", request_id)
 
@@ -80,7 +80,7 @@ async def publish(worker: Delivery, message: ChatKey | str) -> None:
     text = f"{message.generation} {message.request_id}" if isinstance(message, ChatKey) else message
     if store.name == "redis":
         *_, command, channel = store._telling(request_id)
-        await store._execute(command, channel + worker.worker, text)
+        await store._commands.ask((command, channel + worker.worker, text))
     else:
         channel = f"{store.options.namespace}_abort_{worker.worker}"
         await store._fetch("SELECT pg_notify($1, $2)", channel, text)

@@ -1,14 +1,14 @@
 """The lives of an id, and what a store forgets, refuses or answers late: whatever happens, an abort means one life."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
 
 from backends import AbortOutcome, DuplicateChatError, StoreUnavailableError, delivery
-from backends.base import Chat, ChatKey, Options, State
+from backends.base import Chat, ChatKey, Options, State, Watch
 from backends.deliveries import PollDelivery, PushDelivery
 from backends.memory import MemoryStore
 from tests.backends.conftest import DURABLE, Open, forget, until
@@ -95,10 +95,16 @@ class Store(MemoryStore):
         return await super().states(chats)
 
     @asynccontextmanager
-    async def listen(self, worker: str) -> AsyncIterator[AsyncIterator[ChatKey]]:
+    async def listen(self, worker: str, heard: Callable[[ChatKey], object]) -> AsyncIterator[Watch]:
         await self._pass("listen")
-        async with super().listen(worker) as keys:
-            yield keys
+        self.losing = asyncio.Event()
+
+        async def until_lost() -> None:
+            await self.losing.wait()
+            raise DOWN
+
+        async with super().listen(worker, heard):
+            yield until_lost
 
 
 DOWN = StoreUnavailableError("down")
@@ -171,24 +177,8 @@ async def test_a_task_that_failed_in_an_unforeseen_way_runs_again(caplog: pytest
     store = Store()
     async with PushDelivery(store) as worker, worker.watch(CHAT, "me") as signal:
         store.failing["listen"] = RuntimeError("nobody foresaw this")
-        (queue,) = store._listeners.values()
-        store.dropped += 1  # the listener is told, tries again, and meets the error
-        queue.put_nowait(ChatKey("another", "1"))
+        store.losing.set()  # the listener tries again, and meets the error
         await until(lambda: "nobody foresaw this" in caplog.text)
         await until(lambda: worker.ready)
         await store.flag(CHAT, "me", remember=False)
         await signal.wait()
-
-
-async def test_a_listener_that_falls_behind_reads_the_flags_instead(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("backends.memory.MESSAGES_MOST", 2)
-    store = Store()
-    async with PushDelivery(store) as worker, AsyncExitStack() as stack, asyncio.timeout(5):
-        signals = [await stack.enter_async_context(worker.watch(f"{CHAT}-{number}", "me")) for number in range(5)]
-        for number in range(5):  # without a pause: the listener has no turn in between
-            await store.flag(f"{CHAT}-{number}", "me", remember=False)
-        assert store.dropped == 3
-        for signal in signals:
-            await signal.wait()
-        await until(lambda: worker.counters.dropped == 3)
-        assert worker.counters.lost == 1

@@ -58,6 +58,16 @@ async def test_a_cancelled_statement_takes_no_other_with_it(postgres_url: str) -
         await connection.close()
 
 
+async def test_a_connection_that_is_lost_on_its_way_back_spoils_no_answer(postgres_url: str) -> None:
+    async with PostgresStore(postgres_url, Options(namespace=namespace()), notify=False) as store:
+        pool = store._pool
+        at_hand, other = await pool._take(), await pool._take()
+        await pool._give_back(at_hand)
+        asyncio.get_running_loop().call_soon(other._con.terminate)  # before the pool's own task can look at it
+        await pool._give_back(other)
+        assert await store.states([]) == []
+
+
 async def test_workers_that_start_at_once_make_one_schema(postgres_url: str) -> None:
     stores = [PostgresStore(postgres_url, Options(namespace=namespace("at_once")), notify=False) for _ in range(8)]
     await asyncio.gather(*(store.__aenter__() for store in stores))

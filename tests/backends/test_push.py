@@ -1,7 +1,7 @@
 """Push, where it needs no server: an abort that lands on the owner itself, and the memory store's own listener."""
 
 from backends import AbortOutcome, Options
-from backends.base import Chat
+from backends.base import Chat, ChatKey
 from backends.deliveries import PushDelivery
 from backends.memory import MemoryStore
 
@@ -33,7 +33,8 @@ async def test_the_record_is_told_before_the_wait_for_the_stop() -> None:
 
 async def test_the_memory_store_tells_whoever_listens() -> None:
     chat = Chat("heard", "1", "me", "worker")
-    async with MemoryStore(Options(), notify=True) as store, store.listen("worker") as keys:
+    heard: list[ChatKey] = []
+    async with MemoryStore(Options(), notify=True) as store, store.listen("worker", heard.append):
         await store.register(chat)
         await store.flag("heard", "me", remember=False)
-        assert await anext(keys) == chat.key
+        assert heard == [chat.key]

@@ -21,11 +21,12 @@ async def test_a_message_goes_to_the_owner_alone(worker: Delivery, request_id: s
     """So the cost of an abort does not grow with the workers."""
     store = worker.store
     mine, theirs = Chat(f"{request_id}-a", "1", "me", "worker-a"), Chat(f"{request_id}-b", "1", "me", "worker-b")
-    async with store.listen("worker-b") as heard, asyncio.timeout(DEADLINE_S):
+    heard: asyncio.Queue[ChatKey] = asyncio.Queue()
+    async with store.listen("worker-b", heard.put_nowait), asyncio.timeout(DEADLINE_S):
         for chat in (mine, theirs):
             await store.register(chat)
             await store.flag(chat.request_id, "me", remember=False)
-        assert await anext(heard) == theirs.key
+        assert await heard.get() == theirs.key
 
 
 async def test_an_old_message_in_flight_stops_no_newer_chat(worker: Delivery, other: Delivery, request_id: str) -> None:

@@ -1,0 +1,132 @@
+"""The connection that commands share: each caller gets its own reply, whoever else has given up, or an error."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from redis.asyncio.connection import ConnectionPool
+from redis.exceptions import ConnectionError as LostError
+from redis.exceptions import NoScriptError, ResponseError
+
+import backends
+from backends import Options
+from backends.redis_wire import SUSPICIOUS_S, Wire
+from tests.backends.proxy import proxy_to
+from tests.conftest import namespace
+
+LONG_S = 5.0
+
+
+@asynccontextmanager
+async def opened(url: str, timeout_s: float = LONG_S, heard: Any = print) -> AsyncIterator[Wire]:
+    pool: Any = ConnectionPool.from_url(url, protocol=2)
+    wire = await Wire.open(pool.make_connection(), timeout_s, heard)
+    try:
+        yield wire
+    finally:
+        wire.close()
+
+
+async def test_many_callers_at_once_get_their_own_replies(redis_url: str) -> None:
+    async with opened(redis_url) as wire, asyncio.TaskGroup() as tasks:
+        asked = {
+            word: tasks.create_task(wire.ask(("ECHO", word), ("ECHO", f"{word}!"))) for word in map(str, range(200))
+        }
+    assert all(each.result() == [word.encode(), f"{word}!".encode()] for word, each in asked.items())
+
+
+async def test_a_reply_that_nobody_waits_for_any_more_goes_to_nobody_else(redis_url: str) -> None:
+    async with opened(redis_url) as wire:
+        given_up = asyncio.create_task(wire.ask(("ECHO", "mine")))
+        await asyncio.sleep(0)  # it has been sent
+        given_up.cancel()
+        assert await wire.ask(("ECHO", "yours")) == [b"yours"]
+        assert given_up.cancelled()
+
+
+async def test_an_error_is_its_callers_alone(redis_url: str) -> None:
+    async with opened(redis_url) as wire:
+        asked = [wire.ask(("NO-SUCH",)), wire.ask(("EVALSHA", "0" * 40, 0)), wire.ask(("ECHO", "well"))]
+        wrong, unknown, well = await asyncio.gather(*asked, return_exceptions=True)
+        assert isinstance(wrong, ResponseError)
+        assert isinstance(unknown, NoScriptError)
+        assert well == [b"well"]
+
+
+async def test_messages_are_no_replies(redis_url: str) -> None:
+    heard: list[Any] = []
+    async with opened(redis_url) as wire, opened(redis_url, heard=heard.append) as listener:
+        await listener.ask(("SUBSCRIBE", "news"))
+        await wire.ask(*(("PUBLISH", "news", str(number)) for number in range(50)))
+        assert await listener.ask(("PING",)) == [[b"pong", b""]]
+        assert [message[2] for message in heard] == [str(number).encode() for number in range(50)]
+
+
+async def test_a_lost_connection_is_told_to_all_who_wait(redis_url: str) -> None:
+    async with opened(redis_url) as wire, opened(redis_url) as killer:
+        (own,) = await wire.ask(("CLIENT", "ID"))
+        waiting = asyncio.create_task(wire.ask(("BLPOP", "nothing", 0)))
+        await killer.ask(("CLIENT", "KILL", "ID", own))
+        with pytest.raises(LostError):
+            await waiting
+        await wire.lost()
+        with pytest.raises(LostError):
+            await wire.ask(("PING",))
+
+
+async def test_a_connection_that_went_deaf_is_ended_by_whoever_gives_up(redis_url: str) -> None:
+    address = urlsplit(redis_url)
+    async with (
+        proxy_to(str(address.hostname), int(address.port or 0)) as proxy,
+        opened(redis_url.replace(f":{address.port}/", f":{proxy.port}/")) as wire,
+    ):
+        proxy.deafen()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(SUSPICIOUS_S + 0.05):
+                await wire.ask(("PING",))
+        assert wire.closed
+
+
+async def test_a_slow_server_is_not_taken_for_a_deaf_one(redis_url: str) -> None:
+    async with opened(redis_url) as wire:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(SUSPICIOUS_S / 4):
+                await wire.ask(("BLPOP", "nothing", str(SUSPICIOUS_S)))
+        assert not wire.closed
+        assert await wire.ask(("PING",)) == [b"PONG"]
+
+
+async def test_what_is_no_redis_is_left() -> None:
+    left = asyncio.Event()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while said := await reader.read(65536):
+            writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n" if b"PING" in said else b"+OK\r\n" * said.count(b"*"))
+        writer.close()
+        left.set()
+
+    async with await asyncio.start_server(talk, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with opened(f"redis://127.0.0.1:{port}/0") as wire:
+            with pytest.raises(LostError):
+                await wire.ask(("PING",))
+            assert wire.closed
+        await left.wait()
+
+
+async def test_a_worker_holds_one_connection_however_many_ask_at_once(redis_url: str) -> None:
+    options = Options(namespace=namespace("wire"))
+    async with (
+        backends.from_url(redis_url.replace("://", "+push://"), options) as worker,
+        AsyncExitStack() as chats,
+        opened(redis_url) as wire,
+    ):
+        await asyncio.gather(*(chats.enter_async_context(worker.watch(f"wire-{each}", "me")) for each in range(50)))
+        (found,) = await wire.ask(("CLIENT", "LIST"))
+        assert [found.count(f"name={options.namespace}-{what} ".encode()) for what in ("commands", "listener")] == [
+            1,
+            1,
+        ]
