@@ -10,7 +10,6 @@ from typing import Any
 
 from anyio import CancelScope, create_task_group, move_on_after, sleep_forever
 from fastapi.responses import Response
-from opentelemetry import trace as telemetry
 from starlette.types import Receive, Scope, Send
 
 from backends import AbortSignal, BackendError, DuplicateChatError, StoreUnavailableError
@@ -19,13 +18,13 @@ from server.connections import Line
 from server.failures import BROKEN_OFF, TYPE, UpstreamError
 from server.limits import HANG_UP, PLAIN_SEND
 from server.refusals import refusal
+from server.spans import SPANS
 from server.trace import ChatTrace
 from server.upstream import open_stream
 from server.worker import DrainingError, TooManyChatsError, Worker
 
 FINAL_SEND_S = 2.0
 """How long a client that does not read may hold up the end of its chat."""
-SPANS = telemetry.get_tracer("stopwatch.server")  # does nothing unless an exporter is configured
 
 
 class ChatResponse(Response):
@@ -53,7 +52,10 @@ class ChatResponse(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the request, and return when the upstream is closed and the id is free again."""
         trace = self._trace
-        with SPANS.start_as_current_span("chat", attributes={"request_id": trace.request_id}) as span:
+        named = {"request_id": trace.request_id}
+        with SPANS.start_as_current_span(
+            "chat", attributes=named, record_exception=False, set_status_on_exception=False
+        ) as span:
             try:
                 await self._chat(scope, receive, send)
             except DuplicateChatError:
