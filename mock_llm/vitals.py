@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import os
-from collections import Counter
+from collections import Counter, deque
 from time import monotonic_ns, process_time_ns
 from typing import Any
 
@@ -11,6 +11,8 @@ from typing import Any
 PROBE_S = 0.01
 # Lags are counted in steps of 10 us: exact enough, and the memory does not grow with the hours.
 _STEP_NS = 10_000
+_SECOND_NS = 1_000_000_000
+_MOST_SECONDS = 600
 
 
 class Vitals:
@@ -31,12 +33,17 @@ class Vitals:
         self._since_ns = monotonic_ns()
         self._lags: Counter[int] = Counter()
         self._gc_max_ns = 0
+        self._seconds: deque[dict[str, Any]] = deque(maxlen=_MOST_SECONDS)
+        self._begin_second()
 
     def as_json(self) -> dict[str, Any]:
         """Return what was seen since the last reset; lags are null before the first probe.
 
         pid, cpu_ns (user and system time of the process so far), since_ns and now_ns (CLOCK_MONOTONIC), probes (how
         many), lag_p50_ms, lag_p99_ms, lag_max_ms (how late a 10 ms timer came back), gc_max_ms (the longest pause).
+
+        seconds: the last 600 at most, the unfinished one too, oldest first; from_ns, to_ns (CLOCK_MONOTONIC) and the
+        same four signs for each. A second of a loop that was held up ends late.
         """
         return {
             "pid": os.getpid(),
@@ -48,6 +55,7 @@ class Vitals:
             "lag_p99_ms": self._lag_ms(99),
             "lag_max_ms": self._lag_ms(100),
             "gc_max_ms": self._gc_max_ns / 1e6,
+            "seconds": [*self._seconds, self._second()][-_MOST_SECONDS:],
         }
 
     def _lag_ms(self, percent: int) -> float | None:
@@ -59,17 +67,49 @@ class Vitals:
                 return step * _STEP_NS / 1e6
         return None
 
+    def _begin_second(self) -> None:
+        self._second_ns = monotonic_ns()
+        self._second_lags_ms: list[float] = []
+        self._second_gc_max_ns = 0
+
+    def _second(self) -> dict[str, Any]:
+        lags_ms = sorted(self._second_lags_ms)
+        return {
+            "from_ns": self._second_ns,
+            "to_ns": monotonic_ns(),
+            "lag_p50_ms": _interpolated(lags_ms, 0.5),
+            "lag_p99_ms": _interpolated(lags_ms, 0.99),
+            "lag_max_ms": lags_ms[-1] if lags_ms else None,
+            "gc_max_ms": self._second_gc_max_ns / 1e6,
+        }
+
     def _arm(self) -> None:
         self._due_ns = monotonic_ns() + round(PROBE_S * 1e9)
         self._loop.call_later(PROBE_S, self._tick)
 
     def _tick(self) -> None:
-        late_ns = max(0, monotonic_ns() - self._due_ns)  # uvloop's timers may be early by a part of a millisecond
+        now_ns = monotonic_ns()
+        late_ns = max(0, now_ns - self._due_ns)  # uvloop's timers may be early by a part of a millisecond
         self._lags[late_ns // _STEP_NS] += 1
+        self._second_lags_ms.append(late_ns / 1e6)
+        if now_ns - self._second_ns >= _SECOND_NS:
+            self._seconds.append(self._second())
+            self._begin_second()
         self._arm()
 
     def _on_gc(self, phase: str, _info: dict[str, int]) -> None:
         if phase == "start":
             self._gc_started_ns = monotonic_ns()
         else:
-            self._gc_max_ns = max(self._gc_max_ns, monotonic_ns() - self._gc_started_ns)
+            took_ns = monotonic_ns() - self._gc_started_ns
+            self._gc_max_ns = max(self._gc_max_ns, took_ns)
+            self._second_gc_max_ns = max(self._second_gc_max_ns, took_ns)
+
+
+def _interpolated(ordered: list[float], share: float) -> float | None:
+    """A second has fewer than a hundred probes: the nearest rank of its p99 would be its maximum, a single hiccup."""
+    if not ordered:
+        return None
+    at, part = divmod(share * (len(ordered) - 1), 1)
+    below, above = ordered[int(at)], ordered[min(int(at) + 1, len(ordered) - 1)]
+    return below + part * (above - below)

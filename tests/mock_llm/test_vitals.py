@@ -4,11 +4,13 @@ import asyncio
 import gc
 import json
 import time
+from itertools import pairwise
 from typing import Any
 from urllib.request import urlopen
 
 import pytest
 
+from mock_llm import vitals as module
 from mock_llm.vitals import Vitals
 from tests.mock_llm.conftest import END, Mock, chat_bytes, read_until
 
@@ -44,6 +46,41 @@ async def test_a_loop_that_was_held_up_is_seen_and_forgotten_after_a_reset() -> 
     assert said["since_ns"] > held_ns
 
 
+async def test_each_second_has_its_own_signs_and_the_last_ones_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_SECOND_NS", 50_000_000)
+    monkeypatch.setattr(module, "_MOST_SECONDS", 8)
+    vitals = Vitals(asyncio.get_running_loop())
+
+    async def until(end_ns: int) -> list[dict[str, Any]]:
+        """Once the second that is not over yet began after this moment."""
+        seconds: list[dict[str, Any]] = vitals.as_json()["seconds"]
+        while seconds[-1]["from_ns"] < end_ns:
+            await asyncio.sleep(0)
+            seconds = vitals.as_json()["seconds"]
+        return seconds
+
+    await until(time.monotonic_ns() + 60_000_000)
+    held_ns = time.monotonic_ns()
+    while time.monotonic_ns() - held_ns < 200e6:
+        pass
+    seconds = await until(time.monotonic_ns())
+    assert len(seconds) >= 3
+    for earlier, later in pairwise(seconds):
+        assert earlier["from_ns"] < earlier["to_ns"] <= later["from_ns"]
+    (held,) = (each for each in seconds if each["from_ns"] <= held_ns < each["to_ns"])
+    assert held["lag_max_ms"] >= 190
+    assert held["lag_p50_ms"] <= held["lag_p99_ms"] <= held["lag_max_ms"]
+    assert held["lag_max_ms"] == pytest.approx(vitals.as_json()["lag_max_ms"], abs=0.02), "the worst of them"
+    assert held["gc_max_ms"] >= 0
+    seconds = await until(time.monotonic_ns() + 500_000_000)
+    assert len(seconds) == 8
+    assert seconds[0]["from_ns"] > held_ns, "older ones are gone"
+    vitals.reset()
+    (begun,) = vitals.as_json()["seconds"]
+    assert begun["from_ns"] > seconds[-1]["from_ns"]
+    assert (begun["lag_p50_ms"], begun["lag_max_ms"], begun["gc_max_ms"]) == (None, None, 0)
+
+
 async def test_percentiles_are_nearest_ranks() -> None:
     vitals = Vitals(asyncio.get_running_loop())
     vitals._lags.update(dict.fromkeys(range(1, 101), 1))  # 0.01, 0.02 ... 1.00 ms
@@ -77,7 +114,9 @@ def test_the_mock_shows_its_health_and_starts_anew_with_the_journal(mock: Mock) 
     assert before["probes"] >= 3
     assert 0 <= before["lag_p50_ms"] <= before["lag_p99_ms"] <= before["lag_max_ms"]
     assert before["cpu_ns"] > 0
+    assert before["seconds"][-1]["lag_p99_ms"] >= 0
     assert mock.clear_journal() == 204
     after = health(mock)
     assert before["now_ns"] < after["since_ns"] <= after["now_ns"]
+    assert all(each["from_ns"] >= after["since_ns"] for each in after["seconds"])
     assert after["cpu_ns"] >= before["cpu_ns"], "CPU time is the process's, as at /__mock/clock"
