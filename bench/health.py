@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from bench.health_phases import only_in_a_phase
+
 INSTRUMENT = ("load", "mock")
 
 MAX_CPU_SHARE = 0.85
@@ -49,7 +51,10 @@ def problems(case: Mapping[str, Any]) -> list[str]:
 
 
 def warnings(case: Mapping[str, Any]) -> list[str]:
-    """What makes this case less exact, and not wrong; nothing that `problems` tells already, nor `stolen`."""
+    """What makes this case less exact, and not wrong; nothing that `problems` tells already, nor `stolen`.
+
+    Also what passed a limit within a phase, and not over the whole load: a long tail dilutes a busy beginning.
+    """
     health = case.get("health")
     if not health:
         return []
@@ -60,7 +65,7 @@ def warnings(case: Mapping[str, Any]) -> list[str]:
             each, "lag_p99_ms", WARN_LAG_MS + more_ms, MAX_LAG_MS + more_ms, "its loop was {:.1f} ms late at p99"
         )
         found += _over(each, "gc_max_ms", WARN_GC_MS, MAX_GC_MS, "garbage collection stopped it for {:.1f} ms")
-    return found
+    return [*found, *only_in_a_phase(case, problems)]
 
 
 def stolen(cases: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -15,10 +15,11 @@ SHARED = ("chat_lag_p99_ms", "abort_lag_p99_ms", "steal")
 def mark_of(rows: Sequence[Row]) -> dict[str, Any]:
     """The `health` of a case of the summary; `rows` are its rows of cases.jsonl, one for each block.
 
-    `{"ok", "unwell_blocks", "problems", "<load or mock>_<sign>" for cpu, lag_p99_ms and gc_max_ms, "pacing_p99_ms",
-    "chat_lag_p99_ms", "abort_lag_p99_ms", "steal", "chunks_per_s"}`: figures are the worst of all blocks and
-    processes, None where nobody saw one; `chunks_per_s` is for one load process. `ok` is false when any block was
-    unwell, whether that spoils the run or not; `problems` are those of the worst block, with what to change.
+    `{"ok", "unwell_blocks", "problems", "<load or mock>_<sign>" for cpu, lag_p99_ms and gc_max_ms,
+    "<load or mock>_cpu_worst_phase", "pacing_p99_ms", "chat_lag_p99_ms", "abort_lag_p99_ms", "steal",
+    "chunks_per_s"}`: figures are the worst of all blocks and processes, None where nobody saw one; `chunks_per_s` is
+    for one load process. `ok` is false when any block was unwell, whether that spoils the run or not; `problems` are
+    those of the worst block, with what to change.
     """
     found = [health.problems(row) for row in rows]
     signs = [row.get("health") or {} for row in rows]
@@ -29,8 +30,12 @@ def mark_of(rows: Sequence[Row]) -> dict[str, Any]:
         "problems": max(found, key=len, default=[]),
     }
     for name in health.INSTRUMENT:
+        own = [each for each in processes if each["name"] == name]
         for sign in SIGNS:
-            mark[f"{name}_{sign}"] = _worst(each.get(sign) for each in processes if each["name"] == name)
+            mark[f"{name}_{sign}"] = _worst(each.get(sign) for each in own)
+        mark[f"{name}_cpu_worst_phase"] = _worst(
+            phase["cpu"] for each in own for phase in each.get("phases", {}).values()
+        )
     mark["pacing_p99_ms"] = _worst(row.get("witness_late_p99_ms") for row in rows)
     for name in SHARED:
         mark[name] = _worst(sign.get(name) for sign in signs)

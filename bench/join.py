@@ -10,6 +10,8 @@ from bench.plan import Case
 
 Row = dict[str, Any]
 
+MIN_PHASE_S = 0.5
+"""Shorter than that, a phase holds fewer than two or three samples of CPU, each 0.2 s after the other: no share."""
 CHAT_FIELDS = (
     "pid",
     "received_ns",
@@ -73,6 +75,17 @@ def load_window(clients: Iterable[Row]) -> tuple[int, int]:
     """First chat sent to last stream ended, in ns; (0, 0) when nothing could be sent."""
     spans = [(row["client"]["sent_ns"], row["client"]["end_ns"]) for row in clients if row["client"]["sent_ns"]]
     return (min(start for start, _ in spans), max(end for _, end in spans)) if spans else (0, 0)
+
+
+def load_phases(clients: Sequence[Row]) -> dict[str, tuple[int, int]]:
+    """`arriving` (first chat sent to last chat sent) and `ending` (from then to the last stream ended), in ns.
+
+    One that is shorter than MIN_PHASE_S is left out; nothing that could be sent has none.
+    """
+    began_ns, ended_ns = load_window(clients)
+    last_ns = max((row["client"]["sent_ns"] or 0 for row in clients), default=0)
+    phases = {"arriving": (began_ns, last_ns), "ending": (last_ns, ended_ns)}
+    return {name: span for name, span in phases.items() if span[1] - span[0] >= MIN_PHASE_S * 1e9}
 
 
 def pacing_ms(rows: Iterable[Row]) -> float | None:

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from statistics import median, quantiles
+from statistics import quantiles
 from time import monotonic_ns
 from types import TracebackType
 from typing import Any, Self
 
 import psutil
 
-from bench.join import load_window
+from bench.join import load_phases, load_window
 from bench.talk import ask
+from bench.vital_seconds import SIGNS, Span, mostly_within, signs_of, touching
 
 SAMPLE_S = 0.2
 """A sample costs a few microseconds per process, and cuts at most this much off both ends of the window."""
-SIGNS = ("lag_p50_ms", "lag_p99_ms", "lag_max_ms", "gc_max_ms")
 Row = dict[str, Any]
 
 
@@ -82,16 +82,26 @@ class Vitals:
                 self._watched += found
 
     def health(self, rows: Sequence[Row], *, traces: Iterable[Row] = (), load: Sequence[Row] = ()) -> Row:
-        """The `health` of a case row: `{"steal", "processes", "chat_lag_p99_ms", "abort_lag_p99_ms", "chunks_per_s"}`.
+        """The `health` of a case row.
+
+        `{"steal", "processes": [{"name", "pid", "cpu", **SIGNS, "phases": {<phase>: {"cpu", **SIGNS}}}],
+        "phases": {<phase>: {"from_ns", "to_ns", "steal"}}, "chat_lag_p99_ms", "abort_lag_p99_ms", "chunks_per_s"}`;
+        phases are `arriving` and `ending`, where they last long enough (see `load_phases`).
 
         `rows` are the case's chats (as the clients saw them), `traces` the service's lines (those of kind `health`
-        count), `load` what each load process says of itself. The window is from the first chat sent to the last
-        stream ended. CPU is a share of one core, None where fewer than two samples fell into the window; lags and
-        pauses are None where a process has no probe. `steal` is a share of all cores' time, 0 where unknown.
+        count), `load` what each load process says of itself, its `seconds` too. The window is from the first chat sent
+        to the last stream ended. CPU is a share of one core, None where fewer than two samples fell into the window
+        or the phase; lags and pauses are None where a process has no probe. `steal` is a share of all cores' time,
+        0 where unknown.
         """
         window = load_window(rows)
-        workers = {line["pid"]: line for line in _workers(traces, window)}
-        said = workers | {line["pid"]: line for line in load} | {self._mock.get("pid"): self._mock}
+        phases = load_phases(rows)
+        lines = _by_pid(traces)
+        workers = {pid: signs_of(inside) for pid in lines if (inside := touching(lines[pid], window))}
+        of_itself = [*load, self._mock]
+        said: dict[Any, Row] = {**workers, **{line.get("pid"): line for line in of_itself}}
+        seconds = lines | {line.get("pid"): line.get("seconds", []) for line in of_itself}
+        samples: dict[Any, list[tuple[int, float]]] = {each.process.pid: each.samples for each in self._watched}
         processes = [
             {"name": each.name, "pid": each.process.pid, "cpu": _share(each.samples, window)}
             for each in self._watched
@@ -106,9 +116,15 @@ class Vitals:
         return {
             "steal": _steal(self._machine, window),
             "processes": [
-                each | {sign: said.get(each["pid"], {}).get(sign) for sign in SIGNS}
+                each
+                | {sign: said.get(each["pid"], {}).get(sign) for sign in SIGNS}
+                | {"phases": _in_phases(phases, samples.get(each["pid"], []), seconds.get(each["pid"], []))}
                 for each in sorted(processes, key=lambda each: (each["name"], each["pid"]))
             ],
+            "phases": {
+                name: {"from_ns": span[0], "to_ns": span[1], "steal": _steal(self._machine, span)}
+                for name, span in phases.items()
+            },
             "chat_lag_p99_ms": _lag_p99_ms(row["client"] for row in rows),
             "abort_lag_p99_ms": _lag_p99_ms(row["abort"] for row in rows if row["abort"]),
             "chunks_per_s": round(chunks / took_s, 1) if took_s > 0 else 0.0,
@@ -130,7 +146,7 @@ class Vitals:
         self._machine.append((monotonic_ns(), getattr(times, "steal", 0.0), total_s))
 
 
-def _share(samples: Sequence[tuple[int, float]], window: tuple[int, int]) -> float | None:
+def _share(samples: Sequence[tuple[int, float]], window: Span) -> float | None:
     """CPU share of one core between the first and the last sample within the window."""
     inside = [sample for sample in samples if window[0] <= sample[0] <= window[1]]
     if len(inside) < 2:
@@ -139,33 +155,26 @@ def _share(samples: Sequence[tuple[int, float]], window: tuple[int, int]) -> flo
     return round((after_s - before_s) / ((to_ns - from_ns) / 1e9), 3)
 
 
-def _steal(samples: Sequence[tuple[int, float, float]], window: tuple[int, int]) -> float:
+def _steal(samples: Sequence[tuple[int, float, float]], window: Span) -> float:
     inside = [sample for sample in samples if window[0] <= sample[0] <= window[1]]
     if len(inside) < 2 or inside[-1][2] <= inside[0][2]:
         return 0.0
     return round((inside[-1][1] - inside[0][1]) / (inside[-1][2] - inside[0][2]), 4)
 
 
-def _workers(traces: Iterable[Row], window: tuple[int, int]) -> list[Row]:
-    """One line per worker of its lines, one per second, that overlap the window.
+def _in_phases(phases: Mapping[str, Span], samples: Sequence[tuple[int, float]], seconds: Sequence[Row]) -> Row:
+    return {
+        name: {"cpu": _share(samples, span), **signs_of(mostly_within(seconds, span))} for name, span in phases.items()
+    }
 
-    Percentiles cannot be added up: p50 and p99 are those of the typical second (the median over the seconds).
-    """
-    of: dict[int, list[Row]] = {}
+
+def _by_pid(traces: Iterable[Row]) -> dict[Any, list[Row]]:
+    """The workers' own lines, one per second."""
+    of: dict[Any, list[Row]] = {}
     for line in traces:
-        if line["kind"] == "health" and line["from_ns"] <= window[1] and line["to_ns"] >= window[0]:
+        if line["kind"] == "health":
             of.setdefault(line["pid"], []).append(line)
-    return [
-        {"pid": pid}
-        | {sign: _known(median, lines, sign) for sign in SIGNS[:2]}
-        | {sign: _known(max, lines, sign) for sign in SIGNS[2:]}
-        for pid, lines in of.items()
-    ]
-
-
-def _known(reduce: Callable[[list[float]], float], lines: Iterable[Row], sign: str) -> float | None:
-    values: list[float] = [line[sign] for line in lines if line[sign] is not None]
-    return reduce(values) if values else None
+    return of
 
 
 def _lag_p99_ms(sides: Iterable[Row]) -> float | None:

@@ -83,6 +83,57 @@ def test_what_makes_a_case_less_exact_is_a_warning(row: dict[str, Any], seen: st
     assert seen in found
 
 
+def phases(**ending: Any) -> dict[str, Any]:
+    """Both phases of a process: fair while chats arrive, and as given while streams end."""
+    fair = {"cpu": 0.4, "lag_p50_ms": 0.4, "lag_p99_ms": 1.2, "lag_max_ms": 8.0, "gc_max_ms": 0.5}
+    return {"phases": {"arriving": fair, "ending": fair | ending}}
+
+
+@pytest.mark.parametrize(
+    ("row", "seen"),
+    [
+        (case(load=phases(cpu=0.95)), "the load (process 11) used 95% of a core (allowed is 85%): add load processes"),
+        (case(mock=phases(cpu=0.95)), "the mock (process 12) used 95% of a core (allowed is 85%): add cores"),
+        (case(mock=phases(lag_p99_ms=7.0)), "the mock (process 12): its loop was 7.0 ms late at p99 (allowed is 5 ms)"),
+        (
+            case(phases={"arriving": {"steal": 0.0}, "ending": {"steal": 0.09}}),
+            "the host took 9.0% of the CPU time for others (steal, allowed is 5%): use a machine",
+        ),
+    ],
+)
+def test_what_only_a_phase_shows_is_a_warning(row: dict[str, Any], seen: str) -> None:
+    assert problems(row) == [], "it was well over the whole load"
+    (found,) = warnings(row)
+    assert found.startswith(f"while streams were ending, after the last chat was sent, {seen}")
+
+
+def test_the_phase_is_that_in_which_it_was_seen() -> None:
+    busy = phases()
+    busy["phases"]["arriving"] = busy["phases"]["arriving"] | {"cpu": 0.9}
+    (found,) = warnings(case(load=busy))
+    assert found.startswith("while chats were arriving, the load (process 11) used 90% of a core")
+
+
+def test_what_the_whole_load_shows_is_not_told_of_its_phases_too() -> None:
+    for sign in ({"cpu": 0.9}, {"lag_p99_ms": 6.0}):
+        row = case(load={**sign, **phases(**sign)})
+        assert len(problems(row)) == 1
+        assert warnings(row) == []
+    row = case(steal=0.06, phases={"ending": {"steal": 0.2}})
+    assert len(problems(row)) == 1
+    assert warnings(row) == []
+    (found,) = warnings(case(load=phases(lag_p99_ms=6.0), mock={"lag_p99_ms": 6.0, **phases(lag_p99_ms=6.0)}))
+    assert "the load" in found, "what the mock shows over the whole load says nothing of the load"
+
+
+def test_a_phase_that_nobody_saw_or_of_a_storm_or_a_busy_service_is_no_warning() -> None:
+    assert warnings(case(load=phases(cpu=None, lag_p99_ms=None, gc_max_ms=None))) == []
+    assert warnings(case(load=phases(lag_p99_ms=12.0)) | {"at_once": 100}) == []
+    row = case()
+    row["health"]["processes"][2] |= {"cpu": 0.5, **phases(cpu=1.0)}
+    assert warnings(row) == []
+
+
 def test_time_that_the_host_took_is_told_once_for_all_cases() -> None:
     assert warnings(case(steal=0.02)) == stolen([case(steal=0.009), case(steal=0.06), {}]) == []
     (found,) = stolen([case(steal=0.02), case(steal=0.03), case(), case(steal=0.06)])

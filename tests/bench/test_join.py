@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from bench.join import case_head, join, load_window, pacing_ms
+from bench.join import case_head, join, load_phases, load_window, pacing_ms
 from bench.measures import measure
 from bench.plan import select
 
@@ -121,6 +121,17 @@ def test_the_load_lasts_from_the_first_sent_to_the_last_end() -> None:
     never["client"]["sent_ns"] = None
     assert load_window([client(0, end_ms=502), client(1, end_ms=900), never]) == (1_000 * MS, 1_900 * MS)
     assert load_window([never]) == (0, 0)
+
+
+def test_a_load_has_a_phase_of_arriving_and_one_of_ending_if_they_are_long_enough() -> None:
+    def chat(sent_ms: int | None, end_ms: int | None) -> dict[str, Any]:
+        return {"client": {"sent_ns": sent_ms and sent_ms * MS, "end_ns": end_ms and end_ms * MS}}
+
+    rows = [chat(1_000, 1_100), chat(2_500, 2_600), chat(None, None), chat(2_000, 9_000)]
+    assert load_phases(rows) == {"arriving": (1_000 * MS, 2_500 * MS), "ending": (2_500 * MS, 9_000 * MS)}
+    assert load_phases([chat(1_000, 3_000), chat(1_499, 3_000)]) == {"ending": (1_499 * MS, 3_000 * MS)}
+    assert load_phases([chat(1_000, 1_100), chat(1_500, 1_999)]) == {"arriving": (1_000 * MS, 1_500 * MS)}
+    assert load_phases([chat(None, None)]) == load_phases([]) == {}
 
 
 def test_pacing_is_that_of_the_typical_stream() -> None:

@@ -32,6 +32,17 @@ def test_a_mark_holds_the_worst_of_all_blocks_and_what_was_wrong_in_them() -> No
     assert mark_of([{}])["load_cpu"] is None, "an old record"
 
 
+def test_a_mark_holds_the_worst_phase_of_all_blocks() -> None:
+    calm, busy = row(), row()
+    calm["health"]["processes"][0]["phases"] = {"arriving": {"cpu": 0.4}, "ending": {"cpu": None}}
+    busy["health"]["processes"][0]["phases"] = {"arriving": {"cpu": 0.93}, "ending": {"cpu": 0.1}}
+    mark = mark_of([calm, busy, row(), {}])
+    assert (mark["load_cpu"], mark["load_cpu_worst_phase"], mark["mock_cpu_worst_phase"]) == (0.3, 0.93, None)
+    assert mark["ok"] is True, "phases are no reason not to believe a run"
+    case = {"scenario": "flowing", "strategy": "none", "workers": 2, "blocks": 4, "health": mark}
+    assert health_table([case]).rows[0][3] == "30 % / 93 %"
+
+
 def test_the_tables_show_each_case_s_health_loop_and_intended_times(tmp_path: Path) -> None:
     folder = fake_blocks.write(
         tmp_path / "run", strategies=["redis-push", "none"], scenarios=["flowing", "steady"], blocks=5, chats=30
