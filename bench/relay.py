@@ -10,33 +10,38 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from bench.relay_report import CONTENDERS, PAIR, contenders_table, held_lines, ratios_table, summarise, write
-from bench.relay_turns import Stage, hold_and_stop, order, stage, take_turn
+from bench.relay_turns import Stage, hold_and_stop, order, stage, take_turn, take_turns_together
 
 TURN_S = 7.0
 """About what one turn takes, before the first has been seen."""
 LIGHT_SHARE = 8
 """The naive relay cannot carry what is offered: it is also compared at so small a part of the streams."""
 LIGHT_PAIR = ("naive", "redis-push")
+SHARED = 4
+"""Two loaded at once get a quarter of the streams each: half of what the machine is asked for otherwise."""
+TOGETHER, TOGETHER_S = 2, 4.0
+"""So often in each round, and for so long."""
 Row = dict[str, Any]
 
 
 def compare(console: Console, file: Path, *, pairs: int, streams: int, itl_ms: float, held_streams: int) -> None:
     """Measure all contenders `pairs` times, in turns, then the many held streams; show it, and write `file`.
 
-    In every round the pair that has to be told apart most finely takes its turn twice, and the naive relay and
-    redis-push once more at a load that both can carry. Raises RelayError, StoreError or ChildError; then `file` is
-    what it was.
+    In every round the pair that has to be told apart most finely is also loaded at the same time, each with a quarter
+    of the streams, and the naive relay and redis-push once more at a load that both can carry. Raises RelayError,
+    StoreError or ChildError; then `file` is what it was.
     """
     settings = {"pairs": pairs, "streams": streams, "itl_ms": itl_ms, "held_streams": held_streams, "workers": 1}
     few = max(1, streams // LIGHT_SHARE)
-    settings["light_streams"] = few
-    samples: dict[str, list[list[Row]]] = {"rounds": [], "again": [], "light": []}
+    each = max(1, streams // SHARED)
+    settings |= {"light_streams": few, "together_streams": each, "together_window_s": TOGETHER_S}
+    samples: dict[str, list[list[Row]]] = {"rounds": [], "together": [], "light": []}
     with stage() as on, _bar(console) as bar:
-        tell = _Turns(console, bar, pairs * (len(CONTENDERS) + len(PAIR) + len(LIGHT_PAIR)), itl_ms)
+        tell = _Turns(console, bar, pairs * (len(CONTENDERS) + TOGETHER + len(LIGHT_PAIR)), itl_ms)
         for number in range(pairs):
             title = f"round {number + 1}/{pairs}"
             samples["rounds"].append([tell.turn(on, title, name, streams) for name in order(number)])
-            samples["again"].append([tell.turn(on, title, name, streams) for name in order(number, PAIR)])
+            samples["together"] += [tell.together(on, title, each) for _ in range(TOGETHER)]
             samples["light"].append([tell.turn(on, title, name, few) for name in order(number, LIGHT_PAIR)])
         tell.last(f"{held_streams:,} streams held, then stopped")
         held = hold_and_stop(on, streams=held_streams)
@@ -64,15 +69,34 @@ class _Turns:
 
     def turn(self, on: Stage, title: str, name: str, streams: int) -> Row:
         """The sample of one turn."""
+        left = self._next(f"{title} {name}")
+        sample = take_turn(on, name, streams=streams, itl_ms=self._itl_ms)
+        self._done += 1
+        self._say(title, sample, left)
+        return sample
+
+    def _next(self, what: str) -> str:
         taken_s = time.monotonic() - self._began
         left_s = (taken_s / self._done if self._done else TURN_S) * (self._turns - self._done)
         left = f"{left_s // 60:.0f}:{left_s % 60:02.0f} left"
-        self._bar.update(self._task, completed=self._done, description=f"{title} {name}", left=left)
-        sample = take_turn(on, name, streams=streams, itl_ms=self._itl_ms)
-        self._done += 1
-        line = f"{title}  {name:11}{streams:5} streams{sample['cpu_us_per_chunk']:7.1f} us/chunk"
+        self._bar.update(self._task, completed=self._done, description=what, left=left)
+        return left
+
+    def _say(self, title: str, sample: Row, left: str) -> None:
+        line = (
+            f"{title}  {sample['contender']:11}{sample['streams']:5} streams{sample['cpu_us_per_chunk']:7.1f} us/chunk"
+        )
         self._console.print(f"{line}{sample['chunks_per_s']:9,.0f} chunks/s  {left}", highlight=False, soft_wrap=True)
-        return sample
+
+    def together(self, on: Stage, title: str, streams: int) -> list[Row]:
+        """The samples of the pair, loaded at once."""
+        names = " and ".join(PAIR)
+        left = self._next(f"{title} {names}")
+        samples = take_turns_together(on, PAIR, streams=streams, itl_ms=self._itl_ms, window_s=TOGETHER_S)
+        for sample in samples:
+            self._say(title, sample, f"at once  {left}")
+        self._done += 1
+        return samples
 
     def last(self, what: str) -> None:
         """All turns are taken; what is left to do."""

@@ -10,8 +10,10 @@ import resource
 import selectors
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,8 +81,16 @@ def order(round_number: int, names: Sequence[str] = CONTENDERS) -> list[str]:
     return random.Random(f"relay {round_number} {len(names)}").sample(names, len(names))
 
 
-def take_turn(on: Stage, name: str, *, streams: int, itl_ms: float, window_s: float = WINDOW_S) -> Row:
-    """Load one contender; gives a sample.
+def take_turn(
+    on: Stage,
+    name: str,
+    *,
+    streams: int,
+    itl_ms: float,
+    window_s: float = WINDOW_S,
+    meet: Callable[[], object] = lambda: None,
+) -> Row:
+    """Load one contender, after `meet` when it has started; gives a sample.
 
     contender, streams, cpu_us_per_chunk (user and system time of its process tree in the window), chunks_per_s,
     added_itl_ms (p50, p99, max of the gap between a client's chunks, less itl_ms), errors (streams refused or ended too
@@ -89,6 +99,7 @@ def take_turn(on: Stage, name: str, *, streams: int, itl_ms: float, window_s: fl
     with _warm(on, name) as child:
         needle = "text" if name == "naive" else "sse"
         load = Load(_port(child), streams, itl_ms, window_s, needle, ramp_s=min(RAMP_S, streams / STARTS_PER_S))
+        meet()
         cpu_ns = 0
         with _running(load) as lines:
             for moment in lines:
@@ -102,6 +113,28 @@ def take_turn(on: Stage, name: str, *, streams: int, itl_ms: float, window_s: fl
     if not result["chunks"]:
         raise RelayError(f"{name} relayed nothing; try fewer --streams")
     return {"contender": name, "streams": streams, "cpu_us_per_chunk": cpu_ns / 1e3 / result["chunks"], **result}
+
+
+def take_turns_together(on: Stage, names: Sequence[str], *, streams: int, itl_ms: float, window_s: float) -> list[Row]:
+    """A sample of each of these, loaded at the same time, each with so many streams.
+
+    What the machine does to one of them it does to the other: the finest way to tell two apart. Raises as `take_turn`.
+    """
+    meeting = threading.Barrier(len(names))
+
+    def turn(name: str) -> Row:
+        try:
+            return take_turn(on, name, streams=streams, itl_ms=itl_ms, window_s=window_s, meet=meeting.wait)
+        except BaseException:
+            meeting.abort()  # nobody comes any more
+            raise
+
+    with ThreadPoolExecutor(len(names)) as threads:
+        turns = [threads.submit(turn, name) for name in names]
+    failed = [error for each in turns if (error := each.exception()) is not None]
+    for error in sorted(failed, key=lambda each: isinstance(each, threading.BrokenBarrierError)):
+        raise error
+    return [each.result() for each in turns]
 
 
 def hold_and_stop(on: Stage, *, streams: int = HELD_STREAMS, itl_ms: float = HELD_ITL_MS) -> Row:

@@ -12,7 +12,8 @@ from rich.console import Console
 from bench import relay_load
 from bench.relay_load import Load, _run
 from bench.relay_report import CONTENDERS, PAIR, contenders_table, ratios_table, summarise, write
-from bench.relay_turns import Stage, hold_and_stop, order, stage, take_turn
+from bench.relay_turns import RelayError, Stage, hold_and_stop, order, stage, take_turn, take_turns_together
+from bench.talk import AnswerError
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +30,23 @@ def test_a_contender_relays_all_that_is_offered(on: Stage, name: str) -> None:
     assert sample["chunks_per_s"] == pytest.approx(500, rel=0.1)
     assert sample["added_itl_ms"]["p50"] == pytest.approx(0, abs=5)
     assert 0 < sample["cpu_us_per_chunk"] < 5000
+
+
+def test_two_are_loaded_at_the_same_time(on: Stage) -> None:
+    samples = take_turns_together(on, PAIR, streams=10, itl_ms=20, window_s=1)
+    assert [sample["contender"] for sample in samples] == list(PAIR)
+    for sample in samples:
+        assert sample["errors"] == sample["silent"] == 0
+        assert sample["chunks_per_s"] == pytest.approx(500, rel=0.1)
+
+
+def test_one_that_fails_keeps_the_other_waiting_for_nothing(on: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(url: str, _chats: int) -> None:
+        raise AnswerError(f"{url} is broken")
+
+    monkeypatch.setattr("bench.relay_turns.warm_up", fail)
+    with pytest.raises(RelayError, match="cannot chat"):
+        take_turns_together(on, PAIR, streams=10, itl_ms=20, window_s=1)
 
 
 def test_all_held_streams_end_when_all_are_stopped(on: Stage) -> None:
@@ -86,7 +104,7 @@ def turn(name: str, cpu_us: float, **changes: Any) -> dict[str, Any]:
 
 
 CPU_US = {"bare": 20.0, "naive": 100.0, "none": 25.0, "redis-push": 25.25, "redis-poll": 50.0}
-SETTINGS = {"pairs": 5, "streams": 400, "itl_ms": 20.0, "light_streams": 50}
+SETTINGS = {"pairs": 5, "streams": 400, "itl_ms": 20.0, "light_streams": 50, "together_streams": 100}
 
 
 def samples(*, push_noise: float = 0.005, **changes: dict[str, Any]) -> dict[str, list[list[dict[str, Any]]]]:
@@ -100,8 +118,12 @@ def samples(*, push_noise: float = 0.005, **changes: dict[str, Any]) -> dict[str
             for name in names
         ]
 
-    names = {"rounds": CONTENDERS, "again": PAIR, "light": ("naive", "redis-push")}
-    return {part: [take(those, number) for number in range(5)] for part, those in names.items()}
+    names = {"rounds": CONTENDERS, "together": PAIR, "light": ("naive", "redis-push")}
+    again = {"together": 2}
+    return {
+        part: [take(those, number) for number in range(5) for _ in range(again.get(part, 1))]
+        for part, those in names.items()
+    }
 
 
 def ratio_of(title: str, **given: Any) -> dict[str, Any]:
@@ -125,7 +147,7 @@ def test_ratios_are_taken_within_each_round(tmp_path: Path) -> None:
 def test_three_per_cent_are_decided_by_an_interval_and_not_by_a_median(push_noise: float, verdict: str) -> None:
     found = ratio_of("redis-push / none", push_noise=push_noise)
     assert found["verdict"] == verdict
-    assert found["n"] == 10  # the pair takes twice as many turns as the others
+    assert found["n"] == 10  # the pair is loaded at once twice in each round
     assert ratio_of("redis-push / bare", push_noise=push_noise)["n"] == 5
 
 
