@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 NAME, TITLE = "stop-where", "Where a stop's time goes"
 # Not a strategy's colour: light to dark along the way, with letters on them for those who see no colour.
 COLOURS = ("#f3e3f1", "#dcb0d6", "#bd7ab5", "#93458c", "#5d1b59")
-WIDE_ENOUGH, FOR_A_FIGURE = 0.08, 0.29  # of the bar, for its letter, and for its milliseconds, too
+WIDE_ENOUGH, FOR_A_FIGURE = 0.07, 0.2  # of the axis, for a part's letter, and for its milliseconds, too
+CLIENT_MOST = 1.4  # mean stops: a client that sees the end later is told in words, or the parts could not be read
 BELOW = 0.36  # of a row: where the whiskers are, below the figures
 
 
@@ -47,9 +48,10 @@ def draw_where(folder: Path, panels: Sequence[Panel], parts: Mapping[CaseKey, Pa
         for (panel, known), panel_axes in zip(shown, axes, strict=True):
             row_of = strategy_rows(panel_axes, list(known))
             margin_head(panel_axes, "mean, ms (n)\n[95 %]")
+            right = _right(list(known.values()))
             for strategy, own in known.items():
-                _draw_row(panel_axes, own, row_of[strategy])
-            panel_axes.set_xlim(0, _right(list(known.values())))
+                _draw_row(panel_axes, own, row_of[strategy], right)
+            panel_axes.set_xlim(0, right)
             panel_axes.set_xticks([0, 0.5, 1], ["0 %", "50 %", "100 %"])
             panel_axes.grid(visible=False)
             panel_axes.set_title(panel.title)
@@ -59,31 +61,35 @@ def draw_where(folder: Path, panels: Sequence[Panel], parts: Mapping[CaseKey, Pa
         handles = [_swatch(axes[0], colour) for colour in COLOURS]
         words = [f"{letter}  {word}" for letter, word in zip(LETTERS, WORDS.values(), strict=False)]
         handles.append(axes[0].plot([], [], "d", color="#222222", markerfacecolor="white")[0])
-        words.append(f"{LETTERS[-1]}  the client sees the end")
+        words.append(f"{LETTERS[-1]}  the client sees the end (→: when, ms)")
         handles.append(axes[0].plot([], [], "|-", color="#222222", markersize=6, linewidth=1.1)[0])
         words.append("95 % interval of the mean way up to there")
         drawing.legend(handles, words, loc="outside lower left", handlelength=1.4)
     return Chart(NAME, TITLE, where_reading(shown[0][0].scenario, shown[0][1]))
 
 
-def _draw_row(axes: Axes, parts: Parts, row: int) -> None:
+def _draw_row(axes: Axes, parts: Parts, row: int, right: float) -> None:
     total, left = parts.whole.mean, 0.0
     shares = [part.mean / total for part in parts.each]
     for place, (letter, colour, part) in enumerate(zip(LETTERS, COLOURS, parts.each, strict=False)):
         share = shares[place]
         axes.barh(row, share, left=left, height=0.76, color=colour, edgecolor="white", linewidth=0.8)
-        if share >= WIDE_ENOUGH:
+        if share >= WIDE_ENOUGH * right:
             ink = "white" if letter in "de" else "black"
-            text = f"{letter} {number(part.mean)}" if share >= FOR_A_FIGURE else letter
+            text = f"{letter} {number(part.mean)}" if share >= FOR_A_FIGURE * right else letter
             axes.text(left + share / 2, row, text, ha="center", va="center", color=ink)
-        if place == len(shares) - 1 or shares[place + 1] >= WIDE_ENOUGH:  # else two would lie on one another
+        if place == len(shares) - 1 or shares[place + 1] >= WIDE_ENOUGH * right:  # else two would lie on one another
             _whisker(axes, parts.upto[place], total, row)
         left += share
     if parts.client_end:
         after = parts.client_end.mean / total
-        axes.plot(after, row, "d", color="#222222", markerfacecolor="white", markersize=6, zorder=4)
-        if abs(after - 1) >= WIDE_ENOUGH:
-            _whisker(axes, parts.client_end, total, row, BELOW - 0.16)
+        if after > CLIENT_MOST:
+            late = f"{LETTERS[-1]} {number(parts.client_end.mean)} →"
+            axes.text(right - 0.01, row, late, ha="right", va="center", color="#222222")
+        else:
+            axes.plot(after, row, "d", color="#222222", markerfacecolor="white", markersize=6, zorder=4)
+            if abs(after - 1) >= WIDE_ENOUGH * right:
+                _whisker(axes, parts.client_end, total, row, BELOW - 0.16)
     whole = parts.whole
     note = f"{number(whole.mean)}  ({parts.n})\n[{number(whole.low)} to {number(whole.high)}]"
     margin_note(axes, row, note, linespacing=0.95)
@@ -95,9 +101,9 @@ def _whisker(axes: Axes, mean: Mean, total: float, row: int, below: float = BELO
 
 
 def _right(parts: Sequence[Parts]) -> float:
-    """The end of the axis: beyond the last interval, of the stops and of the clients' ends."""
+    """The end of the axis: beyond the last interval, of the stops and of the clients' ends, up to a limit."""
     ends = [own.whole.high / own.whole.mean for own in parts]
-    ends += [own.client_end.high / own.whole.mean for own in parts if own.client_end]
+    ends += [min(CLIENT_MOST, own.client_end.high / own.whole.mean) for own in parts if own.client_end]
     return max(1.0, *ends) + 0.04
 
 

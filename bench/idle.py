@@ -12,7 +12,9 @@ from bench.talk import held_open
 STREAMS = 20
 WINDOW_S = 1.0
 LATE_WINDOW_S = 3.0
-"""PostgreSQL's backends report what they did up to a second late: at both ends of the window."""
+"""PostgreSQL's backends report what they do once a second (PGSTAT_MIN_INTERVAL): at both ends of the window."""
+LAST_REPORT_S = 10.5
+"""What one did just before it fell silent is reported after 10 s (PGSTAT_IDLE_INTERVAL)."""
 SILENT = "[mock:ttft_ms=5,itl_ms=5,output_tokens=3,stall_at=1,stall_ms=30000]"
 Row = dict[str, Any]
 
@@ -28,7 +30,7 @@ def measure_idle(service: Child, store: Store | None, *, streams: int = STREAMS,
     window_s = window_s or (LATE_WINDOW_S if late else WINDOW_S)
     with held_open(service.url, streams, SILENT):
         if late:
-            time.sleep(1.0)  # what registering the chats cost is reported by now
+            time.sleep(LAST_REPORT_S)  # what registering the chats cost is reported by now
         began_ns, before = time.monotonic_ns(), _seen(service, store)
         time.sleep(window_s)
         after, took_s = _seen(service, store), (time.monotonic_ns() - began_ns) / 1e9

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bench import idle
 from bench.idle import measure_idle
+from bench.procs import Child
+from bench.service import Side, service_of
+from bench.stores import open_store
 from bench.talk import AnswerError, ask, held_open
+from tests.conftest import namespace
 from tests.processes import running
 
 
@@ -65,3 +70,26 @@ def test_streams_are_live_and_silent_within_the_block_and_gone_after_it() -> Non
             assert [row["outcome"] for row in rows] == ["cut"] * 5
         with pytest.raises(AnswerError, match="404"), held_open(mock.url, 1, idle.SILENT):
             pass
+
+
+@pytest.mark.parametrize(("strategy", "least", "most"), [("redis-timer", 16, 24), ("postgres-push", 0, 0.5)])
+def test_what_registering_the_chats_cost_is_no_cost_of_waiting(
+    strategy: str, least: float, most: float, tmp_path: Path
+) -> None:
+    """A timer reads ten times a second on each of two workers; a push reads nothing."""
+    store_name = strategy.split("-", maxsplit=1)[0]
+    with (
+        open_store(store_name) as store,
+        Child("mock_llm", ["mock_llm", "serve", "--port", "0"], tmp_path / "mock.log") as mock,
+        service_of(
+            strategy,
+            2,
+            side=Side(),
+            store=store,
+            namespace=namespace("idle"),
+            mock=mock,
+            traces=tmp_path / "traces",
+            log=tmp_path / "server.log",
+        ) as service,
+    ):
+        assert least <= measure_idle(service, store)["idle_ops_per_s"] <= most
