@@ -178,6 +178,8 @@ class Delivery:
         """The store did not answer, or has lost something: the keeper has to renew."""
         self._failures += 1
         self._failed.set()
+        # What was accepted here for chats that are here needs no store, which may have lost it.
+        self._set([chat.key for chat, _ in self._accepted.values()])
 
     def _set(self, keys: Iterable[ChatKey]) -> int:
         """Signal those of the chats that are still here; how many had not known."""

@@ -18,7 +18,8 @@ class Fate(NamedTuple):
     kind: `plain` no abort was planned or the row has none; `stopped` a counted abort ended the upstream; `missed` a
     counted abort, yet the upstream ran to its natural end; `late` the stream had ended (or was about to, when a
     repeated press got through) before the abort could act; `own` the abort landed on the chat's own worker in a
-    scenario that counts only the others; `refused` no press of the abort was accepted in time, all got a 503;
+    scenario that counts only the others; `refused` no press of the abort was accepted in time, all got a 503,
+    or, from a store that had died, a 404 when the stream had ended;
     `turned_away` the service answered the chat itself with 503, its store being away; `error` the chat cannot be used.
     """
 
@@ -48,7 +49,8 @@ def _fate_of_abort(row: Row, settings: Mapping[str, Any], *, prevented: bool) ->
         return Fate("own")
     if stopped:
         return Fate("stopped", abort_error(abort), prevented)
-    return Fate(_not_stopped(abort, witness, settings.get("abort_margin_ms") or 0.0), abort_error(abort))
+    margin_ms, store_died = settings.get("abort_margin_ms") or 0.0, bool(settings.get("fault"))
+    return Fate(_not_stopped(abort, witness, margin_ms, store_died=store_died), abort_error(abort))
 
 
 def abort_error(abort: Row) -> str | None:
@@ -108,7 +110,7 @@ def _too_late(client: Row, abort: Row, witness: Row) -> bool:
     return bool(natural_end or (witness["done_ns"] is not None and witness["done_ns"] <= sent_ns))
 
 
-def _not_stopped(abort: Row, witness: Row, margin_ms: float) -> Kind:
+def _not_stopped(abort: Row, witness: Row, margin_ms: float, *, store_died: bool) -> Kind:
     """Why an abort in time did not stop: every press was refused, the accepted one came too late, or it was missed.
 
     Most first presses keep the scenario's margin to the end; one at the last token does not, nor may one that is
@@ -116,6 +118,9 @@ def _not_stopped(abort: Row, witness: Row, margin_ms: float) -> Kind:
     """
     accepted_ns, done_ns = abort.get("accepted_sent_ns"), witness["done_ns"]
     again = tries(abort) > 1
+    if store_died and abort["status"] == 404 and done_ns is not None and abort["ack_ns"] > done_ns - margin_ms * 1e6:
+        # It waited for a store that was away, and heard at the end that there is no such chat: no promise was made.
+        return "refused" if abort["ack_ns"] >= done_ns else "late"
     if accepted_ns is None:
         return "refused" if abort["status"] == 503 or again else "missed"
     if done_ns is not None and accepted_ns > done_ns - margin_ms * 1e6:

@@ -36,8 +36,7 @@ WORKERS = {DISCONNECT: 2, "memory-push": 1, "redis-push": 2, "postgres-push": 2}
 PAIRS, QUICK_PAIRS = 5, 2
 CHATS, QUICK_CHATS = 170, 60
 """In a round, all of them stopped. About half of the aborts land on the other worker, and a p99 needs 368 of those."""
-RATE_PER_S = 30.0
-"""To start a chat keeps four processes busy for some ms: at a higher rate their queues are measured, not the Stops."""
+RATE_PER_S = 60.0
 AGAIN = 1
 """So many rounds more are measured of a scenario when the instrument was not well in some of its rounds."""
 START_S = 4.0

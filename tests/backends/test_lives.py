@@ -158,6 +158,18 @@ async def test_a_failure_during_a_renewal_is_not_taken_for_mended() -> None:
         assert store.calls.count("renew") == 2
 
 
+async def test_an_abort_accepted_by_the_owner_itself_outlives_the_store() -> None:
+    """Nobody had read it yet, and the store is back too late for a chat that ends by itself."""
+    store = Store()
+    async with PollDelivery(store) as worker, worker.watch(CHAT, "me") as signal:
+        assert await worker.abort(CHAT, "me") is AbortOutcome.ACCEPTED
+        assert not signal.aborted
+        store.gates["renew"] = asyncio.Event()  # the store is away
+        worker._fail()
+        assert signal.aborted
+        store.gates["renew"].set()
+
+
 async def test_re_reading_includes_chats_on_their_way_into_the_store() -> None:
     """Recorded, aborted, and the message lost, before the registration's answer is back."""
     store = Store()

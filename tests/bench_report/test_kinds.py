@@ -71,6 +71,10 @@ def test_hanging_up_before_the_upstream_was_asked_prevents_it_too() -> None:
         pytest.param(pressed(75, 95, tries=2, accepted_ms=90), "missed", id="accepted in time, on the second press"),
         pytest.param(pressed(75, 77, accepted_ms=75), "missed", id="accepted at once"),
         pytest.param(pressed(75, 77, status=404), "missed", id="unknown on another worker"),
+        pytest.param(
+            pressed(75, 140, status=404, accepted_ms=75), "refused", id="a store away until the end, then 404"
+        ),
+        pytest.param(pressed(75, 140, status=404, accepted_ms=75), "missed", id="404 after the end, however late"),
         pytest.param(pressed(140, 141, status=404), "late", id="404 after the end"),
         pytest.param(pressed(140, 141, accepted_ms=140), "late", id="200 after the end"),
     ],
@@ -80,6 +84,13 @@ def test_an_abort_that_did_not_stop_is_refused_late_or_missed(pressed_row: dict[
     assert (measured.kind, measured.error) == (kind, None)
     assert measured.upstream_stop_ms is None
     assert (measured.wasted_tokens is None) == (kind != "missed")
+
+
+@pytest.mark.parametrize(("ack_ms", "kind"), [(140, "refused"), (125, "late"), (77, "missed")])
+def test_a_press_that_a_dead_store_answered_too_late_was_promised_nothing(ack_ms: float, kind: str) -> None:
+    """It heard 404, for the store had come back empty; while the stream lives that is no excuse."""
+    settings = {"abort_margin_ms": 20.0, "fault": "store-crash"}
+    assert measure(row(abort=pressed(75, ack_ms, status=404, accepted_ms=75)), settings).kind == kind
 
 
 def test_a_503_that_stopped_nevertheless_is_a_stop() -> None:
