@@ -71,9 +71,6 @@ def test_hanging_up_before_the_upstream_was_asked_prevents_it_too() -> None:
         pytest.param(pressed(75, 95, tries=2, accepted_ms=90), "missed", id="accepted in time, on the second press"),
         pytest.param(pressed(75, 77, accepted_ms=75), "missed", id="accepted at once"),
         pytest.param(pressed(75, 77, status=404), "missed", id="unknown on another worker"),
-        pytest.param(
-            pressed(75, 140, status=404, accepted_ms=75), "refused", id="a store away until the end, then 404"
-        ),
         pytest.param(pressed(75, 140, status=404, accepted_ms=75), "missed", id="404 after the end, however late"),
         pytest.param(pressed(140, 141, status=404), "late", id="404 after the end"),
         pytest.param(pressed(140, 141, accepted_ms=140), "late", id="200 after the end"),
