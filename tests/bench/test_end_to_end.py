@@ -150,10 +150,10 @@ def under_way(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], list[psut
     )
     with run:
         assert run.stdout is not None
-        while "first-token" not in (line := run.stdout.readline()):
+        while "steady" not in (line := run.stdout.readline()):  # where nobody stops anything: it comes first
             assert line, "the run ended before its first case was finished"
         family: list[psutil.Process] = []
-        orders = tmp_path.glob("stopwatch-run-*/order-0-3.json")  # after calibration, floor and first-token: steady
+        orders = tmp_path.glob("stopwatch-run-*/order-0-3.json")  # after calibration, floor and steady: first-token
         deadline = time.monotonic() + 20
         while not any(orders) or not family:
             assert time.monotonic() < deadline
@@ -182,7 +182,7 @@ def test_nothing_is_left_of_an_interrupted_run(
     assert list(tmp_path.glob("stopwatch-*")) == []
     (folder,) = (tmp_path / "results").iterdir()
     cases = (folder / "cases.jsonl").read_text().splitlines()
-    assert [json.loads(line)["scenario"] for line in cases] == ["calibration"] * 3 + ["floor", "first-token"]
+    assert [json.loads(line)["scenario"] for line in cases] == ["calibration"] * 3 + ["floor", "steady"]
     assert json.loads((folder / "manifest.json").read_text())["complete"] is False
     if signum != signal.SIGKILL:
         assert run.returncode == 130
