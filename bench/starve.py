@@ -23,7 +23,10 @@ def starved(pids: Sequence[int]) -> Iterator[None]:
         for thread in Path(f"/proc/{pid}/task").iterdir():
             os.sched_setaffinity(int(thread.name), core)
     code = f"import os\nos.sched_setaffinity(0, {core})\nwhile os.getppid() == {os.getpid()}: pass"
-    burners = [subprocess.Popen([sys.executable, "-I", "-S", "-c", code]) for _ in range(BURNERS)]
+    # Each in a session of its own, as the load is: Linux shares a core out among sessions first (autogroups), so that
+    # all burners in one would together get no more than half of it.
+    burn = [sys.executable, "-I", "-S", "-c", code]
+    burners = [subprocess.Popen(burn, start_new_session=True) for _ in range(BURNERS)]
     try:
         yield
     finally:

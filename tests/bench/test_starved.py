@@ -16,22 +16,15 @@ PROBLEM = "bench: problem: memory-push in flowing: "
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="only Linux can pin a process to a core")
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(200)
 def test_a_starved_run_is_called_invalid(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "bench", "run", "--strategy", "memory-push", "--workers", "1", "--quick"]
     command += ["--scenario", "flowing", "--starve", "--results", str(tmp_path)]
-    late: list[str] = []
-    for _ in range(4):  # on a machine that is busy besides, the mock may be found out first
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=90)
-        assert done.returncode in (0, 2), done.stderr
-        problems = [line for line in done.stderr.splitlines() if line.startswith(PROBLEM)]
-        late = [line for line in problems if "the load (process " in line or "after their planned moment" in line]
-        if late:
-            break
-    assert manifest_of(tmp_path / "latest")["settings"]["starve"] is True
-    if not late and done.returncode == 0:
-        pytest.skip("the burners did not starve the load here: its core has time to spare")
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=180)
     assert done.returncode == 2, done.stderr
+    assert manifest_of(tmp_path / "latest")["settings"]["starve"] is True
+    problems = [line for line in done.stderr.splitlines() if line.startswith(PROBLEM)]
+    late = [line for line in problems if "the load (process " in line or "after their planned moment" in line]
     assert late, done.stderr
     assert all("allowed is" in line and "add load processes and cores" in line for line in late)
 
