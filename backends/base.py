@@ -62,6 +62,12 @@ class ChatKey(NamedTuple):
     request_id: str
     generation: str
 
+    @classmethod
+    def of(cls, message: str) -> Self | None:
+        """The chat that a store's message names, as "<generation> <request id>"; None when it is no message of ours."""
+        generation, space, request_id = message.partition(" ")
+        return cls(request_id, generation) if space else None
+
 
 class Chat(NamedTuple):
     """A live chat: who may stop it (`owner`) and which process holds its stream (`worker`)."""
@@ -75,6 +81,10 @@ class Chat(NamedTuple):
     def key(self) -> ChatKey:
         """The chat without its owner and worker."""
         return ChatKey(self.request_id, self.generation)
+
+
+Heard = Callable[[ChatKey | None], object]
+"""Takes what a listener hears, see `Store.listen`."""
 
 
 class Flagged(NamedTuple):
@@ -108,8 +118,6 @@ class Store(ABC):
     def __init__(self, options: Options, *, notify: bool) -> None:
         self.options = options
         self.notify = notify  # whether `flag` also tells the owning worker
-        self.dropped = 0
-        """Messages that a listener could not read: somebody else's."""
 
     @abstractmethod
     async def __aenter__(self) -> Self:
@@ -162,10 +170,10 @@ class Store(ABC):
         """The id is free again, unless a newer chat has taken it (compared by generation)."""
 
     @abstractmethod
-    def listen(self, worker: str, heard: Callable[[ChatKey], object]) -> AbstractAsyncContextManager[Watch]:
+    def listen(self, worker: str, heard: Heard) -> AbstractAsyncContextManager[Watch]:
         """Entered: the store confirmed the subscription. From then on `heard` gets each aborted chat of this worker.
 
-        It is called in the moment the message comes, so it must not wait for anything. The connection is one of its
-        own; its loss is told, never waited through: the caller must listen again and then re-read its flags, because
-        what was sent meanwhile is gone. For that it awaits what it is given.
+        And None for a message that is none of ours. It is called in the moment the message comes, so it must not wait
+        for anything. The connection is one of its own; its loss is told, never waited through: the caller must listen
+        again and then re-read its flags, because what was sent meanwhile is gone. For that it awaits what it is given.
         """

@@ -96,5 +96,8 @@ class PushDelivery(Delivery):
                 self._listening.clear()
                 raise
 
-    def _heard(self, key: ChatKey) -> None:
-        self._set((key,))
+    def _heard(self, key: ChatKey | None) -> None:
+        if key is None:
+            self.counters.dropped += 1
+        else:
+            self._set((key,))

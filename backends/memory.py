@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import ClassVar, NamedTuple, Self
@@ -16,6 +16,7 @@ from backends.base import (
     ChatKey,
     DuplicateChatError,
     Flagged,
+    Heard,
     Options,
     State,
     Store,
@@ -38,7 +39,7 @@ class MemoryStore(Store):
         super().__init__(options, notify=notify)
         self._records: dict[str, _Record] = {}
         self._short_lived: deque[tuple[float, str]] = deque()  # tombstones and early aborts, oldest first
-        self._listeners: dict[str, Callable[[ChatKey], object]] = {}
+        self._listeners: dict[str, Heard] = {}
 
     async def __aenter__(self) -> Self:
         return self
@@ -119,7 +120,7 @@ class MemoryStore(Store):
             self._put(State.ENDED, chat, self.options.remember_s)
 
     @asynccontextmanager
-    async def listen(self, worker: str, heard: Callable[[ChatKey], object]) -> AsyncIterator[Watch]:
+    async def listen(self, worker: str, heard: Heard) -> AsyncIterator[Watch]:
         async def never() -> None:
             await asyncio.Event().wait()
 

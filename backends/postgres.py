@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import asynccontextmanager, suppress
 from types import TracebackType
 from typing import Any, ClassVar, Self
@@ -19,6 +19,7 @@ from backends.base import (
     ChatKey,
     DuplicateChatError,
     Flagged,
+    Heard,
     Options,
     State,
     Store,
@@ -126,7 +127,7 @@ class PostgresStore(Store):
         await self._fetch(sql.RELEASE, chat.request_id, chat.generation, self.options.remember_s)
 
     @asynccontextmanager
-    async def listen(self, worker: str, heard: Callable[[ChatKey], object]) -> AsyncIterator[Watch]:
+    async def listen(self, worker: str, heard: Heard) -> AsyncIterator[Watch]:
         lost = asyncio.Event()
         with translated():
             connection = await asyncpg.connect(
@@ -137,11 +138,7 @@ class PostgresStore(Store):
             )
 
         def took(_connection: object, _pid: int, _channel: str, payload: object) -> None:
-            generation, space, request_id = str(payload).partition(" ")
-            if space:
-                heard(ChatKey(request_id, generation))
-            else:
-                self.dropped += 1  # no message of ours
+            heard(ChatKey.of(str(payload)))
 
         async def until_lost() -> None:
             while not lost.is_set():

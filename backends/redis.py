@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from time import monotonic
 from types import TracebackType
@@ -24,6 +24,7 @@ from backends.base import (
     ChatKey,
     DuplicateChatError,
     Flagged,
+    Heard,
     Options,
     State,
     Store,
@@ -132,16 +133,12 @@ class RedisStore(Store):
         await self._run(scripts.RELEASE, chat.request_id, chat.generation, _ms(self.options.remember_s))
 
     @asynccontextmanager
-    async def listen(self, worker: str, heard: Callable[[ChatKey], object]) -> AsyncIterator[Watch]:
+    async def listen(self, worker: str, heard: Heard) -> AsyncIterator[Watch]:
         def took(message: list[Any]) -> None:
             if message[0] == b"sunsubscribe":  # a cluster has moved the slot: no message comes here any more
                 wire.close()
-                return
-            generation, space, request_id = message[2].decode(errors="replace").partition(" ")
-            if space:
-                heard(ChatKey(request_id, generation))
             else:
-                self.dropped += 1  # no message of ours
+                heard(ChatKey.of(message[2].decode(errors="replace")))
 
         with _translated():
             # Not redis-py's PubSub: that one reconnects by itself and hides that messages were lost.

@@ -72,8 +72,9 @@ class Wire(asyncio.Protocol):
     async def ask(self, *commands: Command) -> list[Any]:
         """The replies to these commands, sent together.
 
-        Raises redis-py's ConnectionError when the connection is or gets lost, TimeoutError when the server is silent
-        for too long (then the connection is ended), and ResponseError for the first reply that is an error.
+        Raises redis-py's ConnectionError when the connection is or gets lost, TimeoutError when they take too long (if
+        the server said nothing at all meanwhile, the connection is ended), and ResponseError for the first reply that
+        is an error.
         """
         if self.closed:
             raise LostError("the connection is closed")

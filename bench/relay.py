@@ -33,15 +33,15 @@ def compare(console: Console, file: Path, *, pairs: int, streams: int, itl_ms: f
     """
     settings = {"pairs": pairs, "streams": streams, "itl_ms": itl_ms, "held_streams": held_streams, "workers": 1}
     few = max(1, streams // LIGHT_SHARE)
-    each = max(1, streams // SHARED)
-    settings |= {"light_streams": few, "together_streams": each, "together_window_s": TOGETHER_S}
+    shared = max(1, streams // SHARED)
+    settings |= {"light_streams": few, "together_streams": shared, "together_window_s": TOGETHER_S}
     samples: dict[str, list[list[Row]]] = {"rounds": [], "together": [], "light": []}
     with stage() as on, _bar(console) as bar:
         tell = _Turns(console, bar, pairs * (len(CONTENDERS) + TOGETHER + len(LIGHT_PAIR)), itl_ms)
         for number in range(pairs):
             title = f"round {number + 1}/{pairs}"
             samples["rounds"].append([tell.turn(on, title, name, streams) for name in order(number)])
-            samples["together"] += [tell.together(on, title, each) for _ in range(TOGETHER)]
+            samples["together"] += [tell.together(on, title, shared) for _ in range(TOGETHER)]
             samples["light"].append([tell.turn(on, title, name, few) for name in order(number, LIGHT_PAIR)])
         tell.last(f"{held_streams:,} streams held, then stopped")
         held = hold_and_stop(on, streams=held_streams)

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import os
 from collections import Counter, deque
+from statistics import quantiles
 from time import monotonic_ns, process_time_ns
 from typing import Any
 
@@ -73,13 +74,16 @@ class Vitals:
         self._second_gc_max_ns = 0
 
     def _second(self) -> dict[str, Any]:
-        lags_ms = sorted(self._second_lags_ms)
+        lags_ms = self._second_lags_ms
+        # Interpolated: of fewer than a hundred probes the nearest rank would be the maximum, a single hiccup. One probe
+        # alone, of a loop that was held up all the while, is every percentile.
+        cuts = quantiles(lags_ms if len(lags_ms) > 1 else lags_ms * 2, n=100, method="inclusive") if lags_ms else None
         return {
             "from_ns": self._second_ns,
             "to_ns": monotonic_ns(),
-            "lag_p50_ms": _interpolated(lags_ms, 0.5),
-            "lag_p99_ms": _interpolated(lags_ms, 0.99),
-            "lag_max_ms": lags_ms[-1] if lags_ms else None,
+            "lag_p50_ms": cuts and cuts[49],
+            "lag_p99_ms": cuts and cuts[98],
+            "lag_max_ms": max(lags_ms, default=None),
             "gc_max_ms": self._second_gc_max_ns / 1e6,
         }
 
@@ -104,12 +108,3 @@ class Vitals:
             took_ns = monotonic_ns() - self._gc_started_ns
             self._gc_max_ns = max(self._gc_max_ns, took_ns)
             self._second_gc_max_ns = max(self._second_gc_max_ns, took_ns)
-
-
-def _interpolated(ordered: list[float], share: float) -> float | None:
-    """A second has fewer than a hundred probes: the nearest rank of its p99 would be its maximum, a single hiccup."""
-    if not ordered:
-        return None
-    at, part = divmod(share * (len(ordered) - 1), 1)
-    below, above = ordered[int(at)], ordered[min(int(at) + 1, len(ordered) - 1)]
-    return below + part * (above - below)

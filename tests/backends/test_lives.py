@@ -1,19 +1,20 @@
 """The lives of an id, and what a store forgets, refuses or answers late: whatever happens, an abort means one life."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
 
 from backends import AbortOutcome, DuplicateChatError, StoreUnavailableError, delivery
-from backends.base import Chat, ChatKey, Options, State, Watch
+from backends.base import Chat, ChatKey, Heard, Options, State, Watch
 from backends.deliveries import PollDelivery, PushDelivery
 from backends.memory import MemoryStore
 from tests.backends.conftest import DURABLE, Open, forget, until
 
 CHAT = "a-chat"
+NEVER_MS = 3_600_000.0
 
 
 @pytest.mark.parametrize("strategy", DURABLE)
@@ -47,8 +48,8 @@ async def test_two_lives_that_wait_to_be_confirmed_are_one_question(
 async def test_a_chat_that_nobody_could_abort_any_more_ends(open_worker: Open, request_id: str) -> None:
     """The store lost it, and another chat got its id: the older one goes, as it would have been refused."""
     async with (
-        open_worker() as worker,
-        open_worker() as other,
+        open_worker(interval_ms=NEVER_MS) as worker,  # or a timer could find the loss before the other chat comes
+        open_worker(interval_ms=NEVER_MS) as other,
         worker.watch(request_id, "me") as older,
     ):
         await forget(worker.store, request_id)
@@ -95,7 +96,7 @@ class Store(MemoryStore):
         return await super().states(chats)
 
     @asynccontextmanager
-    async def listen(self, worker: str, heard: Callable[[ChatKey], object]) -> AsyncIterator[Watch]:
+    async def listen(self, worker: str, heard: Heard) -> AsyncIterator[Watch]:
         await self._pass("listen")
         self.losing = asyncio.Event()
 

@@ -33,7 +33,7 @@ async def test_the_record_is_told_before_the_wait_for_the_stop() -> None:
 
 async def test_the_memory_store_tells_whoever_listens() -> None:
     chat = Chat("heard", "1", "me", "worker")
-    heard: list[ChatKey] = []
+    heard: list[ChatKey | None] = []
     async with MemoryStore(Options(), notify=True) as store, store.listen("worker", heard.append):
         await store.register(chat)
         await store.flag("heard", "me", remember=False)

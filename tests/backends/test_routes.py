@@ -21,7 +21,7 @@ async def test_a_message_goes_to_the_owner_alone(worker: Delivery, request_id: s
     """So the cost of an abort does not grow with the workers."""
     store = worker.store
     mine, theirs = Chat(f"{request_id}-a", "1", "me", "worker-a"), Chat(f"{request_id}-b", "1", "me", "worker-b")
-    heard: asyncio.Queue[ChatKey] = asyncio.Queue()
+    heard: asyncio.Queue[ChatKey | None] = asyncio.Queue()
     async with store.listen("worker-b", heard.put_nowait), asyncio.timeout(DEADLINE_S):
         for chat in (mine, theirs):
             await store.register(chat)
@@ -41,7 +41,7 @@ async def test_an_old_message_in_flight_stops_no_newer_chat(worker: Delivery, ot
 async def test_what_is_no_message_of_ours_deafens_nobody(worker: Delivery, other: Delivery, request_id: str) -> None:
     async with worker.watch(request_id, "me") as signal:
         await publish(worker, "nonsense")
-        await until(lambda: worker.store.dropped == 1)
+        await until(lambda: worker.counters.dropped == 1)
         assert await other.abort(request_id, "me") is AbortOutcome.ACCEPTED
         async with asyncio.timeout(DEADLINE_S):
             await signal.wait()
