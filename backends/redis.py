@@ -169,6 +169,8 @@ class RedisStore(Store):
 
     async def _get(self, keys: list[str]) -> list[Any]:
         """The values of all keys in one round trip: one MGET, or one for each slot where the server is a cluster's."""
+        if not keys:
+            return []  # MGET of nothing is an error
         if not self._by_slot:
             try:
                 (values,) = await self._commands.ask(("MGET", *keys))

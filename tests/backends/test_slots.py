@@ -20,6 +20,11 @@ OPTIONS = Options(namespace=namespace("slots"), interval_ms=20.0)
 CHATS = [Chat(f"slots-{number}", "1", "me", "worker") for number in range(4 * BUCKETS)]  # more than one in most slots
 
 
+async def test_no_chats_are_no_question(redis_url: str) -> None:
+    async with _opened(redis_url, "timer") as one:
+        assert await one.store.states([]) == []
+
+
 async def test_many_chats_are_read_by_one_command(redis_url: str) -> None:
     async with Redis.from_url(redis_url) as redis, _opened(redis_url, "timer") as one:
         await one.store.renew(CHATS)
