@@ -65,10 +65,14 @@ async def test_two_workers_are_counted_as_one_service(two_workers_url: str) -> N
             for name in second:
                 tasks.create_task(chat(name))
             await until(lambda: live(CHATS))
-            psutil.Process((await client.get("/healthz")).json()["pid"]).send_signal(signal.SIGKILL)
+            while not (victim := (await client.get("/healthz")).json())["live"]:
+                pass
+            psutil.Process(victim["pid"]).send_signal(signal.SIGKILL)
 
             async def only_the_living() -> bool:
-                return await live(CHATS - len(broken))
+                """Not before the clients know, either: until then nothing seems to have happened."""
+                count = await shown("stopwatch_live_streams")
+                return bool(broken) and count == CHATS - len(broken)
 
             await until(only_the_living)
             left = [name for name in second if name not in broken]
