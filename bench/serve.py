@@ -26,6 +26,7 @@ OPENAI_URL = "https://api.openai.com/v1"
 LOOK_S = 0.2
 SLOW_ANSWERS = ("--ttft-ms", "300", "--itl-ms", "50", "--output-tokens", "600")
 """Half a minute: long enough to read it, and to paste the line that stops it."""
+SLOW_NOTE = "a mock (random words, 600 tokens, one every 50 ms)"
 
 
 class PortError(Exception):
@@ -75,7 +76,7 @@ def serve(console: Console, *, backend: str, port: int, workers: int | None) -> 
         else:
             mock = Child("mock_llm", ["mock_llm", "serve", "--port", "0", *SLOW_ANSWERS], folder / "mock_llm.log")
             children.append(stack.enter_context(mock))
-            env |= {"OPENAI_BASE_URL": f"{mock.url}/v1", "OPENAI_API_KEY": "unused"}
+            env |= {"OPENAI_BASE_URL": f"{mock.url}/v1", "OPENAI_API_KEY": "unused", "UPSTREAM_NOTE": SLOW_NOTE}
             console.print("upstream: our mock (set OPENAI_API_KEY or OPENAI_BASE_URL for a real one)", highlight=False)
         log = folder / "server.log"
         log.touch()

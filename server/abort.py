@@ -122,7 +122,24 @@ class AbortResponse(Response):
             return JSONResponse({"detail": NOT_FOUND, "remembered_s": self._worker.settings.abort_remember_s}, 404)
         message = f"Streaming for request {request.request_id} will be aborted."
         answer = Aborted(message=message, request_id=request.request_id, status=outcome.value)
-        return JSONResponse(answer.model_dump())
+        return JSONResponse(
+            answer.model_dump(), headers={"Server-Timing": self._timing(), "X-Worker": self._worker.name}
+        )
+
+    def _timing(self) -> str:
+        """How long after the abort's arrival it was recorded and, if that was awaited, the upstream closed (ms).
+
+        In the form of W3C's "Server Timing": a browser's page can show it beside its own clock.
+        """
+        trace = self._trace
+        moments = {"recorded": trace.recorded_ns}
+        if trace.outcome == AbortOutcome.STOPPED:
+            moments["stopped"] = monotonic_ns()
+        return ", ".join(
+            f"{name};dur={(moment_ns - trace.received_ns) / 1e6:.3f}"
+            for name, moment_ns in moments.items()
+            if moment_ns is not None
+        )
 
 
 class DirectAborts:

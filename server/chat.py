@@ -205,6 +205,7 @@ class ChatResponse(Response):
             (b"cache-control", b"no-store"),
             (b"x-accel-buffering", b"no"),  # tells nginx not to hold the stream back
             (b"x-request-id", self._trace.request_id.encode()),
+            (b"x-worker", self._worker.name.encode()),
         ]
         self._started = True
         await send({"type": "http.response.start", "status": 200, "headers": headers})

@@ -18,13 +18,12 @@ router = APIRouter()
 @router.get("/healthz")
 async def healthz(http: Request) -> dict[str, Any]:
     """Say that this worker is alive, and what it is."""
-    delivery = worker_of(http).delivery
-    strategy = "none" if delivery.name == "none" else f"{delivery.store.name}-{delivery.name}"
+    worker = worker_of(http)
     return {
         "status": "ok",
         "pid": os.getpid(),
-        "strategy": strategy,
-        "live": delivery.live,
+        "strategy": worker.strategy,
+        "live": worker.delivery.live,
         "asgi": http.scope["asgi"],
     }
 

@@ -1,10 +1,15 @@
-"""The page to try the service: GET / and its own files, under headers that let it load and call nothing else."""
+"""The page to try the service: GET /, its files, and the facts it shows; its headers allow no other origin."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+
+from server.settings import Settings
+from server.worker import worker_of
 
 _STATIC = Path(__file__).parent / "static"
 _TYPES = {
@@ -53,6 +58,23 @@ def _file(name: str) -> Response:
 async def page() -> Response:
     """Serve the page itself."""
     return _file("page.html")
+
+
+@router.get("/page/about")
+async def about(http: Request) -> Response:
+    """Describe what the page talks to: strategy, number of workers, and the upstream."""
+    worker = worker_of(http)
+    facts = {
+        "strategy": worker.strategy,
+        "workers": worker.settings.workers,
+        "upstream": _upstream(worker.settings, public=http.app.state.keys.owner(None) is not None),
+    }
+    return JSONResponse(facts, headers=HEADERS)
+
+
+def _upstream(settings: Settings, *, public: bool) -> str | None:
+    """The operator's own description, else the upstream's host; that only where anybody may chat."""
+    return settings.upstream_note or (urlsplit(settings.openai_base_url).hostname if public else None)
 
 
 @router.get("/page/{name}")

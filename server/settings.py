@@ -47,6 +47,8 @@ class Settings(BaseSettings):
 
     openai_base_url: str = "https://api.openai.com/v1"
     openai_api_key: SecretStr = SecretStr("")
+    upstream_note: Annotated[str, Field(max_length=200)] = ""
+    """What the page says of the upstream, e.g. that it is a mock; empty: its host, where no API keys are set."""
     upstream_connections: Annotated[int, Field(ge=1)] = 4096
     """Streams that one worker can hold; beyond it a chat waits for a free connection."""
 

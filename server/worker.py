@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,6 +37,13 @@ class Worker:
     tracer: Tracer
     draining: bool = False
     chats: Counter[str] = field(default_factory=Counter)
+    name: str = field(default_factory=lambda: str(os.getpid()))
+    """Sent as `X-Worker`: which process holds a chat, and which one took its abort."""
+
+    @property
+    def strategy(self) -> str:
+        """`<store>-<delivery>`, or `none`."""
+        return "none" if self.delivery.name == "none" else f"{self.delivery.store.name}-{self.delivery.name}"
 
     @contextmanager
     def admitted(self, owner: str) -> Iterator[None]:

@@ -22,11 +22,13 @@ export function newRequestId() {
 
 /**
  * Start a chat and yield `{at, text, finishReason}` per event, and once more at its end; `at` is a performance.now().
+ * The first item has `worker`, the process that holds the chat. Aborting `signal` closes the connection.
  * Throws ServiceError, and ConnectionLostError also when the stream ends without saying that it is complete.
  */
-export async function* stream(body, key) {
-  const response = await post("chat/", body, key);
+export async function* stream(body, key, signal) {
+  const response = await post("chat/", body, key, signal);
   if (!response.ok) throw await refusal(response);
+  yield { at: performance.now(), text: "", finishReason: null, worker: response.headers.get("X-Worker") };
   let complete = false;
   for await (const { name, data } of events(response.body)) {
     const at = performance.now();
@@ -37,30 +39,43 @@ export async function* stream(body, key) {
     const payload = parsed(data);
     if (name === "error" || payload?.error) throw new ServiceError(messageOf(payload) ?? "The answer failed.");
     const choice = payload?.choices?.[0];
-    if (choice) yield { at, text: choice.delta?.content ?? "", finishReason: choice.finish_reason ?? null };
+    if (!choice) continue;
+    const mock = payload.system_fingerprint === "fp_mock";
+    yield { at, text: choice.delta?.content ?? "", finishReason: choice.finish_reason ?? null, mock };
   }
   if (!complete) throw new ConnectionLostError("The answer broke off before its end.");
   yield { at: performance.now(), text: "", finishReason: null };
 }
 
 /**
- * Abort a chat. Returns `{at, status}`: when the answer came, and the service's word in it, one of `stopped`, `accepted`,
- * `already_aborted`, and `remembered` when the abort came before its chat. Throws ServiceError (404: the service knows no such chat) and ConnectionLostError.
+ * Abort a chat. Returns `{at, status, worker, closedMs}`: when the answer came; `stopped`, `accepted`,
+ * `already_aborted`, or `remembered` when the abort came before its chat; the process that took it; and how long after
+ * its arrival there the upstream was closed, null if that was not confirmed.
+ * Throws ServiceError (404: the service knows no such chat) and ConnectionLostError.
  */
 export async function abort(requestId, key) {
   const response = await post("abort/", { request_id: requestId, wait_ms: WAIT_MS }, key);
   const at = performance.now();
-  if (response.ok) return { at, status: (await response.json()).status };
+  if (response.ok) {
+    const closed = /\bstopped;dur=([\d.]+)/.exec(response.headers.get("Server-Timing") ?? "");
+    return { at, status: (await response.json()).status, worker: response.headers.get("X-Worker"), closedMs: closed && Number(closed[1]) };
+  }
   const error = await refusal(response);
   if (error.remembered) return { at, status: "remembered" };
   throw error;
 }
 
-async function post(path, body, key) {
+/** What the service says of itself: `{strategy, workers, upstream}`, or null. */
+export async function about() {
+  const response = await fetch(new URL("about", import.meta.url)).catch(() => null);
+  return response?.ok ? response.json() : null;
+}
+
+async function post(path, body, key, signal) {
   const headers = { "Content-Type": "application/json" };
   if (key) headers.Authorization = `Bearer ${key}`;
   try {
-    return await fetch(new URL(`../${path}`, import.meta.url), { method: "POST", headers, body: JSON.stringify(body), cache: "no-store" });
+    return await fetch(new URL(`../${path}`, import.meta.url), { method: "POST", headers, body: JSON.stringify(body), cache: "no-store", signal });
   } catch {
     throw new ConnectionLostError("The service cannot be reached.");
   }

@@ -9,12 +9,12 @@ worker.addEventListener("error", () => {
   for (const take of open) take({ error });
 });
 
-/** As `stream` in chat.js. */
-export const stream = (body, key) => call("stream", body, key);
+/** As `stream` in chat.js; aborting `signal` closes its connection. */
+export const stream = (body, key, signal) => call("stream", [body, key], signal);
 
 /** As `abort` in chat.js. */
 export async function abort(requestId, key) {
-  for await (const answer of call("abort", requestId, key)) return answer;
+  for await (const answer of call("abort", [requestId, key])) return answer;
   throw new ConnectionLostError("The service gave no answer.");
 }
 
@@ -23,7 +23,7 @@ export function hangUp() {
   worker.terminate();
 }
 
-async function* call(name, ...args) {
+async function* call(name, args, signal) {
   const { port1, port2 } = new MessageChannel();
   const inbox = [];
   let wake = () => {};
@@ -33,6 +33,7 @@ async function* call(name, ...args) {
   };
   open.add(take);
   port1.onmessage = ({ data }) => take(data);
+  signal?.addEventListener("abort", () => port1.postMessage("close"), { once: true });
   worker.postMessage({ name, args }, [port2]);
   try {
     for (;;) {

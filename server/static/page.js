@@ -1,9 +1,9 @@
 // The page: from the form to the service and back to the watch. `chat` is the one whose answer is live, or null.
 
-import { ServiceError, newRequestId } from "./chat.js";
+import { ServiceError, about, newRequestId } from "./chat.js";
 import { Dial, reading } from "./dial.js";
 import { abort, hangUp, stream } from "./line.js";
-import { saved, status, stopTrouble, took, trouble } from "./words.js";
+import * as words from "./words.js";
 
 const BEAT_MS = 100; // as a mechanical stopwatch; painting at every frame would slow down what is being measured
 const REMEMBERED_MS = 1500; // an abort that came before its chat has taken effect by then, or it missed
@@ -14,7 +14,7 @@ const element = Object.fromEntries([...document.querySelectorAll("[id]")].map((o
 const touch = matchMedia("(pointer: coarse)");
 const narrow = matchMedia("(max-width: 55.99rem)"); // as in page.css: one column, the watch a dock at the bottom
 const dial = new Dial();
-const stops = []; // {ack, end} of each stop in this visit, ms from the press
+const stops = []; // {closed, end} of each stop in this visit, ms
 let chat = null;
 
 element.ask.addEventListener("submit", (event) => {
@@ -22,7 +22,10 @@ element.ask.addEventListener("submit", (event) => {
   if (chat === null) send();
 });
 element.ask.addEventListener("keydown", (event) => {
-  if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && !event.isComposing) element.ask.requestSubmit();
+  const send = event.target === element.question ? !event.shiftKey && !touch.matches : event.ctrlKey || event.metaKey;
+  if (event.key !== "Enter" || event.isComposing || !send) return;
+  event.preventDefault();
+  element.ask.requestSubmit();
 });
 document.addEventListener("keydown", (event) => {
   if (event.key === "Escape" && !event.isComposing && !event.repeat) press(event);
@@ -32,19 +35,24 @@ element.stop.addEventListener("click", press);
 addEventListener("pagehide", () => chat && hangUp());
 addEventListener("pageshow", ({ persisted }) => persisted && chat && location.reload());
 
+about().then((facts) => facts && (element.about.textContent = words.about(facts)));
+
 async function send() {
   const current = {
     id: newRequestId(), key: element.key.value, sentAt: performance.now(), lastAt: null,
     maxTokens: element["max-tokens"].value ? element["max-tokens"].valueAsNumber : null,
-    chunks: 0, finishReason: null, endAt: null, pressAt: null, ackAt: null, ackStatus: null, aborting: null,
+    chunks: 0, late: 0, finishReason: null, endAt: null, owner: null, connection: new AbortController(), hungUp: false,
+    pressAt: null, ackAt: null, ackStatus: null, taker: null, closedMs: null, aborting: null,
   }; // prettier-ignore
   chat = current;
   const body = { model: element.model.value, messages: [{ role: "user", content: element.question.value }] };
   if (current.maxTokens !== null) body.max_tokens = current.maxTokens;
   begin();
   try {
-    for await (const event of stream({ ...body, request_id: current.id }, current.key)) {
+    for await (const event of stream({ ...body, request_id: current.id }, current.key, current.connection.signal)) {
       current.lastAt = event.at;
+      current.owner ??= event.worker ?? null;
+      if (event.mock && !element.about.textContent.includes("mock")) element.about.textContent += ` ${words.MOCK}`;
       current.finishReason = event.finishReason ?? current.finishReason;
       if (event.text) take(event.text);
     }
@@ -52,8 +60,13 @@ async function send() {
     finish(current.finishReason === "abort" ? "stopped" : "finished", current);
   } catch (error) {
     current.endAt = performance.now();
+    if (current.hungUp) {
+      current.finishReason = "hung_up";
+      finish("stopped", current);
+      return;
+    }
     finish(error instanceof ServiceError ? "error" : "lost", current);
-    say(trouble(error, current));
+    say(words.trouble(error, current));
   }
 }
 
@@ -71,6 +84,7 @@ function begin() {
 
 function take(text) {
   chat.chunks += 1;
+  if (chat.pressAt !== null && chat.lastAt > chat.pressAt) chat.late += 1;
   element.answer.firstChild.appendData(text);
   dial.chunk(chat.lastAt - chat.sentAt);
   if (document.body.dataset.state === "waiting") show("streaming");
@@ -87,9 +101,16 @@ function press({ timeStamp }) {
 }
 
 async function stop(current) {
+  // A closed connection stops the answer, too, and it frees one of the browser's connections for the Stop.
+  const hangUpLater = setTimeout(() => {
+    if (chat !== current) return;
+    current.hungUp = true;
+    current.connection.abort();
+  }, words.HANG_UP_MS);
   try {
-    const ack = await abort(current.id, current.key);
-    [current.ackAt, current.ackStatus] = [ack.at, ack.status];
+    const ack = await abort(current.id, current.key).finally(() => clearTimeout(hangUpLater));
+    [current.ackAt, current.ackStatus, current.taker] = [ack.at, ack.status, ack.worker ?? null];
+    current.closedMs = ack.closedMs ?? null;
     if (current.ackStatus === "remembered" && chat === current) {
       setTimeout(() => missed(current, new ServiceError("Request ID not found", 404)), REMEMBERED_MS);
       return; // pressing again meanwhile would only be remembered again
@@ -105,7 +126,7 @@ function missed(current, error) {
   if (chat !== current) return;
   current.aborting = current.ackAt = current.ackStatus = null;
   show(current.chunks ? "streaming" : "waiting");
-  say(stopTrouble(error));
+  say(words.stopTrouble(error));
 }
 
 async function finish(state, current) {
@@ -122,24 +143,24 @@ async function finish(state, current) {
   show(state, current);
 }
 
-function remember({ ackAt, endAt, pressAt }) {
-  stops.push({ ack: ackAt === null ? null : ackAt - pressAt, end: endAt - pressAt });
-  const rows = stops.map(({ ack, end }, index) => row(index + 1, ack, end)).slice(-ROWS);
+function remember({ closedMs, endAt, pressAt }) {
+  stops.push({ closed: closedMs, end: endAt - pressAt });
+  const rows = stops.map(({ closed, end }, index) => row(index + 1, closed, end)).slice(-ROWS);
   element.history.tBodies[0].replaceChildren(...rows.reverse());
   element.history.hidden = false;
   element.history.tFoot.hidden = stops.length < 3;
   element.history.tFoot.replaceChildren(
-    row(`Median of ${stops.length}`, median(stops.map(({ ack }) => ack)), median(stops.map(({ end }) => end))),
+    row(`Median of ${stops.length}`, median(stops.map(({ closed }) => closed)), median(stops.map(({ end }) => end))),
   );
 }
 
-function row(name, ack, end) {
+function row(name, closed, end) {
   const line = document.createElement("tr");
   const head = document.createElement("th");
   head.scope = "row";
   head.textContent = name;
   line.append(head);
-  for (const ms of [ack, end]) line.insertCell().textContent = ms === null ? "–" : took(ms);
+  for (const ms of [closed, end]) line.insertCell().textContent = ms === null ? "–" : words.took(ms);
   return line;
 }
 
@@ -152,18 +173,22 @@ function median(values) {
 
 // Write the whole state out; every caller has changed the record first.
 function show(state = document.body.dataset.state, current = chat) {
-  const { ackAt, ackStatus, endAt, pressAt, chunks, finishReason } = current;
+  const { endAt, pressAt, finishReason } = current;
   document.body.dataset.state = state;
   element.send.disabled = chat !== null;
   element.stop.setAttribute("aria-disabled", String(chat === null));
   element.word.textContent = WORDS[state] ?? "Stop";
-  const sentence = status(state, current);
+  const sentence = words.status(state, current);
   if (element.status.textContent !== sentence) element.status.textContent = sentence;
-  element.ack.textContent = ackAt === null ? "–" : `${took(ackAt - pressAt)}, ${ackStatus.replace("_", " ")}`;
-  const end = endAt === null ? null : (finishReason ?? (state === "lost" ? "lost" : "error"));
+  element.ack.textContent = words.answered(current);
+  element.closed.textContent = current.closedMs === null ? "–" : `within ${words.took(current.closedMs)}`;
+  element.owner.textContent = current.owner ?? "–";
+  element.taker.textContent = current.taker ?? "–";
+  element.late.textContent = pressAt === null ? "–" : current.late.toLocaleString("en");
+  const end = endAt === null ? null : words.ended(finishReason ?? (state === "lost" ? "lost" : "error"));
   element.end.textContent =
-    end === null ? "–" : pressAt === null ? end : `${took(Math.max(0, endAt - pressAt))}, ${end}`;
-  element.saved.textContent = state === "stopped" ? saved(current) : "–";
+    end === null ? "–" : pressAt === null ? end : `${words.took(Math.max(0, endAt - pressAt))}, ${end}`;
+  element.saved.textContent = state === "stopped" ? words.saved(current) : "–";
   time(current);
 }
 

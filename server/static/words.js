@@ -3,15 +3,39 @@
 import { reading } from "./dial.js";
 import { ServiceError } from "./chat.js";
 
+/** A Stop that is unanswered for so long (ms) is stuck: browsers open six connections to an HTTP/1.1 host, for all tabs. */
+export const HANG_UP_MS = 300;
+
 const plural = (count, noun) => `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
 
 /** A duration as it stands in a sentence; `ms` since the press. */
 export const took = (ms) => reading(ms, "ms").join(" ");
 
-/** The most that the stop can have saved: a chunk carries one token or more, and an answer may end before its limit. */
+/** An upper bound, not a measurement: a chunk carries one token or more, and an answer may end before its limit. */
 export function saved(chat) {
   if (chat.maxTokens === null) return "unknown without Max tokens";
-  return `at most ${Math.max(0, chat.maxTokens - chat.chunks).toLocaleString("en")}`;
+  return `at most ${plural(Math.max(0, chat.maxTokens - chat.chunks), "token")}`;
+}
+
+/** What this page talks to. */
+export function about({ strategy, workers, upstream }) {
+  const parts = [`Strategy ${strategy}`, plural(workers, "worker")];
+  if (upstream) parts.push(`upstream: ${upstream}`);
+  return `${parts.join(" · ")}.`;
+}
+
+/** Shown when an answer turns out to come from the mock and nothing had said so before. */
+export const MOCK = "This answer comes from the mock model: random words.";
+
+/** Why an answer ended; an API's own word where there is no better one. */
+export const ended = (reason) =>
+  ({ abort: "stopped", stop: "complete", length: "token limit reached", hung_up: "connection closed" })[reason] ?? reason;
+
+/** When the service answered the Stop, and what it said. */
+export function answered({ ackAt, ackStatus, pressAt, hungUp }) {
+  if (ackAt === null) return hungUp ? `not within ${took(HANG_UP_MS)}` : "–";
+  const said = { stopped: "confirmed", already_aborted: "already recorded", accepted: "recorded only" }[ackStatus] ?? ackStatus;
+  return `${took(ackAt - pressAt)}, ${said}`;
 }
 
 /** The sentence a screen reader hears when the state changes. */
@@ -25,6 +49,7 @@ export function status(state, chat) {
       if (chat.ackStatus === null) return "Stopping.";
       return "The abort is recorded, the stream has not ended yet.";
     case "stopped":
+      if (chat.hungUp) return `Stopped: the Stop had no answer, so this page closed its connection, ${plural(chat.chunks, "chunk")} in.`;
       if (chat.pressAt === null) return `The service ended the answer after ${plural(chat.chunks, "chunk")}.`;
       return `Stopped after ${took(chat.endAt - chat.pressAt)}, ${plural(chat.chunks, "chunk")} in.`;
     case "finished": {

@@ -3,15 +3,19 @@
 import { abort, stream } from "./chat.js";
 
 const calls = {
-  stream,
-  async *abort(...args) {
+  async *stream(port, ...args) {
+    const controller = new AbortController();
+    port.onmessage = () => controller.abort(); // the page wants this call's connection closed
+    yield* stream(...args, controller.signal);
+  },
+  async *abort(port, ...args) {
     yield await abort(...args);
   },
 };
 
 addEventListener("message", async ({ data: { name, args }, ports: [port] }) => {
   try {
-    for await (const { at, ...event } of calls[name](...args)) {
+    for await (const { at, ...event } of calls[name](port, ...args)) {
       port.postMessage({ at: performance.timeOrigin + at, ...event });
     }
     port.postMessage({ done: true });

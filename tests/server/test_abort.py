@@ -46,6 +46,21 @@ async def test_both_ways_answer_alike(service: httpx2.AsyncClient, request_id: s
         assert refusal["detail"][0]["loc"][0] == "body"
 
 
+@pytest.mark.parametrize(("wait_ms", "timed"), [(0, ["recorded"]), (5000, ["recorded", "stopped"])])
+async def test_an_abort_names_its_worker_and_its_times(
+    service: httpx2.AsyncClient, request_id: str, wait_ms: int, timed: list[str]
+) -> None:
+    async with service.stream("POST", "/chat/", json=question("[mock:ttft_ms=60000]", request_id=request_id)) as chat:
+        answer = await service.post("/abort/", json={"request_id": request_id, "wait_ms": wait_ms})
+        await chat.aread()
+    assert chat.headers["x-worker"].isdecimal()
+    assert answer.headers["x-worker"].isdecimal()
+    entries = [entry.split(";dur=") for entry in answer.headers["server-timing"].split(", ")]
+    assert [name for name, _ in entries] == timed
+    times_ms = [float(ms) for _, ms in entries]
+    assert times_ms == sorted(times_ms)
+
+
 class Framework:
     """Counts what is left to it."""
 
