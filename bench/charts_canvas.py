@@ -15,7 +15,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from bench.styles import FLOOR_COLOUR, strategy_rank
 from bench.wording import number
@@ -116,7 +116,8 @@ def plain_ticks(axes: Axes, which: str = "x", *, log: bool = True) -> None:
     axis = axes.xaxis if which == "x" else axes.yaxis
     if log:
         (axes.set_xscale if which == "x" else axes.set_yscale)("log")
-        axis.set_minor_formatter(FuncFormatter(lambda _value, _position: ""))
+        axis.set_minor_formatter(NullFormatter())
+        axis.set_tick_params(which="minor", label1On=False)  # an empty label is laid out all the same
     axis.set_major_formatter(FuncFormatter(lambda value, _position: f"{value:,.6g}"))
 
 

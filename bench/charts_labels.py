@@ -118,8 +118,8 @@ Place = tuple[float, tuple[float, float], tuple[float, float]]
 def _places(
     own: Points, others: Points, size: tuple[float, float], window: Box, taken: Sequence[Box]
 ) -> Iterator[Place]:
-    """`(cost, centre of the name, its anchor on the curve)` of every place inside the window that is free of names."""
-    middle = own[len(own) // 2]
+    """`(cost, centre of the name, its anchor on the curve)` of free places in the window, each the best yet."""
+    middle, cheapest = own[len(own) // 2], np.inf
     for x, y in own[:: max(1, len(own) // ANCHORS)].tolist():
         for centre in _around(x, y, size):
             box = _box(centre, *size)
@@ -131,10 +131,12 @@ def _places(
             cost = HIDES * np.count_nonzero(_inside(close, box)) + NEAR * len(close)
             cost += HIDES_OWN * np.count_nonzero(_inside(own, box)) + AWAY * np.hypot(*np.subtract(centre, middle))
             start = _nearest(box, (x, y))
-            if np.hypot(start[0] - x, start[1] - y) > LEADER_PX:
-                for way in np.linspace(start, (x, y), 6)[:-1]:
-                    cost += CROSSES * np.count_nonzero(np.abs(others - way).max(axis=1) < STEP_PX)
-            yield float(cost), centre, (x, y)
+            if cost < cheapest and np.hypot(start[0] - x, start[1] - y) > LEADER_PX:
+                ways = np.linspace(start, (x, y), 6)[:-1]
+                cost += CROSSES * np.count_nonzero(np.abs(others[:, None] - ways).max(axis=2) < STEP_PX)
+            if cost < cheapest:  # the leader is what takes long to look at
+                cheapest = float(cost)
+                yield cheapest, centre, (x, y)
 
 
 def _around(x: float, y: float, size: tuple[float, float]) -> Iterator[tuple[float, float]]:

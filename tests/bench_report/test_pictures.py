@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +17,6 @@ from bench.charts import draw_all
 from bench.charts_canvas import LEAST_PT, WIDTH_IN
 from bench.charts_labels import Named, label_curves, name_curves
 from bench.reading import read_run
-from bench.report import render
 from bench.stats import write_summary
 
 from . import fake_blocks, fake_results
@@ -156,19 +154,3 @@ def test_no_chart_loses_a_curve_s_name(
 def test_a_phone_shows_the_smallest_text_at_seven_points() -> None:
     phone_in = (375 - 2 * 8 - 2 * 3) / 96  # less the page's and the picture's margins, see style.css
     assert LEAST_PT * phone_in / WIDTH_IN >= 7
-
-
-def test_drawing_again_gives_the_same_bytes(tmp_path: Path) -> None:
-    folder = fake_blocks.write(
-        tmp_path / "run", strategies=["redis-push", "memory-push", "redis-timer", "none"], chats=12, blocks=2
-    )
-
-    def digests() -> dict[str, str]:
-        files = [path for path in folder.rglob("*") if path.is_file()]
-        return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-
-    render(folder)
-    first = digests()
-    (folder / "charts" / "of-an-older-version.png").write_bytes(b"")
-    render(folder)
-    assert digests() == first

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Page, async_playwright, expect
+from playwright.async_api import Browser, Page, async_playwright, expect
 
 from bench.compare import compare
 from tests.browser.conftest import FLAGS
@@ -46,13 +46,19 @@ def pages(rich: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pat
     return {"report": rich / "report.html", "comparison": compare(a, b, parent / "out"), "poor": render(poor)}
 
 
-@pytest_asyncio.fixture(loop_scope="module")
-async def page(request: pytest.FixtureRequest, chromium: str, pages: dict[str, Path]) -> AsyncIterator[Page]:
-    """`parametrize("page", [(which, settings)], indirect=True)`; offline, and afterwards nothing was asked for."""
-    which, settings = request.param
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser(chromium: str) -> AsyncIterator[Browser]:
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        context = await browser.new_context(offline=True, **settings)
+        yield browser
+        await browser.close()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def page(request: pytest.FixtureRequest, browser: Browser, pages: dict[str, Path]) -> AsyncIterator[Page]:
+    """`parametrize("page", [(which, settings)], indirect=True)`; offline, and afterwards nothing was asked for."""
+    which, settings = request.param
+    async with await browser.new_context(offline=True, **settings) as context:
         opened, asked, said = await context.new_page(), list[str](), list[str]()
         opened.on("request", lambda sent: asked.append(sent.url))
         opened.on("console", lambda message: said.append(message.text))
@@ -61,7 +67,6 @@ async def page(request: pytest.FixtureRequest, chromium: str, pages: dict[str, P
         yield opened
         assert said == []
         assert [url for url in asked if not url.startswith("data:")] == [pages[which].as_uri()]
-        await browser.close()
 
 
 def at(*settings: dict[str, Any], which: tuple[str, ...] = ("report", "comparison", "poor")) -> list[Any]:
