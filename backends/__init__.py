@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from backends.base import (
     AbortOutcome,
     BackendError,
@@ -9,6 +11,7 @@ from backends.base import (
     DuplicateChatError,
     Options,
     Store,
+    StoreRefusedError,
     StoreUnavailableError,
 )
 from backends.deliveries import PollDelivery, PushDelivery, TimerDelivery
@@ -24,6 +27,7 @@ __all__ = [
     "Delivery",
     "DuplicateChatError",
     "Options",
+    "StoreRefusedError",
     "StoreUnavailableError",
     "from_url",
 ]
@@ -47,29 +51,33 @@ _DRIVER_SCHEMES = {
     "redis": "redis",
     "rediss": "redis",  # over TLS
 }
+_SCHEME = re.compile(r"[a-z0-9+.-]{1,40}", re.ASCII)
+
+
+_DELIVERIES = {"poll": PollDelivery, "timer": TimerDelivery, "push": PushDelivery}
+_DRIVERS = {"aiopg", "asyncpg", "pg8000", "psycopg", "psycopg2", "psycopg3", "psycopg_async", "aioredis", "async"}
+"""Names of drivers in the URLs of other programs, e.g. `postgresql+asyncpg://`; ours are fixed, so they are skipped."""
 
 
 def from_url(url: str, options: Options | None = None) -> Delivery:
     """The delivery that a backend URL names, not yet entered.
 
     `<store>+<delivery>://...` with what follows in the driver's own form; `memory+push://` needs nothing more, and
-    `none://` is the control that delivers no abort. Raises `BackendUrlError`.
+    `none://` is the control that delivers no abort. A URL that names no delivery takes push. Raises `BackendUrlError`.
     """
     scheme, separator, rest = url.partition("://")
-    driver_scheme, _, delivery_name = scheme.partition("+")
+    scheme = scheme.lower()
+    driver_scheme, *words = scheme.split("+")
     store_name = _DRIVER_SCHEMES.get(driver_scheme)
-    if not separator or (scheme != "none" and f"{store_name}-{delivery_name}" not in STRATEGIES):
+    names = [word for word in words if word not in _DRIVERS] or ["push"]
+    if separator and scheme == "none":
+        return Delivery(_store(None, url, options or Options(), notify=False))
+    if not separator or store_name is None or f"{store_name}-{'+'.join(names)}" not in STRATEGIES:
         choices = ", ".join(strategy.replace("-", "+") + "://" for strategy in STRATEGIES)
-        raise BackendUrlError(f"backend URL with scheme {scheme!r} names no strategy; choose one of {choices}, none://")
-    store = _store(store_name, f"{driver_scheme}://{rest}", options or Options(), notify=delivery_name == "push")
-    match delivery_name:
-        case "poll":
-            return PollDelivery(store)
-        case "timer":
-            return TimerDelivery(store)
-        case "push":
-            return PushDelivery(store)
-    return Delivery(store)
+        shown = f" with scheme {scheme!r}" if separator and _SCHEME.fullmatch(scheme) else ""
+        raise BackendUrlError(f"the backend URL{shown} names no strategy; choose one of {choices}, none://")
+    store = _store(store_name, f"{driver_scheme}://{rest}", options or Options(), notify=names == ["push"])
+    return _DELIVERIES[names[0]](store)
 
 
 def _store(name: str | None, url: str, options: Options, *, notify: bool) -> Store:

@@ -20,7 +20,8 @@ class BackendError(Exception):
     BackendError
     ├── DuplicateChatError     a live chat already has this request id
     ├── StoreUnavailableError  the store did not answer, or the connection to it was lost; worth a retry
-    └── BackendUrlError        a backend URL that names no strategy
+    │   └── StoreRefusedError  the store answered, but does not do its part: no rights, read-only, out of memory
+    └── BackendUrlError        a backend URL that names no strategy, or cannot be read
     """
 
 
@@ -32,8 +33,12 @@ class StoreUnavailableError(BackendError):
     """The store did not answer, or the connection to it was lost. Raised in place of the driver's own errors."""
 
 
+class StoreRefusedError(StoreUnavailableError):
+    """The store answered with an error: no rights, read-only, out of memory. Its message has the server's own words."""
+
+
 class BackendUrlError(BackendError, ValueError):
-    """A backend URL that names no strategy."""
+    """A backend URL that names no strategy, or cannot be read. Its message holds no part of a secret."""
 
 
 class AbortOutcome(StrEnum):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Collection, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
@@ -23,10 +23,14 @@ from backends.base import (
     Options,
     State,
     Store,
+    StoreRefusedError,
     StoreUnavailableError,
     Watch,
 )
-from backends.postgres_pool import RETRIED, Pool, translated
+from backends.postgres_errors import LOST, RETRIED, URL_ERRORS, is_refusal, unavailable
+from backends.postgres_pool import Pool
+from backends.postgres_url import address
+from backends.refusals import LOG, RefusalLog, exercise
 
 _SCHEMA_NAME = re.compile(r"[a-z_][a-z0-9_]{0,29}")  # with the rest of a channel's name within PostgreSQL's 63 bytes
 
@@ -52,17 +56,31 @@ class PostgresStore(Store):
             raise BackendUrlError(
                 f"the namespace {options.namespace!r} is no schema name: use a-z, 0-9, _ (30 at most)"
             )
-        self._url = url
-        self._pool = Pool(url, options, connections)
+        self._address = address(url, options.command_timeout_s)
+        self._pool = Pool(self._address, options, connections, self._drop_listeners)
+        self._listeners: set[asyncpg.Connection] = set()
+        self._refusals = RefusalLog()
 
     async def __aenter__(self) -> Self:
-        with translated():
-            await self._pool.open()
+        with self._translated():
             try:
-                await self._make_schema()
-            except BaseException:
-                self._pool.terminate()
-                raise
+                await self._pool.open()
+            except URL_ERRORS as error:
+                words = " ".join(str(error).split())
+                raise BackendUrlError(
+                    f"PostgreSQL at {self._address.where}: {words}; correct the backend URL"
+                ) from error
+        try:
+            with self._translated():
+                if not (await self._pool.fetch(sql.in_schema(sql.EXISTS, self.options.namespace), ()))[0][0]:
+                    await self._make_schema()
+            await exercise(self)
+        except BaseException:
+            self._pool.terminate()
+            raise
+        for note in self._address.notes:
+            LOG.warning("%s", note)
+        self._refusals.started = True
         return self
 
     async def _make_schema(self) -> None:
@@ -129,13 +147,12 @@ class PostgresStore(Store):
     @asynccontextmanager
     async def listen(self, worker: str, heard: Heard) -> AsyncIterator[Watch]:
         lost = asyncio.Event()
-        with translated():
+        with self._translated():
             connection = await asyncpg.connect(
-                self._url,
-                timeout=self.options.command_timeout_s,
                 command_timeout=self.options.keepalive_s / 2,
-                server_settings={"application_name": f"{self.options.namespace}-listener"},
+                **self._address.arguments(f"{self.options.namespace}-listener"),
             )
+        self._listeners.add(connection)
 
         def took(_connection: object, _pid: int, _channel: str, payload: object) -> None:
             heard(ChatKey.of(str(payload)))
@@ -145,21 +162,27 @@ class PostgresStore(Store):
                 with suppress(TimeoutError):
                     async with asyncio.timeout(self.options.keepalive_s / 2):
                         await lost.wait()
-                with translated():  # it may be half-open
+                with self._translated():  # it may be half-open
                     await connection.execute("SELECT 1")
             raise StoreUnavailableError("PostgreSQL closed the listener's connection")
 
         try:
             connection.add_termination_listener(lambda _connection: lost.set())
-            with translated():
+            with self._translated():
                 await connection.add_listener(f"{self.options.namespace}_abort_{worker}", took)
             yield until_lost
         finally:
+            self._listeners.discard(connection)
+            connection.terminate()
+
+    def _drop_listeners(self) -> None:
+        """End every listener: a server that refuses statements may not be the one where aborts are notified."""
+        for connection in tuple(self._listeners):
             connection.terminate()
 
     async def _fetch(self, statement: str, *arguments: Any) -> list[Any]:
         statement = sql.in_schema(statement, self.options.namespace)
-        with translated():
+        with self._translated():
             try:
                 return await self._pool.fetch(statement, arguments)
             except RETRIED:
@@ -168,6 +191,20 @@ class PostgresStore(Store):
             except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
                 await self._make_schema()  # the database was made anew behind our back
                 return await self._pool.fetch(statement, arguments)
+            except asyncpg.PostgresError as error:
+                if not is_refusal(error):
+                    raise
+                return await self._pool.fetch(statement, arguments)  # its connections are closed: dial again
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except LOST as error:
+            ours = unavailable(error, self._address.where, self.options.namespace)
+            if isinstance(ours, StoreRefusedError):
+                self._refusals.warn(str(ours))
+            raise ours from error
 
 
 def _columns(chats: Collection[Chat]) -> Iterator[tuple[str, ...]]:

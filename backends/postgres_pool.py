@@ -1,30 +1,35 @@
-"""The PostgreSQL store's connections for statements: a pool with one at hand, and asyncpg's errors as ours."""
+"""The PostgreSQL store's connections for statements: a pool with one at hand."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import asyncpg
 
-from backends.base import Options, StoreUnavailableError
+from backends.base import Options
+from backends.postgres_errors import is_refusal
+from backends.postgres_url import Address
 
 SUSPICIOUS_S = 0.2
 """A statement that was given up after so long may have been on a dead connection; one given up sooner says nothing."""
-RETRIED = (asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError, asyncpg.InterfaceError)
-_LOST = (*RETRIED, asyncpg.InternalClientError, OSError, TimeoutError)
 
 
 class Pool:
-    """Lends a connection for one statement's time. Raises what asyncpg raises; see `translated`."""
+    """Lends a connection for one statement's time. Raises what asyncpg raises.
 
-    def __init__(self, url: str, options: Options, connections: int) -> None:
-        self._url = url
+    A server that refuses (see `is_refusal`) may have been demoted, so every connection that was open then is closed and
+    the address is dialled again; `refused` is called when that happens.
+    """
+
+    def __init__(self, address: Address, options: Options, connections: int, refused: Callable[[], object]) -> None:
+        self._address = address
         self._options = options
+        self._refused = refused
         self._connections = connections
         self._pool: asyncpg.Pool
         self._at_hand: Any = None  # a connection that stays out of the pool while nobody waits for one
@@ -34,15 +39,12 @@ class Pool:
     async def open(self) -> None:
         """The first connections are there."""
         self._pool = await asyncpg.create_pool(
-            self._url,
             min_size=2,
             max_size=self._connections,
             command_timeout=self._options.command_timeout_s,
-            timeout=self._options.command_timeout_s,
             connect=self._connect,
             reset=_keep_session,
-            # A flag may be lost in a crash (see postgres_sql), so nobody waits for the disk.
-            server_settings={"synchronous_commit": "off", "application_name": f"{self._options.namespace}-commands"},
+            **self._address.arguments(f"{self._options.namespace}-commands"),
         )
 
     def terminate(self) -> None:
@@ -52,8 +54,14 @@ class Pool:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Any]:
         """A connection within a transaction."""
-        async with self._pool.acquire() as connection, connection.transaction():
-            yield connection
+        started_s = time.monotonic()
+        async with self._pool.acquire() as connection:
+            try:
+                async with connection.transaction():
+                    yield connection
+            except asyncpg.PostgresError as error:
+                self._leave(error, started_s)
+                raise
 
     async def fetch(self, statement: str, arguments: tuple[Any, ...]) -> list[Any]:
         """The rows of one statement."""
@@ -67,15 +75,27 @@ class Pool:
             _end(connection)
             if time.monotonic() - started_s >= SUSPICIOUS_S:
                 # Half-open, perhaps, and then so are those of its age: the pool would hand them out one by one.
-                for old, opened_s in tuple(self._opened.items()):
-                    if opened_s <= started_s:
-                        old.terminate()
+                self._terminate_opened_before(started_s)
+            raise
+        except asyncpg.PostgresError as error:
+            self._leave(error, started_s)
+            await self._give_back(connection)
             raise
         except BaseException:
             await self._give_back(connection)
             raise
         await self._give_back(connection)
         return rows
+
+    def _leave(self, error: asyncpg.PostgresError, started_s: float) -> None:
+        if is_refusal(error):
+            self._terminate_opened_before(started_s)
+            self._refused()
+
+    def _terminate_opened_before(self, started_s: float) -> None:
+        for connection, opened_s in tuple(self._opened.items()):
+            if opened_s <= started_s:
+                connection.terminate()
 
     async def _take(self) -> Any:
         """A connection of the pool's; mostly the one at hand, for a round through the pool costs two tasks."""
@@ -123,15 +143,3 @@ def _end(connection: Any) -> None:
 
 async def _keep_session(_connection: object) -> None:
     """Our statements leave nothing behind in a session; asyncpg's own reset would cost a round trip for each."""
-
-
-@contextmanager
-def translated() -> Iterator[None]:
-    """Have asyncpg's errors raised as `StoreUnavailableError`."""
-    try:
-        yield
-    except _LOST as error:
-        raise StoreUnavailableError(f"PostgreSQL: {error or type(error).__name__}") from error
-    except asyncpg.PostgresError as error:
-        # The rest is refused log-ins, missing databases, a full disk: the store is there and of no use.
-        raise StoreUnavailableError(f"PostgreSQL: {error}") from error

@@ -21,6 +21,14 @@ CREATE UNLOGGED TABLE IF NOT EXISTS {schema}.chats_v1 (
     expires_at timestamptz NOT NULL
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05);
 """
+GRANTS = (
+    "GRANT USAGE ON SCHEMA {schema} TO ROLE_NAME",
+    "GRANT SELECT, INSERT, UPDATE, DELETE ON {schema}.chats_v1 TO ROLE_NAME",
+)
+"""What a role needs when schema and table exist."""
+GRANT_CREATE = "GRANT CREATE ON DATABASE DATABASE_NAME TO ROLE_NAME"
+"""What a role needs that makes schema and table itself."""
+EXISTS = "SELECT to_regclass('{schema}.chats_v1') IS NOT NULL"
 RECORD = """
 INSERT INTO {schema}.chats_v1 AS c (request_id, generation, owner, worker, state, expires_at)
 SELECT *, 'live', now() + $5 * interval '1 second' FROM unnest($1::text[], $2::text[], $3::text[], $4::text[])

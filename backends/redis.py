@@ -28,11 +28,15 @@ from backends.base import (
     Options,
     State,
     Store,
+    StoreRefusedError,
     StoreUnavailableError,
     Watch,
 )
 from backends.redis_commands import Commands
+from backends.redis_errors import acl_line, unavailable
+from backends.redis_url import driver_url
 from backends.redis_wire import Command, Wire
+from backends.refusals import RefusalLog, exercise
 
 # The key of a chat and the channel on which its owner hears of it share a hash tag, one of BUCKETS, and so a slot:
 # scripts that publish are safe in a cluster, and sharded pub/sub sends a message to one shard, not to every node.
@@ -49,26 +53,40 @@ class RedisStore(Store):
 
     def __init__(self, url: str, options: Options, *, notify: bool) -> None:
         super().__init__(options, notify=notify)
+        self._where, address = driver_url(url)
         try:
             self._pool = ConnectionPool.from_url(  # knows how to connect; nothing is ever borrowed from it
-                url,
+                address,
                 protocol=2,
                 socket_timeout=options.command_timeout_s,
                 socket_connect_timeout=options.command_timeout_s,
                 retry=Retry(NoBackoff(), 0),
+                driver_info=None,  # or each connection would need the right to CLIENT SETINFO
             )
-        except ValueError as error:
-            raise BackendUrlError(f"not a Redis URL: {error}") from error
-        self._commands = Commands(lambda: self._new("commands"), options.command_timeout_s)
+            self._new("check")  # redis-py looks at the values only now
+        except (RedisError, TypeError, ValueError) as error:
+            raise BackendUrlError(f"an option of the backend URL has no valid value: {error}") from error
+        self._commands = Commands(lambda: self._new("commands"), options.command_timeout_s, self._drop_listeners)
+        self._listeners: set[Wire] = set()
+        self._refusals = RefusalLog()
         self._by_slot = False  # until the server says that it must be asked so
         self._prefix = f"{options.namespace}:"
-        self._publish = "PUBLISH" if notify else ""  # empty: nobody is told
+        self._publish = "SPUBLISH" if notify else ""  # empty: nobody is told
 
     async def __aenter__(self) -> Self:
-        with _translated():
-            ((sharded,),) = await self._commands.ask(("COMMAND", "INFO", "SPUBLISH"))
-        if sharded and self._publish:  # Redis 7 and later, and Valkey
-            self._publish = "SPUBLISH"
+        try:
+            if self._publish:
+                with self._translated():
+                    ((sharded,),) = await self._commands.ask(("COMMAND", "INFO", "SPUBLISH"))
+                if not sharded:  # older than Redis 7
+                    self._publish = "PUBLISH"
+                async with self.listen("probe", lambda _: None):
+                    pass
+            await exercise(self)
+        except BaseException:
+            await self._commands.close()
+            raise
+        self._refusals.started = True
         return self
 
     async def __aexit__(
@@ -91,7 +109,7 @@ class RedisStore(Store):
         return Flagged(AbortOutcome(outcome), Chat(request_id, generation, owner, worker))
 
     async def states(self, chats: Collection[Chat]) -> list[State | None]:
-        with _translated():
+        with self._translated():
             values = await self._get([self._key(chat.request_id) for chat in chats])
         states: list[State | None] = []
         for chat, value in zip(chats, values, strict=True):
@@ -109,7 +127,7 @@ class RedisStore(Store):
 
     async def _run(self, script: str, request_id: str, *arguments: str | int) -> Any:
         """Run a script for one chat: one round trip, two when the server has to be told the script first."""
-        with _translated():
+        with self._translated():
             (reply,) = await self._commands.run(script, (self._key(request_id), *arguments))
             return reply
 
@@ -120,7 +138,7 @@ class RedisStore(Store):
         runs: list[Command] = [
             (self._key(chat.request_id), *chat[1:], *arguments, *self._telling(chat.request_id)) for chat in chats
         ]
-        with _translated():
+        with self._translated():
             return await self._commands.run(script, *runs)
 
     def _new(self, name: str) -> AbstractConnection:
@@ -140,23 +158,43 @@ class RedisStore(Store):
             else:
                 heard(ChatKey.of(message[2].decode(errors="replace")))
 
-        with _translated():
+        with self._translated():
             # Not redis-py's PubSub: that one reconnects by itself and hides that messages were lost.
             wire = await Wire.open(self._new("listener"), self.options.keepalive_s / 2, took)
+        self._listeners.add(wire)
         try:
             subscribe = "SSUBSCRIBE" if self._publish == "SPUBLISH" else "SUBSCRIBE"
-            with _translated():  # one command for each channel: in a cluster they are in different slots
+            with self._translated():
+                # A replica accepts subscriptions too, so first a write: it shows that aborts are published here.
+                await wire.ask(("SET", f"{self._prefix}{{0}}", worker, "PX", 1000))
+                # One command for each channel: in a cluster they are in different slots.
                 said = await wire.ask(*((subscribe, self._channel(bucket) + worker) for bucket in range(BUCKETS)))
             if any(confirmation[0] != subscribe.lower().encode() for confirmation in said):
                 raise StoreUnavailableError("Redis did not confirm the subscription")
             yield lambda: self._until_lost(wire)
         finally:
+            self._listeners.discard(wire)
             wire.close()
+
+    def _drop_listeners(self) -> None:
+        """End every listener: a server that refuses commands may not be the one where aborts are published."""
+        for wire in tuple(self._listeners):
+            wire.close()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (RedisError, OSError, TimeoutError) as error:
+            ours = unavailable(error, self._where, acl_line(self.options.namespace, self._publish))
+            if isinstance(ours, StoreRefusedError):
+                self._refusals.warn(str(ours))
+            raise ours from error
 
     async def _until_lost(self, wire: Wire) -> None:
         """A silent connection is asked: either nobody aborts, or it is half-open."""
         patience_s = self.options.keepalive_s / 2
-        with _translated():
+        with self._translated():
             while not wire.closed:
                 left_s = wire.heard_s + patience_s - monotonic()
                 if left_s <= 0:
@@ -165,7 +203,7 @@ class RedisStore(Store):
                 with suppress(TimeoutError):
                     async with asyncio.timeout(left_s):
                         await wire.lost()
-        raise StoreUnavailableError("Redis: the listener's connection was lost")
+        raise StoreUnavailableError(f"Redis at {self._where}: the listener's connection was lost")
 
     async def _get(self, keys: list[str]) -> list[Any]:
         """The values of all keys in one round trip: one MGET, or one for each slot where the server is a cluster's."""
@@ -208,11 +246,3 @@ def _bucket(request_id: str) -> int:
 
 def _ms(seconds: float) -> int:
     return math.ceil(seconds * 1000)
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except (RedisError, OSError, TimeoutError) as error:
-        raise StoreUnavailableError(f"Redis: {error}") from error

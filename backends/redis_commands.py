@@ -10,16 +10,24 @@ from typing import Any
 
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError as LostError
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, ResponseError
 
+from backends.redis_errors import is_refusal
 from backends.redis_wire import Command, Wire
 
 
 class Commands:
-    """Sends commands over a connection that `make` gives, not yet open. Raises RedisError, OSError, TimeoutError."""
+    """Sends commands over a connection that `make` gives, not yet open. Raises RedisError, OSError, TimeoutError.
 
-    def __init__(self, make: Callable[[], AbstractConnection], timeout_s: float) -> None:
+    A server that refuses (see `is_refusal`) may have been demoted, so its connection is closed and the address is
+    dialled again; `refused` is called when that happens.
+    """
+
+    def __init__(
+        self, make: Callable[[], AbstractConnection], timeout_s: float, refused: Callable[[], object] = lambda: None
+    ) -> None:
         self._make = make
+        self._refused = refused
         self._timeout_s = timeout_s
         self._wire: Wire | None = None
         self._connecting: asyncio.Task[Wire] | None = None
@@ -28,11 +36,25 @@ class Commands:
         """Their replies: one round trip. A connection that was lost is no outage, so they may be sent twice."""
         wire = self._wire
         if wire is None or wire.closed:
-            wire = await self._connected()
+            return await self._ask_over(await self._connected(), commands)
+        try:
+            return await self._ask_over(wire, commands)
+        except ResponseError as error:
+            if not is_refusal(error):
+                raise
+        except (LostError, TimeoutError):
+            pass
+        return await self._ask_over(await self._connected(), commands)
+
+    async def _ask_over(self, wire: Wire, commands: tuple[Command, ...]) -> list[Any]:
+        """Ask, and close the connection to a server that refuses."""
         try:
             return await wire.ask(*commands)
-        except (LostError, TimeoutError):
-            return await (await self._connected()).ask(*commands)
+        except ResponseError as error:
+            if is_refusal(error) and not wire.closed:
+                wire.close()
+                self._refused()
+            raise
 
     async def run(self, script: str, *runs: Command) -> list[Any]:
         """What one script gives for each of these: its key, and its arguments.

@@ -1,6 +1,7 @@
 """The Lua scripts of the Redis store: each changes one record in one step, and may tell its owner in the same one.
 
-A record is the string "<state> <generation> <worker> <owner>" under one key.
+A record is the string "<state> <generation> <worker> <owner>" under one key. A script publishes before it writes: where
+the user may not publish, nothing is recorded, and a second try does not find an abort that nobody was told of.
 """
 
 _PARSE = """
@@ -35,22 +36,21 @@ end
 if owner ~= ARGV[1] then return unknown end
 if state == 'ended' then return 'unknown' end
 if state == 'aborted' or state == 'repeated' then return {'already_aborted', generation, worker} end
-redis.call('SET', KEYS[1], 'aborted ' .. generation .. ' ' .. worker .. ' ' .. owner, 'KEEPTTL')
 if ARGV[4] ~= '' then redis.call(ARGV[4], ARGV[5] .. worker, generation .. ' ' .. ARGV[3]) end
+redis.call('SET', KEYS[1], 'aborted ' .. generation .. ' ' .. worker .. ' ' .. owner, 'KEEPTTL')
 return {'accepted', generation, worker}
 """
 )
 REPEAT = (  # ARGV: generation, owner, worker, how long to remember in ms, then as in FLAG
     _PARSE
     + """
+if value and (generation ~= ARGV[1] or state == 'ended') then return 0 end
+if ARGV[6] ~= '' then redis.call(ARGV[6], ARGV[7] .. ARGV[3], ARGV[1] .. ' ' .. ARGV[5]) end
 if not value then
   redis.call('SET', KEYS[1], 'repeated ' .. ARGV[1] .. ' ' .. ARGV[3] .. ' ' .. ARGV[2], 'PX', ARGV[4])
-elseif generation ~= ARGV[1] or state == 'ended' then
-  return 0
 elseif state == 'live' then
   redis.call('SET', KEYS[1], 'aborted ' .. generation .. ' ' .. worker .. ' ' .. owner, 'KEEPTTL')
 end
-if ARGV[6] ~= '' then redis.call(ARGV[6], ARGV[7] .. ARGV[3], ARGV[1] .. ' ' .. ARGV[5]) end
 return 1
 """
 )

@@ -23,7 +23,7 @@ from uvicorn import _subprocess
 from uvicorn.supervisors import Multiprocess
 from uvicorn.supervisors.multiprocess import Process
 
-from backends import BackendError
+from backends import BackendError, BackendUrlError, StoreRefusedError
 from server.protocol import BoundedHead
 from server.settings import Settings
 from server.strategy import open_delivery
@@ -94,7 +94,10 @@ def run(
             asyncio.run(_reach(settings))
             sockets = _bind(settings)
         except BackendError as error:
-            _refuse(f"{error}; check ABORT_BACKEND, and that the store is running")
+            source = "ABORT_BACKEND" if backend is None else "--backend"
+            # A store that refused has said why; one that did not answer may not run, or not there.
+            unanswered = not isinstance(error, BackendUrlError | StoreRefusedError)
+            _refuse(f"{source}: {error}" + ("; start the store, or correct its address" if unanswered else ""))
         except OSError as error:
             reason = error.strerror or error
             _refuse(f"cannot listen on {settings.host}:{settings.port}: {reason}; choose another --port")

@@ -60,6 +60,10 @@ class Proxy:
                     await writer.drain()
         writer.close()
 
+    def switch(self, port: int) -> None:
+        """Lead new connections to another loopback port; open ones stay where they are, as after a failover."""
+        self._target = ("127.0.0.1", port)
+
     def cut(self) -> int:
         """Reset every connection; how many there were."""
         links = tuple(self._links)
