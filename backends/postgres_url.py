@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -67,7 +68,11 @@ _NOT_UNDERSTOOD = {
     "servicefile",
     "sslcrldir",
 }
-_SSL_VALUES = {"true": "require", "1": "require", "false": "disable", "0": "disable"}
+_SSL_VALUES = {
+    "ssl": {"true": "require", "1": "require", "false": "disable", "0": "disable"},  # as SQLAlchemy and JDBC spell it
+    "requiressl": {"1": "require", "0": "prefer"},  # as old versions of libpq do
+}
+_NUMBERS = {"connect_timeout": re.compile("[0-9]+", re.ASCII), "port": re.compile("[0-9]+(,[0-9]+)*", re.ASCII)}
 
 
 @dataclass(frozen=True)
@@ -104,14 +109,14 @@ def address(url: str, timeout_s: float) -> Address:
         if name in _NOT_UNDERSTOOD or (name in _OFF and value not in _OFF[name]):
             shown = f"{name}={value}" if name in _OFF else name
             raise BackendUrlError(f"asyncpg does not support the parameter {shown!r} of the backend URL: remove it")
+        if name in _NUMBERS and not _NUMBERS[name].fullmatch(value):
+            raise BackendUrlError(f"the parameter {name!r} is not a number: correct the backend URL")
         if name == "connect_timeout":
-            if not value.isdecimal():
-                raise BackendUrlError("the parameter 'connect_timeout' of the backend URL is not a number of seconds")
             timeout_s = float(value) or timeout_s  # libpq's 0 means for ever: nobody should wait so long for a Stop
         elif name == "channel_binding" and value == "require":
             notes.append("channel_binding=require has no effect, asyncpg cannot do it: prefer sslmode=verify-full")
-        elif name in ("ssl", "requiressl"):  # as SQLAlchemy, JDBC and old libpq spell it
-            options["sslmode"] = _SSL_VALUES.get(value.lower(), value)
+        elif name in _SSL_VALUES:
+            options["sslmode"] = _SSL_VALUES[name].get(value.lower(), value)
         elif name in _UNDERSTOOD:
             options[name] = value
         elif name not in _HARMLESS and name not in _OFF:

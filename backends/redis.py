@@ -65,7 +65,7 @@ class RedisStore(Store):
             )
             self._new("check")  # redis-py looks at the values only now
         except (RedisError, TypeError, ValueError) as error:
-            raise BackendUrlError(f"an option of the backend URL has no valid value: {error}") from error
+            raise BackendUrlError(f"an option of the backend URL has no valid value: {error}") from None
         self._commands = Commands(lambda: self._new("commands"), options.command_timeout_s, self._drop_listeners)
         self._listeners: set[Wire] = set()
         self._refusals = RefusalLog()

@@ -5,6 +5,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
+from bench.store_urls import for_asyncpg
+
 CONNECT_DEADLINE_S = 5.0
 LEAVE_DEADLINE_S = 5.0
 
@@ -87,7 +89,7 @@ class PostgresCounter:
     source = "pg_stat_database: commits and rollbacks"
 
     def __init__(self, url: str) -> None:
-        self._url = url
+        self._url = for_asyncpg(url)
         self.name = "postgres"
         self.version = str(self._ask("SHOW server_version"))
         self._guests = int(self._ask(_GUESTS))

@@ -12,6 +12,7 @@ import psutil
 
 from bench.doctor_probes import Check, clock, competition, loopback, steal, timers
 from bench.embedded import StoreError
+from bench.scenario import PlanError
 from bench.stores import URL_VARIABLES, open_store
 
 NEEDED_MB, COMFORTABLE_MB = 500, 1000
@@ -98,6 +99,6 @@ def store(kind: str) -> Check:
     try:
         with open_store(kind) as opened:
             return Check(kind, True, f"{opened.name} {opened.version} ({opened.how})")
-    except StoreError as error:
+    except (StoreError, PlanError) as error:
         cause, _, fix = str(error).partition(": ")
         return Check(kind, False, cause, fix)

@@ -14,6 +14,7 @@ from bench.containers import NO_SETTINGS, container
 from bench.counters import Counter, PostgresCounter, RedisCounter
 from bench.embedded import EmbeddedServer, StoreError, free_port, not_root, temporary_folder
 from bench.procs import tree_cpu_s
+from bench.store_urls import checked, where
 
 BINARY_VARIABLES = {"redis": "REDIS_BINARY", "postgres": "POSTGRES_BINARY"}
 URL_VARIABLES = {"redis": "REDIS_URL", "postgres": "DATABASE_URL"}
@@ -51,7 +52,8 @@ class Store:
 
     def strategy_url(self, delivery: str) -> str:
         """The address as `python -m server --backend` wants it, e.g. `redis+push://127.0.0.1:6379/0`."""
-        return SCHEME.sub(f"{self.kind}+{delivery}", self.url)
+        scheme = "rediss" if self.url.startswith("rediss:") else self.kind
+        return SCHEME.sub(f"{scheme}+{delivery}", self.url)
 
     def forget(self, namespace: str) -> None:
         """Remove what a run has left in it. Raises StoreError when that cannot be done."""
@@ -195,7 +197,7 @@ def open_store(kind: str, settings: Mapping[str, str] = NO_SETTINGS) -> Iterator
     """The store of this kind (`redis`, `postgres`): the one its variable names, else what STORES says.
 
     STORES is `embedded` (the default: our own, from wheels) or `docker`; both get these settings. Raises StoreError
-    when the store cannot be started or reached, naming the variable to change.
+    when the store cannot be started or reached, naming the variable to change, and PlanError when that is no URL.
     """
     variable = URL_VARIABLES[kind]
     with contextlib.ExitStack() as stack:
@@ -207,7 +209,9 @@ def open_store(kind: str, settings: Mapping[str, str] = NO_SETTINGS) -> Iterator
             url = server.url
         elif how == "docker":
             url = stack.enter_context(container(kind, settings))
-        elif not url:
+        elif url:
+            url = checked(variable, kind, url)
+        else:
             raise StoreError(
                 f"STORES is {how!r}: choose embedded or docker, or set {variable} to use a server of yours"
             )
@@ -215,7 +219,7 @@ def open_store(kind: str, settings: Mapping[str, str] = NO_SETTINGS) -> Iterator
             store = Store(kind, url, how, server)
         except Exception as error:
             raise StoreError(
-                f"{variable} names a {kind} server that does not answer ({type(error).__name__}): "
+                f"{variable} names a {kind} server at {where(url)} that does not answer ({type(error).__name__}): "
                 f"start it, or unset {variable} to use our own"
             ) from error
         stack.callback(store.close)

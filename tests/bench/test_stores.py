@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import socket
 import subprocess
 import tempfile
@@ -16,6 +17,8 @@ import pytest
 from redis import Redis
 
 from bench.embedded import Disguise, EmbeddedServer, StoreError, not_root
+from bench.scenario import PlanError
+from bench.store_urls import EXAMPLES, for_asyncpg
 from bench.stores import BINARY_VARIABLES, SERVERS, URL_VARIABLES, Store, open_store, package_file
 
 KINDS = sorted(SERVERS)
@@ -138,6 +141,8 @@ def test_a_service_sees_the_delivery_in_the_url(kind: str, server: EmbeddedServe
     assert store.strategy_url("push") == server.url.replace(f"{kind}://", f"{kind}+push://")
     store.url = "postgresql://a:b@c/d"
     assert store.strategy_url("timer") == f"{kind}+timer://a:b@c/d"
+    store.url = "rediss://a:b@c/0"
+    assert store.strategy_url("push") == "rediss+push://a:b@c/0"  # TLS stays
     store.close()
 
 
@@ -154,12 +159,51 @@ def test_a_server_of_yours_is_used_when_its_variable_is_set(
 def test_a_dead_url_names_the_variable_and_no_password(kind: str, monkeypatch: pytest.MonkeyPatch, user: str) -> None:
     with socket.socket() as nobody_listens:
         nobody_listens.bind(("127.0.0.1", 0))
-        monkeypatch.setenv(URL_VARIABLES[kind], f"{kind}://{user}127.0.0.1:{nobody_listens.getsockname()[1]}/0")
+        nobody_listens_at = nobody_listens.getsockname()[1]
+        monkeypatch.setenv(URL_VARIABLES[kind], f"{kind}://{user}127.0.0.1:{nobody_listens_at}/0")
         with pytest.raises(StoreError) as refused, open_store(kind):
             pass
     assert URL_VARIABLES[kind] in str(refused.value)
+    assert f"at 127.0.0.1:{nobody_listens_at}" in str(refused.value)
     assert "secret" not in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("nonsense", " 'nonsense'"),
+        ("localhost:6379", " 'localhost:6379'"),
+        ("mysql://h/d", ""),
+        ("me:secret@localhost", ""),
+        ("redis:/me:secret@h", ""),
+    ],
+)
+def test_what_is_no_url_is_called_that(kind: str, monkeypatch: pytest.MonkeyPatch, value: str, shown: str) -> None:
+    monkeypatch.setenv(URL_VARIABLES[kind], value)
+    with pytest.raises(PlanError) as refused, open_store(kind):
+        pass
+    assert str(refused.value) == f"{URL_VARIABLES[kind]}{shown} is no URL: {EXAMPLES[kind]}"
+
+
+@pytest.mark.parametrize("character", "#/?")
+@pytest.mark.parametrize("user", ["me", ""])
+def test_no_part_of_a_raw_password_is_shown(
+    kind: str, monkeypatch: pytest.MonkeyPatch, user: str, character: str
+) -> None:
+    for password in (f"12{character}secret", f"hidden{character}secret"):
+        monkeypatch.setenv(URL_VARIABLES[kind], f"{kind}://{user}:{password}@127.0.0.1:1/0")
+        with pytest.raises(PlanError, match="percent-encoded") as refused, open_store(kind):
+            pass
+        assert not re.search("12|hidden|secret", str(refused.value))
+
+
+def test_a_url_in_libpqs_own_form_is_understood(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = postgres_url.replace("postgres://", "postgresql+asyncpg://")
+    monkeypatch.setenv("DATABASE_URL", f"{url}?sslmode=prefer&channel_binding=prefer&connect_timeout=5")
+    with open_store("postgres") as store:
+        assert store.strategy_url("push").startswith("postgres+push://")
+    assert for_asyncpg("postgres://me:p@ss:w%25@h:1/d") == "postgres://me:p%40ss%3Aw%25@h:1/d"
 
 
 def test_a_missing_wheel_is_told_with_the_next_step() -> None:

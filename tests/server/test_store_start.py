@@ -1,0 +1,119 @@
+"""`python -m server` with a store that it cannot use: one line that says why and what to do, and exit code 4."""
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx2
+import pytest
+from redis import Redis
+
+from backends.redis_errors import acl_line
+from tests.conftest import namespace
+from tests.processes import running
+
+DEADLINE_S = 15.0
+"""Most of it is the start of Python on a busy machine; without a limit of our own it would wait for ever."""
+
+
+def refusal(*arguments: str, **environment: str) -> str:
+    run = subprocess.run(
+        [sys.executable, "-m", "server", "--port", "0", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=DEADLINE_S,
+        env=os.environ | environment,
+    )
+    assert run.returncode == 4, run.stderr
+    assert run.stdout == ""
+    assert run.stderr.startswith("server: ")
+    assert run.stderr.count("\n") == 1
+    return run.stderr.removeprefix("server: ").rstrip()
+
+
+@contextmanager
+def redis_user(url: str, *rules: str) -> Iterator[str]:
+    """The URL of a user with these rights and no others."""
+    address = urlsplit(url)
+    set_user(url, "reset", "on", ">hidden-secret", *rules)
+    yield f"redis+push://bob:hidden-secret@{address.hostname}:{address.port}/0"
+    set_user(url, "reset")
+
+
+def set_user(url: str, *rules: str) -> None:
+    with Redis.from_url(url) as admin:
+        admin.execute_command("ACL", "SETUSER", "bob", *rules)
+
+
+def test_a_strategy_that_does_not_exist_is_answered_with_the_choices() -> None:
+    message = refusal("--backend", "nope://")
+    assert message.startswith("--backend: the backend URL with scheme 'nope' names no strategy; choose one of memory+")
+    assert message.endswith("none://")
+
+
+def test_the_variable_is_named_when_it_was_the_variable() -> None:
+    message = refusal(ABORT_BACKEND="redis+push://me:hidden#secret@host/0")
+    assert message.startswith("ABORT_BACKEND: the backend URL cannot be read: percent-encode special characters")
+    assert "hidden" not in message
+    assert "secret" not in message
+
+
+def test_a_user_without_channels_is_refused_with_the_acl_line(redis_url: str) -> None:
+    started_s = time.monotonic()
+    with redis_user(redis_url, f"~{namespace()}:*", "+@all") as url:
+        message = refusal("--backend", url, "--workers", "2")
+    assert message.startswith("--backend: Redis at 127.0.0.1:")
+    assert "No permissions to access a channel; this user needs: " in message
+    assert message.endswith(acl_line(namespace(), "SPUBLISH"))
+    assert "hidden-secret" not in message
+    assert time.monotonic() - started_s < DEADLINE_S
+
+
+def test_a_store_that_does_not_answer_is_called_that() -> None:
+    message = refusal("--backend", "redis+push://me:hidden-secret@127.0.0.1:1/0")
+    assert message.startswith("--backend: Redis at 127.0.0.1:1: ")
+    assert message.endswith("; start the store, or correct its address")
+    assert "hidden-secret" not in message
+
+
+@pytest.mark.parametrize(
+    ("query", "named"), [("nope=1", "nope"), ("hostaddr=127.0.0.1", "hostaddr"), ("sslmode=nope", "sslmode")]
+)
+def test_a_parameter_that_is_not_understood_is_named(postgres_url: str, query: str, named: str) -> None:
+    message = refusal("--backend", f"{postgres_url.replace('://', '+push://')}?{query}")
+    assert named in message
+    assert "running" not in message
+    assert "start the store" not in message
+
+
+async def test_a_right_that_is_taken_away_later_is_logged_and_not_ready(redis_url: str, tmp_path: Path) -> None:
+    rights = acl_line(namespace(), "SPUBLISH").split()[3:]
+    with (
+        redis_user(redis_url, *rights) as url,
+        (tmp_path / "log").open("w+") as log,
+        running("server", "--port", "0", "--workers", "1", "--backend", url, stderr=log) as service,
+    ):
+        async with httpx2.AsyncClient(base_url=service.url) as client:
+
+            async def readiness(status: int) -> None:
+                async with asyncio.timeout(DEADLINE_S):
+                    while (await client.get("/readyz")).status_code != status:
+                        pass
+
+            await readiness(200)
+            set_user(redis_url, "resetchannels", "-evalsha", "-eval")
+            await readiness(503)
+            assert (await client.post("/abort/", json={"request_id": "any"})).status_code == 503
+            set_user(redis_url, *rights)
+            await readiness(200)
+        log.seek(0)
+        written = log.read()
+    assert "permissions to" in written
+    assert "hidden-secret" not in written
