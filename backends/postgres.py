@@ -150,7 +150,7 @@ class PostgresStore(Store):
         with self._translated():
             connection = await asyncpg.connect(
                 command_timeout=self.options.keepalive_s / 2,
-                **self._address.arguments(f"{self.options.namespace}-listener"),
+                **self._address.arguments({}, f"{self.options.namespace}-listener"),
             )
         self._listeners.add(connection)
 

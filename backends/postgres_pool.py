@@ -44,7 +44,8 @@ class Pool:
             command_timeout=self._options.command_timeout_s,
             connect=self._connect,
             reset=_keep_session,
-            **self._address.arguments(f"{self._options.namespace}-commands"),
+            # A flag may be lost in a crash (see postgres_sql), so nobody waits for the disk.
+            **self._address.arguments({"synchronous_commit": "off"}, f"{self._options.namespace}-commands"),
         )
 
     def terminate(self) -> None:

@@ -88,13 +88,10 @@ class Address:
     notes: tuple[str, ...]
     """Warnings to log at start."""
 
-    def arguments(self, application: str) -> dict[str, Any]:
-        """The arguments of `asyncpg.connect`; `application` names the connection if the URL does not."""
-        return {
-            "dsn": self.dsn,
-            "timeout": self.timeout_s,
-            "server_settings": {"application_name": application} | self.settings,
-        }
+    def arguments(self, settings: dict[str, str], application: str) -> dict[str, Any]:
+        """The arguments of `asyncpg.connect`; `settings` and the connection's name hold unless the URL has its own."""
+        settings = settings | {"application_name": application} | self.settings
+        return {"dsn": self.dsn, "timeout": self.timeout_s, "server_settings": settings}
 
 
 def address(url: str, timeout_s: float) -> Address:
