@@ -23,10 +23,10 @@ from uvicorn import _subprocess
 from uvicorn.supervisors import Multiprocess
 from uvicorn.supervisors.multiprocess import Process
 
-from backends import BackendError, BackendUrlError, StoreRefusedError
+from backends import BackendError
 from server.protocol import BoundedHead
 from server.settings import Settings
-from server.strategy import open_delivery
+from server.strategy import open_delivery, start_error
 
 BAD_USAGE = 4
 START_DEADLINE_S = 60
@@ -94,10 +94,7 @@ def run(
             asyncio.run(_reach(settings))
             sockets = _bind(settings)
         except BackendError as error:
-            source = "ABORT_BACKEND" if backend is None else "--backend"
-            # A store that refused has said why; one that did not answer may not run, or not there.
-            unanswered = not isinstance(error, BackendUrlError | StoreRefusedError)
-            _refuse(f"{source}: {error}" + ("; start the store, or correct its address" if unanswered else ""))
+            _refuse(start_error(error))
         except OSError as error:
             reason = error.strerror or error
             _refuse(f"cannot listen on {settings.host}:{settings.port}: {reason}; choose another --port")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import backends
-from backends import Delivery, Options
+from backends import BackendError, BackendUrlError, Delivery, Options, StoreRefusedError
 from server.settings import Settings
 
 
@@ -21,3 +21,10 @@ def open_delivery(settings: Settings) -> Delivery:
             start_unregistered=settings.abort_outage == "start",
         ),
     )
+
+
+def start_error(error: BackendError) -> str:
+    """Why the strategy cannot start, and what to do: one line."""
+    if isinstance(error, BackendUrlError | StoreRefusedError):
+        return str(error)  # says both: it is about the URL, or in the store's own words
+    return f"{error}; start the store, or correct its address in --backend or ABORT_BACKEND"
