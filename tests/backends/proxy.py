@@ -27,6 +27,8 @@ class Proxy:
         task = asyncio.create_task(self._serve(reader, writer))
         self._serving.add(task)
         task.add_done_callback(self._serving.discard)
+        # A task that is cancelled before it began closes nothing itself.
+        task.add_done_callback(lambda done: writer.transport.abort() if done.cancelled() else None)
 
     async def close(self) -> None:
         """End every connection, those that are being made too, and return when nothing of them runs."""

@@ -112,6 +112,7 @@ async def test_a_redis_that_takes_no_writes_is_left_for_the_new_one(
         ):
             front.switch(port_of(new))
             await FAULTS[fault](old, new)
+            assert await other.abort("no-such-chat", "me") is AbortOutcome.REMEMBERED  # at the first press
             await goes_on(owner, other, signal, new, name)
     finally:
         await heal(old)
@@ -137,6 +138,21 @@ async def test_a_redis_that_takes_no_writes_is_told_and_comes_back(
             await goes_on(owner, other, signal, server, name)
     finally:
         await heal(server)
+
+
+async def test_a_listener_is_not_opened_at_a_replica_which_would_accept_it(
+    valkeys: tuple[EmbeddedServer, EmbeddedServer],
+) -> None:
+    primary, replica = valkeys
+    try:
+        async with behind_one_address(primary, "replica") as (front, worker, _):
+            await demote(replica, primary)
+            front.switch(port_of(replica))
+            with pytest.raises(StoreRefusedError, match="READONLY"):
+                async with worker.store.listen("anybody", print):
+                    pass
+    finally:
+        await heal(replica)
 
 
 @pytest.fixture(scope="module")
@@ -177,6 +193,13 @@ async def test_a_promoted_standby_takes_over_from_a_primary_that_keeps_its_conne
         await until(lambda: not owner.ready)  # the address leads to a standby, which takes no writes
         assert await sql(new.url, "SELECT pg_promote()")
         await goes_on(owner, other, signal, new, name)
+        # And back, while somebody presses Stop: the first press finds the other server.
+        await sql(old.url, "SET default_transaction_read_only = off", WRITABLE, RELOAD)
+        front.switch(port_of(old))
+        await sql(new.url, READ_ONLY, RELOAD)
+        async with asyncio.timeout(DEADLINE_S):
+            while not await connections_at(old, namespace(name)):
+                assert await other.abort("no-such-chat", "me") is AbortOutcome.REMEMBERED
 
 
 @pytest.mark.parametrize(
