@@ -126,7 +126,7 @@ class Store(ABC):
 
     @abstractmethod
     async def __aenter__(self) -> Self:
-        """The store is reachable and its schema is there."""
+        """The store is reachable and takes writes, its schema is there, and the user has every right that is needed."""
 
     @abstractmethod
     async def __aexit__(

@@ -69,7 +69,7 @@ class PostgresStore(Store):
                 words = " ".join(str(error).split())
                 raise BackendUrlError(
                     f"PostgreSQL at {self._address.where}: {words}; correct the backend URL"
-                ) from error
+                ) from None
         try:
             with self._translated():
                 if not (await self._pool.fetch(sql.in_schema(sql.EXISTS, self.options.namespace), ()))[0][0]:

@@ -19,8 +19,8 @@ URL_ERRORS = (
     ValueError,
 )
 """Raised on connecting because of a parameter in the URL."""
-_OF_THE_STATEMENT = ("08", "22", "23", "40", "42P01", "3F000", "55P03", "57014")
-"""SQLSTATEs and their classes: one lost connection, values, conflicts, a missing table (which is made), time-outs."""
+_OF_THE_STATEMENT = ("08", "22", "23", "40", "54", "42P01", "3F000", "55P03", "57014")
+"""SQLSTATEs and classes: one lost connection, values, conflicts, limits, a missing table (made anew), time-outs."""
 
 
 def unavailable(error: Exception, where: str, schema: str) -> StoreUnavailableError:

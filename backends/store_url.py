@@ -56,5 +56,6 @@ class StoreUrl:
     def encoded(self, options: dict[str, str]) -> str:
         """The URL for the driver, every part percent-encoded, with these options in place of its own."""
         login = quote(self.user, safe="") + (f":{quote(self.password, safe='')}" if self.password else "")
+        path = f"/{quote(self.path, safe='')}" if self.path else ""  # "/" alone would name a database without a name
         query = f"?{urlencode(options, quote_via=quote)}" if options else ""
-        return f"{self.scheme}://{login and login + '@'}{self.hosts}/{quote(self.path, safe='')}{query}"
+        return f"{self.scheme}://{login and login + '@'}{self.hosts}{path}{query}"

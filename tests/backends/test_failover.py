@@ -235,7 +235,7 @@ def test_which_error_replies_mean_another_server(message: str, refusal: bool) ->
         *((state, True) for state in ("57P01", "57P02", "57P03", "57P04", "57P05")),
         *(
             (state, False)
-            for state in ("22021", "23505", "40001", "40P01", "42P01", "3F000", "55P03", "57014", "08006")
+            for state in ("22021", "23505", "40001", "40P01", "54000", "42P01", "3F000", "55P03", "57014", "08006")
         ),
     ],
 )

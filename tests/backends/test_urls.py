@@ -83,6 +83,14 @@ def test_an_encoded_password_is_decoded_once(scheme: str, password: str) -> None
 
 
 @pytest.mark.parametrize(
+    "url", ["postgres://h", "postgres://u@h", "postgres://:p@h", "postgres://u:p@h:1,g:2/d", "postgres://?host=%2Ftmp"]
+)
+def test_parts_that_are_left_out_stay_out(url: str) -> None:
+    parsed = StoreUrl.parse(url)
+    assert parsed.encoded(parsed.options) == url
+
+
+@pytest.mark.parametrize(
     "hosts", ["host:", "host:port", "host:0", "host:65536", "host:123456", "a..b", "a" * 64, "[::1", "ho st", "[x]:1"]
 )
 @pytest.mark.parametrize("scheme", ["redis", "postgres"])
