@@ -20,7 +20,8 @@ class BackendError(Exception):
     BackendError
     ├── DuplicateChatError     a live chat already has this request id
     ├── StoreUnavailableError  the store did not answer, or the connection to it was lost; worth a retry
-    │   └── StoreRefusedError  the store answered, but does not do its part: no rights, read-only, out of memory
+    │   ├── StoreRefusedError  the store answered, but does not do its part: no rights, read-only, out of memory
+    │   └── DeafListenerError  the listener's connection lives, but no message comes through it
     └── BackendUrlError        a backend URL that names no strategy, or cannot be read
     """
 
@@ -35,6 +36,10 @@ class StoreUnavailableError(BackendError):
 
 class StoreRefusedError(StoreUnavailableError):
     """The store answered with an error: no rights, read-only, out of memory. Its message has the server's own words."""
+
+
+class DeafListenerError(StoreUnavailableError):
+    """The listener's connection lives and its subscription was confirmed, but a worker's own heartbeat did not come."""
 
 
 class BackendUrlError(BackendError, ValueError):
@@ -59,6 +64,12 @@ class State(StrEnum):
     ENDED = "ended"  # a tombstone: tells an abort that comes late from one that comes early
     EARLY = "early"  # an abort that came before its chat
     REPEATED = "repeated"  # an abort recorded again for a chat that the store had lost: it holds for that life only
+
+
+BEAT = "beat"
+"""In place of a generation: the message is a worker's own heartbeat, and its number stands in place of the id."""
+SEEK = "seek"
+"""In place of a generation: an abort came for this id, which the store does not know. Who has the chat looks to it."""
 
 
 class ChatKey(NamedTuple):
@@ -108,8 +119,22 @@ class Options:
     remember_s: float = 10.0  # how long early aborts and tombstones are kept
     interval_ms: float = 100.0  # between two reads of the timer delivery
     command_timeout_s: float = 2.0  # for one round trip, and for a connection to make it on
+    heartbeat_s: float = 3.0  # between two proofs that aborts can reach a worker: one store operation each
     keepalive_s: float = 5.0  # a listener's connection that went silent is found within this
     start_unregistered: bool = False  # whether chats start while the store is away; they are recorded when it is back
+
+    @property
+    def silence_s(self) -> float:
+        """A listener's connection on which nothing came for this long is asked, and has the rest of `keepalive_s`.
+
+        By default longer than a heartbeat takes to come, so that nothing is asked as long as they do.
+        """
+        return 0.65 * self.keepalive_s
+
+    @property
+    def heartbeat_ttl_s(self) -> float:
+        """How long the store keeps a worker's heartbeat: two that fail do not look like an emptied store."""
+        return 3 * self.heartbeat_s + 2 * self.command_timeout_s
 
 
 class Store(ABC):
@@ -119,6 +144,8 @@ class Store(ABC):
     """
 
     name: ClassVar[str]
+    deaf_hint: ClassVar[str] = ""
+    """What to look at when a listener receives no heartbeat."""
 
     def __init__(self, options: Options, *, notify: bool) -> None:
         self.options = options
@@ -175,10 +202,26 @@ class Store(ABC):
         """The id is free again, unless a newer chat has taken it (compared by generation)."""
 
     @abstractmethod
+    async def beat(self, worker: str, number: int) -> bool:
+        """The worker's heartbeat is recorded for `heartbeat_ttl_s` and, with `notify`, sent to its listener. Atomic.
+
+        As `ChatKey(str(number), BEAT)`, the way an abort is sent. False if the store did not hold the one before: it is
+        the worker's first, or the store was emptied.
+        """
+
+    @abstractmethod
+    async def seek(self, worker: str, request_id: str) -> bool:
+        """With `notify`, `ChatKey(request_id, SEEK)` was sent to every worker's listener.
+
+        False if the store does not hold this worker's heartbeat any more: it was emptied.
+        """
+
+    @abstractmethod
     def listen(self, worker: str, heard: Heard) -> AbstractAsyncContextManager[Watch]:
         """Entered: the store confirmed the subscription. From then on `heard` gets each aborted chat of this worker.
 
-        And None for a message that is none of ours. It is called in the moment the message comes, so it must not wait
-        for anything. The connection is one of its own; its loss is told, never waited through: the caller must listen
-        again and then re-read its flags, because what was sent meanwhile is gone. For that it awaits what it is given.
+        Also its heartbeats (see `beat`), the chats that any worker seeks (see `seek`), and None for a message that is
+        none of ours. It is called in the moment the message comes, so it must not wait for anything. The connection is
+        one of its own; its loss is told, never waited through: the caller must listen again and then re-read its flags,
+        because what was sent meanwhile is gone. For that it awaits what it is given.
         """

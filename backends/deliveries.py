@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterable
+from contextlib import suppress
 
-from backends.base import Chat, ChatKey, Store, StoreUnavailableError
+from backends.base import BEAT, SEEK, Chat, ChatKey, DeafListenerError, Store, StoreUnavailableError
 from backends.delivery import STREAM_DEADLINE_S, Delivery
-from backends.lasting import Work, backoff_s
+from backends.lasting import Work, backoff_s, first_of
 from backends.signals import AbortSignal
+
+LATE_S = 0.25
+"""A heartbeat that takes longer is not given up, but the flags are read meanwhile."""
+TURN_S = 0.01
 
 
 class PollDelivery(Delivery):
@@ -24,8 +30,10 @@ class PollDelivery(Delivery):
                 try:
                     async with asyncio.timeout(STREAM_DEADLINE_S):
                         await self._read([chat])
-                except (StoreUnavailableError, TimeoutError):
-                    self._fail()
+                except StoreUnavailableError as error:
+                    self._fail(error)
+                except TimeoutError:
+                    self._fail(StoreUnavailableError(f"the store did not answer a poll within {STREAM_DEADLINE_S:g} s"))
             return signal.aborted
 
         signal = AbortSignal(poll)
@@ -48,56 +56,135 @@ class TimerDelivery(Delivery):
                 continue  # after a failure the keeper reads the flags until it succeeds
             try:
                 await self._read(chats)
-            except StoreUnavailableError:
-                self._fail()
+            except StoreUnavailableError as error:
+                self._fail(error)
 
 
 class PushDelivery(Delivery):
-    """The store tells the owning worker at once; the flag behind the message makes a lost one findable."""
+    """The store tells the owning worker at once; the flag behind the message makes a lost one findable.
+
+    A heartbeat goes the whole way of an abort: over another connection into the store, and from there through this
+    worker's own channel to its listener. A listener that does not receive it is as good as lost.
+    """
 
     name = "push"
 
     def __init__(self, store: Store, *, remember_most: int = 1000) -> None:
         super().__init__(store, remember_most=remember_most)
-        self._listening = asyncio.Event()
+        self._listener: asyncio.Event | None = None  # that receives; the event ends it
+        self._tried = asyncio.Event()  # for the first time
+        self._received = 0  # the latest heartbeat
+        self._receiving = asyncio.Event()
+        self._sought: set[str] = set()
+        self._seeking = asyncio.Event()
 
     @property
     def ready(self) -> bool:
         """False while the listener is down, too."""
-        return super().ready and self._listening.is_set()
+        return super().ready and self._hears
+
+    @property
+    def _hears(self) -> bool:
+        return self._listener is not None and not self._listener.is_set()
 
     def _tasks(self) -> Iterable[Work]:
         yield from super()._tasks()
         yield self._listen
+        yield self._seek
 
     async def _started(self) -> None:
-        await self._listening.wait()
+        """The first attempt decides: one that is refused, or deaf, will hardly be better the next time."""
+        await self._tried.wait()
+        if not self._hears and self.trouble is not None:
+            raise self.trouble
 
     def _recorded_here(self, chat: Chat) -> None:
         self._set((chat.key,))  # if it is ours: no message is as fast
 
+    async def _prove(self) -> None:
+        listener = self._listener
+        number = await self._beat()
+        if listener is None or await self._arrives(number, listener, LATE_S):
+            return
+        # Late, or lost: what else was sent may be so, too.
+        await self._reread()
+        if not await self._arrives(number, listener, self.store.options.command_timeout_s) and not listener.is_set():
+            self.counters.deaf += 1
+            listener.set()
+
+    async def _arrives(self, number: int, listener: asyncio.Event, within_s: float) -> bool:
+        """Whether this heartbeat, or a later one, is received in time, and before the listener ends."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                while self._received < number and not listener.is_set():
+                    self._receiving.clear()
+                    await self._receiving.wait()
+        if self._received < number:
+            await asyncio.sleep(TURN_S)  # uvloop runs timers first: it may have come while this process was held up
+        if self._received < number:
+            return False
+        self._proven_s = time.monotonic()
+        return True
+
     async def _listen(self) -> None:
         retries = 0
         while True:
+            listener = asyncio.Event()
             try:
                 async with self.store.listen(self.worker, self._heard) as until_lost:
-                    # First subscribed, then read: an abort falls into one or the other, never between them.
-                    await self._renew()
-                    self.counters.reconnected += bool(retries)
+                    await first_of(until_lost(), self._attend(listener, again=retries > 0))
+            except StoreUnavailableError as error:
+                self.trouble = error
+                if self._listener is listener:  # it was of use for a while
                     retries = 0
-                    self._listening.set()
-                    await until_lost()
-            except StoreUnavailableError:
-                self._listening.clear()
                 self.counters.lost += retries == 0
+                self._ends(listener)
                 await asyncio.sleep(backoff_s(retries))
                 retries += 1
             except Exception:
-                self._listening.clear()
+                self._ends(listener)
                 raise
+
+    async def _attend(self, listener: asyncio.Event, *, again: bool) -> None:
+        """This listener is the worker's as long as it receives heartbeats. Raises `DeafListenerError` then."""
+        # First subscribed, then read: an abort falls into one or the other, never between them.
+        await self._renew()
+        if await self._arrives(await self._beat(), listener, self.store.options.command_timeout_s):
+            self.counters.reconnected += again
+            self._listener = listener
+            self._tried.set()
+            await listener.wait()
+        raise DeafListenerError(f"the listener is connected and receives nothing: {self.store.deaf_hint}")
+
+    def _ends(self, listener: asyncio.Event) -> None:
+        self._listener = None
+        listener.set()
+        self._receiving.set()
+        self._tried.set()
+
+    async def _seek(self) -> None:
+        """Look whether the store has lost a chat of this worker for which an abort came."""
+        while True:
+            await self._seeking.wait()
+            self._seeking.clear()
+            sought, self._sought = self._sought, set()
+            chats = [chat for chat in self._registered() if chat.request_id in sought]
+            try:
+                if chats:
+                    await self._read(chats)
+            except StoreUnavailableError as error:
+                self._fail(error)
 
     def _heard(self, key: ChatKey | None) -> None:
         if key is None:
             self.counters.dropped += 1
+        elif key.generation == BEAT:
+            if key.request_id.isdecimal():
+                self._received = max(self._received, int(key.request_id))
+                self._receiving.set()
+        elif key.generation == SEEK:
+            if key.request_id in self._live:
+                self._sought.add(key.request_id)
+                self._seeking.set()
         else:
             self._set((key,))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from typing import Any
 
 BACKOFF_FIRST_S = 0.05
 BACKOFF_MOST_S = 0.3  # an abort accepted elsewhere meanwhile is late by as much: a chat may be over by then
@@ -27,13 +28,25 @@ async def for_ever(work: Work, failed: Callable[[], object]) -> None:
         retries += 1
 
 
-async def end(tasks: Iterable[asyncio.Task[None]]) -> None:
+async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:
     """Cancel until all have ended: a driver that loses one cancellation must not keep a worker from leaving."""
     left = set(tasks)
     while left:
         for task in left:
             task.cancel()
         _, left = await asyncio.wait(left, timeout=CANCEL_EVERY_S)
+
+
+async def first_of(*works: Awaitable[object]) -> None:
+    """Return when the first of them does, or raise what it raises; the others are cancelled."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        await end(tasks)
+    errors = [task.exception() for task in tasks if not task.cancelled()]
+    for error in filter(None, errors):
+        raise error
 
 
 def backoff_s(retries: int) -> float:

@@ -11,6 +11,8 @@ from types import TracebackType
 from typing import ClassVar, NamedTuple, Self
 
 from backends.base import (
+    BEAT,
+    SEEK,
     AbortOutcome,
     Chat,
     ChatKey,
@@ -40,6 +42,7 @@ class MemoryStore(Store):
         self._records: dict[str, _Record] = {}
         self._short_lived: deque[tuple[float, str]] = deque()  # tombstones and early aborts, oldest first
         self._listeners: dict[str, Heard] = {}
+        self._beating: set[str] = set()
 
     async def __aenter__(self) -> Self:
         return self
@@ -118,6 +121,18 @@ class MemoryStore(Store):
         found = self._find(chat.request_id)
         if found is not None and found.chat.key == chat.key:
             self._put(State.ENDED, chat, self.options.remember_s)
+
+    async def beat(self, worker: str, number: int) -> bool:
+        held = worker in self._beating
+        self._beating.add(worker)
+        if (heard := self._listeners.get(worker)) is not None:
+            heard(ChatKey(str(number), BEAT))
+        return held
+
+    async def seek(self, worker: str, request_id: str) -> bool:
+        for heard in self._listeners.values():
+            heard(ChatKey(request_id, SEEK))
+        return worker in self._beating
 
     @asynccontextmanager
     async def listen(self, worker: str, heard: Heard) -> AsyncIterator[Watch]:

@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from time import monotonic
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
@@ -13,6 +14,8 @@ import asyncpg
 
 from backends import postgres_sql as sql
 from backends.base import (
+    BEAT,
+    SEEK,
     AbortOutcome,
     BackendUrlError,
     Chat,
@@ -42,6 +45,10 @@ class PostgresStore(Store):
     """
 
     name: ClassVar[str] = "postgres"
+    deaf_hint: ClassVar[str] = (
+        "look for a transaction pooler, through which LISTEN does not work: connect to the server itself, "
+        "or to a session pooler, or take postgres+timer"
+    )
 
     def __init__(
         self,
@@ -144,32 +151,51 @@ class PostgresStore(Store):
     async def release(self, chat: Chat) -> None:
         await self._fetch(sql.RELEASE, chat.request_id, chat.generation, self.options.remember_s)
 
+    async def beat(self, worker: str, number: int) -> bool:
+        ((held, _),) = await self._fetch(
+            sql.BEAT, _beat_id(worker), worker, self.options.heartbeat_ttl_s, f"{BEAT} {number}", self.notify
+        )
+        return bool(held)
+
+    async def seek(self, worker: str, request_id: str) -> bool:
+        ((held, _),) = await self._fetch(sql.SEEK, _beat_id(worker), f"{SEEK} {request_id}", self.notify)
+        return bool(held)
+
     @asynccontextmanager
     async def listen(self, worker: str, heard: Heard) -> AsyncIterator[Watch]:
         lost = asyncio.Event()
+        heard_s = monotonic()
         with self._translated():
             connection = await asyncpg.connect(
-                command_timeout=self.options.keepalive_s / 2,
+                command_timeout=self.options.keepalive_s - self.options.silence_s,
                 **self._address.arguments({}, f"{self.options.namespace}-listener"),
             )
         self._listeners.add(connection)
 
         def took(_connection: object, _pid: int, _channel: str, payload: object) -> None:
+            nonlocal heard_s
+            heard_s = monotonic()
             heard(ChatKey.of(str(payload)))
 
         async def until_lost() -> None:
+            nonlocal heard_s
             while not lost.is_set():
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(self.options.keepalive_s / 2):
-                        await lost.wait()
+                left_s = heard_s + self.options.silence_s - monotonic()
+                if left_s > 0:
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(left_s):
+                            await lost.wait()
+                    continue
                 with self._translated():  # it may be half-open
                     await connection.execute("SELECT 1")
+                heard_s = monotonic()
             raise StoreUnavailableError("PostgreSQL closed the listener's connection")
 
         try:
             connection.add_termination_listener(lambda _connection: lost.set())
             with self._translated():
-                await connection.add_listener(f"{self.options.namespace}_abort_{worker}", took)
+                for whom in (worker, "all"):
+                    await connection.add_listener(f"{self.options.namespace}_abort_{whom}", took)
             yield until_lost
         finally:
             self._listeners.discard(connection)
@@ -205,6 +231,11 @@ class PostgresStore(Store):
             if isinstance(ours, StoreRefusedError):
                 self._refusals.warn(str(ours))
             raise ours from error
+
+
+def _beat_id(worker: str) -> str:
+    """Not the id of any chat: those are printable."""
+    return f"\x01{worker}"
 
 
 def _columns(chats: Collection[Chat]) -> Iterator[tuple[str, ...]]:

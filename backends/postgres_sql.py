@@ -81,6 +81,19 @@ RELEASE = """
 UPDATE {schema}.chats_v1 SET state = 'ended', expires_at = now() + $3 * interval '1 second'
 WHERE request_id = $1 AND generation = $2
 """
+BEAT = """
+WITH held AS (SELECT FROM {schema}.chats_v1 WHERE request_id = $1 AND expires_at > now()), beat AS (
+    INSERT INTO {schema}.chats_v1 AS c (request_id, generation, worker, owner, state, expires_at)
+    VALUES ($1, '-', $2, '', 'beat', now() + $3 * interval '1 second')
+    ON CONFLICT (request_id) DO UPDATE SET expires_at = EXCLUDED.expires_at
+    RETURNING worker
+)
+SELECT EXISTS (SELECT FROM held), CASE WHEN $5 THEN pg_notify('{schema}_abort_' || worker, $4) END FROM beat
+"""
+SEEK = """
+SELECT EXISTS (SELECT FROM {schema}.chats_v1 WHERE request_id = $1 AND expires_at > now()),
+    CASE WHEN $3 THEN pg_notify('{schema}_abort_all', $2) END
+"""
 SWEEP = "DELETE FROM {schema}.chats_v1 WHERE expires_at < now() - interval '1 second'"
 
 

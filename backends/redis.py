@@ -18,6 +18,8 @@ from redis.exceptions import RedisError, ResponseError
 
 from backends import redis_scripts as scripts
 from backends.base import (
+    BEAT,
+    SEEK,
     AbortOutcome,
     BackendUrlError,
     Chat,
@@ -41,6 +43,7 @@ from backends.refusals import RefusalLog, exercise
 # The key of a chat and the channel on which its owner hears of it share a hash tag, one of BUCKETS, and so a slot:
 # scripts that publish are safe in a cluster, and sharded pub/sub sends a message to one shard, not to every node.
 BUCKETS = 16
+ALL = "all"  # in place of a worker in a channel's name
 
 
 class RedisStore(Store):
@@ -50,6 +53,7 @@ class RedisStore(Store):
     """
 
     name: ClassVar[str] = "redis"
+    deaf_hint: ClassVar[str] = "look for a proxy that does not carry pub/sub, or for missing channel rights"
 
     def __init__(self, url: str, options: Options, *, notify: bool) -> None:
         super().__init__(options, notify=notify)
@@ -150,6 +154,22 @@ class RedisStore(Store):
     async def release(self, chat: Chat) -> None:
         await self._run(scripts.RELEASE, chat.request_id, chat.generation, _ms(self.options.remember_s))
 
+    async def beat(self, worker: str, number: int) -> bool:
+        ttl_ms, channel = _ms(self.options.heartbeat_ttl_s), self._channel(_bucket(worker)) + worker
+        with self._translated():
+            (held,) = await self._commands.run(
+                scripts.BEAT, (self._beat_key(worker), ttl_ms, self._publish, channel, f"{BEAT} {number}")
+            )
+        return bool(held)
+
+    async def seek(self, worker: str, request_id: str) -> bool:
+        asked: list[Command] = [("GET", self._beat_key(worker))]
+        if self._publish:
+            asked.append((self._publish, self._channel(0) + ALL, f"{SEEK} {request_id}"))
+        with self._translated():
+            held, *_ = await self._commands.ask(*asked)
+        return held is not None
+
     @asynccontextmanager
     async def listen(self, worker: str, heard: Heard) -> AsyncIterator[Watch]:
         def took(message: list[Any]) -> None:
@@ -160,7 +180,8 @@ class RedisStore(Store):
 
         with self._translated():
             # Not redis-py's PubSub: that one reconnects by itself and hides that messages were lost.
-            wire = await Wire.open(self._new("listener"), self.options.keepalive_s / 2, took)
+            answer_s = self.options.keepalive_s - self.options.silence_s
+            wire = await Wire.open(self._new("listener"), answer_s, took)
         self._listeners.add(wire)
         try:
             subscribe = "SSUBSCRIBE" if self._publish == "SPUBLISH" else "SUBSCRIBE"
@@ -168,7 +189,8 @@ class RedisStore(Store):
                 # A replica accepts subscriptions too, so first a write: it shows that aborts are published here.
                 await wire.ask(("SET", f"{self._prefix}{{0}}", worker, "PX", 1000))
                 # One command for each channel: in a cluster they are in different slots.
-                said = await wire.ask(*((subscribe, self._channel(bucket) + worker) for bucket in range(BUCKETS)))
+                own = ((subscribe, self._channel(bucket) + worker) for bucket in range(BUCKETS))
+                said = await wire.ask(*own, (subscribe, self._channel(0) + ALL))
             if any(confirmation[0] != subscribe.lower().encode() for confirmation in said):
                 raise StoreUnavailableError("Redis did not confirm the subscription")
             yield lambda: self._until_lost(wire)
@@ -193,10 +215,9 @@ class RedisStore(Store):
 
     async def _until_lost(self, wire: Wire) -> None:
         """A silent connection is asked: either nobody aborts, or it is half-open."""
-        patience_s = self.options.keepalive_s / 2
         with self._translated():
             while not wire.closed:
-                left_s = wire.heard_s + patience_s - monotonic()
+                left_s = wire.heard_s + self.options.silence_s - monotonic()
                 if left_s <= 0:
                     await wire.ask(("PING",))
                     continue
@@ -235,6 +256,10 @@ class RedisStore(Store):
 
     def _key(self, request_id: str) -> str:
         return f"{self._prefix}{{{_bucket(request_id)}}}:{request_id}"
+
+    def _beat_key(self, worker: str) -> str:
+        """Not the key of any chat: those go on with a colon."""
+        return f"{self._prefix}{{{_bucket(worker)}}}beat:{worker}"
 
     def _channel(self, bucket: int) -> str:
         return f"{self._prefix}{{{bucket}}}:abort:"

@@ -62,3 +62,10 @@ if generation == ARGV[1] then
 end
 """
 )
+BEAT = """
+local held = redis.call('SET', KEYS[1], '1', 'PX', ARGV[1], 'XX')
+if not held then redis.call('SET', KEYS[1], '1', 'PX', ARGV[1]) end
+if ARGV[2] ~= '' then redis.call(ARGV[2], ARGV[3], ARGV[4]) end
+return held
+"""
+"""ARGV: TTL in ms, how to publish or '', the worker's channel, the message."""

@@ -16,6 +16,8 @@ class Counters:
     recovered_aborts: int = 0  # aborts found by re-reading that no message had told of
     repeated_aborts: int = 0  # accepted aborts that the store had lost, recorded again
     operations: int = 0  # round trips to the store
+    emptied: int = 0  # how often the store had lost all of this worker's records
+    deaf: int = 0  # how often a listener's connection lived and no heartbeat came through it
     dropped: int = 0  # messages to the listener that were none of ours
     early_refused: int = 0  # aborts that came before their chat while too many were being remembered
 

@@ -9,8 +9,9 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
+from backends import DeafListenerError
 from server import metrics
-from server.worker import worker_of
+from server.worker import Worker, worker_of
 
 router = APIRouter()
 
@@ -30,11 +31,32 @@ async def healthz(http: Request) -> dict[str, Any]:
 
 @router.get("/readyz", responses={503: {"description": "an abort might not reach this worker now, or it is draining"}})
 async def readyz(http: Request) -> Response:
-    """Say whether an abort can reach this worker now: store reachable, listener up; 503 if not."""
+    """Say whether an abort can reach this worker now; 503 and a `reason` if not.
+
+    Each worker sends itself a heartbeat the way an abort goes, also when nobody chats: the store takes writes, and what
+    it sends to this worker arrives.
+    """
     worker = worker_of(http)
-    ready = worker.delivery.ready and not worker.draining
-    content = {"ready": ready, "pid": os.getpid(), **asdict(worker.delivery.counters)}
+    delivery = worker.delivery
+    ready = delivery.ready and not worker.draining
+    content = {
+        "ready": ready,
+        "pid": os.getpid(),
+        "heartbeat_age_s": round(delivery.heartbeat_age_s, 3),
+        **asdict(delivery.counters),
+    }
+    if not ready:
+        content["reason"] = _reason(worker)
     return JSONResponse(content, 200 if ready else 503)
+
+
+def _reason(worker: Worker) -> str:
+    """Why the worker is not ready; a driver's own words name addresses, and are for the log only."""
+    if worker.draining:
+        return "shutting down"
+    if isinstance(worker.delivery.trouble, DeafListenerError):
+        return str(worker.delivery.trouble)
+    return "the store cannot be reached, or takes no writes: see the log"
 
 
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})

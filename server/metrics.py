@@ -34,6 +34,11 @@ STOP_S = Histogram(
 TTFT_S = Histogram("stopwatch_ttft_seconds", "From the request to the first chunk forwarded")
 LIVE = Gauge("stopwatch_live_streams", "Chats that are live now", multiprocess_mode="livesum")
 READY = Gauge("stopwatch_listener_ready", "1 when aborts can reach every worker", multiprocess_mode="livemin")
+HEARTBEAT_AGE_S = Gauge(
+    "stopwatch_heartbeat_age_seconds",
+    "Since a worker's heartbeat last came through the store: the worst of the workers",
+    multiprocess_mode="livemax",
+)
 LAG_S = Gauge(
     "stopwatch_event_loop_lag_seconds",
     "The latest that an event loop ran a timer in the last 15 s",
@@ -86,6 +91,7 @@ class Sampler:
         LAG_S.set(max(self._worst_before_s))
         LIVE.set(self._delivery.live)
         READY.set(self._delivery.ready)
+        HEARTBEAT_AGE_S.set(self._delivery.heartbeat_age_s)
         now = asdict(self._delivery.counters)
         for event, count in now.items():
             STORE.labels(event).inc(count - self._before[event])
@@ -96,7 +102,8 @@ class Sampler:
         ready = self._delivery.ready
         if not self._away and (lost or not ready):
             self._away = True
-            LOG.warning("store lost: an abort might not reach this worker")
+            reason = self._delivery.trouble or "no heartbeat came through"
+            LOG.warning("store lost: an abort might not reach this worker: %s", reason)
         if self._away and ready:
             self._away = False
             LOG.warning("store back: every abort that was accepted has been delivered")

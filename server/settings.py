@@ -30,6 +30,8 @@ class Settings(BaseSettings):
     """How long an abort that came before its chat is kept."""
     abort_interval_ms: Annotated[float, Field(gt=0)] = 100.0
     """The timer delivery's interval."""
+    abort_heartbeat_s: Annotated[float, Field(gt=0)] = 3.0
+    """How often each worker proves that an abort can reach it, at one store operation each."""
     abort_keepalive_s: Annotated[float, Field(gt=0)] = 5.0
     """A listener's connection that went silent is found within this."""
     abort_command_timeout_s: Annotated[float, Field(gt=0)] = 2.0

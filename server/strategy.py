@@ -17,6 +17,7 @@ def open_delivery(settings: Settings) -> Delivery:
             remember_s=settings.abort_remember_s,
             interval_ms=settings.abort_interval_ms,
             command_timeout_s=settings.abort_command_timeout_s,
+            heartbeat_s=settings.abort_heartbeat_s,
             keepalive_s=settings.abort_keepalive_s,
             start_unregistered=settings.abort_outage == "start",
         ),

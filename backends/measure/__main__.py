@@ -39,7 +39,7 @@ def main() -> None:
     if "+push://" not in chosen.url:
         _end(4, "only a push strategy can be measured: redis+push://... or postgres+push://...")
     # Nothing may happen on the side: no renewal, no keep-alive.
-    options = Options(namespace=chosen.namespace, ttl_s=3600.0, keepalive_s=3600.0)
+    options = Options(namespace=chosen.namespace, ttl_s=3600.0, heartbeat_s=3600.0, keepalive_s=3600.0)
     try:
         with suppress(KeyboardInterrupt):
             uvloop.run(_run(chosen, options))

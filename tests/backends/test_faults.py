@@ -101,13 +101,13 @@ FAULTS: dict[str, tuple[str, Fault]] = {
 
 
 async def left_in(server: EmbeddedServer) -> int:
-    """How many records the store still holds."""
+    """How many records of chats the store still holds."""
     if server.name == "redis":
         async with Redis.from_url(server.url) as client:
-            return len([key async for key in client.scan_iter(f"{NAMESPACE}:*")])
+            return len([key async for key in client.scan_iter(f"{NAMESPACE}:{{*}}:*")])
     connection = await asyncpg.connect(server.url)
     try:
-        return int(await connection.fetchval(f"SELECT count(*) FROM {NAMESPACE}.chats_v1"))
+        return int(await connection.fetchval(f"SELECT count(*) FROM {NAMESPACE}.chats_v1 WHERE state <> 'beat'"))
     finally:
         await connection.close()
 
