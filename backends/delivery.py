@@ -116,6 +116,8 @@ class Delivery(Keeper):
                 self._early.give_back(owner, request_id)
         if on_record is not None:
             on_record()
+        if outcome is AbortOutcome.STOPPED and not wait_s:
+            outcome = AbortOutcome.ACCEPTED
         if outcome is AbortOutcome.UNKNOWN and not may_remember:
             self.counters.early_refused += 1
         if chat is not None:
@@ -132,25 +134,28 @@ class Delivery(Keeper):
         A chat that is live `here` is recorded again at once. The other workers are asked to do the same with theirs,
         and get REPAIR_S for it if the store was emptied a moment ago. `answer` stands if nothing is found.
         """
+        remembered = answer.outcome is AbortOutcome.REMEMBERED
         if here is not None and self._live.get(request_id) is here:
             self._fail(StoreUnavailableError("the store has lost a live chat"))
             await self._record(here.chat)  # what was remembered of this abort becomes the chat's own
-            found = await self._ask().flag(request_id, owner, remember=False)
-            if found.chat == here.chat:
+            if not here.signal.aborted:
+                await self._ask().flag(request_id, owner, remember=False)
                 here.signal.set()
-        else:
-            if not await self._ask().seek(self.worker, request_id):
-                self._fail(StoreUnavailableError("the store was emptied"))
-            elif time.monotonic() > self._emptied_s + 2 * self.store.options.heartbeat_s:
-                return answer
-            until_s, pause_s, found = time.monotonic() + REPAIR_S, 0.005, answer
-            while found.chat is None and time.monotonic() < until_s:
-                await asyncio.sleep(pause_s)
-                pause_s = min(pause_s * 1.5, 0.1)
-                found = await self._ask().flag(request_id, owner, remember=False)
-        if found.chat is None:
+            return Flagged(AbortOutcome.ACCEPTED, here.chat)
+        if not await self._ask().seek(self.worker, request_id):
+            self._fail(StoreUnavailableError("the store was emptied"))
+        elif time.monotonic() > self._emptied_s + 2 * self.store.options.heartbeat_s:
             return answer
-        return Flagged(AbortOutcome.ACCEPTED, found.chat)
+        until_s, pause_s = time.monotonic() + REPAIR_S, 0.005
+        while time.monotonic() < until_s:
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 1.5, 0.1)
+            outcome, chat = await self._ask().flag(request_id, owner, remember=remembered)
+            if chat is not None:
+                return Flagged(AbortOutcome.ACCEPTED, chat)
+            if remembered and outcome is AbortOutcome.UNKNOWN:
+                return Flagged(AbortOutcome.STOPPED)  # it was found, has met this abort, and has ended
+        return answer
 
     def _recorded_here(self, chat: Chat) -> None:
         """An abort of this chat was recorded by this worker."""

@@ -73,6 +73,18 @@ async def forget(store: Any, request_id: str) -> None:
         await store._fetch("DELETE FROM {schema}.chats_v1 WHERE request_id = $1", request_id)
 
 
+async def empty(store: Any) -> None:
+    """Have the store lose everything, while its connections stay."""
+    if store.name == "redis":
+        (keys,) = await store._commands.ask(("KEYS", f"{store.options.namespace}:*"))
+        await store._commands.ask(*(("DEL", key.decode()) for key in keys))  # others' keys are on the same server
+    elif store.name == "postgres":
+        await store._fetch("TRUNCATE {schema}.chats_v1")
+    else:
+        store._records.clear()
+        store._beating.clear()
+
+
 async def publish(worker: Delivery, message: ChatKey | str) -> None:
     """Send this to the worker as the store would."""
     store: Any = worker.store

@@ -1,10 +1,13 @@
-"""A TCP proxy that can be told to cut its connections, or to let them go deaf: open, carrying nothing (half-open)."""
+"""A TCP proxy that can cut its connections, carry nothing more over them (half-open), or drop the store's messages."""
 
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+
+MESSAGES = (b"A", b"*3\r\n$7\r\nmessage", b"*3\r\n$8\r\nsmessage")
+"""How a message begins: PostgreSQL's NotificationResponse, and those of Redis's two kinds of pub/sub."""
 
 
 @dataclass(eq=False)
@@ -21,6 +24,8 @@ class Proxy:
         self._links: set[_Link] = set()
         self._serving: set[asyncio.Task[None]] = set()
         self.port = 0
+        self.drops_messages = False
+        """Whether to behave as a transaction pooler does: everything works but LISTEN, which is only confirmed."""
 
     def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Carry one connection in a task that `close` can wait for."""
@@ -51,13 +56,16 @@ class Proxy:
         self._links.add(link)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._pump(link, reader, far_writer))
-            tasks.create_task(self._pump(link, far_reader, writer))
+            tasks.create_task(self._pump(link, far_reader, writer, from_server=True))
         self._links.discard(link)
 
-    async def _pump(self, link: _Link, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pump(
+        self, link: _Link, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, from_server: bool = False
+    ) -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(65536):
-                if not link.deaf:
+                dropped = from_server and self.drops_messages and data.startswith(MESSAGES)
+                if not link.deaf and not dropped:
                     writer.write(data)
                     await writer.drain()
         writer.close()

@@ -1,0 +1,89 @@
+"""A listener that is connected and receives nothing, as behind a transaction pooler: told at start, found later."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from urllib.parse import urlsplit
+
+import pytest
+
+import backends
+from backends import AbortOutcome, DeafListenerError
+from tests.backends.conftest import Open, until, url_of
+from tests.backends.proxy import Proxy, proxy_to
+from tests.conftest import namespace
+
+PUSH = pytest.mark.parametrize("strategy", ["postgres-push", "redis-push"])
+OPTIONS = backends.Options(namespace=namespace(), heartbeat_s=0.3, command_timeout_s=0.5)
+FOUND_S = 5.0
+
+
+@asynccontextmanager
+async def front(url: str) -> AsyncIterator[tuple[str, Proxy]]:
+    """The store's URL through a proxy."""
+    address = urlsplit(url)
+    async with proxy_to(str(address.hostname), int(address.port or 0)) as proxy:
+        yield url.replace(f":{address.port}/", f":{proxy.port}/"), proxy
+
+
+@PUSH
+async def test_a_worker_does_not_start_with_a_deaf_listener(strategy: str, request: pytest.FixtureRequest) -> None:
+    async with front(url_of(strategy, request)) as (url, proxy):
+        proxy.drops_messages = True
+        cause = "transaction pooler" if strategy == "postgres-push" else "pub/sub"
+        async with asyncio.timeout(FOUND_S):
+            with pytest.raises(DeafListenerError, match=cause):
+                async with backends.from_url(url, OPTIONS):
+                    pytest.fail("it has started")
+
+
+@pytest.mark.parametrize("strategy", ["postgres-poll", "postgres-timer", "redis-poll", "redis-timer"])
+async def test_who_does_not_listen_needs_no_messages(strategy: str, request: pytest.FixtureRequest) -> None:
+    async with front(url_of(strategy, request)) as (url, proxy):
+        proxy.drops_messages = True
+        async with backends.from_url(url, OPTIONS) as worker:
+            assert worker.ready
+
+
+@PUSH
+async def test_a_listener_that_turns_deaf_is_found_and_made_up_for(
+    strategy: str, open_worker: Open, request: pytest.FixtureRequest, request_id: str
+) -> None:
+    async with (
+        front(url_of(strategy, request)) as (url, proxy),
+        backends.from_url(url, replace(OPTIONS, command_timeout_s=2.0)) as worker,
+        open_worker() as other,
+    ):
+        assert worker.ready
+        proxy.drops_messages = True
+        await until(lambda: not worker.ready)
+        assert worker.counters.deaf == 1
+        assert isinstance(worker.trouble, DeafListenerError)
+        for number in range(3):  # while it stays deaf, flags are read often enough
+            async with worker.watch(f"{request_id}-{number}", "me") as signal, asyncio.timeout(1.2):
+                assert await other.abort(f"{request_id}-{number}", "me") is AbortOutcome.ACCEPTED
+                await signal.wait()
+        assert not worker.ready
+        proxy.drops_messages = False
+        await until(lambda: worker.ready)
+        assert worker.counters.deaf == 1
+        assert worker.counters.reconnected == 1
+        assert worker.counters.recovered_aborts == 3
+
+
+@PUSH
+async def test_a_stop_in_the_moment_of_turning_deaf_waits_for_one_heartbeat(
+    strategy: str, open_worker: Open, request: pytest.FixtureRequest, request_id: str
+) -> None:
+    """Not for the renewal, which is twenty seconds away."""
+    async with (
+        front(url_of(strategy, request)) as (url, proxy),
+        backends.from_url(url, OPTIONS) as worker,
+        open_worker() as other,
+        worker.watch(request_id, "me") as signal,
+        asyncio.timeout(FOUND_S),
+    ):
+        proxy.drops_messages = True
+        assert await other.abort(request_id, "me") is AbortOutcome.ACCEPTED
+        await signal.wait()
