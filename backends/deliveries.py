@@ -109,6 +109,7 @@ class PushDelivery(Delivery):
         # Late, or lost: what else was sent may be so, too.
         await self._reread()
         if not await self._arrives(number, listener, self.store.options.command_timeout_s) and not listener.is_set():
+            self.trouble = self._deaf()
             self.counters.deaf += 1
             listener.set()
 
@@ -154,7 +155,10 @@ class PushDelivery(Delivery):
             self._listener = listener
             self._tried.set()
             await listener.wait()
-        raise DeafListenerError(f"the listener is connected and receives nothing: {self.store.deaf_hint}")
+        raise self._deaf()
+
+    def _deaf(self) -> DeafListenerError:
+        return DeafListenerError(f"the listener is connected and receives nothing: {self.store.deaf_hint}")
 
     def _ends(self, listener: asyncio.Event) -> None:
         self._listener = None

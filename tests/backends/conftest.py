@@ -69,6 +69,8 @@ async def forget(store: Any, request_id: str) -> None:
     """Have the store lose what it holds under this id."""
     if store.name == "redis":
         await store._commands.ask(("DEL", store._key(request_id)))
+    elif store.name == "memory":
+        store._records.pop(request_id, None)
     else:
         await store._fetch("DELETE FROM {schema}.chats_v1 WHERE request_id = $1", request_id)
 

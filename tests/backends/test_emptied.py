@@ -90,6 +90,17 @@ async def test_a_stop_on_the_owner_itself_is_answered_by_what_it_knows(worker: D
 
 
 @EVERY
+async def test_one_lost_record_is_nothing_to_its_own_worker(open_worker: Open, request_id: str) -> None:
+    async with open_worker(interval_ms=3.6e6) as worker:
+        async with worker.watch(request_id, "me") as signal:
+            await forget(worker.store, request_id)
+            assert await worker.abort(request_id, "me") is AbortOutcome.ACCEPTED
+            assert signal.aborted
+        async with worker.watch(request_id, "me") as newer:
+            assert not newer.aborted
+
+
+@EVERY
 async def test_a_confirmed_stop_is_confirmed_also_then(worker: Delivery, other: Delivery, request_id: str) -> None:
     recorded = asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
