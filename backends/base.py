@@ -69,7 +69,7 @@ class State(StrEnum):
 BEAT = "beat"
 """In place of a generation: the message is a worker's own heartbeat, and its number stands in place of the id."""
 SEEK = "seek"
-"""In place of a generation: an abort came for this id, which the store does not know. Who has the chat looks to it."""
+"""In place of a generation: an abort found no record under this id. The worker that runs the chat checks its record."""
 
 
 class ChatKey(NamedTuple):
@@ -119,15 +119,15 @@ class Options:
     remember_s: float = 10.0  # how long early aborts and tombstones are kept
     interval_ms: float = 100.0  # between two reads of the timer delivery
     command_timeout_s: float = 2.0  # for one round trip, and for a connection to make it on
-    heartbeat_s: float = 3.0  # between two proofs that aborts can reach a worker: one store operation each
+    heartbeat_s: float = 3.0  # between two heartbeats of a worker, one store operation each
     keepalive_s: float = 5.0  # a listener's connection that went silent is found within this
     start_unregistered: bool = False  # whether chats start while the store is away; they are recorded when it is back
 
     @property
     def silence_s(self) -> float:
-        """A listener's connection on which nothing came for this long is asked, and has the rest of `keepalive_s`.
+        """A listener's connection that was silent for this long is pinged, and has the rest of `keepalive_s` to answer.
 
-        By default longer than a heartbeat takes to come, so that nothing is asked as long as they do.
+        By default longer than the interval of the heartbeats, so that no ping is sent while they come.
         """
         return 0.65 * self.keepalive_s
 
@@ -145,7 +145,7 @@ class Store(ABC):
 
     name: ClassVar[str]
     deaf_hint: ClassVar[str] = ""
-    """What to look at when a listener receives no heartbeat."""
+    """The most likely cause when a listener receives no heartbeat, and what to do."""
 
     def __init__(self, options: Options, *, notify: bool) -> None:
         self.options = options

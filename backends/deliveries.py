@@ -63,17 +63,17 @@ class TimerDelivery(Delivery):
 class PushDelivery(Delivery):
     """The store tells the owning worker at once; the flag behind the message makes a lost one findable.
 
-    A heartbeat goes the whole way of an abort: over another connection into the store, and from there through this
-    worker's own channel to its listener. A listener that does not receive it is as good as lost.
+    A heartbeat takes the whole path of an abort: over the connection for commands into the store, and from there
+    through this worker's own channel to its listener. A listener that does not receive it counts as lost.
     """
 
     name = "push"
 
     def __init__(self, store: Store, *, remember_most: int = 1000) -> None:
         super().__init__(store, remember_most=remember_most)
-        self._listener: asyncio.Event | None = None  # that receives; the event ends it
-        self._tried = asyncio.Event()  # for the first time
-        self._received = 0  # the latest heartbeat
+        self._listener: asyncio.Event | None = None  # the one in use; setting the event ends it
+        self._tried = asyncio.Event()  # set after the first attempt to listen
+        self._received = 0  # the number of the latest heartbeat
         self._receiving = asyncio.Event()
         self._sought: set[str] = set()
         self._seeking = asyncio.Event()
@@ -81,10 +81,10 @@ class PushDelivery(Delivery):
     @property
     def ready(self) -> bool:
         """False while the listener is down, too."""
-        return super().ready and self._hears
+        return super().ready and self._receives
 
     @property
-    def _hears(self) -> bool:
+    def _receives(self) -> bool:
         return self._listener is not None and not self._listener.is_set()
 
     def _tasks(self) -> Iterable[Work]:
@@ -93,23 +93,23 @@ class PushDelivery(Delivery):
         yield self._seek
 
     async def _started(self) -> None:
-        """The first attempt decides: one that is refused, or deaf, will hardly be better the next time."""
+        """The first attempt decides: a subscription that is refused, or deaf, is mostly a matter of configuration."""
         await self._tried.wait()
-        if not self._hears and self.trouble is not None:
-            raise self.trouble
+        if not self._receives and self.last_error is not None:
+            raise self.last_error
 
     def _recorded_here(self, chat: Chat) -> None:
         self._set((chat.key,))  # if it is ours: no message is as fast
 
-    async def _prove(self) -> None:
+    async def _check_path(self) -> None:
         listener = self._listener
         number = await self._beat()
         if listener is None or await self._arrives(number, listener, LATE_S):
             return
-        # Late, or lost: what else was sent may be so, too.
+        # Late, or lost: an abort that was sent since may be, too.
         await self._reread()
         if not await self._arrives(number, listener, self.store.options.command_timeout_s) and not listener.is_set():
-            self.trouble = self._deaf()
+            self.last_error = self._deaf()
             self.counters.deaf += 1
             listener.set()
 
@@ -121,7 +121,7 @@ class PushDelivery(Delivery):
                     self._receiving.clear()
                     await self._receiving.wait()
         if self._received < number:
-            await asyncio.sleep(TURN_S)  # uvloop runs timers first: it may have come while this process was held up
+            await asyncio.sleep(TURN_S)  # uvloop runs timers before sockets: after a stall the message may be waiting
         if self._received < number:
             return False
         self._proven_s = time.monotonic()
@@ -133,21 +133,21 @@ class PushDelivery(Delivery):
             listener = asyncio.Event()
             try:
                 async with self.store.listen(self.worker, self._heard) as until_lost:
-                    await first_of(until_lost(), self._attend(listener, again=retries > 0))
+                    await first_of(until_lost(), self._use_listener(listener, again=retries > 0))
             except StoreUnavailableError as error:
-                self.trouble = error
-                if self._listener is listener:  # it was of use for a while
+                self.last_error = error
+                if self._listener is listener:  # it received heartbeats for a while
                     retries = 0
                 self.counters.lost += retries == 0
-                self._ends(listener)
+                self._listener_down(listener)
                 await asyncio.sleep(backoff_s(retries))
                 retries += 1
             except Exception:
-                self._ends(listener)
+                self._listener_down(listener)
                 raise
 
-    async def _attend(self, listener: asyncio.Event, *, again: bool) -> None:
-        """This listener is the worker's as long as it receives heartbeats. Raises `DeafListenerError` then."""
+    async def _use_listener(self, listener: asyncio.Event, *, again: bool) -> None:
+        """Use this listener until a heartbeat does not come through it. Raises `DeafListenerError` then."""
         # First subscribed, then read: an abort falls into one or the other, never between them.
         await self._renew()
         if await self._arrives(await self._beat(), listener, self.store.options.command_timeout_s):
@@ -158,16 +158,16 @@ class PushDelivery(Delivery):
         raise self._deaf()
 
     def _deaf(self) -> DeafListenerError:
-        return DeafListenerError(f"the listener is connected and receives nothing: {self.store.deaf_hint}")
+        return DeafListenerError(f"the listener's connection receives no messages; {self.store.deaf_hint}")
 
-    def _ends(self, listener: asyncio.Event) -> None:
+    def _listener_down(self, listener: asyncio.Event) -> None:
         self._listener = None
         listener.set()
         self._receiving.set()
         self._tried.set()
 
     async def _seek(self) -> None:
-        """Look whether the store has lost a chat of this worker for which an abort came."""
+        """Check the records of this worker's chats for which an abort came that found none."""
         while True:
             await self._seeking.wait()
             self._seeking.clear()

@@ -107,7 +107,7 @@ class Delivery(Keeper):
             if chat is None and outcome is not AbortOutcome.ACCEPTED:
                 ended = outcome is AbortOutcome.UNKNOWN and may_remember
                 if here is not None or not ended:
-                    outcome, chat = await self._look_for(request_id, owner, Flagged(outcome), here)
+                    outcome, chat = await self._find_lost(request_id, owner, Flagged(outcome), here)
         except StoreUnavailableError as error:
             self._fail(error)
             raise
@@ -128,7 +128,7 @@ class Delivery(Keeper):
                 return AbortOutcome.STOPPED
         return outcome
 
-    async def _look_for(self, request_id: str, owner: str, answer: Flagged, here: Watched | None) -> Flagged:
+    async def _find_lost(self, request_id: str, owner: str, answer: Flagged, here: Watched | None) -> Flagged:
         """The answer to an abort for a chat that the store does not know, after a look whether the store has lost it.
 
         A chat that is live `here` is recorded again at once. The other workers are asked to do the same with theirs,
@@ -185,7 +185,7 @@ class Delivery(Keeper):
 
     async def _started(self) -> None:
         """Return once an abort can reach this worker. Raises `StoreUnavailableError` if none can."""
-        await self._prove()
+        await self._check_path()
 
     async def _confirm(self) -> None:
         """See accepted aborts take effect; one that the store has lost meanwhile is recorded again."""

@@ -41,8 +41,8 @@ class Keeper:
         self.store = store
         self.worker = secrets.token_hex(8)
         self.counters = Counters()
-        self.trouble: StoreUnavailableError | None = None
-        """Why the worker was not ready, the last time that it was not."""
+        self.last_error: StoreUnavailableError | None = None
+        """The store's last failure; kept after the recovery, for the log."""
         self._live: dict[str, Watched] = {}  # by request id: no two live chats here have the same
         self._unreleased: dict[ChatKey, tuple[Chat, float]] = {}  # ended here, but the store could not be told
         self._accepted: dict[str, tuple[Chat, float]] = {}  # aborts accepted here, until they took effect; by id
@@ -71,8 +71,8 @@ class Keeper:
         return len(self._live)
 
     @property
-    def _hears(self) -> bool:
-        """Whether aborts are found without the keeper's help."""
+    def _receives(self) -> bool:
+        """Whether aborts reach the chats without the keeper's re-reading."""
         return True
 
     def _ask(self) -> Store:
@@ -82,7 +82,7 @@ class Keeper:
 
     def _fail(self, error: StoreUnavailableError | None = None) -> None:
         """The store did not answer, or has lost something: the keeper has to renew."""
-        self.trouble = error or self.trouble
+        self.last_error = error or self.last_error
         self._failures += 1
         self._failed.set()
         # What was accepted here for chats that are here needs no store, which may have lost it.
@@ -114,9 +114,9 @@ class Keeper:
         return found
 
     async def _reread(self) -> None:
-        """Read the flags of all live chats, of whose aborts no message may have told. Raises as `_read` does."""
+        """Read the flags of all live chats, whose messages may be lost. Raises as `_read` does."""
         if chats := self._registered():
-            found = await self._read(chats)  # not within the sum: others count meanwhile
+            found = await self._read(chats)  # awaited before the sum: other tasks count, too
             self.counters.recovered_aborts += found
 
     async def _renew(self) -> None:
@@ -161,8 +161,8 @@ class Keeper:
             self._fail(StoreUnavailableError("the store was emptied"))
         return number
 
-    async def _prove(self) -> None:
-        """A heartbeat came through. Raises `StoreUnavailableError`."""
+    async def _check_path(self) -> None:
+        """Send a heartbeat, and see it come through. Raises `StoreUnavailableError`."""
         await self._beat()
         self._proven_s = time.monotonic()
 
@@ -182,10 +182,10 @@ class Keeper:
                 if failed or now_s >= renew_s:
                     await self._renew()
                     renewed_s = now_s
-                elif not self._hears:
+                elif not self._receives:
                     await self._reread()
                 if failed or now_s >= beat_s:
-                    await self._prove()
+                    await self._check_path()
             except StoreUnavailableError as error:
                 self._fail(error)
                 self.counters.lost += retries == 0

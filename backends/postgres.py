@@ -46,8 +46,8 @@ class PostgresStore(Store):
 
     name: ClassVar[str] = "postgres"
     deaf_hint: ClassVar[str] = (
-        "look for a transaction pooler, through which LISTEN does not work: connect to the server itself, "
-        "or to a session pooler, or take postgres+timer"
+        "LISTEN does not work through a transaction pooler: connect to the server itself or through a session pooler, "
+        "or use postgres+timer://"
     )
 
     def __init__(

@@ -53,7 +53,7 @@ class RedisStore(Store):
     """
 
     name: ClassVar[str] = "redis"
-    deaf_hint: ClassVar[str] = "look for a proxy that does not carry pub/sub, or for missing channel rights"
+    deaf_hint: ClassVar[str] = "check for a proxy without pub/sub, and the channel rights of this Redis user"
 
     def __init__(self, url: str, options: Options, *, notify: bool) -> None:
         super().__init__(options, notify=notify)

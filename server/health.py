@@ -54,8 +54,8 @@ def _reason(worker: Worker) -> str:
     """Why the worker is not ready; a driver's own words name addresses, and are for the log only."""
     if worker.draining:
         return "shutting down"
-    if isinstance(worker.delivery.trouble, DeafListenerError):
-        return str(worker.delivery.trouble)
+    if isinstance(worker.delivery.last_error, DeafListenerError):
+        return str(worker.delivery.last_error)
     return "the store cannot be reached, or takes no writes: see the log"
 
 

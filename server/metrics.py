@@ -102,7 +102,7 @@ class Sampler:
         ready = self._delivery.ready
         if not self._away and (lost or not ready):
             self._away = True
-            reason = self._delivery.trouble or "no heartbeat came through"
+            reason = self._delivery.last_error or "no heartbeat came through"
             LOG.warning("store lost: an abort might not reach this worker: %s", reason)
         if self._away and ready:
             self._away = False

@@ -1,4 +1,4 @@
-"""A listener that is connected and receives nothing, as behind a transaction pooler: told at start, found later."""
+"""A listener that is connected and receives no messages, as behind a transaction pooler: told at start, found later."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -59,7 +59,7 @@ async def test_a_listener_that_turns_deaf_is_found_and_made_up_for(
         proxy.drops_messages = True
         await until(lambda: not worker.ready)
         assert worker.counters.deaf == 1
-        assert isinstance(worker.trouble, DeafListenerError)
+        assert isinstance(worker.last_error, DeafListenerError)
         for number in range(3):  # while it stays deaf, flags are read often enough
             async with worker.watch(f"{request_id}-{number}", "me") as signal, asyncio.timeout(1.2):
                 assert await other.abort(f"{request_id}-{number}", "me") is AbortOutcome.ACCEPTED

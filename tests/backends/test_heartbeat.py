@@ -48,7 +48,7 @@ async def test_a_store_that_takes_no_writes_is_no_ready_store(
             tries = worker.counters.operations
             await until(lambda: worker.counters.operations > tries + 4)  # it stays so, also after many a renewal
             assert not worker.ready
-            assert "READONLY" in str(worker.trouble)
+            assert "READONLY" in str(worker.last_error)
         await until(lambda: worker.ready)
         assert worker.counters.lost == 1
 
@@ -63,7 +63,7 @@ async def test_a_heartbeat_that_is_not_answered_is_given_up(open_worker: Open, m
         with monkeypatch.context() as patched:
             patched.setattr(worker.store, "beat", never)
             await until(lambda: not worker.ready)
-            assert "heartbeat within 0.2 s" in str(worker.trouble)
+            assert "heartbeat within 0.2 s" in str(worker.last_error)
         await until(lambda: worker.ready)
 
 

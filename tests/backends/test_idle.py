@@ -109,7 +109,7 @@ async def test_a_store_that_takes_no_writes_is_noticed_by_idle_workers(server: E
         try:
             await none_ready(workers)
             assert not any(worker.ready for worker in workers)
-            assert all("read" in str(worker.trouble).lower() for worker in workers), workers[0].trouble
+            assert all("read" in str(worker.last_error).lower() for worker in workers), workers[0].last_error
         finally:
             if server.name == "redis":
                 await redis(server.url, "REPLICAOF", "NO", "ONE")
@@ -148,6 +148,17 @@ async def test_a_stop_is_accepted_after_the_store_has_lost_everything(
         await seen(another)
 
 
+@pytest.mark.parametrize("lacking", ["-evalsha -eval", "resetchannels", "resetkeys", "-publish -spublish"])
+async def test_a_worker_does_not_start_without_a_right(lacking: str) -> None:
+    """It neither hangs nor looks ready: the server's own words come within seconds."""
+    with redis_server() as server:
+        await redis(server.url, "ACL", "SETUSER", "chat", "on", ">x", "~*", "&*", "+@all", *lacking.split())
+        async with asyncio.timeout(DEADLINE_S):
+            with pytest.raises(backends.StoreUnavailableError, match=r"(?i)noperm|permission"):
+                async with idle(server.url.replace("://", "://chat:x@"), ("push",)):
+                    pytest.fail("it has started")
+
+
 @pytest.mark.parametrize("lacking", ["-evalsha -eval", "resetchannels", "resetkeys", "-publish -spublish", "off"])
 async def test_a_right_that_is_taken_away_later_is_noticed(lacking: str) -> None:
     with redis_server() as server:
@@ -158,6 +169,6 @@ async def test_a_right_that_is_taken_away_later_is_noticed(lacking: str) -> None
             if lacking == "off":  # concerns new connections only
                 await redis(server.url, "CLIENT", "KILL", "USER", "chat")
             await none_ready(workers)
-            assert str(workers[0].trouble)
+            assert str(workers[0].last_error)
             await redis(server.url, "ACL", "SETUSER", "chat", "on", "~*", "&*", "+@all")
             await all_ready(workers)
