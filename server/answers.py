@@ -111,6 +111,9 @@ CHAT: dict[int | str, dict[str, Any]] = {
     ),
     504: _LATE,
 }  # fmt: skip
+ABORTED_WHOLE = _passed_on(
+    "the chat was aborted, and its answer was to come as a whole", "the chat was aborted", "aborted", "aborted"
+)
 MODELS: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The upstream's own words.",

@@ -22,16 +22,20 @@ LAG_WINDOW_S = 15.0
 """The worst lag of so long is shown: who asks as often misses no stall."""
 _STOP_BUCKETS_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 
-_REASONS = frozenset(
-    ["stop", "length", "tool_calls", "content_filter", "function_call", "abort", "disconnect", "error", "unknown"]
+OWN_REASONS = frozenset(
+    ["abort", "disconnect", "shutdown", "error", "unknown", "refused_409", "refused_429", "refused_503"]
 )
+"""Why a chat ended when it was not the upstream that ended it; an upstream's `error` is one, too."""
+_REASONS = OWN_REASONS | {"stop", "length", "tool_calls", "content_filter", "function_call"}
 
 CHATS = Counter("stopwatch_chats", "Chats that have ended, by the reason", ["finish_reason"])
 ABORTS = Counter("stopwatch_aborts", "Aborts that were asked for, by what became of them", ["outcome"])
 STOP_S = Histogram(
     "stopwatch_stop_seconds", "From the abort seen by the owner to the upstream closed", buckets=_STOP_BUCKETS_S
 )
-TTFT_S = Histogram("stopwatch_ttft_seconds", "From the request to the first chunk forwarded")
+TTFT_S = Histogram(
+    "stopwatch_ttft_seconds", "From the request to the first text: content, reasoning, a refusal or a tool call"
+)
 LIVE = Gauge("stopwatch_live_streams", "Chats that are live now", multiprocess_mode="livesum")
 READY = Gauge("stopwatch_listener_ready", "1 when aborts can reach every worker", multiprocess_mode="livemin")
 HEARTBEAT_AGE_S = Gauge(
@@ -48,9 +52,9 @@ STORE = Counter("stopwatch_store_events", "What happened between the workers and
 
 
 def count_chat(finish_reason: str | None) -> None:
-    """Count a chat that has ended; an upstream that makes up reasons makes no more labels."""
+    """Count a chat that has ended; the labels are a closed set, whatever an upstream gives as its reason."""
     reason = finish_reason or "unknown"
-    CHATS.labels(reason if reason in _REASONS or reason.startswith("refused_") else "other").inc()
+    CHATS.labels(reason if reason in _REASONS else "other").inc()
 
 
 def render() -> bytes:

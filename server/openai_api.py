@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import secrets
-import time
 from collections.abc import Awaitable
 from time import monotonic_ns
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Path, Request, Response
-from fastapi.responses import JSONResponse
 from pydantic import Field
-from starlette.types import Send
 
-from server import answers, sse
+from server import answers
 from server.chat import ChatResponse
-from server.failures import NO_JSON, UpstreamError
+from server.chunks import error_in, finish_reason_in
+from server.failures import ABORTED, NO_JSON, UpstreamError, stated
 from server.refusals import refusal
+from server.relay import Poll
+from server.reply import id_headers
 from server.schemas import RequestId, UpstreamChat
 from server.security import Owner
 from server.upstream import ask_whole, list_models, one_model
@@ -34,12 +35,13 @@ class CompletionRequest(UpstreamChat):
 
 
 class WholeChatResponse(ChatResponse):
-    """The answer to a chat that is not streamed: one JSON object, or an empty one when it was aborted."""
+    """The answer to a chat that is not streamed: one JSON object, or status 499 when it was aborted."""
 
     _whole = b""
-    _reason: str | None = None
+    _reason_given: str | None = None
+    _polling: asyncio.Task[None] | None = None
 
-    async def _forward(self, send: Send) -> None:  # noqa: ARG002 - nothing is sent on the way
+    async def _forward(self) -> None:
         self._whole = await ask_whole(
             self._worker.client,
             self._body,
@@ -47,54 +49,65 @@ class WholeChatResponse(ChatResponse):
             silence_s=self._worker.settings.upstream_idle_s,
             line=self._line,
         )
-        self._trace.first_byte_ns = monotonic_ns()
-        self._complete = True
+        self._trace.first_byte_ns = self._trace.first_text_ns = monotonic_ns()
         try:
             answer = json.loads(self._whole)
         except (ValueError, RecursionError):
             answer = None
         if not isinstance(answer, dict):
             raise UpstreamError(502, NO_JSON)
-        self._reason = sse.finish_reason_in(answer)
+        if error := error_in(answer):
+            raise stated(error)
+        self._reason_given = finish_reason_in(answer)
+        self._relay.complete = True
 
     def _natural_end(self) -> str | None:
-        return self._reason
+        return self._reason_given
 
-    async def _start(self, send: Send) -> None:
-        headers = [(b"content-type", b"application/json"), (b"x-request-id", self._trace.request_id.encode())]
-        self._started = True
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
+    def _begin(self) -> None:
+        """Look for an abort once per interval where the strategy reads it with each chunk: here there is only one."""
+        if self._poll is not None:
+            self._polling = asyncio.get_running_loop().create_task(self._keep_polling(self._poll))
 
-    async def _end(self, send: Send, last_events: bytes = b"") -> None:  # noqa: ARG002 - there are no events
-        await self._start(send)
-        await send({"type": "http.response.body", "body": self._whole, "more_body": False})
+    async def _cease(self) -> None:
+        if self._polling is not None and self._polling.cancel():
+            await asyncio.wait([self._polling])
 
-    async def _end_aborted(self, send: Send) -> None:
-        message = {"role": "assistant", "content": "", "refusal": None}
-        completion = {
-            "id": f"chatcmpl-{self._trace.request_id}",
-            "object": "chat.completion",
-            "created": int(time.time()),
-            "model": self._body["model"],
-            "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": "abort"}],
-        }
-        self._whole = bytes(JSONResponse(completion).body)
-        await self._end(send)
+    async def _keep_polling(self, poll: Poll) -> None:
+        while not await poll():  # noqa: ASYNC110 - the store has no event to wait for
+            await asyncio.sleep(self._worker.settings.abort_interval_ms / 1000)
+
+    async def _end(self) -> None:
+        headers = id_headers(self._trace.request_id)
+        await self._reply.respond(Response(self._whole, headers=headers, media_type="application/json"))
+
+    async def _end_aborted(self) -> None:
+        await self._reply.fail(ABORTED)
 
 
 _WHOLE = {"application/json": {"schema": {"type": "object"}, "example": answers.COMPLETION_EXAMPLE}}
 _STREAM = {"text/event-stream": answers.CHAT[200]["content"]["text/event-stream"]}
-_ANSWERS = answers.CHAT | {200: {**answers.CHAT[200], "content": _STREAM | _WHOLE}}
+_ANSWERS = answers.CHAT | {200: {**answers.CHAT[200], "content": _STREAM | _WHOLE}, 499: answers.ABORTED_WHOLE}
 
 
 @router.post("/chat/completions", response_class=Response, responses=_ANSWERS)
 async def completions(
     request: CompletionRequest, http: Request, owner: Owner, x_request_id: Annotated[RequestId | None, Header()] = None
 ) -> Response:
-    """Relay a chat, streamed or not; `X-Request-Id` names it, and `POST /abort/` stops it."""
+    """Relay a chat, streamed or not; `X-Request-Id` names it, and `POST /abort/` stops it.
+
+    A stopped stream ends with a finish_reason of OpenAI's own (setting ABORT_FINISH_REASON) and `"aborted": true`.
+    """
     body: dict[str, Any] = request.model_dump()
+    worker = worker_of(http)
     kind = ChatResponse if request.stream else WholeChatResponse
-    return kind(body, request_id=x_request_id or secrets.token_urlsafe(16), owner=owner, worker=worker_of(http))
+    return kind(
+        body,
+        request_id=x_request_id or secrets.token_urlsafe(16),
+        owner=owner,
+        worker=worker,
+        abort_reason=worker.settings.abort_finish_reason,
+    )
 
 
 @router.get("/models", response_class=Response, responses=answers.MODELS)

@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from server.sse import MAX_EVENT_BYTES
+
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
@@ -56,8 +58,16 @@ class Settings(BaseSettings):
 
     upstream_idle_s: Annotated[float, Field(gt=0)] = 120.0
     """An upstream that is silent for longer is given up: 504, or an SSE error event."""
+    headers_grace_s: Annotated[float, Field(ge=0)] = 1.0
+    """When the upstream is silent for longer, the headers of a streamed answer are sent before its first event."""
+    keepalive_comment_s: Annotated[float, Field(gt=0)] = 15.0
+    """After this much silence an SSE comment is sent, so that proxies keep the connection."""
+    max_event_bytes: Annotated[int, Field(ge=1024)] = MAX_EVENT_BYTES
+    """The longest event taken from the upstream, and the most that is kept in memory for one stream."""
+    abort_finish_reason: Literal["stop", "length", "tool_calls", "content_filter", "function_call"] = "stop"
+    """The finish_reason of a stopped stream on /v1, one of OpenAI's own; /chat/ says `abort`."""
     drain_s: Annotated[float, Field(ge=0)] = 5.0
-    """At SIGTERM no new chats are started, and those that run get this long before they are aborted."""
+    """At SIGTERM no new chats are started, and those that run get this long before they are ended with an error."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     max_body_bytes: Annotated[int, Field(ge=1024)] = 1024 * 1024

@@ -17,7 +17,8 @@ class ChatTrace:
     request_id: str
     received_ns: int = field(default_factory=monotonic_ns)
     registered_ns: int | None = None
-    first_byte_ns: int | None = None
+    first_byte_ns: int | None = None  # the first events of the upstream, whatever they hold
+    first_text_ns: int | None = None
     signal_ns: int | None = None
     upstream_closed_ns: int | None = None
     ended_ns: int | None = None

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from time import monotonic
 from typing import Any, Self, TypeVar
 
 import aiohttp
 import httpx2
-from anyio import CancelScope
+from anyio import CancelScope, move_on_after
 from openai import AsyncOpenAI, AsyncStream, DefaultAioHttpClient
 
+from server.chunks import error_in
 from server.connections import Line, make_patient, on
-from server.failures import FAILURES, NO_STREAM, TIMED_OUT, UpstreamError, ours, translated
+from server.failures import FAILURES, NO_STREAM, TIMED_OUT, UpstreamError, ours, stated, translated
 from server.settings import Settings
 
 CONNECT_S = 5.0
 NO_STREAMS = ("application/json", "text/html")
 """Content types of a 200 that is no stream, whatever was asked for."""
+MAX_ERROR_BYTES = 64 * 1024
+"""How much of an answer that is no stream is read, to learn what the upstream states as its error."""
+END_S = 0.02
+"""How long a body may go on after its terminal event before its connection is closed, not used again."""
 T = TypeVar("T")
 
 
@@ -80,7 +86,7 @@ async def one_model(client: AsyncOpenAI, name: str) -> bytes:
 @asynccontextmanager
 async def open_stream(
     client: AsyncOpenAI, body: dict[str, Any], request_id: str, *, silence_s: float, line: Line
-) -> AsyncIterator[AsyncIterator[bytes]]:
+) -> AsyncIterator[ByteStream]:
     """Entered: the upstream answered 200. Iterated: its bytes as they come. Left: the connection is closed, or free.
 
     The request goes over `line`. `body` is a chat completion request; what the openai package does not know passes
@@ -103,9 +109,10 @@ async def open_stream(
                     )
                 )
         try:
-            if stream.response.headers.get("Content-Type", "").startswith(NO_STREAMS):
-                raise UpstreamError(502, NO_STREAM)
-            yield _Bytes(stream.response, silence)
+            body_bytes = ByteStream(stream.response, silence)
+            if (kind := stream.response.headers.get("Content-Type", "")).startswith(NO_STREAMS):
+                raise await _no_stream(body_bytes, kind)
+            yield body_bytes
         finally:
             with CancelScope(shield=True):  # whatever ended the answer, its upstream is closed before anything else
                 await stream.close()
@@ -151,13 +158,38 @@ class _Silence:
             self.since_s = None
 
 
-class _Bytes:
+async def _no_stream(body_bytes: ByteStream, kind: str) -> UpstreamError:
+    """What an answer with status 200 that is no stream means to our client."""
+    answer = bytearray()
+    while kind.startswith("application/json") and len(answer) < MAX_ERROR_BYTES:
+        if not (data := await anext(body_bytes, b"")):
+            break
+        answer += data
+    try:
+        said = error_in(json.loads(answer))
+    except (ValueError, RecursionError, AttributeError):  # no JSON, or no object
+        said = None
+    return stated(said) if said else UpstreamError(502, NO_STREAM)
+
+
+class ByteStream:
     """A body as it comes, each item what one read gave."""
 
     def __init__(self, response: httpx2.Response, silence: _Silence) -> None:
         source = _source(response)
         self._read = partial(anext, response.aiter_bytes(), b"") if source is None else source.readany
         self._silence = silence
+
+    @property
+    def waiting(self) -> bool:
+        """Whether somebody waits for the upstream now."""
+        return self._silence.since_s is not None
+
+    async def end(self) -> None:
+        """Read what follows the terminal event for up to END_S: if the body ends, its connection can be used again."""
+        with suppress(UpstreamError), move_on_after(END_S):
+            async for _ in self:
+                pass
 
     def __aiter__(self) -> Self:
         return self

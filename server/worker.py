@@ -36,6 +36,8 @@ class Worker:
     client: AsyncOpenAI
     tracer: Tracer
     draining: bool = False
+    drained: bool = False
+    """The chats that still ran at the end of the drain have been stopped: each ends with reason `shutdown`."""
     chats: Counter[str] = field(default_factory=Counter)
     name: str = field(default_factory=lambda: str(os.getpid()))
     """Sent as `X-Worker`: which process holds a chat, and which one took its abort."""
@@ -64,8 +66,8 @@ class Worker:
         """Trace, metrics and log line of a chat that is over."""
         self.tracer.write(trace)
         metrics.count_chat(trace.finish_reason)
-        if trace.first_byte_ns is not None:
-            metrics.TTFT_S.observe((trace.first_byte_ns - trace.received_ns) / 1e9)
+        if trace.first_text_ns is not None:
+            metrics.TTFT_S.observe((trace.first_text_ns - trace.received_ns) / 1e9)
         if trace.signal_ns is not None and trace.upstream_closed_ns is not None:
             metrics.STOP_S.observe((trace.upstream_closed_ns - trace.signal_ns) / 1e9)
         LOG.info(
@@ -79,11 +81,15 @@ class Worker:
         )
 
     def drain(self) -> None:
-        """Start nothing new, and abort what still runs after `drain_s`."""
+        """Start nothing new, and stop what still runs after `drain_s`."""
         if not self.draining:
             self.draining = True
             LOG.info("drain", extra={"live": self.delivery.live, "drain_s": self.settings.drain_s})
-            asyncio.get_running_loop().call_later(self.settings.drain_s, self.delivery.abort_all)
+            asyncio.get_running_loop().call_later(self.settings.drain_s, self._stop_all)
+
+    def _stop_all(self) -> None:
+        self.drained = True
+        self.delivery.abort_all()
 
 
 def worker_of(request: Request) -> Worker:

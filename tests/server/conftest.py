@@ -37,6 +37,7 @@ def service_url(upstream_url: str, redis_url: str, trace_dir: Path) -> Iterator[
         OPENAI_BASE_URL=f"{upstream_url}/v1",
         OPENAI_API_KEY="sk-a-secret",
         TRACE_DIR=str(trace_dir),
+        HEADERS_GRACE_S="0.1",  # many tests wait for the headers of a silent upstream
     ) as service:
         yield service.url
 

@@ -12,11 +12,12 @@ from pydantic import SecretStr
 from starlette.types import Message, Receive, Scope, Send
 from uvicorn.server import ServerState
 
-from backends import Options
+from backends import Delivery, Options
 from backends.base import Chat
 from backends.deliveries import PushDelivery
 from backends.memory import MemoryStore
 from server.chat import ChatResponse
+from server.openai_api import WholeChatResponse
 from server.protocol import BoundedHead
 from server.settings import Settings
 from server.trace import Tracer
@@ -105,7 +106,10 @@ class Client:
 
     def __init__(self, on_body: Callable[[bytes], object] = lambda _body: None) -> None:
         self.status = 0
+        self.headers: dict[str, str] = {}
         self.body = b""
+        self.started = asyncio.Event()
+        self.more = asyncio.Event()
         self.gone = asyncio.Event()
         self._on_body = on_body
 
@@ -116,9 +120,19 @@ class Client:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
+            self.headers = {name.decode(): value.decode() for name, value in message["headers"]}
+            self.started.set()
         else:
             self.body += message["body"]
+            self.more.set()
             self._on_body(message["body"])
+
+    async def receives(self, part: bytes) -> None:
+        """Return when the body holds this."""
+        async with asyncio.timeout(10):
+            while part not in self.body:
+                self.more.clear()
+                await self.more.wait()
 
 
 @dataclass
@@ -138,14 +152,25 @@ class Stage:
         return response
 
 
+KINDS: dict[str, dict[str, Any]] = {"chat": {}, "text": {"as_text": True}, "v1": {"abort_reason": "stop"}, "whole": {}}
+"""Every path of a chat: /chat/ as events and as text, /v1 streamed and whole."""
+
+
+def make_chat(scene: Stage, kind: str, request_id: str = "chat-1", **body: Any) -> ChatResponse:
+    """One chat, as the endpoint of its kind makes it."""
+    body = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "stream": kind != "whole"} | body
+    response = WholeChatResponse if kind == "whole" else ChatResponse
+    return response(body, request_id=request_id, owner="me", worker=scene.worker, **KINDS[kind])
+
+
 @asynccontextmanager
-async def stage() -> AsyncIterator[Stage]:
+async def stage(delivery_type: type[Delivery] = PushDelivery, **settings_given: Any) -> AsyncIterator[Stage]:
     """The upstream listens, the worker is ready; registrations wait for `store.free`."""
     upstream, store = Upstream(), HeldStore()
     server = await asyncio.get_running_loop().create_server(lambda: Connection(upstream), "127.0.0.1", 0)
     upstream.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
-    settings = Settings(openai_base_url=upstream.url, openai_api_key=SecretStr("x"))
-    async with server, PushDelivery(store) as delivery, make_client(settings) as client:
+    settings = Settings(openai_base_url=upstream.url, openai_api_key=SecretStr("x"), **settings_given)
+    async with server, delivery_type(store) as delivery, make_client(settings) as client:
         yield Stage(upstream, store, Worker(settings, delivery, client, Tracer(None)))
         for connection in upstream.connections:
             connection.transport.abort()

@@ -211,7 +211,7 @@ async def test_whatever_goes_wrong_the_id_is_free_again(fault: str) -> None:
             await scene.upstream.connected.wait()
             (connection,) = scene.upstream.connections
             await connection.asked.wait()
-            connection.answer(CHUNK, b"data: " + b"x" * 1024 * 1024)
+            connection.answer(CHUNK, b"data: " + b"x" * scene.worker.settings.max_event_bytes)
             await connection.left.wait()
         if fault == "a fault of ours":
             with pytest.raises(ZeroDivisionError):

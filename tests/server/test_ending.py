@@ -6,9 +6,12 @@ import signal
 import socket
 import statistics
 import time
+from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import httpx2
+import pytest
 
 from tests.processes import running
 from tests.server.test_http import chunks, question, row
@@ -44,28 +47,67 @@ async def test_a_silent_upstream_is_given_up(upstream_url: str) -> None:
             assert (await client.post("/v1/chat/completions", json=whole)).status_code == 504
 
 
-async def test_sigterm_lets_chats_end_and_then_aborts_them(upstream_url: str) -> None:
+async def test_sigterm_lets_chats_end_and_then_says_why_it_ends_them(
+    upstream_url: str, mock: httpx2.AsyncClient, request_id: str, tmp_path: Path
+) -> None:
+    """Those that still run after DRAIN_S: streamed on both paths, as text, whole, and one without its first byte."""
     with running(
-        *("server", "--port", "0", "--workers", "2"), OPENAI_BASE_URL=f"{upstream_url}/v1", DRAIN_S="1.0"
+        *("server", "--port", "0", "--workers", "2"),
+        OPENAI_BASE_URL=f"{upstream_url}/v1",
+        DRAIN_S="1.0",
+        HEADERS_GRACE_S="60",
+        TRACE_DIR=str(tmp_path),
     ) as service:
         async with httpx2.AsyncClient(base_url=service.url, timeout=20) as client:
-            started = [asyncio.Event() for _ in range(2)]
+            endless, silent = "[mock:ttft_ms=20,output_tokens=30000]", "[mock:ttft_ms=60000]"
 
-            async def chat(number: int, text: str) -> str:
-                async with client.stream("POST", "/chat/", json=question(text)) as answer:
-                    started[number].set()
-                    return "".join([part async for part in answer.aiter_text()])
+            async def chat(name: str, path: str, text: str, accept: str = "", **more: Any) -> httpx2.Response:
+                body = question(text, **more) | ({"request_id": f"{request_id}-{name}"} if path == "/chat/" else {})
+                headers = {"Accept": accept, "X-Request-Id": f"{request_id}-{name}"}
+                return await client.post(path, json=body, headers=headers)
 
-            async with asyncio.timeout(15), asyncio.TaskGroup() as tasks:
-                short = tasks.create_task(chat(0, "[mock:ttft_ms=300,output_tokens=10]"))
-                endless = tasks.create_task(chat(1, "[mock:ttft_ms=20,output_tokens=30000]"))
-                for event in started:
-                    await event.wait()
+            async def asked(name: str) -> None:
+                while not (await mock.get("/__mock/journal", params={"id": f"{request_id}-{name}"})).json()["rows"]:
+                    pass
+
+            async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
+                v1 = "/v1/chat/completions"
+                short = tasks.create_task(chat("short", "/chat/", "[mock:ttft_ms=300,output_tokens=10]"))
+                streams = [
+                    tasks.create_task(chat("native", "/chat/", endless)),
+                    tasks.create_task(chat("v1", v1, endless, stream=True)),
+                ]
+                not_begun = [
+                    tasks.create_task(chat("silent", "/chat/", silent)),
+                    tasks.create_task(chat("whole", v1, silent)),
+                ]
+
+                async def text() -> None:
+                    with pytest.raises(httpx2.RemoteProtocolError):  # what is not complete does not look so
+                        await chat("text", "/chat/", endless, "text/plain")
+
+                tasks.create_task(text())
+                for name in ("short", "native", "v1", "silent", "whole", "text"):
+                    await asked(name)
                 service.process.send_signal(signal.SIGTERM)
-            assert chunks(short.result())[-1]["choices"][0]["finish_reason"] == "stop"
-            assert chunks(endless.result())[-1]["choices"][0]["finish_reason"] == "abort"
-            assert endless.result().endswith("data: [DONE]\n\n")
+            assert chunks(short.result().text)[-1]["choices"][0]["finish_reason"] == "stop"
+            for stream in streams:
+                *_, last, done = stream.result().text.removesuffix("\n\n").split("\n\n")
+                assert last.startswith("event: error\ndata: ")
+                assert json.loads(last.split("data: ")[1])["error"]["message"] == "server is shutting down"
+                assert done == "data: [DONE]"
+                assert "abort" not in last
+            for whole in not_begun:
+                assert whole.result().status_code == 503
+                assert whole.result().headers["Retry-After"]
+                assert whole.result().json()["error"]["code"] == "shutdown"
         assert await asyncio.to_thread(service.process.wait, 10) == 0
+    assert reasons_traced(tmp_path) == {"shutdown": 5, "stop": 1}
+
+
+def reasons_traced(folder: Path) -> Counter[str]:
+    lines = [json.loads(line) for file in folder.iterdir() for line in file.read_text().splitlines()]
+    return Counter(line["finish_reason"] for line in lines if line["kind"] == "chat")
 
 
 async def test_metrics_count_all_workers(service: httpx2.AsyncClient, request_id: str) -> None:

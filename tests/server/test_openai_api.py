@@ -46,24 +46,56 @@ async def test_a_stream_can_be_stopped(
     )
     abort = await service.post("/abort/", json={"request_id": request_id, "wait_ms": 5000})
     assert abort.json()["status"] == "stopped"
-    assert [chunk.choices[0].finish_reason async for chunk in stream] == ["abort"]
+    (last,) = [chunk async for chunk in stream]
+    assert last.choices[0].finish_reason == "stop"
+    assert last.model_extra == {"delivered_chunks": 0, "aborted": True}
+
+
+async def test_a_stopped_stream_with_usage(
+    client: openai.AsyncOpenAI, service: httpx2.AsyncClient, request_id: str
+) -> None:
+    stream = await client.chat.completions.create(
+        model="mock",
+        messages=ask("[mock:stall_at=3,stall_ms=60000]"),
+        stream=True,
+        stream_options={"include_usage": True},
+        extra_headers={"X-Request-Id": request_id},
+    )
+    chunks = []
+    async for chunk in stream:
+        chunks.append(chunk)
+        if sum(bool(each.choices and each.choices[0].delta.content) for each in chunks) == 3:
+            await service.post("/abort/", json={"request_id": request_id})
+    assert chunks[-2].choices[0].finish_reason == "stop"
+    assert chunks[-1].usage is not None
+    assert (chunks[-1].choices, chunks[-1].usage.completion_tokens) == ([], 3)
+    assert chunks[-1].model_extra == {"usage_estimated": True}
 
 
 async def test_a_whole_answer_can_be_stopped(
     client: openai.AsyncOpenAI, service: httpx2.AsyncClient, mock: httpx2.AsyncClient, request_id: str
 ) -> None:
-    async with asyncio.timeout(15), asyncio.TaskGroup() as tasks:
-        answer = tasks.create_task(
-            client.chat.completions.create(
+    """It is an error, and one that no client tries again: that would be paid for twice."""
+    trying = client.with_options(max_retries=2).chat.completions
+
+    async def whole() -> openai.APIStatusError:
+        with pytest.raises(openai.APIStatusError) as caught:
+            await trying.create(
                 model="mock", messages=ask("[mock:ttft_ms=60000]"), extra_headers={"X-Request-Id": request_id}
             )
-        )
+        return caught.value
+
+    async with asyncio.timeout(15), asyncio.TaskGroup() as tasks:
+        answer = tasks.create_task(whole())
         # Until the upstream has it: an abort that comes earlier is another test.
         while not (await mock.get("/__mock/journal", params={"id": request_id})).json()["rows"]:
             pass
         abort = await service.post("/abort/", json={"request_id": request_id, "wait_ms": 5000})
         assert abort.json()["status"] == "stopped"
-    assert answer.result().choices[0].finish_reason == "abort"  # type: ignore[comparison-overlap]  # a word of ours
+    error = answer.result()
+    assert (error.status_code, error.code) == (499, "aborted")
+    assert error.response.headers["X-Request-Id"] == request_id
+    assert len((await mock.get("/__mock/journal", params={"id": request_id})).json()["rows"]) == 1
 
 
 async def test_errors_keep_their_class(client: openai.AsyncOpenAI) -> None:

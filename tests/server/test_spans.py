@@ -20,6 +20,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from server import abort, chat
 from server.abort import AbortRequest, AbortResponse
 from server.chat import ChatResponse
+from server.settings import Settings
 from server.trace import Tracer
 from tests.processes import running
 from tests.server.stage import Client
@@ -142,7 +143,8 @@ async def test_what_an_exception_quotes_is_in_no_span(monkeypatch: pytest.Monkey
     provider.add_span_processor(SimpleSpanProcessor(exported))
     for module in (abort, chat):
         monkeypatch.setattr(module, "SPANS", provider.get_tracer("test"))
-    worker: Any = SimpleNamespace(account=lambda _: None, tracer=Tracer(None))  # neither admits nor aborts
+    # It neither admits nor aborts.
+    worker: Any = SimpleNamespace(account=lambda _: None, tracer=Tracer(None), settings=Settings())
     client = Client()
     for response in (
         ChatResponse({}, request_id="x", owner="me", worker=worker),

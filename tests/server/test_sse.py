@@ -1,5 +1,6 @@
 """The event cutter: whole events only, whatever the upstream's writes look like."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 
@@ -27,41 +28,103 @@ async def test_only_whole_events_come_out_unchanged(size: int, line_end: bytes) 
     assert b"".join(out) == data
 
 
+@pytest.mark.parametrize("size", [1, 2, 3, 50, 113, 114, 10_000])
+async def test_a_lone_cr_ends_a_line_and_comes_out_as_lf(size: int) -> None:
+    out = [events async for events in sse.whole_events(pieces(STREAM.replace(b"\n", b"\r"), size))]
+    assert b"".join(out) == STREAM
+
+
+async def test_an_event_with_lone_crs_does_not_wait_for_the_next_read() -> None:
+    async def one_read() -> AsyncIterator[bytes]:
+        yield CHUNK + b"\r\r"
+        pytest.fail("the event was complete")
+
+    events = sse.whole_events(one_read())
+    assert await anext(events) == CHUNK + b"\n\n"
+    await events.aclose()
+
+
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+@pytest.mark.parametrize("line_end", [b"", b"\n", b"\r\n", b"\r"])
+@pytest.mark.parametrize("last", [CHUNK, b"data:[DONE]", b"event: error\ndata: down", b'data: {"choices":\ndata: []}'])
+async def test_a_complete_event_at_the_end_needs_no_empty_line(last: bytes, line_end: bytes, size: int) -> None:
+    out = [events async for events in sse.whole_events(pieces(CHUNK + b"\n\n" + last + line_end, size))]
+    assert b"".join(out).replace(b"\r", b"") == CHUNK + b"\n\n" + last + b"\n\n"
+
+
+async def test_json_in_place_of_a_stream_comes_out_as_an_event() -> None:
+    pretty = json.dumps({"error": {"message": "down"}}, indent=2).encode()
+    out = [events async for events in sse.whole_events(pieces(pretty, 5))]
+    assert out == [b'data: {"error":{"message":"down"}}\n\n']
+
+
+async def test_done_does_not_wait_for_its_empty_line() -> None:
+    async def one_read() -> AsyncIterator[bytes]:
+        yield CHUNK + b"\r\n\r\ndata: [DONE]\r\n"
+        pytest.fail("nothing can follow")
+
+    events = sse.whole_events(one_read())
+    assert [await anext(events), await anext(events)] == [CHUNK + b"\r\n\r\n", b"data: [DONE]\r\n\r\n"]
+    await events.aclose()
+
+
 async def test_an_empty_line_at_the_very_start_is_an_event_end() -> None:
     out = [events async for events in sse.whole_events(pieces(b"\n\ndata: 1\n\n", 4))]
     assert out == [b"\n\n", b"data: 1\n\n"]
 
 
-async def test_half_an_event_at_the_end_is_dropped() -> None:
-    out = [events async for events in sse.whole_events(pieces(STREAM + b'data: {"cut', 1000))]
+@pytest.mark.parametrize("size", [1, 1000])
+@pytest.mark.parametrize("half", [b'data: {"cut', b"data", b": a", b"event: x\nid: 7\n", b'data: "cut"', b'{"cut":'])
+async def test_half_an_event_at_the_end_is_dropped(half: bytes, size: int) -> None:
+    out = [events async for events in sse.whole_events(pieces(STREAM + half, size))]
     assert b"".join(out) == STREAM
 
 
 async def test_an_endless_event_is_refused() -> None:
-    with pytest.raises(sse.EventTooLargeError):
-        async for _ in sse.whole_events(pieces(b"data: " + b"x" * 5000, 100), most_bytes=1000):
+    with pytest.raises(sse.EventTooLargeError, match="more than 1000 bytes"):
+        async for _ in sse.whole_events(pieces(b"data: " + b"x" * 5000, 100), max_bytes=1000):
             pass
 
 
-def test_text_of_passes_over_what_carries_none() -> None:
-    role = b'data: {"choices":[{"index":0,"delta":{"role":"assistant","content":null}}]}\n\n'
-    usage = b'data: {"choices":[],"usage":{"total_tokens":3}}\n\n'
-    assert sse.text_of(role + usage + b": data: a comment\n\n" + STREAM) == "hihi"
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n", b"\r"])
+@pytest.mark.parametrize("size", [1, 100, 999, 1000, 1001, 100_000])
+@pytest.mark.parametrize(("length", "taken"), [(1000, True), (1001, False)])
+async def test_the_limit_does_not_depend_on_how_an_event_arrives(
+    length: int, taken: bool, size: int, line_end: bytes
+) -> None:
+    large = b"data: " + b"x" * (length - 6 - 2 * len(line_end)) + line_end * 2
+    small = b"data: 1" + line_end * 2
+    out = b""
+    try:
+        async for events in sse.whole_events(pieces(small + large + small, size), max_bytes=1000):
+            out += events
+    except sse.EventTooLargeError:
+        assert not taken
+    expected = small + large + small if taken else small  # what came before it is not lost
+    assert out == (expected.replace(b"\r", b"\n") if line_end == b"\r" else expected)
 
 
-@pytest.mark.parametrize(
-    "data",
-    [
-        b'{"choices":[null]}', b'{"choices":[7]}', b'{"choices":7}', b'{"choices":[{"delta":7}]}', b"7", b"nonsense",
-        b'{"choices":[{"delta":{"content":7}}]}', b'{"error":{"message":"down"}}', b"[" * 100_000,
-    ],
-    ids=lambda data: data[:40].decode(),
-)  # fmt: skip
-def test_what_is_no_chunk_is_no_text_and_no_reason(data: bytes) -> None:
-    events = b"data: " + data + b"\n\n"
-    with pytest.raises(sse.MalformedEventError):
-        sse.text_of(events)
-    assert sse.finish_reason_of(events) is None
+async def test_an_event_in_many_pieces_is_scanned_once() -> None:
+    """2 MB in 32-byte pieces: looked through from its start each time, it would take an hour."""
+    large = b'data: "' + b"x" * 2_000_000 + b'"\n\n'
+    async with asyncio.timeout(20):
+        assert [events async for events in sse.whole_events(pieces(large, 32))] == [large]
+
+
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n"])
+@pytest.mark.parametrize("done", [b"data: [DONE]", b"data:[DONE]", b"id: 9\ndata: [DONE]", b"\xef\xbb\xbfdata: [DONE]"])
+def test_the_terminal_event_is_found_in_any_spelling(done: bytes, line_end: bytes) -> None:
+    before = b"" if done.startswith(b"\xef") else CHUNK + b"\n\n"
+    events = before + done + b"\n\n"
+    garbage = b": ping\n\ndata: garbage\n\n"
+    found = sse.terminal_end((events + garbage).replace(b"\n", line_end))
+    assert found == len(events.replace(b"\n", line_end))
+
+
+@pytest.mark.parametrize("text", ["[DONE]", "\ndata: [DONE]\n\n"])
+def test_a_text_that_quotes_the_terminal_event_is_none(text: str) -> None:
+    quoting = json.dumps({"choices": [{"delta": {"content": text}}]}).encode()
+    assert sse.terminal_end(b"data: " + quoting + b"\n\n: data: [DONE]\n\n") is None
 
 
 @pytest.mark.parametrize("line_end", [b"\n", b"\r\n"])
@@ -69,22 +132,3 @@ def test_chunks_are_counted_and_comments_and_texts_are_not(line_end: bytes) -> N
     tricky = json.dumps({"choices": [{"delta": {"content": "\ndata: no chunk"}}]}).encode()
     events = b"\n\n".join([CHUNK, b": data: a comment", b"event: x\ndata:" + tricky, b"data: [DONE]"]) + b"\n\n"
     assert sse.chunks_in(events.replace(b"\n", line_end)) == 3
-
-
-def test_the_reason_is_found_before_a_usage_chunk() -> None:
-    final = b'data: {"choices": [{"delta": {}, "finish_reason": "length"}]}\n\n'
-    usage = b'data: {"choices": [], "usage": {"total_tokens": 3}}\n\n'
-    assert sse.finish_reason_of(CHUNK + b"\n\n" + final + usage + sse.DONE) == "length"
-
-
-def test_the_abort_event_continues_the_answer() -> None:
-    chunk = json.loads(sse.abort_event(CHUNK + b"\n\n", "r1", "asked", 3)[6:])
-    assert (chunk["id"], chunk["created"], chunk["model"]) == ("c1", 7, "m")
-    assert chunk["choices"][0]["finish_reason"] == "abort"
-    assert chunk["delivered_chunks"] == 3
-
-
-def test_an_abort_before_the_first_event_still_makes_a_chunk() -> None:
-    chunk = json.loads(sse.abort_event(b"", "r1", "asked", 0)[6:])
-    assert chunk["object"] == "chat.completion.chunk"
-    assert (chunk["id"], chunk["model"]) == ("chatcmpl-r1", "asked")

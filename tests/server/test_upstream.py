@@ -53,7 +53,7 @@ async def test_statuses(client: openai.AsyncOpenAI, router: respx.MockRouter, th
     route = router.post(URL).respond(theirs, json={"error": error}, headers={"Retry-After": "7"})
     with pytest.raises(UpstreamError) as caught:
         await relay(client)
-    assert (caught.value.status, caught.value.error, caught.value.retry_after) == (ours, error, "7")
+    assert (caught.value.status, caught.value.error, caught.value.headers) == (ours, error, {"Retry-After": "7"})
     assert route.call_count == 1  # a retry would hide the answer from the client
 
 

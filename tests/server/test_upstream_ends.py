@@ -8,6 +8,7 @@ import pytest
 
 from server import metrics
 from server.chat import ChatResponse
+from server.failures import BROKEN_OFF
 from server.openai_api import WholeChatResponse
 from server.sse import DONE
 from tests.server.stage import CHUNK, HEAD, Client, Connection, Stage, stage
@@ -57,12 +58,19 @@ async def test_an_upstream_that_never_says_done_is_done_when_it_gave_a_reason(sc
     assert reason(response) == "length"
 
 
-@pytest.mark.parametrize("parts", [(), (CHUNK,), (CHUNK, FINAL[:-2])], ids=["nothing", "a chunk", "half an event"])
+@pytest.mark.parametrize("parts", [(CHUNK,), (CHUNK, FINAL[:-4])], ids=["a chunk", "half an event"])
 async def test_an_upstream_that_breaks_off_has_failed(scene: Stage, parts: tuple[bytes, ...]) -> None:
     client_side, response = await ended(scene, broken_off(*parts))
     whole = b"".join(part for part in parts if part.endswith(b"\n\n"))
     assert client_side.body.startswith(whole + b"event: error\ndata: ")
     assert client_side.body.endswith(b"}\n\n" + DONE)
+    assert reason(response) == "error"
+
+
+async def test_an_upstream_that_gives_nothing_has_failed(scene: Stage) -> None:
+    client_side, response = await ended(scene, broken_off())
+    assert client_side.status == 502
+    assert json.loads(client_side.body)["error"]["message"] == BROKEN_OFF["message"]
     assert reason(response) == "error"
 
 
