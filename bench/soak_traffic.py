@@ -21,7 +21,7 @@ FORMS = {"chat": 40, "text": 20, "stream": 20, "whole": 20}
 WAIT_MS = 1000
 """A live chat is stopped within this, so an abort that waits so long says `stopped`."""
 TIMEOUT = aiohttp.ClientTimeout(total=30)
-ABORTED = b'"finish_reason":"abort"'
+ABORTED = {"chat": b'"finish_reason":"abort"', "stream": b'"aborted":true'}
 DONE = b"data: [DONE]\n\n"
 TOO_LARGE = b"x" * (1024 * 1024 + 1)
 ENDLESS = {"output_tokens": 100, "stall_at": 60, "stall_ms": 600_000}
@@ -118,18 +118,19 @@ class Traffic:
             if await self._abort(session, request_id, wait_ms):
                 content = await answer.read()  # an answer that does not end is a TimeoutError
                 if form != "text":  # which has no place to say so
-                    self._expect("aborted, says so", ABORTED in content, True)
+                    self._expect("aborted, says so", ABORTED[form] in content, True)
 
     async def _aborted_whole(self, session: aiohttp.ClientSession, request_id: str, wait_ms: int) -> None:
-        async def read() -> bytes:
+        async def status() -> int:
             async with self._chat(session, request_id, "whole", **ENDLESS) as answer:
-                return bytes(await answer.read())
+                await answer.read()
+                return answer.status
 
-        reading = asyncio.create_task(read())
+        reading = asyncio.create_task(status())
         try:
             await asyncio.sleep(self._rng.uniform(0.3, 0.8))
             if await self._abort(session, request_id, wait_ms, sees_it=False):
-                self._expect("aborted, says so", _finish_reason(await reading), "abort")
+                self._expect("aborted, says so", await reading, 499)
         finally:
             reading.cancel()
             await asyncio.wait([reading])

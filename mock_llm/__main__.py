@@ -56,6 +56,7 @@ def serve(
     seed: Annotated[int | None, _option("seed")] = None,
     model: Annotated[str | None, _option("model")] = None,
     journal_rows: Annotated[int | None, _option("journal_rows")] = None,
+    max_body_bytes: Annotated[int | None, _option("max_body_bytes")] = None,
 ) -> None:
     """Serve OpenAI's /v1/chat/completions and /v1/models, and the witness's /__mock/journal, clock and health.
 

@@ -13,7 +13,6 @@ import httptools
 
 from mock_llm.chat import ApiError
 
-MAX_BODY = 1 << 20
 _MAX_HEAD = 64 << 10
 _MAX_PIPELINED = 16
 # A token that waits in our own buffer has not been written: stop soon after the kernel takes no more.
@@ -52,11 +51,12 @@ class Connection(asyncio.Protocol):
     It may raise ApiError.
     """
 
-    def __init__(self, handler: "Handler", open_connections: "set[Connection]") -> None:
+    def __init__(self, handler: "Handler", open_connections: "set[Connection]", max_body_bytes: int) -> None:
         self.answer: Pending | None = None
         self._paused = False
         self._handler = handler
         self._open = open_connections
+        self._max_body_bytes = max_body_bytes
         self._parser = httptools.HttpRequestParser(self)
         self._incoming = Request()
         self._current = Request()
@@ -175,14 +175,14 @@ class Connection(asyncio.Protocol):
         headers = self._incoming.headers
         if sum(map(len, headers.values())) > _MAX_HEAD:
             self._refuse_head()
-        elif int(headers.get("content-length", 0)) > MAX_BODY:
+        elif int(headers.get("content-length", 0)) > self._max_body_bytes:
             self._refuse_body()
         elif headers.get("expect", "").lower() == "100-continue" and not self._busy:
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of the body."""
-        if len(self._incoming.body) + len(body) > MAX_BODY:
+        if len(self._incoming.body) + len(body) > self._max_body_bytes:
             self._refuse_body()
         else:
             self._incoming.body += body
@@ -222,7 +222,8 @@ class Connection(asyncio.Protocol):
         self._refusal = self._refusal or ApiError(431, f"The request's head is over {_MAX_HEAD} bytes.")
 
     def _refuse_body(self) -> None:
-        self._refusal = self._refusal or ApiError(413, f"The request's body is over {MAX_BODY} bytes.")
+        message = f"The request's body is over {self._max_body_bytes} bytes (--max-body-bytes)."
+        self._refusal = self._refusal or ApiError(413, message)
 
     def _refuse(self, error: ApiError) -> None:
         if self._busy:  # an error in the middle of another answer would be read as part of it

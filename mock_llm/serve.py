@@ -47,7 +47,7 @@ async def _serve(settings: Settings) -> None:
     connections: set[Connection] = set()
     try:
         server = await loop.create_server(
-            lambda: Connection(app, connections), settings.host, settings.port, backlog=4096
+            lambda: Connection(app, connections, settings.max_body_bytes), settings.host, settings.port, backlog=4096
         )
     except OSError as error:
         reason = error.strerror or error

@@ -60,6 +60,8 @@ class Settings(ReplySettings, BaseSettings):
     model: str = Field("mock-gpt", min_length=1, description="The model that /v1/models lists (chats may name any).")
     journal_rows: int = Field(20_000, ge=1, le=1_000_000, description="Requests the journal keeps, newest first.")
 
+    max_body_bytes: int = Field(16 << 20, ge=1024, description="Longest request body that is taken, bytes.")
+
     @model_validator(mode="after")
     def _rate_needs_fault(self) -> Self:
         if self.fault is None and "fault_rate" in self.model_fields_set:

@@ -120,7 +120,7 @@ async def test_a_service_that_ignores_aborts_is_found_out() -> None:
     assert set(traffic.counts) == set(KINDS)
     assert set(traffic.forms) == set(FORMS)
     silent = {words: times for words, times in traffic.wrong.items() if words.startswith("aborted, says so")}
-    assert set(silent) == {"aborted, says so: False instead of True", "aborted, says so: stop instead of abort"}
+    assert set(silent) == {"aborted, says so: False instead of True", "aborted, says so: 200 instead of 499"}
     assert traffic.wrong["abort that waits: accepted instead of stopped"] > 0
     assert "finished" not in " ".join(traffic.wrong)
 

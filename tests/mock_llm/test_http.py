@@ -3,6 +3,7 @@
 import itertools
 import json
 import socket
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -46,24 +47,31 @@ def test_a_wrong_method_is_told_the_right_ones(mock: Mock) -> None:
     assert b"allow: GET, DELETE" in ask(mock, request_bytes("POST", "/__mock/journal"))[1]
 
 
-def test_a_body_over_one_mebibyte_is_413_announced_or_chunked(mock: Mock) -> None:
-    announced = request_bytes("POST", "/v1/chat/completions", body=b"x" * ((1 << 20) + 1))
+def test_a_body_over_the_limit_is_413_announced_or_chunked(start_mock: Callable[..., Mock]) -> None:
+    mock = start_mock("--max-body-bytes", "100000")
+    announced = request_bytes("POST", "/v1/chat/completions", body=b"x" * 100_001)
     block = b"10000\r\n" + b"x" * 0x10000 + b"\r\n"
-    chunked = b"POST /v1/chat/completions HTTP/1.1\r\nhost: m\r\ntransfer-encoding: chunked\r\n\r\n" + block * 17
+    chunked = b"POST /v1/chat/completions HTTP/1.1\r\nhost: m\r\ntransfer-encoding: chunked\r\n\r\n" + block * 2
     for request in (announced, chunked + b"0\r\n\r\n"):
         status, head, body = ask(mock, request)
         assert status == 413
         assert b"connection: close" in head
-        assert "over 1048576 bytes" in body["error"]["message"]
+        assert "over 100000 bytes (--max-body-bytes)" in body["error"]["message"]
+    assert answered(mock, 100_000)
 
 
-def test_a_body_of_exactly_one_mebibyte_is_read(mock: Mock) -> None:
+def answered(mock: Mock, size: int) -> bool:
+    """Whether a body of so many bytes is taken."""
     plain = json.dumps({"model": "m", "messages": [{"role": "user", "content": ""}]}).encode()
-    body = plain.replace(b'"content": ""', b'"content": "' + b"x" * ((1 << 20) - len(plain)) + b'"')
-    assert len(body) == 1 << 20
+    body = plain.replace(b'"content": ""', b'"content": "' + b"x" * (size - len(plain)) + b'"')
+    assert len(body) == size
     with mock.connect() as raw:
         raw.sendall(request_bytes("POST", "/v1/chat/completions", body=body))
-        assert read_until(raw, b"total_tokens").startswith(b"HTTP/1.1 200")
+        return read_until(raw, b"total_tokens").startswith(b"HTTP/1.1 200")
+
+
+def test_a_body_with_an_image_is_taken_by_default(mock: Mock) -> None:
+    assert answered(mock, 16 << 20)
 
 
 def test_expect_100_continue(mock: Mock) -> None:
