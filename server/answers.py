@@ -13,6 +13,9 @@ CHUNK_EXAMPLE = (
     'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"m","choices":'
     '[{"index":0,"delta":{},"logprobs":null,"finish_reason":"abort"}],"delivered_chunks":1}\n\ndata: [DONE]\n\n'
 )
+V1_CHUNK_EXAMPLE = CHUNK_EXAMPLE.replace('"abort"', '"stop"').replace(
+    '"delivered_chunks":1', '"delivered_chunks":1,"aborted":true'
+)
 COMPLETION_EXAMPLE = {
     "id": "chatcmpl-1",
     "object": "chat.completion",

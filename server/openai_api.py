@@ -86,7 +86,7 @@ class WholeChatResponse(ChatResponse):
 
 
 _WHOLE = {"application/json": {"schema": {"type": "object"}, "example": answers.COMPLETION_EXAMPLE}}
-_STREAM = {"text/event-stream": answers.CHAT[200]["content"]["text/event-stream"]}
+_STREAM = {"text/event-stream": {"example": answers.V1_CHUNK_EXAMPLE}}
 _ANSWERS = answers.CHAT | {200: {**answers.CHAT[200], "content": _STREAM | _WHOLE}, 499: answers.ABORTED_WHOLE}
 
 

@@ -15,7 +15,7 @@ KEEP_ALIVE = b": keep-alive\n\n"
 """A comment: clients ignore it, proxies see that the connection is in use."""
 MAX_EVENT_BYTES = 16 * 1024 * 1024
 BOM = b"\xef\xbb\xbf"
-_EMPTY_LINE = (b"\n\n", b"\r\n\r\n", b"\r\r")
+_USUAL_ENDS = (b"\n\n", b"\r\n\r\n")
 # A CR at the very end may be half of a CRLF, unless the line before it ended in CR as well.
 _EVENT_END = re.compile(rb"\n\r?\n|\n\r(?!\Z)|\r\r\n?")
 _DONE_LINE = re.compile(rb"(?:\A(?:\xef\xbb\xbf)?|[\r\n])data:[ \t]*\[DONE\][ \t]*(?=[\r\n])")
@@ -51,8 +51,8 @@ async def whole_events(chunks: AsyncIterator[bytes], max_bytes: int = MAX_EVENT_
     rest = bytearray()
     async for chunk in chunks:
         # Nearly always: one write of the upstream is one read here.
-        if not rest and chunk.endswith(_EMPTY_LINE) and len(chunk) <= max_bytes:
-            yield chunk if not chunk.endswith(b"\r") else _with_lf(chunk)
+        if not rest and chunk.endswith(_USUAL_ENDS) and len(chunk) <= max_bytes:
+            yield chunk
             continue
         start = max(0, len(rest) - 3)  # an empty line may have begun in the previous read
         rest += chunk

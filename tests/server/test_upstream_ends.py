@@ -175,8 +175,11 @@ async def test_a_redirect_is_not_followed(scene: Stage) -> None:
 
 
 def test_reasons_that_an_upstream_makes_up_are_one_label() -> None:
-    for number in range(3):
-        metrics.count_chat(f"made-up-{number}")
+    for made_up in ["made-up", "refused_", "refused_418", "refused_" + "x" * 5000, "Stop", "stop ", "\ud83d", "a\nb"]:
+        metrics.count_chat(made_up)
+    for known in ["stop", "shutdown", "refused_409", None]:
+        metrics.count_chat(known)
     labels = {sample.labels["finish_reason"] for sample in next(iter(metrics.CHATS.collect())).samples}
-    assert "other" in labels
-    assert not [label for label in labels if label.startswith("made-up")]
+    assert {"stop", "shutdown", "refused_409", "unknown", "other"} <= labels
+    allowed = ["stop", "length", "tool_calls", "content_filter", "function_call", "abort", "disconnect", "shutdown"]
+    assert labels <= {*allowed, "error", "unknown", "other", "refused_409", "refused_429", "refused_503"}
