@@ -356,7 +356,10 @@ async def test_an_error_in_mid_stream_reaches_the_client(
 ) -> None:
     before = CHUNK + STOP if finished else CHUNK
     async with stage() as scene:
-        run = await answered(scene, kind, *([before + failed] if together else [before, failed]))
+        run = await answered(scene, kind, before + failed if together else before)
+        if not together:
+            await run.client.receives(run.text_or(b"hi", before))
+            scene.upstream.connections[0].transport.write(framed(failed))
         scene.upstream.connections[0].end()
         await run.over()
         assert (run.client.status, run.reason, run.broken) == (200, "error", kind == "text")
@@ -364,6 +367,22 @@ async def test_an_error_in_mid_stream_reaches_the_client(
         if kind != "text":
             assert run.client.body.count(WORDS["message"].encode()) == 1  # type: ignore[attr-defined]
             assert run.client.body.count(b"[DONE]") == 1
+
+
+@pytest.mark.parametrize("kind", ["chat", "text"])
+async def test_an_error_in_a_chunk_of_text_is_relayed_once_and_counted(kind: str) -> None:
+    """In a read of its own it looks like any other chunk, and goes the short way."""
+    async with stage() as scene:
+        run = await answered(scene, kind, CHUNK)
+        await run.client.receives(b"hi")
+        run.client.more.clear()
+        scene.upstream.connections[0].transport.write(framed(FAILURES[3]))
+        async with asyncio.timeout(10):
+            await run.client.more.wait()
+        scene.upstream.connections[0].end()
+        await run.over()
+        assert (run.reason, run.broken) == ("error", kind == "text")
+        assert run.client.body == run.text_or(b"hi", CHUNK + FAILURES[3] + DONE)
 
 
 @pytest.mark.parametrize("kind", STREAMED)
