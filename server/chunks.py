@@ -13,10 +13,11 @@ from server.sse import Event, events_in
 DELTA, REASON, ERROR = b'"delta"', b'"finish_reason"', b"error"
 REASON_CHARS = 64
 """A finish_reason of the upstream is cut to this many characters in logs, traces and spans."""
+FAILED = "the upstream failed in the middle of its answer"
 
 
 class MalformedChunkError(Exception):
-    """The upstream sent an event that is no chunk of a chat."""
+    """The upstream sent an event that is no chunk of a chat, or that states an error."""
 
 
 def payloads(events: bytes) -> Iterator[dict[str, Any]]:
@@ -36,7 +37,10 @@ def _texts(events: bytes) -> Iterator[str]:
     for one in events_in(events):
         if one.data == b"[DONE]":
             continue
-        for choice in one.json().get("choices") or ():
+        payload = one.json()
+        if payload.get("error"):
+            raise MalformedChunkError(FAILED)
+        for choice in payload.get("choices") or ():
             yield (choice.get("delta") or {}).get("content") or ""
 
 

@@ -12,6 +12,7 @@ import httpx2
 import openai
 from fastapi.responses import JSONResponse, Response
 
+from server.chunks import FAILED
 from server.refusals import RETRY_AFTER_S
 
 TYPE = "upstream_error"
@@ -24,7 +25,6 @@ TIMED_OUT = {"message": "the upstream did not answer in time", "type": "upstream
 KEY_REFUSED = {"message": "the upstream did not accept this service's key", "type": TYPE}
 REDIRECTED = {"message": "the upstream answered with a redirect, which is not followed", "type": TYPE}
 BROKEN_OFF = {"message": "the upstream ended its answer before it was complete", "type": TYPE}
-FAILED = "the upstream failed in the middle of its answer"
 NO_STREAM = {"message": "the upstream did not answer with a stream", "type": TYPE}
 # Error types, codes and words of an answer about the key, beside the statuses 401 and 403.
 _KEY_CODES = frozenset(

@@ -18,7 +18,7 @@ def test_text_of_passes_over_what_carries_none() -> None:
     "data",
     [
         b'{"choices":[null]}', b'{"choices":[7]}', b'{"choices":7}', b'{"choices":[{"delta":7}]}', b"7", b"nonsense",
-        b'{"choices":[{"delta":{"content":7}}]}', b"[" * 100_000,
+        b'{"choices":[{"delta":{"content":7}}]}', b'{"error":{"message":"down"}}', b"[" * 100_000,
     ],
     ids=lambda data: data[:40].decode(),
 )  # fmt: skip
