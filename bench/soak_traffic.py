@@ -124,7 +124,7 @@ class Traffic:
         async def status() -> int:
             async with self._chat(session, request_id, "whole", **ENDLESS) as answer:
                 await answer.read()
-                return answer.status
+                return int(answer.status)
 
         reading = asyncio.create_task(status())
         try:
