@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+
 from fastapi.responses import Response
 from starlette.types import Receive, Scope, Send
 
