@@ -43,6 +43,7 @@ class App:
             "/__mock/journal": {"GET": self._read_journal, "DELETE": self._clear_journal},
             "/__mock/clock": {"GET": self._clock},
             "/__mock/health": {"GET": self._health},
+            "/health": {"GET": self._alive, "HEAD": self._alive},
         }
 
     def __call__(self, request: Request, connection: Connection) -> None:
@@ -126,6 +127,10 @@ class App:
     def _clock(self, _request: Request, connection: Connection, _query: str) -> None:
         now = {"monotonic_ns": time.monotonic_ns(), "cpu_ns": time.process_time_ns()}
         connection.respond(200, json.dumps(now).encode())
+
+    def _alive(self, _request: Request, connection: Connection, _query: str) -> None:
+        """Answer what load generators ask before they start (guidellm)."""
+        connection.respond(200, b'{"status": "ok"}')
 
     def _health(self, _request: Request, connection: Connection, _query: str) -> None:
         connection.respond(200, json.dumps(self._vitals.as_json()).encode())

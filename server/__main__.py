@@ -21,10 +21,11 @@ from pydantic import ValidationError
 from typer.exceptions import TyperException
 from uvicorn import _subprocess
 from uvicorn.supervisors import Multiprocess
-from uvicorn.supervisors.multiprocess import Process
 
 from backends import BackendError
+from server import descriptors
 from server.protocol import BoundedHead
+from server.serving import ServingProcess
 from server.settings import Settings
 from server.strategy import open_delivery, start_error
 
@@ -57,7 +58,7 @@ class Workers(Multiprocess):
     def init_processes(self) -> None:
         """Start the workers, and announce them when all of them serve."""
         for number in range(self.processes_num):
-            process = Process(self.config, [self.sockets[number % len(self.sockets)]])
+            process = ServingProcess(self.config, [self.sockets[number % len(self.sockets)]])
             process.start()
             self.processes.append(process)
         # Here and not in a thread beside uvicorn's loop: both would read the answers of the same pipes.
@@ -87,6 +88,8 @@ def run(
     # The workers are new processes: they read the same settings from their environment, and inherit the limits.
     os.environ.update({name.upper(): str(value) for name, value in given.items() if value is not None})
     _allow_many_files()
+    if (warning := descriptors.budget(descriptors.USED_AT_START).warning()) is not None:
+        typer.echo(f"server: warning: {warning}", err=True)
     with tempfile.TemporaryDirectory(prefix="stopwatch-metrics-") as folder:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder  # before a worker imports prometheus-client
         _import_once()

@@ -6,7 +6,6 @@ What lies between the request and the record is what somebody waits for who has 
 from __future__ import annotations
 
 import asyncio
-import json
 from time import monotonic_ns
 from typing import Annotated, Literal
 
@@ -20,7 +19,9 @@ from server.limits import WHOLE_BODY
 from server.logs import LOG
 from server.refusals import RETRY_AFTER_S
 from server.schemas import RequestId
+from server.security import OWNER
 from server.spans import SPANS
+from server.strict_json import parse_json
 from server.trace import AbortTrace
 from server.worker import Worker
 
@@ -161,13 +162,10 @@ class DirectAborts:
 
 def _understood(scope: Scope) -> AbortResponse | None:
     headers = dict(reversed(scope["headers"]))  # of several with one name the first counts, as in Starlette
-    scheme, _, key = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
-    state = scope["app"].state
-    owner = state.keys.owner(key if scheme.lower() == "bearer" else None)
-    if owner is None or headers.get(b"content-type") != b"application/json":
+    if headers.get(b"content-type") != b"application/json":
         return None
     try:
-        request = AbortRequest.model_validate(json.loads(scope[WHOLE_BODY]))
+        request = AbortRequest.model_validate(parse_json(scope[WHOLE_BODY]))
     except (ValueError, RecursionError):  # no JSON, no UTF-8, or not what the schema says
         return None
-    return AbortResponse(request, owner, state.worker)
+    return AbortResponse(request, scope[OWNER], scope["app"].state.worker)

@@ -74,7 +74,7 @@ _INVALID = {
     "error": _error("body.model: Field required", "invalid_request_error"),
 }
 _NO_KEY = _refused("no API key, or an unknown one", "This service needs an API key: Authorization: Bearer <key>")
-_TOO_LARGE = _refused("the body is too large", "The body is larger than 1048576 bytes")
+_TOO_LARGE = _refused("the body is too large", "The body is larger than 16777216 bytes (MAX_BODY_BYTES)")
 
 UNAVAILABLE = _passed_on(
     "the upstream failed, or could not be reached", "the connection to the upstream could not be made or was lost",

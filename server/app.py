@@ -8,16 +8,20 @@ import multiprocessing
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp
 
-from server import answers, health, metrics, native, openai_api, page
+from server import answers, descriptors, health, metrics, native, openai_api, page, protocol
 from server.abort import DirectAborts
-from server.limits import BodyLimit
+from server.cors import Outermost
+from server.hosts import Hosts
+from server.limits import Gate
 from server.logs import start_logging
-from server.refusals import refuse, refuse_invalid
+from server.refusals import refuse, refuse_fault, refuse_invalid
 from server.security import Keys
 from server.settings import Settings
 from server.strategy import open_delivery
@@ -27,14 +31,26 @@ from server.vitals import vital_signs
 from server.worker import Worker
 
 
+class _Service(FastAPI):
+    """FastAPI inside what has to be outside of all of its layers, so that answers to its faults pass it, too."""
+
+    def __init__(self, cors_origins: str, **more: Any) -> None:
+        super().__init__(**more)
+        self._cors_origins = cors_origins
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Put our outermost layer around FastAPI's."""
+        return Outermost(super().build_middleware_stack(), self._cors_origins)
+
+
 def create_app(settings: Settings | None = None) -> FastAPI:
     """One worker's application; the settings come from the environment unless given."""
     settings = settings or Settings()
-    keys = Keys(settings)
+    keys, hosts = Keys(settings), Hosts(settings)
     settings = settings.without_keys()  # what lives as long as the worker holds their hashes only
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, float]]:
         start_logging(settings.log_level)
         tracer = Tracer(settings.trace_dir)
         async with (
@@ -45,23 +61,26 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             app.state.worker = worker = Worker(settings, delivery, client, tracer)
             _end_with_the_supervisor()
             _before_shutdown(worker.drain)
+            worker.most_chats = descriptors.budget(descriptors.open_files()).chats
             gc.collect()
             gc.freeze()  # what is here now stays: a full collection would go through all of it, 50 ms each time
-            yield
+            yield {protocol.DEADLINE_S: settings.request_deadline_s}
         tracer.close()
         metrics.leave()
 
-    app = FastAPI(
+    app = _Service(
+        settings.cors_origins,
         title="Chat with an honest Stop",
         summary="Start a chat under a request_id, and stop it from anywhere.",
         lifespan=lifespan,
         separate_input_output_schemas=False,
     )
     app.state.keys = keys
-    app.add_middleware(DirectAborts)  # inside the limit
-    app.add_middleware(BodyLimit, most_bytes=settings.max_body_bytes)
+    app.add_middleware(DirectAborts)  # inside the gate
+    app.add_middleware(Gate, settings=settings, keys=keys, hosts=hosts)
     app.add_exception_handler(HTTPException, refuse)
     app.add_exception_handler(RequestValidationError, refuse_invalid)
+    app.add_exception_handler(Exception, refuse_fault)
     app.include_router(native.router, responses=answers.ANYWHERE)
     app.include_router(openai_api.router, responses=answers.ANYWHERE)
     app.include_router(health.router, responses=answers.ANYWHERE)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from time import monotonic_ns
 from typing import Any
 
@@ -13,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from backends import AbortSignal, BackendError, DuplicateChatError, StoreUnavailableError
 from server import sse
+from server.chat_ids import fresh_id, id_headers
 from server.chunks import abort_events
 from server.connections import Line
 from server.failures import SHUTTING_DOWN, AnswerError
@@ -20,11 +22,11 @@ from server.metrics import OWN_REASONS
 from server.quiet import Quiet
 from server.refusals import refusal
 from server.relay import Poll, Relay
-from server.reply import FINAL_SEND_S, Reply, id_headers
+from server.reply import FINAL_SEND_S, Reply
 from server.spans import SPANS
 from server.trace import ChatTrace
 from server.upstream import ByteStream, open_stream
-from server.worker import DrainingError, TooManyChatsError, Worker
+from server.worker import DrainingError, OpenFilesError, TooManyChatsError, Worker
 
 
 class ChatResponse(Response):
@@ -38,6 +40,7 @@ class ChatResponse(Response):
         owner: str,
         worker: Worker,
         as_text: bool = False,
+        id_is_optional: bool = False,
         abort_reason: str = "abort",
     ) -> None:
         super().__init__()
@@ -47,6 +50,7 @@ class ChatResponse(Response):
         self._owner = owner
         self._worker = worker
         self._trace = ChatTrace(request_id)
+        self._id_is_optional = id_is_optional  # if a live chat has it, a fresh one is taken
         self._reply = Reply(request_id, as_text=as_text)
         self._relay = Relay(self._trace, self._reply, max_event_bytes=settings.max_event_bytes)
         self._quiet = Quiet(
@@ -76,12 +80,15 @@ class ChatResponse(Response):
                 await self._refuse(409, "A chat with this request ID is live")(scope, receive, send)
             except TooManyChatsError:
                 await self._refuse(429, "Too many live chats: end one, or wait")(scope, receive, send)
+            except OpenFilesError as error:
+                await self._refuse(503, str(error), Connection="close")(scope, receive, send)
             except DrainingError:
                 await self._refuse(503, "This worker is shutting down")(scope, receive, send)
             except StoreUnavailableError:
                 await self._refuse(503, "The abort store cannot be reached")(scope, receive, send)
             finally:
                 trace.ended_ns = monotonic_ns()
+                span.set_attribute("request_id", trace.request_id)
                 span.set_attribute("finish_reason", str(trace.finish_reason))
                 self._worker.account(trace)
 
@@ -95,7 +102,8 @@ class ChatResponse(Response):
                 tasks.start_soon(self._relay_all)
                 try:
                     # Meanwhile the relay makes ready to ask; it may ask when the chat is registered.
-                    async with worker.delivery.watch(self._trace.request_id, self._owner) as signal:
+                    optional = self._id_is_optional
+                    async with self._registration_under_any_id() if optional else self._registration() as signal:
                         await self._watch(signal, receive)
                 except BackendError as error:  # the task group would wrap it
                     refused = error
@@ -107,6 +115,20 @@ class ChatResponse(Response):
                 await self._finish()
             if limit.cancelled_caught:
                 self._reply.hang_up(0.0)
+
+    def _registration(self) -> AbstractAsyncContextManager[AbortSignal]:
+        return self._worker.delivery.watch(self._trace.request_id, self._owner)
+
+    @asynccontextmanager
+    async def _registration_under_any_id(self) -> AsyncIterator[AbortSignal]:
+        """Register under the optional id, or under a fresh one if a live chat has that."""
+        async with AsyncExitStack() as stack:
+            try:
+                signal = await stack.enter_async_context(self._registration())
+            except DuplicateChatError:
+                self._trace.request_id = self._reply.request_id = fresh_id()
+                signal = await stack.enter_async_context(self._registration())
+            yield signal
 
     async def _finish(self) -> None:
         reason = self._trace.finish_reason
@@ -130,6 +152,8 @@ class ChatResponse(Response):
         # The stop acts on the read that is waiting, not between chunks: a silent upstream is closed as fast.
         with self._relaying:
             try:
+                if self._id_is_optional:  # the request to the upstream carries the id: it waits until that is settled
+                    await self._line.allowed()
                 await self._forward()
             except Exception as error:
                 if self._stop_reason is None:  # else it is the cut that the relay has met
@@ -215,6 +239,6 @@ class ChatResponse(Response):
         )
         await self._reply.end(events + sse.DONE)
 
-    def _refuse(self, status: int, detail: str) -> Response:
+    def _refuse(self, status: int, detail: str, **headers: str) -> Response:
         self._trace.finish_reason = f"refused_{status}"
-        return refusal(status, detail, id_headers(self._trace.request_id))
+        return refusal(status, detail, id_headers(self._trace.request_id) | headers)

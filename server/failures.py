@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from errno import EMFILE, ENFILE
 from typing import Any
 
 import aiohttp
@@ -13,6 +14,7 @@ import openai
 from fastapi.responses import JSONResponse, Response
 
 from server.chunks import FAILED
+from server.logs import LOG
 from server.refusals import RETRY_AFTER_S
 
 TYPE = "upstream_error"
@@ -26,6 +28,7 @@ KEY_REFUSED = {"message": "the upstream did not accept this service's key", "typ
 REDIRECTED = {"message": "the upstream answered with a redirect, which is not followed", "type": TYPE}
 BROKEN_OFF = {"message": "the upstream ended its answer before it was complete", "type": TYPE}
 NO_STREAM = {"message": "the upstream did not answer with a stream", "type": TYPE}
+NO_FILES = {"message": "this service has no file descriptors left to connect to its upstream", "type": "refused"}
 # Error types, codes and words of an answer about the key, beside the statuses 401 and 403.
 _KEY_CODES = frozenset(
     ["401", "403", "invalid_api_key", "authentication_error", "permission_error", "unauthorized", "forbidden"]
@@ -88,6 +91,9 @@ def ours(error: Exception) -> UpstreamError:
     """What one of FAILURES means to our client."""
     if isinstance(error, openai.APIStatusError):
         return _answered(error)
+    if any(isinstance(cause, OSError) and cause.errno in (EMFILE, ENFILE) for cause in _causes(error)):
+        LOG.warning("no file descriptor left to connect to the upstream: raise the limit (ulimit -n)")
+        return UpstreamError(503, NO_FILES, RETRY_AFTER_S)
     timed_out = isinstance(error, openai.APITimeoutError | httpx2.TimeoutException)
     # openai's aiohttp transport calls a refused connection a timeout, too.
     if timed_out and any(isinstance(cause, TimeoutError | httpx2.ReadTimeout) for cause in _causes(error)):

@@ -17,6 +17,9 @@ router = APIRouter()
 
 
 @router.get("/healthz")
+@router.head("/healthz", include_in_schema=False)
+@router.get("/health", include_in_schema=False)
+@router.head("/health", include_in_schema=False)
 async def healthz(http: Request) -> dict[str, Any]:
     """Say that this worker is alive, and what it is."""
     worker = worker_of(http)
@@ -29,6 +32,7 @@ async def healthz(http: Request) -> dict[str, Any]:
     }
 
 
+@router.head("/readyz", include_in_schema=False)
 @router.get("/readyz", responses={503: {"description": "an abort might not reach this worker now, or it is draining"}})
 async def readyz(http: Request) -> Response:
     """Say whether an abort can reach this worker now; 503 and a `reason` if not.
@@ -59,6 +63,7 @@ def _reason(worker: Worker) -> str:
     return "the store cannot be reached, or takes no writes: see the log"
 
 
+@router.head("/metrics", include_in_schema=False)
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
 async def prometheus(_: Request) -> Response:
     """All workers' metrics in Prometheus's text format."""

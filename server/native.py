@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Request, Response
@@ -10,29 +9,29 @@ from fastapi import APIRouter, Header, Request, Response
 from server import answers
 from server.abort import PATH, Aborted, AbortRequest, AbortResponse, NotFound
 from server.chat import ChatResponse
-from server.schemas import RequestId, UpstreamChat
+from server.chat_ids import RequestIds
+from server.schemas import UpstreamChat
 from server.security import Owner
+from server.strict_json import StrictJSONRoute
 from server.worker import worker_of
 
-router = APIRouter()
-
-
-class ChatRequest(UpstreamChat):
-    """OpenAI's chat completion request, and an id to stop it by."""
-
-    request_id: RequestId | None = None
+router = APIRouter(route_class=StrictJSONRoute)
 
 
 @router.post("/chat/", response_class=Response, responses=answers.CHAT)
-async def chat(request: ChatRequest, http: Request, owner: Owner, accept: Annotated[str, Header()] = "") -> Response:
-    """Stream an answer under a `request_id`, which the header `X-Request-Id` repeats.
+async def chat(
+    request: UpstreamChat, http: Request, owner: Owner, ids: RequestIds, accept: Annotated[str, Header()] = ""
+) -> Response:
+    """Stream an answer under an id, which the headers `X-Chat-Id` and `X-Request-Id` repeat.
+
+    The id is `request_id`, else the header `X-Chat-Id`, else `X-Request-Id` if it is valid and free, else a fresh one.
 
     The last chunk's `finish_reason` says why it ended: `abort` if it was stopped. `Accept: text/plain` gives bare text.
     """
     body: dict[str, Any] = request.model_dump(exclude={"request_id"})
     return ChatResponse(
         body | {"stream": True},
-        request_id=request.request_id or secrets.token_urlsafe(16),
+        **ids.of_chat(request.request_id),
         owner=owner,
         worker=worker_of(http),
         as_text=accept.startswith("text/plain"),

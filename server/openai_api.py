@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import json
-import secrets
 from collections.abc import Awaitable
 from time import monotonic_ns
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Path, Request, Response
+from fastapi import APIRouter, Path, Request, Response
 from pydantic import Field
 
 from server import answers
 from server.chat import ChatResponse
+from server.chat_ids import RequestIds, id_headers
 from server.chunks import error_in, finish_reason_in
 from server.failures import ABORTED, NO_JSON, UpstreamError, stated
 from server.refusals import refusal
 from server.relay import Poll
-from server.reply import id_headers
-from server.schemas import RequestId, UpstreamChat
+from server.schemas import UpstreamChat
 from server.security import Owner
+from server.strict_json import StrictJSONRoute
 from server.upstream import ask_whole, list_models, one_model
 from server.worker import worker_of
 
-router = APIRouter(prefix="/v1")
+router = APIRouter(prefix="/v1", route_class=StrictJSONRoute)
 ModelName = Annotated[str, Path(min_length=1, max_length=256)]
 
 
@@ -91,19 +91,18 @@ _ANSWERS = answers.CHAT | {200: {**answers.CHAT[200], "content": _STREAM | _WHOL
 
 
 @router.post("/chat/completions", response_class=Response, responses=_ANSWERS)
-async def completions(
-    request: CompletionRequest, http: Request, owner: Owner, x_request_id: Annotated[RequestId | None, Header()] = None
-) -> Response:
-    """Relay a chat, streamed or not; `X-Request-Id` names it, and `POST /abort/` stops it.
+async def completions(request: CompletionRequest, http: Request, owner: Owner, ids: RequestIds) -> Response:
+    """Relay a chat, streamed or not; `POST /abort/` stops it by the id in the response's `X-Chat-Id`.
 
+    The id is `request_id`, else the header `X-Chat-Id`, else `X-Request-Id` if it is valid and free, else a fresh one.
     A stopped stream ends with a finish_reason of OpenAI's own (setting ABORT_FINISH_REASON) and `"aborted": true`.
     """
-    body: dict[str, Any] = request.model_dump()
+    body: dict[str, Any] = request.model_dump(exclude={"request_id"})
     worker = worker_of(http)
     kind = ChatResponse if request.stream else WholeChatResponse
     return kind(
         body,
-        request_id=x_request_id or secrets.token_urlsafe(16),
+        **ids.of_chat(request.request_id),
         owner=owner,
         worker=worker,
         abort_reason=worker.settings.abort_finish_reason,

@@ -55,6 +55,7 @@ def _file(name: str) -> Response:
 
 
 @router.get("/")
+@router.head("/")
 async def page() -> Response:
     """Serve the page itself."""
     return _file("page.html")
@@ -78,6 +79,7 @@ def _upstream(settings: Settings, *, public: bool) -> str | None:
 
 
 @router.get("/page/{name}")
+@router.head("/page/{name}")
 async def part(name: str) -> Response:
     """Serve one of the page's own files; any other name is a 404."""
     return _file(name) if name in _TYPES else Response(status_code=404, headers=HEADERS)

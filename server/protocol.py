@@ -1,6 +1,7 @@
 """uvicorn's HTTP protocol, with what it lacks: a bound on a head while it comes, and an end for every open request.
 
-A client that does not read would hold its chat, and the upstream that is paid for, for ever: it is cut off.
+A client that does not read would hold its chat, and the upstream that is paid for, for ever: it is cut off. So is one
+that does not finish its request.
 
 A client may send its next requests before the first is answered (pipelining). uvicorn then stops reading, so that it
 does not see the client leave, and tells only the last of the requests when it does.
@@ -9,22 +10,27 @@ does not see the client leave, and tells only the last of the requests when it d
 from __future__ import annotations
 
 import asyncio
+from math import inf
 from typing import Any
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from server.limits import HANG_UP
+from server.hosts import TARGET
+from server.limits import ARRIVED, HANG_UP
+from server.refusals import refusal
 
 HEAD_BYTES = 64 * 1024
 """Request line and headers as they come; complete ones have a bound of their own (limits.HEADER_BYTES)."""
 UNREAD_S = 60.0
 """A client for whom bytes have waited so long without a break is taken to have left."""
-_REFUSAL = STATUS_LINE[431] + b"connection: close\r\ncontent-length: 0\r\n\r\n"
+DEADLINE_S = "request_deadline_s"
+"""Where the lifespan's state holds how long a request's head may take."""
 _COMPLETE = -1
 
 
 class BoundedHead(HttpToolsProtocol):
-    """Answers 431 and closes when a head is longer than HEAD_BYTES and still not complete.
+    """Answers 431 and closes when a head is longer than HEAD_BYTES and still not complete, 408 when it takes too long.
 
     Behind an unfinished answer it takes as many bytes of further requests, and then breaks the connection off.
     """
@@ -35,6 +41,16 @@ class BoundedHead(HttpToolsProtocol):
         self._earlier: list[RequestResponseCycle] = []  # unfinished when the next request came
         self._behind_bytes = 0
         self._unread: asyncio.TimerHandle | None = None
+        self._deadline: asyncio.TimerHandle | None = None
+
+    @property
+    def _answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        """Give the first request its deadline."""
+        super().connection_made(transport)
+        self._set_deadline()
 
     def on_message_begin(self) -> None:
         """Begin to count."""
@@ -44,25 +60,36 @@ class BoundedHead(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Stop counting; and keep in mind what this request stands behind."""
         self._head_bytes = _COMPLETE
-        if self.cycle is not None and not self.cycle.response_complete:
+        if self._answering:
             self._earlier.append(self.cycle)
         self.scope[HANG_UP] = self._hang_up  # type: ignore[literal-required]  # ours, beside ASGI's
+        if not self.url.startswith(b"/") and (host := httptools.parse_url(self.url).host):
+            self.scope[TARGET] = host  # type: ignore[literal-required]
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Note that nothing is to come of this request."""
+        self.scope[ARRIVED] = True  # type: ignore[literal-required]
+        super().on_message_complete()
 
     def data_received(self, data: bytes) -> None:
         """Parse; and refuse what is too long."""
         super().data_received(data)
         if self._earlier:
             self._read_on(len(data))
+        if not self._answering:  # a part of a head, or what is left of a refused body
+            self._set_deadline()
+        elif self._deadline is not None:
+            self._drop_deadline()
         if self._head_bytes == _COMPLETE:
             return
         self._head_bytes += len(data)
         if self._head_bytes > HEAD_BYTES and not self.transport.is_closing():
-            if self.cycle is None or self.cycle.response_complete:
-                self.transport.write(_REFUSAL)
-                self.transport.close()
-            else:  # in the middle of another answer
-                self.transport.abort()
+            self._refuse(431, f"The request line and headers are larger than {HEAD_BYTES} bytes")
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is not HTTP in the shape of all refusals; uvicorn's own answer might land in another one."""
+        self._refuse(400, msg)
 
     def pause_writing(self) -> None:
         """The client reads too slowly: give it UNREAD_S to catch up."""
@@ -82,8 +109,46 @@ class BoundedHead(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell every open request, and not the last one only."""
         self._all_read()
+        self._drop_deadline()
         self._disconnect()
         super().connection_lost(exc)
+
+    def _set_deadline(self) -> None:
+        """Close the connection unless a whole request head arrives in time; a deadline that runs is kept."""
+        if self._deadline is None and (limit_s := self.app_state.get(DEADLINE_S)) is not None:
+            self._deadline = self.loop.call_later(limit_s, self._overdue, limit_s)
+
+    def _drop_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _overdue(self, limit_s: float) -> None:
+        if self.transport.is_closing():
+            return
+        if self._head_bytes > 0:
+            self._refuse(408, f"The headers did not arrive within {limit_s:g} s (REQUEST_DEADLINE_S)")
+        else:
+            self.transport.close()
+
+    @property
+    def idle_since_s(self) -> float:
+        """Since when this connection has had no request to answer (the loop's clock); infinite if it has one."""
+        if self._answering or self.transport.is_closing():
+            return inf
+        if self.timeout_keep_alive_task is not None:
+            return self.timeout_keep_alive_task.when() - self.timeout_keep_alive
+        return self._deadline.when() - self.app_state[DEADLINE_S] if self._deadline is not None else inf
+
+    def _refuse(self, status: int, reason: str) -> None:
+        """Answer a request that never reached the application, and close."""
+        if self._answering:  # in the middle of another answer
+            self.transport.abort()
+            return
+        answer = refusal(status, reason, {"Connection": "close"})
+        lines = [STATUS_LINE[status], *(b"%b: %b\r\n" % header for header in answer.raw_headers), b"\r\n"]
+        self.transport.write(b"".join(lines) + bytes(answer.body))
+        self.transport.close()
 
     def _read_on(self, came_bytes: int) -> None:
         """Go on reading behind an unfinished answer, within the bound: who does not read sees nobody leave."""

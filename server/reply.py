@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import os
-
 from fastapi.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from server import sse
+from server.chat_ids import id_headers
 from server.failures import AnswerError
 from server.limits import HANG_UP, PLAIN_SEND
 
 FINAL_SEND_S = 2.0
 """How long a client that does not read may hold up the end of its chat."""
-
-
-def id_headers(request_id: str) -> dict[str, str]:
-    """The headers that name the chat, and the process that holds it, in every answer to it."""
-    return {"X-Request-Id": request_id, "X-Worker": str(os.getpid())}
 
 
 class Reply:

@@ -6,7 +6,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-RequestId = Annotated[str, Field(pattern=r"^[!-~]{1,128}$", description="1-128 visible ASCII characters")]
+ID_PATTERN = r"^[!-~]{1,128}$"
+RequestId = Annotated[str, Field(pattern=ID_PATTERN, description="1-128 visible ASCII characters")]
 
 
 class Message(BaseModel):
@@ -25,5 +26,7 @@ class UpstreamChat(BaseModel):
         json_schema_extra={"examples": [{"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hello"}]}]},
     )
 
+    request_id: RequestId | None = None
+    """Ours, and not passed on: the id to stop the chat by."""
     model: Annotated[str, Field(min_length=1, max_length=256)]
     messages: Annotated[list[Message], Field(min_length=1, max_length=2048)]

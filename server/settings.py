@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,6 +12,13 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from server.sse import MAX_EVENT_BYTES
 
 Port = Annotated[int, Field(ge=0, le=65535)]
+_HOST = re.compile(r"\*|(\*\.)?[A-Za-z0-9._-]+(:[0-9]+)?|\[[0-9A-Fa-f:.]+\](:[0-9]+)?")
+_ORIGIN = re.compile(r"\*|null|[A-Za-z][A-Za-z0-9+.-]*://[^/\s?#@]+")
+
+
+def listed(given: str) -> tuple[str, ...]:
+    """The parts of a setting that is a list separated by commas."""
+    return tuple(part.strip() for part in given.split(",") if part.strip())
 
 
 class Settings(BaseSettings):
@@ -70,14 +78,32 @@ class Settings(BaseSettings):
     """At SIGTERM no new chats are started, and those that run get this long before they are ended with an error."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
-    max_body_bytes: Annotated[int, Field(ge=1024)] = 1024 * 1024
+    max_body_bytes: Annotated[int, Field(ge=1024)] = 16 * 1024 * 1024
+    """A larger request body is refused with 413; images in data URLs count."""
+    request_deadline_s: Annotated[float, Field(gt=0)] = 10.0
+    """For a request's line and headers, and for its body (which has one more second for each 16 KiB); then 408."""
+    cors_origins: str = ""
+    """Web origins whose pages may call the service, separated by commas, or `*`; none: only its own page may."""
+    allowed_hosts: str = ""
+    """Names that a Host header may hold besides loopback ones, separated by commas; `*.example.com` and `*` work."""
     trace_dir: Path | None = None
     """Where each worker appends one JSON line per chat and per abort, with the time of every phase."""
 
     @property
     def keys(self) -> tuple[str, ...]:
         """The API keys, as clients present them."""
-        return tuple(key.strip() for key in self.api_keys.get_secret_value().split(",") if key.strip())
+        return listed(self.api_keys.get_secret_value())
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _holds_hosts(cls, given: str) -> str:
+        return _checked(given, _HOST, "is not a host name (example: chat.example.com,*.example.org)")
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _holds_origins(cls, given: str) -> str:
+        origins = ",".join(origin if origin == "*" else origin.rstrip("/").lower() for origin in listed(given))
+        return _checked(origins, _ORIGIN, "is not an origin (example: https://app.example.com,http://localhost:3000)")
 
     @field_validator("api_keys")
     @classmethod
@@ -90,3 +116,10 @@ class Settings(BaseSettings):
     def without_keys(self) -> Settings:
         """A copy to keep: the API keys are not in it."""
         return self.model_copy(update={"api_keys": SecretStr("")})
+
+
+def _checked(given: str, pattern: re.Pattern[str], fault: str) -> str:
+    for part in listed(given):
+        if not pattern.fullmatch(part):
+            raise ValueError(f"{part[:100]!r} {fault}")
+    return given

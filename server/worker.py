@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from math import inf
+from time import monotonic
 
 from fastapi import Request
 from openai import AsyncOpenAI
@@ -18,9 +21,15 @@ from server.logs import LOG
 from server.settings import Settings
 from server.trace import ChatTrace, Tracer
 
+WARN_EVERY_S = 10.0
+
 
 class TooManyChatsError(Exception):
     """This owner has as many live chats on this worker as the settings allow."""
+
+
+class OpenFilesError(Exception):
+    """As many chats are live on this worker as its limit on open files allows; the message says so."""
 
 
 class DrainingError(Exception):
@@ -39,8 +48,12 @@ class Worker:
     drained: bool = False
     """The chats that still ran at the end of the drain have been stopped: each ends with reason `shutdown`."""
     chats: Counter[str] = field(default_factory=Counter)
+    live: int = 0
+    most_chats: int = sys.maxsize
+    """What the limit on open files allows (see descriptors)."""
     name: str = field(default_factory=lambda: str(os.getpid()))
     """Sent as `X-Worker`: which process holds a chat, and which one took its abort."""
+    _warned_s: float = -inf
 
     @property
     def strategy(self) -> str:
@@ -49,18 +62,35 @@ class Worker:
 
     @contextmanager
     def admitted(self, owner: str) -> Iterator[None]:
-        """Count a chat of this owner while it lives. Raises `TooManyChatsError` or `DrainingError`."""
+        """Count a chat of this owner while it lives.
+
+        Raises `DrainingError`, `OpenFilesError` or `TooManyChatsError`.
+        """
         if self.draining:
             raise DrainingError
+        if self.live >= self.most_chats:
+            raise self._no_files()
         if self.chats[owner] >= self.settings.max_chats_per_owner:
             raise TooManyChatsError
         self.chats[owner] += 1
+        self.live += 1
         try:
             yield
         finally:
+            self.live -= 1
             self.chats[owner] -= 1
             if not self.chats[owner]:
                 del self.chats[owner]
+
+    def _no_files(self) -> OpenFilesError:
+        reason = (
+            f"No file descriptors for another chat: the limit on open files allows {self.most_chats} per worker. "
+            "Try again, or raise the limit (ulimit -n)"
+        )
+        if monotonic() > self._warned_s + WARN_EVERY_S:
+            self._warned_s = monotonic()
+            LOG.warning(reason)
+        return OpenFilesError(reason)
 
     def account(self, trace: ChatTrace) -> None:
         """Trace, metrics and log line of a chat that is over."""

@@ -1,0 +1,106 @@
+"""Parse a request's body as JSON that every later stage can encode again."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi import HTTPException, Request, Response
+from fastapi.routing import APIRoute
+
+MAX_DEPTH = 100
+"""Levels of lists and objects in a body; pydantic's serializer fails at 255."""
+_Path = tuple[str | int, ...]
+
+
+class UnencodableError(ValueError):
+    """A value in the body that Python parses and JSON in UTF-8 cannot hold; `path` names it."""
+
+    def __init__(self, path: _Path, message: str) -> None:
+        super().__init__(message)
+        self.path = path
+
+
+def parse_json(body: bytes) -> Any:
+    """Parse JSON. Of two equal keys in an object the last one counts.
+
+    Raises `UnencodableError` for half of a surrogate pair, NaN, infinities, numbers beyond a double's range and more
+    than MAX_DEPTH levels; another ValueError or RecursionError for what is no JSON at all.
+    """
+    suspect = False
+
+    def number(literal: str) -> float:
+        nonlocal suspect
+        value = float(literal)
+        suspect = suspect or not math.isfinite(value)
+        return value
+
+    encoding = json.detect_encoding(body)
+    try:
+        text = body.decode(encoding)
+    except UnicodeDecodeError:
+        text, suspect = body.decode(encoding, "surrogatepass"), True
+    parsed = json.loads(text, parse_float=number, parse_constant=number)
+    # The walk takes longer than the parser, so it is made only where it can find something.
+    if suspect or "\\ud" in text or "\\uD" in text or text.count("[") + text.count("{") > MAX_DEPTH:
+        _check(parsed, ())
+    return parsed
+
+
+def _check(value: Any, path: _Path) -> None:
+    if isinstance(value, str):
+        _check_text(value, path)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise UnencodableError(path, "NaN, infinities and numbers beyond 1.8e308 are not allowed")
+    elif isinstance(value, dict | list):
+        if len(path) >= MAX_DEPTH:
+            raise UnencodableError(path[:1], f"The value is nested deeper than {MAX_DEPTH} levels")
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            inner = (*path, key if isinstance(key, int) else _printable(key))
+            if isinstance(key, str):
+                _check_text(key, inner)
+            _check(item, inner)
+
+
+def _check_text(text: str, path: _Path) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        half = f"\\u{ord(text[error.start]):04x}"
+        raise UnencodableError(path, f"The string holds half of a surrogate pair ({half})") from None
+
+
+def _printable(key: str) -> str:
+    return key[:100].encode(errors="backslashreplace").decode()
+
+
+class _StrictRequest(Request):
+    async def json(self) -> Any:
+        """The parsed body. Raises HTTPException 422, which names the value if it is one that cannot be encoded."""
+        try:
+            return parse_json(await self.body())
+        except UnencodableError as error:
+            raise _invalid("json_unencodable", ["body", *error.path], str(error)) from None
+        except json.JSONDecodeError:
+            raise  # FastAPI answers 422 with the position
+        except (ValueError, RecursionError) as error:  # not UTF-8, a number of 5,000 digits, nested without end
+            raise _invalid("json_invalid", ["body"], f"The body is not valid JSON: {error}") from None
+
+
+def _invalid(kind: str, loc: list[str | int], message: str) -> HTTPException:
+    return HTTPException(422, [{"type": kind, "loc": loc, "msg": message}])
+
+
+class StrictJSONRoute(APIRoute):
+    """A route whose body is parsed by `parse_json`."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """FastAPI's handler, with our request class."""
+        handle = super().get_route_handler()
+
+        async def strict(request: Request) -> Response:
+            return await handle(_StrictRequest(request.scope, request.receive))
+
+        return strict
