@@ -19,10 +19,13 @@ class Running:
 
 
 @contextmanager
-def running(*arguments: str, stderr: IO[str] | None = None, **environment: str) -> Iterator[Running]:
-    """`python -m <arguments>` until the block ends; entered when it has said that it is ready."""
+def running(
+    *arguments: str, stderr: IO[str] | None = None, open_files: int | None = None, **environment: str
+) -> Iterator[Running]:
+    """`python -m <arguments>` until the block ends, with that hard limit; entered when it has said that it is ready."""
+    limited = () if open_files is None else ("sh", "-c", f'ulimit -n {open_files}; exec "$@"', "sh")
     process = subprocess.Popen(
-        [sys.executable, "-m", *arguments],
+        [*limited, sys.executable, "-m", *arguments],
         stdout=subprocess.PIPE,
         stderr=stderr,
         text=True,
