@@ -16,10 +16,10 @@ from server.worker import Worker, worker_of
 router = APIRouter()
 
 
-@router.get("/healthz")
-@router.head("/healthz", include_in_schema=False)
-@router.get("/health", include_in_schema=False)
 @router.head("/health", include_in_schema=False)
+@router.get("/health", include_in_schema=False)
+@router.head("/healthz", include_in_schema=False)
+@router.get("/healthz")
 async def healthz(http: Request) -> dict[str, Any]:
     """Say that this worker is alive, and what it is."""
     worker = worker_of(http)

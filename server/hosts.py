@@ -29,9 +29,8 @@ class Hosts:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._any = not settings.allowed_hosts and bool(settings.keys or settings.open_to_network)
         names = listed(settings.allowed_hosts)
-        self._any = self._any or "*" in names
+        self._any = "*" in names or (not names and bool(settings.keys or settings.open_to_network))
         self._names = {_name(name) for name in names if not name.startswith("*")} - {None}
         self._suffixes = tuple(name[1:].lower() for name in names if name.startswith("*."))
         self._allows = lru_cache(maxsize=256)(self._allow)

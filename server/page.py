@@ -54,8 +54,8 @@ def _file(name: str) -> Response:
     return Response((_STATIC / name).read_bytes(), headers=HEADERS, media_type=_TYPES[name])
 
 
-@router.get("/")
 @router.head("/")
+@router.get("/")
 async def page() -> Response:
     """Serve the page itself."""
     return _file("page.html")
@@ -78,8 +78,8 @@ def _upstream(settings: Settings, *, public: bool) -> str | None:
     return settings.upstream_note or (urlsplit(settings.openai_base_url).hostname if public else None)
 
 
-@router.get("/page/{name}")
 @router.head("/page/{name}")
+@router.get("/page/{name}")
 async def part(name: str) -> Response:
     """Serve one of the page's own files; any other name is a 404."""
     return _file(name) if name in _TYPES else Response(status_code=404, headers=HEADERS)

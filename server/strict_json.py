@@ -23,26 +23,35 @@ class UnencodableError(ValueError):
         self.path = path
 
 
+class _NotFiniteError(Exception):
+    """A number is none, or too large for a double."""
+
+
+def _finite(literal: str) -> float:
+    value = float(literal)
+    if not math.isfinite(value):
+        raise _NotFiniteError
+    return value
+
+
+_DECODER = json.JSONDecoder(parse_float=_finite, parse_constant=_finite)
+
+
 def parse_json(body: bytes) -> Any:
     """Parse JSON. Of two equal keys in an object the last one counts.
 
     Raises `UnencodableError` for half of a surrogate pair, NaN, infinities, numbers beyond a double's range and more
     than MAX_DEPTH levels; another ValueError or RecursionError for what is no JSON at all.
     """
-    suspect = False
-
-    def number(literal: str) -> float:
-        nonlocal suspect
-        value = float(literal)
-        suspect = suspect or not math.isfinite(value)
-        return value
-
-    encoding = json.detect_encoding(body)
+    encoding, suspect = json.detect_encoding(body), False
     try:
         text = body.decode(encoding)
     except UnicodeDecodeError:
         text, suspect = body.decode(encoding, "surrogatepass"), True
-    parsed = json.loads(text, parse_float=number, parse_constant=number)
+    try:
+        parsed = _DECODER.decode(text)
+    except _NotFiniteError:
+        parsed, suspect = json.loads(text), True
     # The walk takes longer than the parser, so it is made only where it can find something.
     if suspect or "\\ud" in text or "\\uD" in text or text.count("[") + text.count("{") > MAX_DEPTH:
         _check(parsed, ())

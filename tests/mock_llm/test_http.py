@@ -120,6 +120,15 @@ def test_connection_close_is_obeyed_and_head_has_no_body(mock: Mock) -> None:
     assert body == b""
 
 
+def test_health_answers_load_generators_that_ask_before_they_start(mock: Mock) -> None:
+    assert ask(mock, request_bytes("GET", "/health", "connection: close"))[::2] == (200, {"status": "ok"})
+    with mock.connect() as raw:
+        raw.sendall(request_bytes("HEAD", "/health", "connection: close"))
+        head, _, body = read_to_end(raw).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200")
+    assert body == b""
+
+
 def test_an_upgrade_is_ignored_and_answered(mock: Mock) -> None:
     with mock.connect() as raw:
         raw.sendall(request_bytes("GET", "/v1/models", "connection: Upgrade", "upgrade: h2c"))

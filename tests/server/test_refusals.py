@@ -1,5 +1,6 @@
 """How refusals look on OpenAI's paths, and what comes of /v1/models: the application, without a network."""
 
+import json
 from collections.abc import AsyncIterator
 
 import httpx
@@ -94,3 +95,20 @@ async def test_a_models_name_leads_nowhere_else(
 async def test_models_are_for_those_who_may_chat(service: httpx2.AsyncClient) -> None:
     for path in ("/v1/models", "/v1/models/m"):
         assert (await service.get(path, headers={"Authorization": "Bearer wrong"})).status_code == 401
+
+
+async def test_our_id_is_not_passed_on(service: httpx2.AsyncClient, router: respx.MockRouter) -> None:
+    asked = router.post("http://upstream.test/v1/chat/completions").respond(200, json={"choices": []})
+    answer = await service.post("/v1/chat/completions", json=question(request_id="ours", user="theirs"))
+    assert answer.headers["x-chat-id"] == "ours"
+    sent = json.loads(asked.calls.last.request.content)
+    assert ("request_id" in sent, sent["user"]) == (False, "theirs")
+
+
+async def test_a_fault_of_ours_is_in_both_shapes_and_open_to_listed_pages() -> None:
+    app = create_app(Settings(cors_origins="https://app.example"))  # without a worker nothing works
+    transport = httpx2.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        answer = await client.get("/v1/models", headers={"Origin": "https://app.example"})
+    assert (answer.status_code, answer.json()["error"]["type"]) == (500, "server_error")
+    assert answer.headers["access-control-allow-origin"] == "https://app.example"
