@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.processes import running
 
 # What the schema allows the service must take; which chats are good ones (400) is the upstream's to say, though, and
@@ -14,6 +16,7 @@ expected-statuses = ["2xx", 400, 404, 409]
 """
 
 
+@pytest.mark.timeout(300)  # some thousand requests
 def test_the_service_is_what_its_openapi_says(upstream_url: str, tmp_path: Path) -> None:
     config = tmp_path / "schemathesis.toml"
     config.write_text(CONFIG)
