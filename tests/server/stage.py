@@ -120,7 +120,7 @@ class Client:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            self.headers = {name.decode(): value.decode() for name, value in message["headers"]}
+            self.headers = {name.decode(): value.decode() for name, value in message.get("headers", ())}
             self.started.set()
         else:
             self.body += message["body"]

@@ -90,9 +90,8 @@ async def test_a_listener_that_turns_deaf_is_told_and_logged(
     async with proxy_to(str(address.hostname), int(address.port or 0)) as proxy:
         url = postgres_url.replace("://", "+push://").replace(f":{address.port}/", f":{proxy.port}/")
         arguments = ("server", "--port", "0", "--workers", "1", "--backend", url)
-        settings = {"OPENAI_BASE_URL": f"{upstream_url}/v1", "ABORT_HEARTBEAT_S": "0.5"}
         with log.open("w") as stderr:
-            service = running(*arguments, stderr=stderr, **settings)
+            service = running(*arguments, stderr=stderr, OPENAI_BASE_URL=f"{upstream_url}/v1", ABORT_HEARTBEAT_S="0.5")
             one = await asyncio.to_thread(service.__enter__)
             try:
                 async with httpx2.AsyncClient(base_url=one.url, timeout=DEADLINE_S) as person:
