@@ -2,10 +2,12 @@
 BACKEND ?= all
 SCENARIO ?=
 WORKERS ?= 2
+PORT ?=
 ARGS ?=
 PYTHON ?= python3 python3.14 python3.13 python3.12 python3.11
 VENV := .venv
 RUN := $(VENV)/bin/python
+# `exec $(RUN)`: make signals the process that it started, and a shell between would end without passing that on.
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
@@ -28,50 +30,50 @@ $(READY): requirements.lock pyproject.toml
 	@touch $@
 
 bench: $(READY) ## measure: BACKEND=all|memory|postgres|redis SCENARIO=name,... WORKERS=n QUICK=1
-	@$(RUN) -m bench run --backend "$(BACKEND)" --workers "$(WORKERS)" $(if $(SCENARIO),--scenario "$(SCENARIO)") $(if $(filter-out 0,$(QUICK)),--quick) $(ARGS)
+	@exec $(RUN) -m bench run --backend "$(BACKEND)" --workers "$(WORKERS)" $(if $(SCENARIO),--scenario "$(SCENARIO)") $(if $(filter-out 0,$(QUICK)),--quick) $(ARGS)
 
 doctor: $(READY) ## is this machine fit to measure on? Says what to change
-	@$(RUN) -m bench doctor $(ARGS)
+	@exec $(RUN) -m bench doctor $(ARGS)
 
 calibrate: $(READY) ## floor and calibration alone, ten times: does the instrument find what was injected?
-	@$(RUN) -m bench calibrate $(ARGS)
+	@exec $(RUN) -m bench calibrate $(ARGS)
 
 bench-relay: $(READY) ## what a relayed chunk costs, beside a bare and a naive relay (writes results/relay.json)
-	@$(RUN) -m bench relay $(ARGS)
+	@exec $(RUN) -m bench relay $(ARGS)
 
 stop-path: $(READY) ## an abort on the other worker, beside a plain hang-up (writes results/stop-path.json): QUICK=1
-	@$(RUN) -m bench stop-path $(if $(filter-out 0,$(QUICK)),--quick) $(ARGS)
+	@exec $(RUN) -m bench stop-path $(if $(filter-out 0,$(QUICK)),--quick) $(ARGS)
 
 bench-backends: $(READY) ## the abort path itself, beside the bare drivers: BACKEND=all|postgres|redis QUICK=1
-	@$(RUN) -m bench backends --backend "$(BACKEND)" $(if $(filter-out 0,$(QUICK)),--quick) $(ARGS)
+	@exec $(RUN) -m bench backends --backend "$(BACKEND)" $(if $(filter-out 0,$(QUICK)),--quick) $(ARGS)
 
 knee: $(READY) ## how many chats and stops per second until stops get slow: BACKEND=all|memory|postgres|redis
-	@$(RUN) -m bench knee "$(BACKEND)" $(ARGS)
+	@exec $(RUN) -m bench knee "$(BACKEND)" $(ARGS)
 
 regress: $(READY) ## is HEAD slower to stop than BASE=<git ref>? Both run here, in interleaved blocks
-	@$(RUN) -m bench regress --base "$(or $(BASE),origin/main)" --workers "$(WORKERS)" $(if $(SCENARIO),--scenario "$(SCENARIO)") $(ARGS)
+	@exec $(RUN) -m bench regress --base "$(or $(BASE),origin/main)" --workers "$(WORKERS)" $(if $(SCENARIO),--scenario "$(SCENARIO)") $(ARGS)
 
 prove: $(READY) ## does the gate find what it must? Some hours; ARGS="--aa 1 --faults 1" for a first look
-	@$(RUN) -m bench prove $(ARGS)
+	@exec $(RUN) -m bench prove $(ARGS)
 
 baseline: $(READY) ## measure fully, and keep it as results/baseline.json for `python -m bench check`
-	@$(RUN) -m bench run --backend "$(BACKEND)" --workers "$(WORKERS)" $(if $(SCENARIO),--scenario "$(SCENARIO)") $(ARGS)
-	@$(RUN) -m bench baseline
+	@exec $(RUN) -m bench run --backend "$(BACKEND)" --workers "$(WORKERS)" $(if $(SCENARIO),--scenario "$(SCENARIO)") $(ARGS)
+	@exec $(RUN) -m bench baseline
 
 soak: $(READY) ## ten minutes of mixed traffic; memory must stay flat and nothing may leak
-	@$(RUN) -m bench soak $(ARGS)
+	@exec $(RUN) -m bench soak $(ARGS)
 
-serve: $(READY) ## store, mock upstream (without OPENAI_API_KEY) and service, to try: BACKEND=memory|postgres|redis
-	@$(RUN) -m bench serve --backend "$(if $(filter all,$(BACKEND)),memory,$(BACKEND))" $(ARGS)
+serve: $(READY) ## store, mock upstream (without OPENAI_API_KEY) and service, to try: BACKEND=memory|postgres|redis PORT=8000
+	@exec $(RUN) -m bench serve --backend "$(if $(filter all,$(BACKEND)),memory,$(BACKEND))" $(if $(PORT),--port "$(PORT)") $(ARGS)
 
 report: $(READY) ## draw the report again from a results folder: RUN_DIR=results/latest
-	@$(RUN) -m bench report $(or $(RUN_DIR),results/latest)
+	@exec $(RUN) -m bench report $(or $(RUN_DIR),results/latest)
 
 compare: $(READY) ## two runs side by side: A=results/... B=results/...
-	@$(RUN) -m bench compare "$(A)" "$(B)" $(ARGS)
+	@exec $(RUN) -m bench compare "$(A)" "$(B)" $(ARGS)
 
 test: $(READY) ## run the tests: ARGS="tests/backends -k push"
-	@$(RUN) -m pytest $(ARGS)
+	@exec $(RUN) -m pytest $(ARGS)
 
 check: $(READY) ## lint, formatting, types, import arrows
 	@$(VENV)/bin/ruff check .

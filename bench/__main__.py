@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -20,6 +19,7 @@ from bench.cli_prove import prove
 from bench.cli_run import RESULTS, console
 from bench.cli_stop_path import stop_path
 from bench.codes import BAD_USAGE, INTERRUPTED, INVALID, REGRESSION, end
+from bench.interrupts import end_with_make, interrupt_on_signals
 from bench.records import FolderError
 from bench.scenario import MAX_WORKERS, PlanError
 
@@ -146,14 +146,10 @@ def serve(
         end(0, "stopped")
 
 
-def _interrupt(signum: int, _frame: object) -> None:
-    raise KeyboardInterrupt(signum)
-
-
 def main() -> None:
     """Run the command line; bad usage is one line and exit code 4."""
-    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(signum, _interrupt)  # all three mean: stop what was started, keep what is finished
+    interrupt_on_signals()
+    end_with_make()
     try:
         code = app(standalone_mode=False)
     except (PlanError, FolderError) as error:

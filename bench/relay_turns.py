@@ -65,7 +65,8 @@ class Stage:
 def stage() -> Iterator[Stage]:
     """The mock and the store, and as many sockets as we may have (children inherit the limit)."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    with contextlib.suppress(ValueError, OSError):  # macOS calls its limit infinite and then refuses it
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     namespace = f"stopwatch_relay_{os.getpid()}"
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(temporary_folder("relay"))

@@ -67,6 +67,7 @@ def serve(console: Console, *, backend: str, port: int, workers: int | None) -> 
         if store is not None:
             console.print(f"store: {store.name} {store.version} ({store.how})", highlight=False)
         env = {"ABORT_BACKEND": url, "WORKERS": str(workers or (1 if in_memory else 2))}
+        env |= {"MEMORY_WITH_WORKERS": "true"}  # whoever asks for several is told what that means
         env |= {"DRAIN_S": os.environ.get("DRAIN_S", "1"), "PYTHONUNBUFFERED": "1"}
         children = []
         # Set to nothing is not set: that is how a shell, a .env file or a CI secret says that there is none.
@@ -121,7 +122,7 @@ def _check_free(port: int) -> None:
             probe.bind((HOST, port))
         except OSError as error:
             raise PortError(
-                f"port {port}: {error.strerror or error}; choose another with --port, 0 takes any"
+                f"port {port}: {error.strerror or error}; choose another: make serve PORT=8001, or --port; 0 takes any"
             ) from error
 
 

@@ -6,6 +6,7 @@ import resource
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 
 from mock_llm.app import App
 from mock_llm.protocol import Connection
@@ -19,7 +20,8 @@ class StartError(Exception):
 def allow_many_sockets() -> None:
     """Raise the limit of open files as far as we may: many systems start with 1,024, fewer than our streams."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    with suppress(ValueError, OSError):  # macOS calls its limit infinite and then refuses it
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
