@@ -45,6 +45,7 @@ def service_of(
         "ABORT_NAMESPACE": namespace,
         "ABORT_BACKEND": backend,  # not an argument: it may hold a password, and arguments are for all to see
         "WORKERS": str(workers),
+        "MEMORY_WITH_WORKERS": "true",  # how many Stops are then lost is what is measured
         "TRACE_DIR": str(traces),
         **_upstream(mock),
     }

@@ -94,6 +94,7 @@ def _start(stack: contextlib.ExitStack, folder: Path, strategy: str, workers: in
         "OPENAI_API_KEY": "unused",
         "OPENAI_BASE_URL": f"{mock.url}/v1",
         "WORKERS": str(workers),
+        "MEMORY_WITH_WORKERS": "true",
     }
     arguments = ["server", "--host", "127.0.0.1", "--port", "0"]
     service = stack.enter_context(Child("server", arguments, folder / "server.log", env=env))

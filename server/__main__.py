@@ -2,76 +2,54 @@
 
 from __future__ import annotations
 
+from server.stopping import METRICS_FOLDER, leave_at_once, on_stop
+
+if __name__ == "__main__":
+    on_stop(leave_at_once)  # before the imports, which take most of a start
+
 import asyncio
 import ipaddress
 import multiprocessing
 import os
 import resource
+import signal
 import socket
 import sys
-import tempfile
-from contextlib import suppress
-from multiprocessing import forkserver
+from contextlib import ExitStack, suppress
+from multiprocessing import forkserver, resource_tracker
 from typing import Annotated, Any, Never
 
 import typer
 import uvicorn
-from prometheus_client.multiprocess import mark_process_dead
 from pydantic import ValidationError
 from typer.exceptions import TyperException
 from uvicorn import _subprocess
-from uvicorn.supervisors import Multiprocess
 
 from backends import BackendError
 from server import descriptors
+from server.logs import start_logging
+from server.metrics_folder import metrics_folder
 from server.protocol import BoundedHead
-from server.serving import ServingProcess
-from server.settings import Settings
+from server.settings import DEFAULT_WORKERS, Settings
 from server.strategy import open_delivery, start_error
 
 BAD_USAGE = 4
-START_DEADLINE_S = 60
-PRELOADED = ("server.upstream", "server.security", "server.protocol", "server.strategy", "prometheus_client", "uvloop")
+PRELOADED = ("server.upstream", "server.security", "server.supervisor", "server.protocol", "server.strategy", "uvloop")
 """What every worker needs and takes seconds to import. Not `server.metrics`: the values it makes belong to a worker."""
 EXAMPLES = """Examples:
 
-  python -m server --backend memory+push:// --workers 1
+  python -m server --backend memory+push://
 
   OPENAI_API_KEY=... python -m server --backend redis+push://127.0.0.1:6379/0
 """
 
 
-class Workers(Multiprocess):
-    """uvicorn's supervisor, saying when all of its workers serve, and giving each a socket of its own where it can.
-
-    With one socket for all, an idle kernel hands nearly every connection to the same worker. With one socket each
-    (SO_REUSEPORT) Linux spreads them evenly. Elsewhere the workers share one.
-    """
-
-    def keep_subprocess_alive(self) -> None:
-        """Replace dead workers, and take what they counted as live out of the metrics."""
-        before = {process.pid for process in self.processes}
-        super().keep_subprocess_alive()
-        for pid in before - {process.pid for process in self.processes}:
-            mark_process_dead(pid)  # type: ignore[no-untyped-call]
-
-    def init_processes(self) -> None:
-        """Start the workers, and announce them when all of them serve."""
-        for number in range(self.processes_num):
-            process = ServingProcess(self.config, [self.sockets[number % len(self.sockets)]])
-            process.start()
-            self.processes.append(process)
-        # Here and not in a thread beside uvicorn's loop: both would read the answers of the same pipes.
-        if all(process.wait_until_ready(START_DEADLINE_S) for process in self.processes):
-            host, port = self.sockets[0].getsockname()[:2]
-            sys.stdout.write(f"ready http://{f'[{host}]' if ':' in host else host}:{port}\n")
-            sys.stdout.flush()
-
-
 def run(
     host: Annotated[str | None, typer.Option(help="Address to listen on (HOST).", show_default="127.0.0.1")] = None,
     port: Annotated[int | None, typer.Option(help="0 takes any free port (PORT).", show_default="8000")] = None,
-    workers: Annotated[int | None, typer.Option(help="Worker processes (WORKERS).", show_default="2")] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Worker processes (WORKERS).", show_default=f"{DEFAULT_WORKERS}; memory: 1")
+    ] = None,
     backend: Annotated[
         str | None,
         typer.Option(help="Abort strategy and its store (ABORT_BACKEND).", show_default="memory+push://"),
@@ -85,30 +63,38 @@ def run(
         first = error.errors()[0]
         _refuse(f"setting {'.'.join(map(str, first['loc']))}: {first['msg'].removeprefix('Value error, ')}")
     _check_exposure(settings)
+    _check_memory(settings)
     # The workers are new processes: they read the same settings from their environment, and inherit the limits.
     os.environ.update({name.upper(): str(value) for name, value in given.items() if value is not None})
     _allow_many_files()
     if (warning := descriptors.budget(descriptors.USED_AT_START).warning()) is not None:
         typer.echo(f"server: warning: {warning}", err=True)
-    with tempfile.TemporaryDirectory(prefix="stopwatch-metrics-") as folder:
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder  # before a worker imports prometheus-client
-        _import_once()
+    with ExitStack() as stack:
         try:
-            asyncio.run(_reach(settings))
-            sockets = _bind(settings)
-        except BackendError as error:
-            _refuse(start_error(error))
+            # Before anything imports prometheus-client.
+            os.environ[METRICS_FOLDER] = stack.enter_context(metrics_folder())
         except OSError as error:
-            reason = error.strerror or error
-            _refuse(f"cannot listen on {settings.host}:{settings.port}: {reason}; choose another --port")
-        _serve(settings, sockets)
+            _refuse(f"no folder for temporary files: {error.strerror}; set TMPDIR to one that can be written")
+        code = _serve(settings)
+    raise typer.Exit(code)
 
 
-def _serve(settings: Settings, sockets: list[socket.socket]) -> None:
+def _serve(settings: Settings) -> int:
+    _import_once()
+    try:
+        asyncio.run(_reach(settings))
+        sockets = _bind(settings)
+    except BackendError as error:
+        _refuse(start_error(error))
+    except OSError as error:
+        reason = error.strerror or error
+        _refuse(f"cannot listen on {settings.host}:{settings.port}: {reason}; choose another --port")
+    from server.supervisor import Supervisor  # noqa: PLC0415 - it imports prometheus-client
+
     config = uvicorn.Config(
         "server.app:create_app",
         factory=True,
-        workers=settings.workers,
+        workers=settings.worker_count,
         loop="uvloop",
         http=BoundedHead,
         log_level="warning",
@@ -116,7 +102,8 @@ def _serve(settings: Settings, sockets: list[socket.socket]) -> None:
         # uvicorn's own patience is the longer one: by then every chat has been aborted in order.
         timeout_graceful_shutdown=int(settings.drain_s) + 3,
     )
-    Workers(config, sockets).run()
+    start_logging(settings.log_level)
+    return Supervisor(config, sockets, drain_s=settings.drain_s).run()
 
 
 def _import_once() -> None:
@@ -128,8 +115,15 @@ def _import_once() -> None:
     if sys.platform == "linux":
         forking = multiprocessing.get_context("forkserver")
         forking.set_forkserver_preload(list(PRELOADED))
-        forkserver.ensure_running()
         _subprocess.spawn = forking  # type: ignore[assignment]  # uvicorn has no setting for it
+        # A signal to the whole group, as systemd and a closed terminal send it, must not end the fork server: through
+        # it we know of the workers' ends. It inherits what is blocked here. The tracker comes first, as it unblocks.
+        resource_tracker.ensure_running()
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGHUP))
+        try:
+            forkserver.ensure_running()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _allow_many_files() -> None:
@@ -149,6 +143,17 @@ def _check_exposure(settings: Settings) -> None:
         )
 
 
+def _check_memory(settings: Settings) -> None:
+    """Each worker's memory is its own: a Stop that reaches another worker than its chat is answered 404."""
+    workers = settings.worker_count
+    if settings.in_memory and workers > 1 and not settings.memory_with_workers:
+        _refuse(
+            f"a memory strategy with {workers} workers loses about {1 - 1 / workers:.0%} of the Stops, because "
+            "they reach another worker than their chat; use --workers 1, or a store that workers share "
+            "(redis+push://..., postgres+push://...), or set MEMORY_WITH_WORKERS=true to run it all the same"
+        )
+
+
 def _is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
@@ -163,24 +168,29 @@ async def _reach(settings: Settings) -> None:
 
 
 def _bind(settings: Settings) -> list[socket.socket]:
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    spread = sys.platform == "linux" and settings.workers > 1
-    sockets: list[socket.socket] = []
-    for _ in range(settings.workers if spread else 1):
-        port = sockets[0].getsockname()[1] if sockets else settings.port
-        if spread and not sockets and port:
-            # SO_REUSEPORT would also share the port with a stranger's process of ours: look first.
-            with socket.socket(family) as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind((settings.host, port))
-        listener = socket.socket(family)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if spread:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        listener.bind((settings.host, port))
-        listener.set_inheritable(True)
-        sockets.append(listener)
+    """One socket, or on Linux one per worker: with a shared one an idle kernel gives one worker nearly everything."""
+    host, port, workers = settings.host, settings.port, settings.worker_count
+    if sys.platform != "linux" or workers == 1:
+        return [_bound(host, port)]
+    # SO_REUSEPORT would also share the port with a stranger's process of ours: look first. A free port is held until
+    # ours are bound to it by its number, as a socket without one gets another when it listens again.
+    probe = _bound(host, port, shared=not port)
+    port = probe.getsockname()[1]
+    if settings.port:
+        probe.close()
+    sockets = [_bound(host, port, shared=True) for _ in range(workers)]
+    probe.close()
     return sockets
+
+
+def _bound(host: str, port: int, *, shared: bool = False) -> socket.socket:
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if shared:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    listener.bind((host, port))
+    listener.set_inheritable(True)
+    return listener
 
 
 def _refused(message: str) -> int:

@@ -24,6 +24,7 @@ from server.logs import start_logging
 from server.refusals import refuse, refuse_fault, refuse_invalid
 from server.security import Keys
 from server.settings import Settings
+from server.starting import reported
 from server.strategy import open_delivery
 from server.trace import Tracer
 from server.upstream import make_client
@@ -72,7 +73,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         settings.cors_origins,
         title="Chat with an honest Stop",
         summary="Start a chat under a request_id, and stop it from anywhere.",
-        lifespan=lifespan,
+        lifespan=reported(lifespan),
         separate_input_output_schemas=False,
     )
     app.state.keys = keys
@@ -91,8 +92,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 def _end_with_the_supervisor() -> None:
     """Shut this worker down when the supervisor dies: uvicorn's workers would live on, holding the port."""
     parent = multiprocessing.parent_process()
-    if parent is not None:
-        asyncio.get_running_loop().add_reader(parent.sentinel, signal.raise_signal, signal.SIGTERM)
+    if parent is None:
+        return
+    loop, sentinel = asyncio.get_running_loop(), parent.sentinel
+
+    def end() -> None:
+        loop.remove_reader(sentinel)  # it stays readable: the loop would do nothing else until the drain has ended
+        signal.raise_signal(signal.SIGTERM)
+
+    loop.add_reader(sentinel, end)
 
 
 def _before_shutdown(drain: Callable[[], None]) -> None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from server.sse import MAX_EVENT_BYTES
 
+DEFAULT_WORKERS = 2
+OPENAI_URL = "https://api.openai.com/v1"
 Port = Annotated[int, Field(ge=0, le=65535)]
 _HOST = re.compile(r"\*|(\*\.)?[A-Za-z0-9._-]+(:[0-9]+)?|\[[0-9A-Fa-f:.]+\](:[0-9]+)?")
 _ORIGIN = re.compile(r"\*|null|[A-Za-z][A-Za-z0-9+.-]*://[^/\s?#@]+")
@@ -21,6 +25,10 @@ def listed(given: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in given.split(",") if part.strip())
 
 
+class SettingError(Exception):
+    """A setting cannot be used; the message is one line that names it and the next step, and holds no secret."""
+
+
 class Settings(BaseSettings):
     """Read from the environment; secrets are never printed."""
 
@@ -28,7 +36,10 @@ class Settings(BaseSettings):
 
     host: str = "127.0.0.1"
     port: Port = 8000
-    workers: Annotated[int, Field(ge=1, le=64)] = 2
+    workers: Annotated[int | None, Field(ge=1, le=64)] = None
+    """Worker processes; unset: see `worker_count`."""
+    memory_with_workers: bool = False
+    """Let several workers use a memory strategy, though a Stop then reaches its chat only on the same worker."""
 
     abort_backend: SecretStr = SecretStr("memory+push://")
     """The strategy and its store, e.g. `redis+push://127.0.0.1:6379/0`; may hold a password."""
@@ -57,7 +68,8 @@ class Settings(BaseSettings):
     max_chats_per_owner: Annotated[int, Field(ge=1)] = 2000
     """Live chats of one owner on one worker; beyond it 429."""
 
-    openai_base_url: str = "https://api.openai.com/v1"
+    openai_base_url: str = OPENAI_URL
+    """Set to nothing, as a .env file or a CI secret may have it, it is OpenAI's own."""
     openai_api_key: SecretStr = SecretStr("")
     upstream_note: Annotated[str, Field(max_length=200)] = ""
     """What the page says of the upstream, e.g. that it is a mock; empty: its host, where no API keys are set."""
@@ -90,6 +102,16 @@ class Settings(BaseSettings):
     """Where each worker appends one JSON line per chat and per abort, with the time of every phase."""
 
     @property
+    def in_memory(self) -> bool:
+        """Whether each worker keeps its aborts to itself."""
+        return self.abort_backend.get_secret_value().startswith("memory")
+
+    @property
+    def worker_count(self) -> int:
+        """How many workers to run: as set, else one with a memory strategy, else two."""
+        return self.workers or (1 if self.in_memory else DEFAULT_WORKERS)
+
+    @property
     def keys(self) -> tuple[str, ...]:
         """The API keys, as clients present them."""
         return listed(self.api_keys.get_secret_value())
@@ -104,6 +126,18 @@ class Settings(BaseSettings):
     def _holds_origins(cls, given: str) -> str:
         origins = ",".join(origin if origin == "*" else origin.rstrip("/").lower() for origin in listed(given))
         return _checked(origins, _ORIGIN, "is not an origin (example: https://app.example.com,http://localhost:3000)")
+
+    @field_validator("openai_base_url")
+    @classmethod
+    def _is_a_url(cls, given: str) -> str:
+        """Refuse what could never be asked: every chat would be a 502."""
+        if not given.strip():
+            return OPENAI_URL
+        with suppress(ValueError):  # not a port, not an address
+            url = urlsplit(given)
+            if url.scheme in ("http", "https") and url.hostname and url.port != 0:
+                return given
+        raise ValueError("is no URL of an OpenAI API; give one such as http://127.0.0.1:9000/v1")
 
     @field_validator("api_keys")
     @classmethod

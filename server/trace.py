@@ -9,6 +9,8 @@ from pathlib import Path
 from time import monotonic_ns
 from typing import IO
 
+from server.settings import SettingError
+
 
 @dataclass(slots=True)
 class ChatTrace:
@@ -55,13 +57,21 @@ _KINDS = {ChatTrace: "chat", AbortTrace: "abort", HealthTrace: "health"}
 
 
 class Tracer:
-    """Appends traces to `<folder>/<pid>.jsonl`, a line at a time; without a folder it does nothing."""
+    """Appends traces to `<folder>/<pid>.jsonl`, a line at a time; without a folder it does nothing.
+
+    Raises `SettingError`.
+    """
 
     def __init__(self, folder: Path | None) -> None:
         self._file: IO[str] | None = None
-        if folder is not None:
+        if folder is None:
+            return
+        try:
             folder.mkdir(parents=True, exist_ok=True)
             self._file = (folder / f"{os.getpid()}.jsonl").open("a", buffering=1, encoding="utf-8")
+        except OSError as error:
+            reason = error.strerror or error
+            raise SettingError(f"setting TRACE_DIR: {folder} cannot be written ({reason}); choose another") from error
 
     @property
     def on(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -18,7 +19,7 @@ from openai import AsyncOpenAI, AsyncStream, DefaultAioHttpClient
 from server.chunks import error_in
 from server.connections import Line, make_patient, on
 from server.failures import FAILURES, NO_STREAM, TIMED_OUT, UpstreamError, ours, stated, translated
-from server.settings import Settings
+from server.settings import SettingError, Settings
 
 CONNECT_S = 5.0
 NO_STREAMS = ("application/json", "text/html")
@@ -27,11 +28,27 @@ MAX_ERROR_BYTES = 64 * 1024
 """How much of an answer that is no stream is read, to learn what the upstream states as its error."""
 END_S = 0.02
 """How long a body may go on after its terminal event before its connection is closed, not used again."""
+PROXIES = ("ALL_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
+CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+"""What httpx2 takes from the environment by itself."""
 T = TypeVar("T")
 
 
 def make_client(settings: Settings) -> AsyncOpenAI:
-    """One client for a worker's whole life: making one costs 20-40 ms of the event loop."""
+    """One client for a worker's whole life: making one costs 20-40 ms of the event loop.
+
+    Raises `SettingError` for a proxy or certificates, taken from the environment, that cannot be used.
+    """
+    try:
+        return _client(settings)
+    except (ValueError, OSError, httpx2.InvalidURL) as error:  # its words may hold a proxy's password
+        wanted = CERTIFICATES if isinstance(error, OSError) else PROXIES
+        names = ", ".join(sorted(name for name in os.environ if name.upper() in wanted)) or "OPENAI_BASE_URL"
+        need = "that it can be read" if wanted is CERTIFICATES else "a proxy is http://host:port"
+        raise SettingError(f"no client for the upstream ({type(error).__name__}): check {names}: {need}") from error
+
+
+def _client(settings: Settings) -> AsyncOpenAI:
     connections = settings.upstream_connections
     limits = httpx2.Limits(max_connections=connections, max_keepalive_connections=min(connections, 256))
     # A redirect would take the chat, and what it says, to any host that the upstream names.

@@ -57,6 +57,7 @@ async def test_sigterm_lets_chats_end_and_then_says_why_it_ends_them(
         DRAIN_S="1.0",
         HEADERS_GRACE_S="60",
         TRACE_DIR=str(tmp_path),
+        MEMORY_WITH_WORKERS="true",
     ) as service:
         async with httpx2.AsyncClient(base_url=service.url, timeout=20) as client:
             endless, silent = "[mock:ttft_ms=20,output_tokens=30000]", "[mock:ttft_ms=60000]"

@@ -1,0 +1,239 @@
+"""What the supervisor does when workers die, cannot be replaced, or when it is killed itself."""
+
+import asyncio
+import json
+import signal
+import socket
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any
+
+import httpx2
+import psutil
+import pytest
+
+from bench.stores import postgres_server, redis_server
+from tests.processes import running
+from tests.server.test_http import chunks, question
+from tests.server.test_outage import value
+
+DEADLINE_S = 30.0
+NO_KEEP_ALIVE = httpx2.Limits(max_keepalive_connections=0)
+
+
+async def until(true: Callable[[], object]) -> None:
+    """For what is read from a file or a process, which has no event for a test."""
+    async with asyncio.timeout(DEADLINE_S):
+        while not true():  # noqa: ASYNC110 - see above
+            await asyncio.sleep(0.02)
+
+
+def logged(log: Path, message: str) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{") and line.endswith("}")]
+    return [line for line in lines if line["message"] == message]
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    return tmp_path / "log"
+
+
+@pytest.fixture
+def stderr(log: Path) -> Iterator[IO[str]]:
+    with log.open("w") as file:
+        yield file
+
+
+@pytest.fixture
+async def person() -> AsyncIterator[httpx2.AsyncClient]:
+    """Makes a new connection for every request, so that any worker may get it."""
+    async with httpx2.AsyncClient(limits=NO_KEEP_ALIVE, timeout=DEADLINE_S) as client:
+        yield client
+
+
+async def workers_of(url: str, person: httpx2.AsyncClient, wanted: int = 2) -> set[int]:
+    pids: set[int] = set()
+    async with asyncio.timeout(DEADLINE_S):
+        while len(pids) < wanted:
+            pids.add((await person.get(f"{url}/healthz")).json()["pid"])
+    return pids
+
+
+@pytest.mark.parametrize("strategy", ["redis-push", "redis-poll", "postgres-push", "postgres-timer"])
+async def test_a_worker_dies_while_the_store_is_away(
+    upstream_url: str, log: Path, stderr: IO[str], person: httpx2.AsyncClient, strategy: str
+) -> None:
+    """The other worker and its chat go on, and take all new connections; the replacement comes with the store."""
+    store, delivery = strategy.split("-")
+    with (
+        (redis_server if store == "redis" else postgres_server)() as server,
+        running(
+            *("server", "--port", "0", "--workers", "2"),
+            stderr=stderr,
+            ABORT_BACKEND=server.url.replace("://", f"+{delivery}://"),
+            ABORT_COMMAND_TIMEOUT_S="0.5",
+            OPENAI_BASE_URL=f"{upstream_url}/v1",
+            DRAIN_S="0",
+        ) as service,
+    ):
+        pids = await workers_of(service.url, person)
+        body = question("[mock:output_tokens=30000]", request_id="goes-on")
+        async with person.stream("POST", f"{service.url}/chat/", json=body) as answer:
+            lines = answer.aiter_lines()
+            await anext(lines)
+            healthy = {}
+            async with asyncio.timeout(DEADLINE_S):
+                while not healthy.get("live"):
+                    healthy = (await person.get(f"{service.url}/healthz")).json()
+            (victim,) = pids - {healthy["pid"]}
+            if store == "postgres":
+                server.process.send_signal(signal.SIGQUIT)
+                await asyncio.to_thread(server.process.wait)
+            else:
+                server.kill()
+            psutil.Process(victim).send_signal(signal.SIGKILL)
+            await until(lambda: len(logged(log, "worker cannot start")) > 1)
+            died = logged(log, "worker died")
+            assert [(line["pid"], line["signal"]) for line in died] == [(victim, "SIGKILL")]
+            asked = [(await person.get(f"{service.url}/healthz")).json()["pid"] for _ in range(20)]
+            assert asked == [healthy["pid"]] * 20
+            await asyncio.to_thread(server.start)
+            await until(lambda: logged(log, "worker replaced"))
+            assert len(await workers_of(service.url, person)) == 2
+            metrics = (await person.get(f"{service.url}/metrics")).text
+            assert value(metrics, "stopwatch_worker_deaths_total") == 1
+            assert value(metrics, "stopwatch_worker_failed_starts_total") == len(logged(log, "worker cannot start"))
+            await anext(lines)  # the chat still flows
+        assert service.process.poll() is None
+        assert not [line for line in logged(log, "worker cannot start") if "\n" in line["cause"]]
+
+
+async def test_a_replacement_has_the_dead_workers_socket(
+    log: Path, stderr: IO[str], person: httpx2.AsyncClient
+) -> None:
+    """It gets its share of new connections and no more, and those that waited for the dead worker are not lost."""
+    with running(*("server", "--port", "0", "--workers", "2", "--backend", "none://"), stderr=stderr) as service:
+        victim, other = sorted(await workers_of(service.url, person))
+        assert value((await person.get(f"{service.url}/metrics")).text, "stopwatch_worker_deaths_total") == 0
+        psutil.Process(victim).suspend()  # accepts nothing, so that what the kernel gives it waits
+        host, port = service.url.removeprefix("http://").split(":")
+        waiting = [socket.create_connection((host, int(port)), timeout=DEADLINE_S) for _ in range(30)]
+        for connection in waiting:
+            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+        psutil.Process(victim).kill()
+        answers = [await asyncio.to_thread(connection.recv, 65536) for connection in waiting]
+        for connection in waiting:
+            connection.close()
+        assert [answer.split(b"\r\n")[0] for answer in answers] == [b"HTTP/1.1 200 OK"] * 30
+        await until(lambda: logged(log, "worker replaced"))
+        replacement = logged(log, "worker replaced")[0]["pid"]
+        asked = Counter([(await person.get(f"{service.url}/healthz")).json()["pid"] for _ in range(200)])
+        assert set(asked) == {other, replacement}
+        assert 60 <= asked[replacement] <= 140  # of 200, five standard deviations
+        assert value((await person.get(f"{service.url}/metrics")).text, "stopwatch_worker_deaths_total") == 1
+
+
+async def test_a_worker_that_hangs_is_replaced(log: Path, stderr: IO[str], person: httpx2.AsyncClient) -> None:
+    with running(*("server", "--port", "0", "--workers", "1"), stderr=stderr) as service:
+        (victim,) = await workers_of(service.url, person, 1)
+        psutil.Process(victim).suspend()
+        await until(lambda: logged(log, "worker replaced"))
+        (died,) = logged(log, "worker died")
+        assert (died["pid"], died["cause"]) == (victim, "a worker does not answer")
+        assert await workers_of(service.url, person, 1) != {victim}
+
+
+async def test_the_fork_server_is_killed(log: Path, stderr: IO[str], person: httpx2.AsyncClient) -> None:
+    """Nothing more is known of the workers then: they are replaced, and do not live on beside their successors."""
+    with running(*("server", "--port", "0", "--workers", "2", "--backend", "none://"), stderr=stderr) as service:
+        pids = await workers_of(service.url, person)
+        workers = [psutil.Process(pid) for pid in pids]
+        workers[0].parent().kill()
+        await until(lambda: len(logged(log, "worker replaced")) == 2)
+        _, alive = await asyncio.to_thread(psutil.wait_procs, workers, DEADLINE_S)
+        assert alive == []
+        assert not await workers_of(service.url, person) & pids
+
+
+async def test_the_supervisor_is_killed(
+    upstream_url: str, log: Path, stderr: IO[str], person: httpx2.AsyncClient, tmp_path: Path
+) -> None:
+    """Its workers drain without burning a core, and end; its folder is removed by the next service."""
+    with running(
+        *("server", "--port", "0", "--workers", "2", "--backend", "none://"),
+        stderr=stderr,
+        OPENAI_BASE_URL=f"{upstream_url}/v1",
+        DRAIN_S="3",
+        TMPDIR=str(tmp_path),
+    ) as service:
+        group = psutil.Process(service.process.pid).children(recursive=True)
+        workers = [psutil.Process(pid) for pid in await workers_of(service.url, person)]
+        body = question("[mock:output_tokens=30000,itl_ms=500]")
+        async with person.stream("POST", f"{service.url}/chat/", json=body) as answer:
+            lines = answer.aiter_lines()
+            await anext(lines)
+            service.process.kill()
+            await until(lambda: len(logged(log, "drain")) == 2)
+            (busy,) = [
+                each
+                for each in workers
+                if each.pid in {line["process"] for line in logged(log, "drain") if line["live"]}
+            ]
+            before_s, began_s, used_s = cpu_s(busy), time.monotonic(), 0.0
+            async for _ in lines:
+                with suppress(psutil.NoSuchProcess):
+                    used_s = cpu_s(busy) - before_s
+        assert used_s < 0.3 * (time.monotonic() - began_s)
+        _, alive = await asyncio.to_thread(psutil.wait_procs, group, DEADLINE_S)
+        assert alive == []
+    (left,) = folders(tmp_path)
+    with running(*("server", "--port", "0", "--backend", "none://"), TMPDIR=str(tmp_path)):
+        assert left not in folders(tmp_path)
+    assert folders(tmp_path) == []
+
+
+def cpu_s(process: psutil.Process) -> float:
+    return sum(process.cpu_times()[:2])
+
+
+def folders(temporary: Path) -> list[Path]:
+    return list(temporary.glob("stopwatch-*"))
+
+
+async def test_a_stop_while_a_worker_waits_to_be_replaced(log: Path, stderr: IO[str], upstream_url: str) -> None:
+    with (
+        redis_server() as server,
+        running(
+            *("server", "--port", "0", "--workers", "2"),
+            stderr=stderr,
+            ABORT_BACKEND=server.url.replace("://", "+push://"),
+            OPENAI_BASE_URL=f"{upstream_url}/v1",
+        ) as service,
+    ):
+        async with httpx2.AsyncClient(limits=NO_KEEP_ALIVE, timeout=DEADLINE_S) as person:
+            victim, _ = await workers_of(service.url, person)
+        server.kill()
+        psutil.Process(victim).kill()
+        await until(lambda: logged(log, "worker cannot start"))
+        service.process.send_signal(signal.SIGTERM)
+        assert await asyncio.to_thread(service.process.wait, DEADLINE_S) == 0
+
+
+async def test_a_second_signal_ends_the_drain(upstream_url: str, person: httpx2.AsyncClient) -> None:
+    with running(*("server", "--port", "0"), OPENAI_BASE_URL=f"{upstream_url}/v1", DRAIN_S="600") as service:
+        group = psutil.Process(service.process.pid).children(recursive=True)
+        body = question("[mock:output_tokens=30000]")
+        async with person.stream("POST", f"{service.url}/chat/", json=body) as answer:
+            lines = answer.aiter_lines()
+            assert chunks(await anext(lines))
+            service.process.send_signal(signal.SIGTERM)
+            async with asyncio.timeout(DEADLINE_S):
+                while service.process.poll() is None:
+                    await asyncio.sleep(0.6)  # one that follows sooner is taken for the same
+                    service.process.send_signal(signal.SIGTERM)
+        assert service.process.returncode == 0
+        _, alive = await asyncio.to_thread(psutil.wait_procs, group, DEADLINE_S)
+        assert alive == []
