@@ -201,12 +201,12 @@ class Supervisor:
         retry_s = min(BACKOFF_MOST_S, BACKOFF_FIRST_S * 2 ** min(place.failures - 1, 10)) if place.failures else 0.0
         place.failures += 1
         place.due_s = monotonic() + retry_s
-        if retry_s and len(self._sockets) > 1:
+        listens = place.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+        if retry_s and len(self._sockets) > 1 and listens:
             # Nobody would accept what the kernel gives this socket: now it refuses, and the others get all new
-            # connections. The next worker's listen() brings it back. (Only while it listens: a second shutdown would
-            # be inherited by every later connection.)
-            if place.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-                place.socket.shutdown(socket.SHUT_RD)
+            # connections. The next worker's listen() brings it back. (A second shutdown, when it no longer listens,
+            # would be inherited by every later connection.)
+            place.socket.shutdown(socket.SHUT_RD)
         return retry_s
 
     def _announce(self) -> None:

@@ -184,3 +184,18 @@ def test_streams_that_failed_and_a_load_short_of_cpu_cannot_be_claimed(fault: di
     naive = next(line for line in text.splitlines() if line.startswith("naive "))
     shown = {"errors": 5 * fault.get("errors", 0), "silent": 5 * fault.get("silent", 0)}
     assert naive.split()[-3:] == [*map(str, shown.values()), f"{fault.get('client_cpu', 0.2):.0%}"]
+
+
+def test_a_limit_of_files_that_cannot_be_raised_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """macOS calls its limit infinite, and refuses it."""
+
+    def refused(*_: object) -> None:
+        raise ValueError("current limit exceeds maximum limit")
+
+    def reached(*_: object) -> None:
+        raise LookupError("the store")
+
+    monkeypatch.setattr("resource.setrlimit", refused)
+    monkeypatch.setattr("bench.relay_turns.open_store", reached)
+    with pytest.raises(LookupError), stage():
+        pass

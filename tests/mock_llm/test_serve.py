@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
+from mock_llm.serve import allow_many_sockets
 from tests.mock_llm.conftest import END, Mock, chat_bytes, read_until
 
 
@@ -102,3 +103,13 @@ def test_help_shows_defaults_and_examples() -> None:
     done = run("serve", "--help")
     assert done.returncode == 0
     assert all(word in done.stdout for word in ("--stall-at", "(20)", "Examples", "[mock:itl_ms=5"))
+
+
+def test_a_limit_of_files_that_cannot_be_raised_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """macOS calls its limit infinite, and refuses it."""
+
+    def refused(*_: object) -> None:
+        raise ValueError("current limit exceeds maximum limit")
+
+    monkeypatch.setattr("resource.setrlimit", refused)
+    allow_many_sockets()

@@ -84,7 +84,7 @@ async def test_a_worker_dies_while_the_store_is_away(
         async with person.stream("POST", f"{service.url}/chat/", json=body) as answer:
             lines = answer.aiter_lines()
             await anext(lines)
-            healthy = {}
+            healthy: dict[str, Any] = {}
             async with asyncio.timeout(DEADLINE_S):
                 while not healthy.get("live"):
                     healthy = (await person.get(f"{service.url}/healthz")).json()
@@ -151,7 +151,9 @@ async def test_the_fork_server_is_killed(log: Path, stderr: IO[str], person: htt
     with running(*("server", "--port", "0", "--workers", "2", "--backend", "none://"), stderr=stderr) as service:
         pids = await workers_of(service.url, person)
         workers = [psutil.Process(pid) for pid in pids]
-        workers[0].parent().kill()
+        fork_server = workers[0].parent()
+        assert fork_server is not None
+        fork_server.kill()
         await until(lambda: len(logged(log, "worker replaced")) == 2)
         _, alive = await asyncio.to_thread(psutil.wait_procs, workers, DEADLINE_S)
         assert alive == []

@@ -1,0 +1,89 @@
+"""`make serve`, ended in every way that a person or a machine has: nothing that it started is left."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from bench.interrupts import AGAIN_S, interrupt_on_signals
+
+pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
+DEADLINE_S = 60
+TOP = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def make() -> Iterator[psutil.Process]:
+    """`make serve` with everything running; what it uses stands beside this interpreter, and is not made."""
+    command = ["make", "-o", ".venv/.ready", f"RUN={sys.executable}", "serve", "BACKEND=memory", "PORT=0"]
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("OPENAI_", "MAKE", "MFLAGS"))}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=TOP, env=env, start_new_session=True
+    ) as process:
+        assert process.stdout is not None
+        assert any("wait_ms" in line for line in process.stdout)  # the last line of its greeting
+        yield psutil.Process(process.pid)
+        process.kill()
+
+
+def serve_of(make: psutil.Process) -> int:
+    return make.children()[0].pid
+
+
+def make_itself(make: psutil.Process) -> int:
+    return make.pid
+
+
+def its_group(make: psutil.Process) -> int:
+    return -make.pid
+
+
+@pytest.mark.parametrize(
+    ("whom", "signum"),
+    [
+        (make_itself, signal.SIGTERM),
+        pytest.param(
+            make_itself,
+            signal.SIGKILL,
+            marks=pytest.mark.skipif(sys.platform != "linux", reason="only Linux says that the parent has gone"),
+        ),
+        (serve_of, signal.SIGKILL),
+        (its_group, signal.SIGTERM),
+        (its_group, signal.SIGHUP),
+    ],
+)
+def test_nothing_is_left(make: psutil.Process, whom: Callable[[psutil.Process], int], signum: signal.Signals) -> None:
+    started = make.children(recursive=True)
+    assert len(started) > 4  # serve, guard, mock, supervisor and worker
+    os.kill(whom(make), signum)
+    _, alive = psutil.wait_procs(started, DEADLINE_S)
+    assert alive == []
+
+
+def test_signals_at_once_interrupt_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """make passes on to its child what their whole group also got; the second must not break into the cleaning up."""
+    now_s = 100.0
+    monkeypatch.setattr("time.monotonic", lambda: now_s)
+    kept = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        interrupt_on_signals()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+        now_s += AGAIN_S
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    finally:
+        for signum, handler in kept.items():
+            signal.signal(signum, handler)
+
+
+def test_every_command_of_a_target_replaces_its_shell() -> None:
+    lines = [line for line in (TOP / "Makefile").read_text().splitlines() if "$(RUN) -m" in line and "pip" not in line]
+    assert [line for line in lines if not line.startswith("\t@exec $(RUN) -m ")] == []
