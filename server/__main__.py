@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from server.stopping import METRICS_FOLDER, leave_at_once, on_stop
+from server.stopping import METRICS_FOLDER, TEMPORARY, leave_at_once, on_stop
 
 if __name__ == "__main__":
     on_stop(leave_at_once)  # before the imports, which take most of a start
@@ -16,7 +16,7 @@ import signal
 import socket
 import sys
 from contextlib import ExitStack, suppress
-from multiprocessing import forkserver, resource_tracker
+from multiprocessing import forkserver, resource_tracker, util
 from typing import Annotated, Any, Never
 
 import typer
@@ -72,7 +72,8 @@ def run(
     with ExitStack() as stack:
         try:
             # Before anything imports prometheus-client.
-            os.environ[METRICS_FOLDER] = stack.enter_context(metrics_folder())
+            os.environ[METRICS_FOLDER] = folder = stack.enter_context(metrics_folder())
+            TEMPORARY.append(folder)
         except OSError as error:
             _refuse(f"no folder for temporary files: {error.strerror}; set TMPDIR to one that can be written")
         code = _serve(settings)
@@ -122,6 +123,7 @@ def _import_once() -> None:
         before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGHUP))
         try:
             forkserver.ensure_running()
+            TEMPORARY.append(util.get_temp_dir())  # where it listens
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from types import FrameType
 
 METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+TEMPORARY: list[str] = []
+"""Folders of this process, to be removed when it leaves at once."""
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -24,6 +26,6 @@ def leave_at_once(_signum: int, _frame: FrameType | None) -> None:
 
     An exception would wait for a name server or a store that does not answer.
     """
-    if folder := os.environ.get(METRICS_FOLDER):
+    for folder in TEMPORARY:
         shutil.rmtree(folder, ignore_errors=True)
     os._exit(0)

@@ -7,7 +7,6 @@ import signal
 import socket
 import sys
 from contextlib import suppress
-from dataclasses import dataclass
 from multiprocessing.connection import wait
 from pathlib import Path
 from time import monotonic
@@ -18,12 +17,10 @@ import typer
 import uvicorn
 from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.multiprocess import mark_process_dead
-from uvicorn.config import STARTUP_FAILURE
 
-from server import starting
 from server.logs import LOG
-from server.serving import ServingProcess
-from server.stopping import METRICS_FOLDER, STOP_SIGNALS, on_stop
+from server.stopping import METRICS_FOLDER, on_stop
+from server.worker_process import Place, Worker
 
 CANNOT_START = 4
 NO_FORK_SERVER = 255
@@ -41,37 +38,6 @@ BEYOND_DRAIN_S = 5.0
 """Workers are killed so long after the drain should have ended."""
 AGAIN_S, FORCED_S = 0.5, 2.0
 """A stop signal so long after the first one (make and its group send two at once) leaves the workers FORCED_S."""
-
-
-class Worker(ServingProcess):
-    """uvicorn's worker process, which reports why it cannot start."""
-
-    def target(self, sockets: list[socket.socket] | None = None) -> None:
-        """Run in the new process: serve until SIGTERM or SIGINT."""
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the supervisor gets it, too, and ends us in order
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)  # the fork server holds them back: it must outlive us
-        starting.send = self.child_conn.send
-        try:
-            super().target(sockets)
-        except Exception as error:
-            if self.server.started:
-                raise
-            starting.report(error)
-            sys.exit(STARTUP_FAILURE)
-
-
-@dataclass
-class Place:
-    """What stays when a worker is replaced: its socket, with the connections that wait in it. Times are monotonic."""
-
-    socket: socket.socket
-    worker: Worker | None = None
-    serves: bool = False
-    since_s: float = 0.0  # it serves, or it has been starting
-    asked: bool = False
-    due_s: float = 0.0  # when to start it, to ask it, or to give up waiting for its answer
-    failures: int = 0
-    cause: str = ""
 
 
 class Supervisor:

@@ -76,6 +76,12 @@ def test_workers_by_default(monkeypatch: pytest.MonkeyPatch, backend: str, worke
     assert Settings(workers=3).worker_count == 3
 
 
+def a_process(process: psutil.Process, _: Path) -> bool:
+    """Its modules are being imported: it handles signals."""
+    caught = Path(f"/proc/{process.pid}/status").read_text().split("SigCgt:\t")[1].split()[0]
+    return bool(int(caught, 16) >> (signal.SIGHUP - 1) & 1)
+
+
 def a_folder(_: psutil.Process, temporary: Path) -> bool:
     """The store is being asked."""
     return bool(list(temporary.glob("stopwatch-*/owner")))
@@ -88,12 +94,20 @@ def a_worker(process: psutil.Process, _: Path) -> bool:
 
 @pytest.mark.parametrize(
     ("moment", "signum"),
-    [(a_folder, signal.SIGTERM), (a_folder, signal.SIGINT), (a_folder, signal.SIGHUP), (a_worker, signal.SIGTERM)],
+    [
+        (a_process, signal.SIGTERM),
+        (a_folder, signal.SIGTERM),
+        (a_folder, signal.SIGINT),
+        (a_folder, signal.SIGHUP),
+        (a_worker, signal.SIGTERM),
+    ],
 )
 def test_a_signal_while_it_starts(
     moment: Callable[[psutil.Process, Path], bool], signum: signal.Signals, tmp_path: Path
 ) -> None:
-    env = os.environ | {"TMPDIR": str(tmp_path)}
+    other = tmp_path / "of-somebody-else"
+    other.mkdir()
+    env = os.environ | {"TMPDIR": str(tmp_path), "PROMETHEUS_MULTIPROC_DIR": str(other)}
     command = [sys.executable, "-m", "server", "--port", "0", "--workers", "2", "--backend", "none://"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, env=env, start_new_session=True) as process:
         seen = psutil.Process(process.pid)
@@ -106,7 +120,7 @@ def test_a_signal_while_it_starts(
         _, said = process.communicate(timeout=DEADLINE_S)
         assert (process.returncode, b"Traceback" in said) == (0, False)
     assert psutil.wait_procs(children, DEADLINE_S)[1] == []
-    assert list(tmp_path.glob("stopwatch-*")) == []
+    assert list(tmp_path.iterdir()) == [other]
 
 
 @pytest.mark.parametrize(
