@@ -67,7 +67,7 @@ async def about(http: Request) -> Response:
     worker = worker_of(http)
     facts = {
         "strategy": worker.strategy,
-        "workers": worker.settings.workers,
+        "workers": worker.settings.worker_count,
         "upstream": _upstream(worker.settings, public=http.app.state.keys.owner(None) is not None),
     }
     return JSONResponse(facts, headers=HEADERS)

@@ -11,9 +11,10 @@ from fastapi import FastAPI
 from backends import BackendError
 from server.logs import LOG
 from server.settings import SettingError
+from server.strategy import start_error
 
 LONGEST = 500
-Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[dict[str, float]]]
 send: Callable[[str], object] | None = None
 """Takes the line; None without a supervisor, who then sees the traceback as any ASGI server shows it."""
 
@@ -22,7 +23,9 @@ def report(error: Exception) -> None:
     """Send the supervisor what keeps this worker from starting."""
     if send is None:
         return
-    if isinstance(error, SettingError | BackendError):
+    if isinstance(error, BackendError):
+        cause = start_error(error)
+    elif isinstance(error, SettingError):
         cause = str(error)
     else:
         cause = f"a worker cannot start: {type(error).__name__}: {error}; LOG_LEVEL=debug shows where"
@@ -35,12 +38,12 @@ def reported(lifespan: Lifespan) -> Lifespan:
     """The same lifespan, which reports what is raised while it is being entered."""
 
     @asynccontextmanager
-    async def reporting(app: FastAPI) -> AsyncIterator[None]:
+    async def reporting(app: FastAPI) -> AsyncIterator[dict[str, float]]:
         entered = False
         try:
-            async with lifespan(app):
+            async with lifespan(app) as state:
                 entered = True
-                yield
+                yield state
         except Exception as error:
             if not entered:
                 report(error)
