@@ -81,8 +81,9 @@ class Vitals:
         return {
             "from_ns": self._second_ns,
             "to_ns": monotonic_ns(),
-            "lag_p50_ms": cuts and cuts[49],
-            "lag_p99_ms": cuts and cuts[98],
+            # To the nanosecond: interpolating between equal values is off by the last bit, upwards or downwards.
+            "lag_p50_ms": cuts and round(cuts[49], 6),
+            "lag_p99_ms": cuts and round(cuts[98], 6),
             "lag_max_ms": max(lags_ms, default=None),
             "gc_max_ms": self._second_gc_max_ns / 1e6,
         }

@@ -73,8 +73,9 @@ def _signs(late_ms: list[float], pauses_ms: list[float]) -> dict[str, Any]:
     late = sorted(late_ms)
     cuts = statistics.quantiles(late, n=100, method="inclusive") if len(late) > 1 else None
     return {
-        "lag_p50_ms": cuts and cuts[49],
-        "lag_p99_ms": cuts and cuts[98],
+        # To the nanosecond: interpolating between equal values is off by the last bit, upwards or downwards.
+        "lag_p50_ms": cuts and round(cuts[49], 6),
+        "lag_p99_ms": cuts and round(cuts[98], 6),
         "lag_max_ms": late[-1] if late else None,
         "gc_max_ms": max(pauses_ms, default=0.0),
     }

@@ -44,6 +44,12 @@ def test_a_hub_that_was_held_up_shows_in_that_second(monkeypatch: pytest.MonkeyP
     assert seen["gc_max_ms"] == max(each["gc_max_ms"] for each in seconds)
 
 
+def test_equal_lags_have_equal_percentiles() -> None:
+    for lag_ns in range(190_000_000, 190_000_400):
+        signs = chat_vitals._signs([lag_ns / 1e6] * 2, [])
+        assert signs["lag_p50_ms"] == signs["lag_p99_ms"] == signs["lag_max_ms"] == lag_ns / 1e6
+
+
 def test_the_last_seconds_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chat_vitals, "SECOND_NS", 20_000_000)
     with Vitals() as vitals:
