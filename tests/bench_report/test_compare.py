@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import typer
 from typer.testing import CliRunner
 
 from bench.cli_compare import compare as command
-from bench.compare import UnlikeRuns, UnreadableResults, compare, differences
+from bench.compare import UnlikeRuns, UnreadableResults, compare, differences, shared
 from bench.compare_words import pairs_of, says_of
 from bench.reading import read_run
 
@@ -142,15 +143,15 @@ def test_unlike_runs_are_told_by_key(
     pair: tuple[Path, Path], change: Callable[[Row, list[Row]], None], words: list[str]
 ) -> None:
     a, b = read_run(pair[0]), read_run(pair[0])
-    assert differences(a, b) == []
+    assert (differences(a, b), shared(a, b)[1]) == ([], [])
     change(b.manifest, b.cases)
-    assert differences(a, b) == words
+    assert differences(a, b) + shared(a, b)[1] == words
 
 
 @pytest.mark.parametrize(
     ("a", "b", "words"),
     [
-        ({"ABORT_INTERVAL_MS": "50"}, {}, ["settings.service.ABORT_INTERVAL_MS is 50 in A, None in B"]),
+        ({"ABORT_INTERVAL_MS": "50"}, {}, ["environment.ABORT_INTERVAL_MS is 50 in A, None in B"]),
         ({"ABORT_TTL_S": "9"}, {"ABORT_TTL_S": "9"}, []),
         (None, {"ABORT_INTERVAL_MS": "50"}, []),  # an old record does not say
     ],
@@ -169,16 +170,21 @@ def test_the_command_refuses_in_one_line_with_exit_code_4(pair: tuple[Path, Path
     app = typer.Typer()
     app.command()(command)
     manifest = json.loads((pair[0] / "manifest.json").read_text())
+    copied = shutil.copytree(pair[0], tmp_path / "copied")
     other = tmp_path / "other"
     other.mkdir()
     for path in pair[0].iterdir():
         (other / path.name).write_bytes(path.read_bytes())
-    manifest["scenarios"]["flowing"]["itl_ms"] = 10.0
+    for name in ("flowing", "steady"):
+        manifest["scenarios"][name]["itl_ms"] = 10.0
     (other / "manifest.json").write_text(json.dumps(manifest))
     out = tmp_path / "out"
     for folders, words in (
         ((pair[0], other), "did not measure the same: scenarios.flowing.itl_ms is 20.0 in A, 10.0 in B"),
         ((pair[0], tmp_path / "absent"), "is no folder"),
+        ((pair[0], pair[0]), "A and B are the same run"),
+        ((pair[0], copied), "A and B are the same run"),
+        ((), "compare needs two runs: make compare A=results/... B=results/..."),
     ):
         result = CliRunner().invoke(app, [*map(str, folders), "--results", str(out)])
         assert result.exit_code == 4
