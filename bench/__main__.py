@@ -6,8 +6,14 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import typer
-from typer.exceptions import TyperException
+try:
+    import typer
+    from typer.exceptions import TyperException
+except ModuleNotFoundError as error:
+    sys.stderr.write(
+        f"bench: {sys.executable} has no {error.name}: use make, or .venv/bin/python -m bench (make setup makes it)\n"
+    )
+    sys.exit(4)
 
 from bench import cli_gate, cli_regress, cli_run
 from bench.cli_calibrate import calibrate
@@ -20,7 +26,8 @@ from bench.cli_run import RESULTS, console
 from bench.cli_stop_path import stop_path
 from bench.codes import BAD_USAGE, INTERRUPTED, INVALID, REGRESSION, end
 from bench.interrupts import end_with_make, interrupt_on_signals
-from bench.records import FolderError
+from bench.measuring import measuring
+from bench.records import FolderError, check_writable
 from bench.scenario import MAX_WORKERS, PlanError
 
 app = typer.Typer(
@@ -35,6 +42,7 @@ for command in (
     cli_run.report,
     compare,
     cli_run.scenarios,
+    cli_run.strategies,
     doctor,
     knee,
     stop_path,
@@ -51,18 +59,20 @@ for command in (
 
 
 @app.command()
+@measuring
 def backends(
     *,
-    backend: Annotated[str, typer.Option(help="Which stores: all, postgres, redis.")] = "all",
+    backend: Annotated[str, typer.Option(help="all, postgres, redis; or postgres-push, redis-push.")] = "all",
     quick: Annotated[bool, typer.Option("--quick", help="Fewer aborts: no p99.")] = False,
     results: Annotated[Path, typer.Option(help="Where abort-path.json is written.")] = RESULTS,
 ) -> None:
     """Measure the abort path itself, store by store, beside the bare driver: latency, round trips, bursts, fan-out."""
     from bench import abort_path, abort_tables  # noqa: PLC0415 - `--help` and usage errors need none of this
 
-    if backend not in ("all", *abort_path.KINDS):
-        raise PlanError(f"BACKEND is {backend!r}: choose from all, {', '.join(sorted(abort_path.KINDS))}")
-    kinds = abort_path.KINDS if backend == "all" else (backend,)
+    choices = {"all": abort_path.KINDS, **{name: (name.removesuffix("-push"),) for name in abort_path.CHOICES}}
+    if backend not in choices:
+        raise PlanError(f"BACKEND {backend!r} has no push path to measure: choose from {', '.join(choices)}")
+    kinds = choices[backend]
     with console.status("starting") as status:
         record = abort_path.measure(kinds, results, status.update, quick=quick)
     for table in abort_tables.tables(record):
@@ -77,6 +87,7 @@ def backends(
 
 
 @app.command()
+@measuring
 def relay(
     *,
     pairs: Annotated[int, typer.Option(min=1, max=100, help="Rounds; in each, all contenders take a turn.")] = 5,
@@ -91,15 +102,15 @@ def relay(
     from bench.relay import compare  # noqa: PLC0415
     from bench.relay_turns import RelayError  # noqa: PLC0415
 
+    check_writable(results)
     try:
         compare(console, results / "relay.json", pairs=pairs, streams=streams, itl_ms=itl_ms, held_streams=held_streams)
     except (RelayError, StoreError, ChildError) as error:
         end(INVALID, f"could not measure: {error}")
-    except OSError as error:
-        end(BAD_USAGE, f"{results} cannot be written ({error.strerror or error}): choose another with --results")
 
 
 @app.command()
+@measuring
 def soak(
     *,
     minutes: Annotated[float, typer.Option(min=0.1, max=240, help="How long the traffic goes on.")] = 10,
@@ -157,6 +168,8 @@ def main() -> None:
         code = BAD_USAGE
     except TyperException as error:
         if message := error.format_message():  # empty after the help that a bare call gets
+            if message.startswith("No such command") and "Did you mean" not in message:
+                message += " Choose from " + ", ".join(sorted(typer.main.get_command(app).commands))  # type: ignore[attr-defined]
             typer.echo(f"bench: {message}", err=True)
         code = BAD_USAGE
     except (typer.Abort, KeyboardInterrupt):

@@ -20,6 +20,7 @@ from bench.stores import Store, open_store
 SCHEMA = 1
 FILE = "abort-path.json"
 KINDS = ("redis", "postgres")
+CHOICES = ("postgres", "postgres-push", "redis", "redis-push")
 PARTS = ("latency", "trips", "burst", "fanout")
 SAMPLES = {"latency": 400, "burst": 1000, "fanout": 100}  # per pair and side; a p99 needs 368
 QUICK_SAMPLES = {"latency": 100, "burst": 200, "fanout": 30}
@@ -38,13 +39,18 @@ def measure(kinds: Sequence[str], folder: Path, say: Say, *, quick: bool = False
     """Measure these stores and return the record; results/abort-path.json holds it from the first part on.
 
     `say` is told what is going on. A part that fails is in `unmeasured`, with its reason; the others go on. Raises
-    FolderError when the record cannot be written.
+    FolderError when the folder cannot be written, and OSError when that happens later.
     """
     commit, dirty = describe_commit()
     record: Row = {"schema": SCHEMA, "started": utc_now(), "commit": commit, "dirty": dirty, "quick": quick}
     record |= {"host": describe_host(), "versions": describe_versions(), "pairs": PAIRS}
     record |= {"stores": {}, "samples": {}, "unmeasured": []}
-    write(record, folder)
+    try:
+        write(record, folder)
+    except OSError as error:
+        raise FolderError(
+            f"results folder {folder} cannot be written ({error.strerror or error}): choose another with --results"
+        ) from error
     for kind in kinds:
         with ExitStack() as stack:
             say(f"starting {kind}")
@@ -90,17 +96,12 @@ def measure_part(
 
 
 def write(record: Row, folder: Path) -> Path:
-    """Write the record, whole or not at all; returns its place."""
+    """Write the record, whole or not at all; returns its place. Raises OSError."""
     place = folder / FILE
     scratch = folder / f".{FILE}.part"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        scratch.write_text(json.dumps(record) + "\n", encoding="utf-8")
-        scratch.replace(place)
-    except OSError as error:
-        raise FolderError(
-            f"results folder {folder} cannot be written ({error.strerror or error}): choose another with --results"
-        ) from error
+    folder.mkdir(parents=True, exist_ok=True)
+    scratch.write_text(json.dumps(record) + "\n", encoding="utf-8")
+    scratch.replace(place)
     return place
 
 

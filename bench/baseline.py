@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.decision import Margin
+from bench.environment import of_run
 from bench.family import BlockValues
 from bench.gate_run import GateError, GateRun, judged
 from bench.margins import DEFAULTS, Margins
@@ -90,12 +91,13 @@ def make(run: GateRun, margins: Margins) -> dict[str, Any]:
 
 
 def conditions(run: GateRun) -> dict[str, Any]:
-    """What two runs must have in common: record schema, workers, strategies, scenarios with their settings."""
+    """What two runs must have in common: record schema, workers, strategies, scenarios with their settings, --env."""
     return {
         "record_schema": run.manifest.get("schema"),
         "workers": (run.manifest.get("settings") or {}).get("workers"),
         "strategies": sorted({case["strategy"] for case in run.summary["cases"]}),
         "scenarios": run.manifest.get("scenarios") or {},
+        "environment": of_run(run.manifest) or {},
     }
 
 

@@ -72,6 +72,11 @@ def unlike(record: Mapping[str, Any], run: Mapping[str, Any]) -> str | None:
                 return f"{key}: {' and '.join(told)}"
         elif old != new:
             return f"{key} is {old!r} there and {new!r} here"
+    given: Mapping[str, str] = run["environment"]
+    kept: Mapping[str, str] = record.get("environment", given)  # an old baseline does not say
+    for name in dict.fromkeys((*kept, *given)):
+        if kept.get(name) != given.get(name):
+            return f"environment: {name} is {kept.get(name)!r} there and {given.get(name)!r} here"
     for name in sorted({*record["scenarios"], *run["scenarios"]}):
         before, now = record["scenarios"].get(name), run["scenarios"].get(name)
         if before is None or now is None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+# A report looks the same everywhere: not as the user's backend and matplotlibrc say, which may need a display or LaTeX.
+os.environ["MPLBACKEND"] = "agg"
+os.environ.pop("MATPLOTLIBRC", None)
 import matplotlib as mpl
 
-mpl.use("Agg")  # no display: reports are made on servers and in CI
+mpl.use("Agg")
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
@@ -93,7 +97,9 @@ def figure(
     """Give a figure with its axes in one flat list; on leaving it is saved as charts/<name>.png and .svg."""
     charts = folder / "charts"
     charts.mkdir(exist_ok=True)
-    with mpl.rc_context(LOOK):
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(LOOK)
         drawing, axes = plt.subplots(figsize=(width_in, height_in), layout="constrained", squeeze=False, **grid)
         try:
             yield drawing, list(axes.flat)

@@ -11,10 +11,12 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.codes import INTERRUPTED, INVALID, end
+from bench.measuring import measuring
 
 HEADS = ("time", "floor p50\nms", "delay found\nms", "lost", "drop rate", "95 %", "valid")
 
 
+@measuring
 def calibrate(
     *,
     times: Annotated[int, typer.Option(min=1, max=100, help="How often.")] = 10,
@@ -43,7 +45,7 @@ def calibrate(
     well = sum(row[-1] == "yes" for row in rows)
     console.print(f"found again {well} times of {times}", highlight=False)
     if failed:
-        end(INVALID, f"the instrument failed {times - well} times of {times}: see `python -m bench doctor`")
+        end(INVALID, f"the instrument failed {times - well} times of {times}: see `make doctor`")
 
 
 def _table(rows: Iterable[tuple[str, ...]]) -> Table:

@@ -11,8 +11,10 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.codes import INTERRUPTED, INVALID, end
+from bench.measuring import measuring
 
 
+@measuring
 def instrument(
     *,
     seed: Annotated[int, typer.Option(help="Same seed, same moments.")] = 1,

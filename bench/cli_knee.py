@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.codes import BAD_USAGE, INTERRUPTED, INVALID, end
-from bench.plan import BACKENDS, STRATEGIES, store_of
+from bench.measuring import measuring
+from bench.plan import BACKENDS, STRATEGIES, check_backend, store_of
 from bench.records import Results
 from bench.scenario import MAX_WORKERS, PlanError
 
@@ -24,8 +25,9 @@ ENDS = {
 }
 
 
+@measuring
 def knee(
-    backend: Annotated[str, typer.Argument(help=f"{', '.join(BACKENDS)}; or a strategy such as redis-push.")] = "redis",
+    backend: Annotated[str, typer.Argument(help=f"{', '.join(BACKENDS)}; or a strategy such as redis-push.")] = "all",
     *,
     workers: Annotated[
         int, typer.Option(min=1, max=MAX_WORKERS, help="Worker processes of the service (memory: always 1).")
@@ -93,17 +95,18 @@ def knee(
             add_to(run, points)
         except (OSError, ValueError) as error:
             end(BAD_USAGE, f"{run / FILE} cannot be written ({error}): copy {kept.folder / FILE} there")
-        console.print(f"added to {run}; `python -m bench report {run}` draws it", highlight=False, soft_wrap=True)
+        console.print(f"added to {run}; `make report RUN_DIR={run}` draws it", highlight=False, soft_wrap=True)
     if unmeasured := [point["strategy"] for point in points if point["at_least"] and not point["chats_per_s"]]:
-        end(INVALID, f"the load was not well at any rate for {', '.join(unmeasured)}: see `python -m bench doctor`")
+        end(INVALID, f"the load was not well at any rate for {', '.join(unmeasured)}: see `make doctor`")
 
 
 def _strategies(backend: str) -> list[str]:
-    choices = [name for name in STRATEGIES if name != "none"]  # which delivers no abort, so it has no knee
+    check_backend(backend)
+    if backend == "none":
+        raise PlanError("BACKEND none delivers no abort, so it has no knee: choose another")
+    choices = [name for name in STRATEGIES if name != "none"]
     if backend in choices:
         return [backend]
-    if backend not in BACKENDS:
-        raise PlanError(f"BACKEND {backend!r} is unknown: choose from {', '.join([*BACKENDS, *choices])}")
     return [name for name in choices if store_of(name) and backend in ("all", store_of(name))]
 
 

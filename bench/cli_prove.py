@@ -9,9 +9,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from bench.cli_regress import GATED, GATED_IN, NOISE, RESULTS, Folders, Noise, Scenarios, Seed, Workers
+from bench.cli_regress import GATED, GATED_IN, NOISE, RESULTS, Folders, Noise, Scenarios, Seed, Strategies, Workers
 from bench.codes import BAD_USAGE, INTERRUPTED, INVALID, REGRESSION, end
-from bench.plan import STRATEGIES, Case, select
+from bench.environment import check_crashes
+from bench.measuring import measuring
+from bench.plan import Case, select
 from bench.prove_faults import FAULTS
 from bench.prove_record import FILE, PARTS, Entry, promises, table
 from bench.scenario import PlanError
@@ -19,12 +21,13 @@ from bench.scenario import PlanError
 console = Console()
 
 
+@measuring
 def prove(
     *,
     aa: Annotated[int, typer.Option(min=1, max=1000, help="Gate runs of HEAD against itself.")] = 20,
     faults: Annotated[int, typer.Option(min=1, max=1000, help="Gate runs of each other commit.")] = 5,
-    only: Annotated[str, typer.Option(help=f"Some of {','.join(PARTS)}.", show_default="all")] = "",
-    strategy: Annotated[str, typer.Option(help=f"Some of {','.join(STRATEGIES)}.")] = GATED,
+    only: Annotated[str, typer.Option(help=f"Some of {', '.join(PARTS)}.", show_default="all")] = "",
+    strategy: Strategies = GATED,
     scenario: Scenarios = GATED_IN,
     workers: Workers = 2,
     minutes: Annotated[float, typer.Option(min=0.1, max=600, help="The longest that one gate run may take.")] = 8,
@@ -32,7 +35,7 @@ def prove(
     noise: Noise = NOISE,
     results: Folders = RESULTS,
 ) -> None:
-    """Does the gate cry wolf, and does it sleep? Runs `regress` on commits that it must find, and on some it must not.
+    """Measure the gate's false alarms and missed faults: runs `regress` on commits that it must find, and on others.
 
     In a throw-away clone of HEAD: `aa`, HEAD against itself, at most one run in twenty worse. Four commits that must be
     found each time: `delay` adds 5 ms to the stop path, `poll` polls instead of pushing, `drop` drops 1 % of aborts,
@@ -43,6 +46,7 @@ def prove(
     was kept, 1 one was broken, 2 it could not be measured, 4 bad usage.
     """
     cases = select(scenarios=_words(scenario), workers=workers, strategies=_words(strategy))
+    check_crashes(cases)
     parts = _parts(only, strategy)
     from bench.checkouts import GitError  # noqa: PLC0415 - `--help` and usage errors need none of this
     from bench.procs import ChildError  # noqa: PLC0415

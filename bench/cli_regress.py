@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import os
+from functools import partial
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
 
+from bench.cli_run import Environment
 from bench.codes import BAD_USAGE, INTERRUPTED, INVALID, REGRESSION, end
+from bench.environment import check_crashes, parse, switch
+from bench.measuring import measuring
 from bench.plan import STRATEGIES, select
 from bench.records import FolderError
 from bench.scenario import MAX_WORKERS, PlanError
@@ -21,23 +24,29 @@ GATED, GATED_IN = "redis-push,postgres-push,disconnect", "flowing,stalled"
 aborts by design, which no number of blocks decides; polls and timers share their code with the pushes."""
 console = Console()
 
+Strategies = Annotated[
+    str,
+    typer.Option(help=f"Some of {', '.join(STRATEGIES)}; comma-separated.", show_default=GATED.replace(",", ", ")),
+]
 Scenarios = Annotated[str, typer.Option(help="Scenarios of the catalogue, or files ending in .toml.")]
 Workers = Annotated[int, typer.Option(min=1, max=MAX_WORKERS, help="Worker processes of the service.")]
 Minutes = Annotated[float, typer.Option(min=0.1, max=600, help="No block is begun that would end later.")]
 Seed = Annotated[int, typer.Option(help="Same seed, same moments.")]
 Folders = Annotated[Path, typer.Option(help="Where results folders are kept.")]
-Noise = Annotated[Path, typer.Option(help="This machine's noise, from `python -m bench aa`.")]
+Noise = Annotated[Path, typer.Option(help="This machine's noise, from `.venv/bin/python -m bench aa`.")]
 
 
+@partial(measuring, give_up=lambda code, message: give_up(code, message, None))
 def regress(
     *,
     base: Annotated[str, typer.Option(help="The git ref to compare HEAD with.")] = "origin/main",
-    strategy: Annotated[str, typer.Option(help=f"Some of {','.join(STRATEGIES)}.")] = GATED,
+    strategy: Strategies = GATED,
     scenario: Scenarios = GATED_IN,
     workers: Workers = 2,
     minutes: Minutes = 12,
     seed: Seed = 1,
     noise: Noise = NOISE,
+    env: Environment = None,
     results: Folders = RESULTS,
     repository: Annotated[
         Path | None, typer.Option(help="The checkout of the service to measure.", show_default="this one")
@@ -53,39 +62,50 @@ def regress(
     from bench.procs import ChildError  # noqa: PLC0415
     from bench.regress import Gate  # noqa: PLC0415
     from bench.runner import Settings  # noqa: PLC0415
-    from bench.verdict_output import write  # noqa: PLC0415
+    from bench.storage import writing  # noqa: PLC0415
+    from bench.verdict_output import write, write_failure  # noqa: PLC0415
     from bench.verdict_table import show  # noqa: PLC0415
 
     checkout = repository or ROOT
     try:
-        if (os.environ.get("QUICK") or "0") != "0":
+        if switch("QUICK"):
             raise PlanError("QUICK runs yield no verdict: leave QUICK out")  # noqa: TRY301 - as what follows does
         cases = select(scenarios=_words(scenario), workers=workers, strategies=_words(strategy))
+        check_crashes(cases)
+        settings = Settings("all", workers, False, seed, "regress", environment=parse(env or ()))
         commit_of(base, checkout)
         margins = read_margins(noise)
-        gate = Gate(cases, Settings("all", workers, False, seed, "regress"), margins, results, console)
+        gate = Gate(cases, settings, margins, results, console)
     except (PlanError, FolderError, GitError, NoiseError) as error:
         give_up(BAD_USAGE, str(error), None)
     try:
-        outcome = gate.run(base, minutes=minutes, repository=checkout)
+        with writing(gate.folder):
+            # Stays when the disk is full, or this process is killed.
+            write_failure("the measurement broke off before its verdict", INVALID, gate.folder, {})
+            outcome = gate.run(base, minutes=minutes, repository=checkout)
     except (StoreError, ChildError, GitError) as error:
         give_up(INVALID, f"could not measure: {error}", gate.folder)
     except KeyboardInterrupt:
         give_up(INTERRUPTED, "interrupted; everything started has been stopped", gate.folder)
     show(outcome, console)
-    written = write(outcome, gate.folder, typer.echo)
+    try:
+        written = write(outcome, gate.folder, typer.echo)
+    except OSError as error:
+        give_up(INVALID, f"the verdict cannot be written ({error.strerror or error}): free some space", gate.folder)
     console.print(f"verdict: {written[0]}", highlight=False, soft_wrap=True)
     raise typer.Exit(outcome.exit_code)
 
 
+@measuring
 def aa(
     *,
-    strategy: Annotated[str, typer.Option(help=f"Some of {','.join(STRATEGIES)}.")] = "redis-push",
+    strategy: Annotated[str, typer.Option(help=f"Some of {', '.join(STRATEGIES)}; comma-separated.")] = "redis-push",
     scenario: Scenarios = "flowing",
     workers: Workers = 2,
     blocks: Annotated[int, typer.Option(min=10, max=1000, help="Pairs; 18 give 20 comparisons of 5 blocks.")] = 18,
     seed: Seed = 1,
     noise: Annotated[Path, typer.Option(help="Where this machine's noise is kept.")] = NOISE,
+    env: Environment = None,
     results: Folders = RESULTS,
 ) -> None:
     """Measure the same code against itself: this machine's noise (margins of the gate), and how often it cries wolf.
@@ -93,13 +113,15 @@ def aa(
     Exit codes: 0 fine, 1 it cries wolf in more than one of twenty comparisons, 2 invalid, 4 bad usage.
     """
     cases = select(scenarios=_words(scenario), workers=workers, strategies=_words(strategy))
+    check_crashes(cases)
     from bench.embedded import StoreError  # noqa: PLC0415 - `--help` and usage errors need none of this
     from bench.itself import MAX_ALARMS, Itself  # noqa: PLC0415
     from bench.margins import NoiseError  # noqa: PLC0415
     from bench.procs import ChildError  # noqa: PLC0415
     from bench.runner import Settings  # noqa: PLC0415
 
-    itself = Itself(cases, Settings("all", workers, False, seed, "aa"), results, console)
+    settings = Settings("all", workers, False, seed, "aa", environment=parse(env or ()))
+    itself = Itself(cases, settings, results, console)
     try:
         found = itself.run(blocks)
     except (StoreError, ChildError) as error:
@@ -129,7 +151,7 @@ def give_up(code: int, message: str, folder: Path | None) -> NoReturn:
     try:
         write_failure(message, code, folder)
     except OSError as error:
-        typer.echo(f"bench: verdict.json cannot be written ({error.strerror or error})", err=True)
+        message += f" (verdict.json cannot be written either: {error.strerror or error})"
     end(code, message)
 
 

@@ -11,11 +11,13 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.codes import INCONCLUSIVE, INTERRUPTED, INVALID, REGRESSION, end
+from bench.measuring import measuring
 from bench.records import FolderError, Results
 
 Row = dict[str, Any]
 
 
+@measuring
 def stop_path(
     *,
     pairs: Annotated[

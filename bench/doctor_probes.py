@@ -15,6 +15,7 @@ from statistics import median
 
 import psutil
 
+from bench.environment import clean
 from bench.health import MAX_SCHEDULE_MS, MAX_STEAL, WARN_STEAL
 
 WATCH_S = 1.0
@@ -175,7 +176,7 @@ def loopback() -> Check:
 def _child(program: str) -> Iterator[subprocess.Popen[bytes]]:
     command = [sys.executable, "-c", program]
     pipe, nowhere = subprocess.PIPE, subprocess.DEVNULL
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=nowhere, bufsize=0) as process:
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=nowhere, env=clean(), bufsize=0) as process:
         try:
             yield process
         finally:

@@ -16,6 +16,7 @@ from typing import Any
 
 import psutil
 
+from bench.environment import clean
 from bench.guard import WATCHMAN
 
 START_DEADLINE_S = 20.0
@@ -107,6 +108,7 @@ class EmbeddedServer:
                 stdout=log,
                 stderr=log,
                 cwd=self.log.parent,
+                env=clean(),
                 start_new_session=True,
                 **self.popen,
             )

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench.change_points import Step, steps
+from bench.environment import of_run
 from bench.gate_run import GateError, is_quick
 from bench.reading import SCHEMA, CaseKey, case_key
 from bench.records import LATEST
@@ -119,7 +120,9 @@ def _usable(results: Path, left_out: Counter[str]) -> list[Usable]:
     found.sort(key=lambda run: (str(run[1].get("started_utc")), run[0].name))
     here = [run for run in found if run[1]["host"] == found[-1][1]["host"]]
     left_out["from another machine"] += len(found) - len(here)
-    return here
+    alike = [run for run in here if of_run(run[1]) in (None, of_run(here[-1][1]))]
+    left_out["with another environment (--env)"] += len(here) - len(alike)
+    return alike
 
 
 def _other(settings: Mapping[str, Any], newest: Mapping[str, Any] | None) -> bool:

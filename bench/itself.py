@@ -16,6 +16,7 @@ from bench.margins import DEFAULTS, LEAST_PAIRS, NoiseError, noise, write_noise
 from bench.meter import Measured
 from bench.names import is_special
 from bench.plan import Case
+from bench.progress import Expected
 from bench.reading import read_run
 from bench.records import Results, utc_now
 from bench.runner import Run, Settings
@@ -81,7 +82,12 @@ class Itself:
         """Measure so many pairs. Raises StoreError, ChildError, KeyboardInterrupt, NoiseError when none are usable."""
         sides = [Measured(Side(name), kept) for name, kept in zip(("a", "b"), self._kept, strict=True)]
         Run(
-            self._cases, self._settings, sides, self._console, more=lambda done, _took_s, _medians_ms: done < blocks
+            self._cases,
+            self._settings,
+            sides,
+            self._console,
+            more=lambda done, _took_s, _medians_ms: done < blocks,
+            expects=Expected(blocks),
         ).execute()
         return found_in([kept.folder for kept in self._kept])
 

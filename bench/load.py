@@ -19,6 +19,7 @@ from bench.schedule import Planned
 from bench.starve import starved
 
 LOCUSTFILE = FOLDER / "chat_load.py"
+ROOT = Path(__file__).parent.parent
 MOST_PROCESSES = 8
 LEAD_NS = 60_000_000
 """An order is read and its greenlets are made within this time."""
@@ -63,7 +64,14 @@ class Load:
         self._given = [0] * processes
         """How many orders each process has had: it waits for its own next one, also when it sat out a case."""
         self._children = [
-            Child("locust", _arguments(), logs / f"locust-{number}.log", env=_env(scratch, number), ready=False)
+            Child(
+                "locust",
+                _arguments(),
+                logs / f"locust-{number}.log",
+                env=_env(scratch, number),
+                ready=False,
+                folder=scratch,
+            )
             for number in range(processes)
         ]
 
@@ -176,4 +184,5 @@ def _arguments() -> list[str]:
 
 
 def _env(scratch: Path, number: int) -> dict[str, str]:
-    return {"CHAT_LOAD": f"{scratch}:{number}"}
+    # Locust also reads ~/.locust.conf, and locust.conf and pyproject.toml of the folder it is started in.
+    return {"CHAT_LOAD": f"{scratch}:{number}", "HOME": str(scratch), "PYTHONPATH": str(ROOT)}

@@ -1,6 +1,6 @@
 """What does not count as a change, for each metric: from the noise measured on this machine, or careful defaults.
 
-noise.json, written by `python -m bench aa` from comparisons of a strategy with itself:
+noise.json, written by `.venv/bin/python -m bench aa` from comparisons of a strategy with itself:
 `{"schema": 1, "made_utc", "host": {...}, "metrics": {<metric>: {"pairs": n, "spread": s}}}`, where `spread` is the root
 mean square of `log((a + c) / (b + c))` over the pairs (a, b) of run-level values, `c` the slack of the metric's default
 margin. It is a standard deviation around 0, which is what the truth is.
@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from bench.decision import Margin
 
 SCHEMA = 1
+AGAIN = "run `.venv/bin/python -m bench aa` again"
 SIGMAS = 3.0
 """Control limits as Shewhart set them (1931). A gate asks dozens of questions: at two one in twenty would be luck."""
 LEAST_SHARE = 0.05
@@ -80,17 +81,17 @@ def write_noise(path: Path, record: Mapping[str, Any]) -> None:
 def read_margins(path: Path) -> Margins:
     """The margins of a machine; the defaults, which say so, where there is no noise.json. Raises NoiseError."""
     if not path.exists():
-        says = f"default margins: {path} is not there; `python -m bench aa` measures this machine's own"
+        says = f"default margins: {path} is not there; `.venv/bin/python -m bench aa` measures this machine's own"
         return Margins(DEFAULTS, measured=False, says=says)
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         if record["schema"] != SCHEMA:
-            raise NoiseError(f"{path} has schema {record['schema']!r}, not {SCHEMA}: run `python -m bench aa` again")
+            raise NoiseError(f"{path} has schema {record['schema']!r}, not {SCHEMA}: {AGAIN}")
         return margins(record)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, NoiseError):
             raise
-        raise NoiseError(f"{path} cannot be read ({error!r}): run `python -m bench aa` again") from error
+        raise NoiseError(f"{path} cannot be read ({error!r}): {AGAIN}") from error
 
 
 def margins(record: Mapping[str, Any]) -> Margins:

@@ -60,6 +60,12 @@ def served_by(strategy: str) -> str:
     return "none" if strategy in REFERENCES else strategy
 
 
+def check_backend(backend: str) -> None:
+    """Raises PlanError, naming the choices, for what is neither a store nor a strategy."""
+    if backend not in (*BACKENDS, *STRATEGIES):
+        raise PlanError(f"BACKEND {backend!r} is unknown: choose from {', '.join((*BACKENDS, *STRATEGIES))}")
+
+
 def select(
     backend: str = "all",
     scenarios: Sequence[str] | None = None,
@@ -68,20 +74,19 @@ def select(
     strategies: Sequence[str] | None = None,
     quick: bool = False,
 ) -> list[Case]:
-    """The cases of a run; `strategies` names them one by one instead of by `backend`.
+    """The cases of a run: those of `backend`, a store or one strategy, or those that `strategies` names one by one.
 
     With several scenarios for all, `memory-push` on one worker is added as a control: nothing should be faster.
     Raises PlanError naming the choices.
     """
-    if backend not in BACKENDS:
-        raise PlanError(f"BACKEND {backend!r} is unknown: choose from {', '.join(BACKENDS)}")
+    check_backend(backend)
     if not 1 <= workers <= MAX_WORKERS:
         raise PlanError(f"WORKERS is {workers}: choose from 1 to {MAX_WORKERS}")
     unknown = [name for name in strategies or () if name not in STRATEGIES]
     if unknown or (strategies is not None and not strategies):
         raise PlanError(f"strategies {', '.join(unknown) or 'is empty'}: choose from {', '.join(STRATEGIES)}")
     chosen = load_scenarios(scenarios, quick=quick)
-    named = [name for name in STRATEGIES if store_of(name) and backend in ("all", store_of(name))]
+    named = [name for name in STRATEGIES if store_of(name) and backend in ("all", store_of(name), name)]
     names = list(dict.fromkeys(strategies)) if strategies else [*REFERENCES, *named]
     cases = [Case(name, scenario, scenario.workers or workers) for name in names for scenario in chosen]
     control = Case("memory-push", chosen[0], 1)

@@ -16,6 +16,7 @@ from typing import Self
 
 import psutil
 
+from bench.environment import clean
 from bench.guard import WATCHMAN, signal_group
 
 READY_DEADLINE_S = 30.0
@@ -31,6 +32,7 @@ class ChildError(Exception):
 class Child:
     """`python -m <arguments>` in a session of its own, from entering to leaving the block; stderr goes to its log.
 
+    It gets a clean environment (bench/environment.py) and `env`.
     With `ready=True` entering waits for a line `ready URL` on its stdout, which becomes `url`.
     """
 
@@ -49,7 +51,7 @@ class Child:
         self.log = log
         self.url = ""
         self._arguments = [sys.executable, "-m", *arguments]
-        self._env = {**os.environ, **(env or {})}
+        self._env = {**clean(), **(env or {})}
         self._waits = ready
         self._folder = folder
         self._deadline_s = deadline_s

@@ -13,8 +13,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from bench import lock
 from bench.checkouts import ROOT, GitError, commit_of
 from bench.embedded import temporary_folder
+from bench.environment import of_stores
 from bench.instrument import CALIBRATION_CASE, FLOOR_CASE
 from bench.load import expected_s
 from bench.plan import Case
@@ -120,8 +122,8 @@ class Proof:
         arguments = ["bench", "regress", "--base", base, "--strategy", asked.strategy, "--scenario", asked.scenario]
         arguments += ["--workers", str(asked.workers), "--minutes", str(asked.minutes)]
         arguments += ["--seed", str(asked.seed + number), "--noise", str(self._noise), "--results", str(results)]
-        # None of these runs is the job's own verdict.
-        env = dict.fromkeys(("GITHUB_ACTIONS", "GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY", "QUICK"), "")
+        # Without GITHUB_*: none of these runs is the job's own verdict. This bench holds the machine's lock for them.
+        env = of_stores() | {lock.VARIABLE: str(results.parent / "lock")}
         began = time.monotonic()
         with Child("gate", arguments, log, env=env, ready=False, folder=clone) as gate:
             while True:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from bench.measures import Measured, measure
+from bench.records import LATEST, LATEST_OTHER
 
 SCHEMA = 1
 NEXT_STEP = "give a folder that `make bench` made, for example results/latest"
@@ -55,6 +56,9 @@ def read_run(folder: Path) -> Run:
     Raises UnreadableResults when the folder is no results folder, is of another schema, or holds no finished case.
     """
     if not folder.is_dir():
+        other = folder.with_name(LATEST_OTHER)
+        if folder.name == LATEST and other.is_dir():
+            raise UnreadableResults(f"no full, valid run is there yet; {other} is the newest of the others")
         raise UnreadableResults(f"{folder} is no folder: {NEXT_STEP}")
     manifest = _read_manifest(folder / "manifest.json")
     scenarios = manifest.get("scenarios") or {}

@@ -9,7 +9,9 @@ import os
 import platform
 import re
 import subprocess
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,9 @@ PACKAGES = (
     "starlette", "stopwatch-chat", "uvicorn", "uvloop",
 )  # fmt: skip
 LATEST = "latest"
+"""The newest full run that is valid."""
+LATEST_OTHER = "latest-quick"
+"""The newest run that is QUICK or invalid."""
 SCHEDULE = "schedule.jsonl.gz"
 Row = dict[str, Any]
 
@@ -51,30 +56,74 @@ class Results:
     def write_manifest(self, manifest: Row) -> None:
         """Write manifest.json, whole or not at all."""
         scratch = self.folder / ".manifest.json.part"
-        scratch.write_text(json.dumps({"schema": SCHEMA, **manifest}, indent=1) + "\n", encoding="utf-8")
-        scratch.replace(self.folder / "manifest.json")
+        try:
+            scratch.write_text(json.dumps({"schema": SCHEMA, **manifest}, indent=1) + "\n", encoding="utf-8")
+            scratch.replace(self.folder / "manifest.json")
+        except OSError:
+            with suppress(OSError):
+                scratch.unlink()
+            raise
 
     def append(self, chats: Iterable[Row], case: Row) -> None:
-        """Add a finished case: first its chats (one gzip member, so the file is whole after each case), then itself."""
-        with gzip.open(self.folder / "chats.jsonl.gz", "at", encoding="utf-8", compresslevel=3) as lines:
-            lines.writelines(json.dumps({"schema": SCHEMA, **chat}) + "\n" for chat in chats)
-        with (self.folder / "cases.jsonl").open("a", encoding="utf-8") as lines:
-            lines.write(json.dumps(case) + "\n")
+        """Add a finished case: first its chats (one gzip member, so the file is whole after each case), then itself.
+
+        Raises OSError where that cannot be written, for example on a full disk; then the files are what they were.
+        """
+        rows = "".join(json.dumps({"schema": SCHEMA, **chat}) + "\n" for chat in chats)
+        packed, line = gzip.compress(rows.encode(), compresslevel=3), json.dumps(case).encode() + b"\n"
+        with _appended(self.folder / "chats.jsonl.gz", packed), _appended(self.folder / "cases.jsonl", line):
+            pass
 
     def append_schedule(self, scenario: str, block: int, chats: list[Row]) -> None:
         """Keep when the chats of a scenario were to be sent and stopped in a block; the strategies share it."""
         if (scenario, block) in self._scheduled:
             return
-        self._scheduled.add((scenario, block))
-        with gzip.open(self.folder / SCHEDULE, "at", encoding="utf-8", compresslevel=3) as lines:
-            lines.write(json.dumps({"scenario": scenario, "block": block, "chats": chats}) + "\n")
+        row = json.dumps({"scenario": scenario, "block": block, "chats": chats}) + "\n"
+        with _appended(self.folder / SCHEDULE, gzip.compress(row.encode(), compresslevel=3)):
+            self._scheduled.add((scenario, block))
 
-    def publish(self) -> None:
-        """Let `latest` point here; readers see the old folder or this one, never neither."""
-        scratch = self.folder.parent / f".{LATEST}-{self.folder.name}"
-        scratch.unlink(missing_ok=True)
-        scratch.symlink_to(self.folder.name)
-        scratch.replace(self.folder.parent / LATEST)
+
+def check_writable(folder: Path) -> None:
+    """Make the folder if it is absent. Raises FolderError where nothing can be written into it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise FolderError(
+            f"results folder {folder} cannot be written ({error.strerror or error}): choose another with --results"
+        ) from error
+
+
+def publish(folder: Path, *, full: bool) -> None:
+    """Let `latest` (`latest-quick` unless `full`: neither QUICK nor invalid) point to this run.
+
+    Readers see the old folder or this one, never neither.
+    """
+    name = LATEST if full else LATEST_OTHER
+    scratch = folder.parent / f".{name}-{folder.name}"
+    scratch.unlink(missing_ok=True)
+    scratch.symlink_to(folder.name)
+    scratch.replace(folder.parent / name)
+
+
+@contextmanager
+def _appended(path: Path, data: bytes) -> Iterator[None]:
+    """Append to the file; when that fails, or the block does, cut the file back to what it was."""
+    size = path.stat().st_size if path.exists() else None
+    try:
+        with path.open("ab", buffering=0) as file:
+            rest = memoryview(data)
+            while rest:  # a full disk takes a part of a write before it refuses the next one
+                rest = rest[file.write(rest) :]
+        yield
+    except BaseException:
+        with suppress(OSError):
+            if size is None:
+                path.unlink()
+            else:
+                os.truncate(path, size)
+        raise
 
 
 def _new_folder(parent: Path, name: str) -> Path:

@@ -14,6 +14,7 @@ from bench.margins import Margins
 from bench.meter import Measured
 from bench.outcome import Outcome
 from bench.plan import Case
+from bench.progress import Expected
 from bench.reading import Run as ReadRun
 from bench.reading import read_run
 from bench.records import Results
@@ -65,7 +66,8 @@ class Gate:
                 fit = int(minutes * 60 * blocks / took_s)
                 return blocks < fit and self._could_change(blocks, fit)
 
-            Run(self._cases, self._settings, sides, self._console, more=more).execute()
+            expects = Expected(None, minutes)
+            Run(self._cases, self._settings, sides, self._console, more=more, expects=expects).execute()
         return self._outcome(notes, doubts)
 
     def _could_change(self, blocks: int, fit: int) -> bool:

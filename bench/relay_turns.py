@@ -22,6 +22,7 @@ import psutil
 
 from bench.cpu_time import tree_cpu_ns
 from bench.embedded import temporary_folder
+from bench.environment import clean
 from bench.procs import Child
 from bench.relay_load import Load
 from bench.relay_report import CONTENDERS
@@ -185,7 +186,7 @@ def _warm(on: Stage, name: str) -> Iterator[Child]:
 def _running(load: Load) -> Iterator[Iterator[str]]:
     """The load's lines as they come; the process is gone afterwards, whatever happens."""
     command = [sys.executable, "-m", "bench.relay_load", load.as_argument()]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=clean(), start_new_session=True) as process:
         try:
             yield _lines(process)
         finally:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from bench.environment import of_run
+
 Manifest = Mapping[str, Any]
 
 
 def changed_since(before: Manifest, now: Manifest) -> list[str]:
-    """A sentence each for commit, versions, host, stores and settings of the service that are not what they were.
+    """A sentence each for commit, versions, host, stores and environment variables that are not what they were.
 
     Only what both manifests say is compared.
     """
@@ -20,8 +22,7 @@ def changed_since(before: Manifest, now: Manifest) -> list[str]:
         found += _unlike(what.rstrip("s"), before.get(what), now.get(what))
     for kind, store in (before.get("stores") or {}).items():
         found += _unlike(f"store {kind}", store, (now.get("stores") or {}).get(kind))
-    settings = [(manifest.get("settings") or {}).get("service") for manifest in (before, now)]
-    found += _unlike("service setting", *settings)
+    found += _unlike("environment variable", of_run(before), of_run(now))
     return found
 
 

@@ -17,7 +17,6 @@ from bench.plan import Case
 from bench.procs import Child
 from bench.progress import View
 from bench.records import Results, describe_commit, describe_host, describe_versions, utc_now
-from bench.service import service_settings
 
 Row = dict[str, Any]
 Say = Callable[[str], None]
@@ -85,7 +84,8 @@ def describe(label: str, settings: Row, *, seed: int, quick: bool) -> Row:
         "blocks": 1,
         "quick": quick,
         "seed": seed,
-        "settings": settings | {"seed": seed, "quick": quick, "label": label, "service": service_settings()},
+        "settings": settings | {"seed": seed, "quick": quick, "label": label},
+        "environment": {},
         "cases": [],
         "commit": commit,
         "dirty": dirty,

@@ -7,7 +7,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,11 @@ from bench.load import Load, processes_for
 from bench.meter import Measured, Meter, Schedules, Subject
 from bench.plan import Case, served_by, store_of
 from bench.procs import Child, ChildError
-from bench.progress import View
+from bench.progress import Expected, View
 from bench.records import describe_commit, describe_host, describe_versions, utc_now
 from bench.schedule import orders
-from bench.service import Side, calibrated, describe_asgi, service_of, service_settings
+from bench.service import Side, calibrated, describe_asgi, service_of
+from bench.storage import writing
 from bench.stores import Store, open_store
 from bench.talk import AnswerError
 
@@ -44,13 +45,15 @@ class Settings:
     label: str
     starve: bool = False
     """Give the load too little CPU: a run that must be called invalid."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Variables for the service under test, beside those that every process gets."""
 
 
 class Run:
     """One invocation: `execute` measures blocks until `more` says that it is enough.
 
     `more` gets the number of blocks and the seconds so far, and each case's median stops. With two sides every service
-    is measured from both, one directly after the other, first and second in turn.
+    is measured from both, one directly after the other, first and second in turn. `expects` is for the progress bar.
     """
 
     def __init__(
@@ -62,39 +65,44 @@ class Run:
         *,
         more: More = lambda _blocks, _took_s, _medians_ms: False,
         schedules: Schedules | None = None,
+        expects: Expected = Expected(),  # noqa: B008 - frozen
     ) -> None:
         self._cases = cases
         self._settings = settings
         self._sides = sides
         self._more = more
         self._schedules = schedules or {}
-        self._view = View([FLOOR_CASE], cases, console, sides=len(sides))
+        self._view = View(cases, console, sides=len(sides), expects=expects)
         self._stores: dict[str, Store] = {}
         self._token = secrets.token_hex(3)  # a store of yours may remember the ids of an earlier run
         self._namespace = f"stopwatch_bench_{self._token}"
         self._manifests = [self._describe(each.side) for each in sides]
 
     def execute(self) -> None:
-        """Measure, write, and switch `latest`, if there is one side only.
+        """Measure and write.
 
-        Raises StoreError, ChildError, or KeyboardInterrupt; what was finished stays, and the manifest says incomplete.
+        Raises StoreError, ChildError (StorageError when the disk is full), or KeyboardInterrupt; what was finished
+        stays, and the manifest says incomplete.
         """
-        self._write_manifests()
-        try:
-            with contextlib.ExitStack() as stack:
-                stack.enter_context(self._view)
-                self._measure_all(stack)
-            for manifest in self._manifests:
-                manifest["complete"] = True
-        finally:
-            for manifest in self._manifests:
-                manifest["ended_utc"] = utc_now()
+        with writing(self._sides[-1].results.folder):
             self._write_manifests()
-            for each in self._sides:
-                if not (each.results.folder / "cases.jsonl").exists() and not any(each.results.logs.iterdir()):
-                    shutil.rmtree(each.results.folder)  # nothing was measured, and no log tells why
-        if len(self._sides) == 1:  # one side of a comparison is nobody's newest run
-            self._sides[0].results.publish()
+            try:
+                with contextlib.ExitStack() as stack:
+                    stack.enter_context(self._view)
+                    self._measure_all(stack)
+            except BaseException:
+                with contextlib.suppress(OSError):  # the first error is the one to report
+                    self._end(complete=False)
+                raise
+            self._end(complete=True)
+
+    def _end(self, *, complete: bool) -> None:
+        for manifest in self._manifests:
+            manifest |= {"complete": complete, "ended_utc": utc_now()}
+        self._write_manifests()
+        for each in self._sides:
+            if not (each.results.folder / "cases.jsonl").exists() and not any(each.results.logs.iterdir()):
+                shutil.rmtree(each.results.folder)  # nothing was measured, and no log tells why
 
     def _measure_all(self, stack: contextlib.ExitStack) -> None:
         self._scratch = stack.enter_context(temporary_folder("run"))
@@ -207,6 +215,7 @@ class Run:
             mock=self._mock,
             traces=traces,
             log=log,
+            environment=self._settings.environment,
         ) as service:
             if self._manifests[0]["asgi"] is None:
                 for manifest in self._manifests:
@@ -221,6 +230,8 @@ class Run:
         commit, dirty = describe_commit(side.checkout) if side.checkout else describe_commit()
         scenarios = {case.scenario.name: case.scenario.settings() for case in self._cases}
         strategies = list(dict.fromkeys(case.strategy for case in self._cases))
+        settings = asdict(self._settings)
+        environment = settings.pop("environment")
         return {
             "label": self._settings.label,
             "side": side.name or None,
@@ -230,7 +241,8 @@ class Run:
             "blocks": 0,
             "quick": self._settings.quick,
             "seed": self._settings.seed,
-            "settings": asdict(self._settings) | {"strategies": strategies, "service": service_settings()},
+            "settings": settings | {"strategies": strategies},
+            "environment": environment,
             "cases": [[case.strategy, case.scenario.name, case.workers] for case in self._cases],
             "commit": commit,
             "dirty": dirty,

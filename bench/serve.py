@@ -21,7 +21,8 @@ from bench.stores import Store, open_store
 
 HOST = "127.0.0.1"
 STORES = ("memory", "postgres", "redis")
-CHOICES = (*STORES, *(name for name in STRATEGIES if name != "disconnect"))
+CHOICES = ("all", *STORES, *(name for name in STRATEGIES if name != "disconnect"))
+DEFAULT = "redis-push"
 OPENAI_URL = "https://api.openai.com/v1"
 LOOK_S = 0.2
 SLOW_ANSWERS = ("--ttft-ms", "300", "--itl-ms", "50", "--output-tokens", "600")
@@ -34,9 +35,11 @@ class PortError(Exception):
 
 
 def strategy_of(backend: str) -> str:
-    """`redis` means `redis-push`; a whole strategy means itself. Raises PlanError naming the choices."""
+    """`redis` means `redis-push`, and `all` too; a whole strategy means itself. Raises PlanError naming the choices."""
     if backend not in CHOICES:
         raise PlanError(f"BACKEND {backend!r} is unknown: choose from {', '.join(CHOICES)}")
+    if backend == "all":
+        return DEFAULT
     return f"{backend}-push" if backend in STORES else backend
 
 
@@ -69,13 +72,15 @@ def serve(console: Console, *, backend: str, port: int, workers: int | None) -> 
         env = {"ABORT_BACKEND": url, "WORKERS": str(workers or (1 if in_memory else 2))}
         env |= {"MEMORY_WITH_WORKERS": "true"}  # whoever asks for several is told what that means
         env |= {"DRAIN_S": os.environ.get("DRAIN_S", "1"), "PYTHONUNBUFFERED": "1"}
+        env = {**os.environ, **env}  # to try is not to measure: the user's own settings apply
         children = []
         # Set to nothing is not set: that is how a shell, a .env file or a CI secret says that there is none.
         if os.environ.get("OPENAI_API_KEY") or os.environ.get("OPENAI_BASE_URL"):
             env["OPENAI_BASE_URL"] = os.environ.get("OPENAI_BASE_URL") or OPENAI_URL
             console.print(f"upstream: {env['OPENAI_BASE_URL']}", highlight=False, soft_wrap=True)
         else:
-            mock = Child("mock_llm", ["mock_llm", "serve", "--port", "0", *SLOW_ANSWERS], folder / "mock_llm.log")
+            arguments = ["mock_llm", "serve", "--port", "0", *SLOW_ANSWERS]
+            mock = Child("mock_llm", arguments, folder / "mock_llm.log", env=os.environ)
             children.append(stack.enter_context(mock))
             env |= {"OPENAI_BASE_URL": f"{mock.url}/v1", "OPENAI_API_KEY": "unused", "UPSTREAM_NOTE": SLOW_NOTE}
             console.print("upstream: our mock (set OPENAI_API_KEY or OPENAI_BASE_URL for a real one)", highlight=False)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
-import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,8 @@ from bench.plan import delivery_of, store_of
 from bench.procs import Child, ChildError
 from bench.stores import Store
 from bench.talk import AnswerError, ask, warm_up
+
+NO_ENVIRONMENT: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -35,13 +36,18 @@ def service_of(
     mock: Child,
     traces: Path,
     log: Path,
+    environment: Mapping[str, str] = NO_ENVIRONMENT,
 ) -> Iterator[Child]:
-    """The service under test, from its start to its end. Raises ChildError when it cannot start or chat."""
+    """The service under test, from its start to its end; `environment` is what the user gave it on purpose.
+
+    Raises ChildError when it cannot start or chat.
+    """
     delivery = delivery_of(strategy)
     backend = "none://"
     if delivery is not None:
         backend = store.strategy_url(delivery) if store else f"{store_of(strategy)}+{delivery}://"
     env = {
+        **environment,
         "ABORT_NAMESPACE": namespace,
         "ABORT_BACKEND": backend,  # not an argument: it may hold a password, and arguments are for all to see
         "WORKERS": str(workers),
@@ -61,14 +67,6 @@ def calibrated(mock: Child, log: Path) -> Iterator[Child]:
     with Child("calibrated", ["bench.contenders.calibrated"], log, env=_upstream(mock)) as service:
         _warm(service, "the calibrated service", 8)
         yield service
-
-
-def service_settings() -> dict[str, str]:
-    """What the environment tells the service under test about aborts (ABORT_INTERVAL_MS and others), as the manifest
-    keeps it; not the address of its store, which may hold a password.
-    """
-    ours = ("ABORT_BACKEND", "ABORT_NAMESPACE")
-    return {name: os.environ[name] for name in sorted(os.environ) if name.startswith("ABORT_") and name not in ours}
 
 
 def describe_asgi(service: Child) -> dict[str, Any]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
 from rich.table import Table
+
+_FIGURES = re.compile(r"\d[\d.,]*")
 
 
 def case_table(cases: Sequence[dict[str, Any]]) -> Table:
@@ -37,6 +40,18 @@ def case_table(cases: Sequence[dict[str, Any]]) -> Table:
             str(case["errors"]),
         )
     return table
+
+
+def by_cause(problems: Sequence[str]) -> list[str]:
+    """The problems (`case: cause`), one for each cause; causes that differ only in their figures count as the same."""
+    groups: dict[str, list[str]] = {}
+    for problem in problems:
+        groups.setdefault(_FIGURES.sub("0", problem.partition(": ")[2] or problem), []).append(problem)
+    found = []
+    for first, *others in groups.values():
+        also = list(dict.fromkeys(each.partition(": ")[0] for each in others))
+        found.append(f"{first} (and in {len(others)} more: {', '.join(also)})" if also else first)
+    return found
 
 
 def _number(value: float | None) -> str:

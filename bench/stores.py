@@ -13,11 +13,12 @@ from pathlib import Path
 from bench.containers import NO_SETTINGS, container
 from bench.counters import Counter, PostgresCounter, RedisCounter
 from bench.embedded import EmbeddedServer, StoreError, free_port, not_root, temporary_folder
+from bench.environment import URLS, clean
 from bench.procs import tree_cpu_s
 from bench.store_urls import checked, where
 
 BINARY_VARIABLES = {"redis": "REDIS_BINARY", "postgres": "POSTGRES_BINARY"}
-URL_VARIABLES = {"redis": "REDIS_URL", "postgres": "DATABASE_URL"}
+URL_VARIABLES = URLS
 COUNTERS: dict[str, Callable[[str], Counter]] = {"redis": RedisCounter, "postgres": PostgresCounter}
 START_ATTEMPTS = 3
 SCHEME = re.compile(r"^[a-z0-9+]+(?=://)")
@@ -160,7 +161,9 @@ def postgres_server(settings: Mapping[str, str] = NO_SETTINGS) -> Iterator[Embed
         initdb += ["--username=bench", "--auth=scram-sha-256", f"--pwfile={folder / 'password'}"]
         initdb += ["--encoding=UTF8", "--locale=C", "--no-instructions"]
         try:
-            subprocess.run(initdb, capture_output=True, text=True, check=True, cwd=folder, **disguise.popen())
+            subprocess.run(
+                initdb, capture_output=True, text=True, check=True, cwd=folder, env=clean(), **disguise.popen()
+            )
         except subprocess.CalledProcessError as error:
             raise StoreError(f"initdb failed: {' '.join(error.stderr.split())}; or set DATABASE_URL") from error
         except OSError as error:

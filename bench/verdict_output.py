@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -79,8 +80,7 @@ def write(
         SUMMARY: page,
         BENCHMARK: json.dumps(smaller_is_better(outcome), indent=1, allow_nan=False, ensure_ascii=False) + "\n",
     }
-    for name, text in contents.items():
-        (folder / name).write_text(text, encoding="utf-8")
+    _write(folder, contents)
     _append(environ.get("GITHUB_STEP_SUMMARY"), page)
     _outputs(environ, outcome.verdict, outcome.exit_code, measured=True)
     if environ.get("GITHUB_ACTIONS"):
@@ -95,12 +95,27 @@ def write_failure(reason: str, code: int, folder: Path | None, environ: Mapping[
     verdict.json and verdict.xml go into `folder` where that exists: one of a run that broke off. Raises OSError.
     """
     outcome = Outcome([], [], {}, {}, margins_say="", instrument_problems=[reason])
-    if folder is not None and folder.is_dir():
-        kept = record(outcome) | {"exit_code": code}
-        (folder / RECORD).write_text(json.dumps(kept, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-        (folder / JUNIT).write_text(junit(outcome), encoding="utf-8")
     _append(environ.get("GITHUB_STEP_SUMMARY"), markdown(outcome))
     _outputs(environ, outcome.verdict, code, measured=False)
+    if folder is not None and folder.is_dir():
+        kept = record(outcome) | {"exit_code": code}
+        contents = {RECORD: json.dumps(kept, indent=1, allow_nan=False) + "\n", JUNIT: junit(outcome)}
+        _write(folder, contents)
+
+
+def _write(folder: Path, contents: Mapping[str, str]) -> None:
+    """Write all files or none: on a full disk the old ones stay. Raises OSError."""
+    scratch = {folder / f".{name}.part": folder / name for name in contents}
+    try:
+        for part, target in scratch.items():
+            part.write_text(contents[target.name], encoding="utf-8")
+    except OSError:
+        for part in scratch:
+            with suppress(OSError):
+                part.unlink()
+        raise
+    for part, target in scratch.items():
+        part.replace(target)
 
 
 def _outputs(environ: Mapping[str, str], verdict: str, code: int, *, measured: bool) -> None:

@@ -1,6 +1,7 @@
 """What this machine serves on time: the mock and a plain StreamingResponse under the same load, turn by turn."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -148,7 +149,9 @@ def _verdict(console: Console, turns: list[Turn], offered: float) -> None:
 @contextmanager
 def _running(arguments: tuple[str, ...]) -> Iterator[int]:
     """Run `python -m <arguments>` and give the port it says it is ready on."""
-    with subprocess.Popen([sys.executable, "-m", *arguments], stdout=subprocess.PIPE, text=True) as process:  # noqa: S603 -- ours
+    env = {name: value for name, value in os.environ.items() if not name.startswith("MOCK_")}  # settings of the shell
+    command = [sys.executable, "-m", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env) as process:  # noqa: S603 -- ours
         try:
             ready = process.stdout.readline() if process.stdout else ""
             if not ready.startswith("ready "):

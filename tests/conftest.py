@@ -5,7 +5,9 @@ STORES=docker takes containers, REDIS_URL / DATABASE_URL servers of yours, on wh
 
 import os
 import secrets
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -22,7 +24,15 @@ def namespace(name: str = "") -> str:
     return made
 
 
+# Benches that tests start wait for no other one on this machine; those of one test session come one after the other.
+os.environ["BENCH_LOCK"] = str(Path(tempfile.gettempdir()) / f"stopwatch-{_RUN}.lock")
 os.environ["ABORT_NAMESPACE"] = namespace()  # for every service that a test starts
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _lock_of_this_run() -> Iterator[None]:
+    yield
+    Path(os.environ["BENCH_LOCK"]).unlink(missing_ok=True)
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ from bench.plan import Case
 from bench.records import SCHEDULE, Results
 from bench.runner import Run, Settings
 from bench.scenario import FOLDER, Scenario, load_scenario
-from bench.service import Side
+from bench.service import NO_ENVIRONMENT, Side
 
 Row = dict[str, Any]
 SETTINGS = Settings("redis", workers=2, quick=True, seed=1, label="test")
@@ -38,14 +38,21 @@ def shrink_the_instrument(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(runner, name, replace(case, scenario=replace(case.scenario, chats=chats)))
 
 
-def execute(parent: Path, cases: Sequence[Case], *, sides: Sequence[str] = ("",), blocks: int = 1) -> list[Path]:
+def execute(
+    parent: Path,
+    cases: Sequence[Case],
+    *,
+    sides: Sequence[str] = ("",),
+    blocks: int = 1,
+    environment: Mapping[str, str] = NO_ENVIRONMENT,
+) -> list[Path]:
     """Measure; gives the results folder of each side."""
     both = [Measured(Side(name), Results(parent, name or "test")) for name in sides]
 
     def more(done: int, _took_s: float, _medians_ms: Mapping[str, Sequence[float]]) -> bool:
         return done < blocks
 
-    Run(cases, SETTINGS, both, Console(quiet=True), more=more).execute()
+    Run(cases, replace(SETTINGS, environment=environment), both, Console(quiet=True), more=more).execute()
     return [each.results.folder for each in both]
 
 

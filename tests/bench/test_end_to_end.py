@@ -27,8 +27,8 @@ def _small_instrument(monkeypatch: pytest.MonkeyPatch) -> None:
     shrink_the_instrument(monkeypatch)
 
 
-def measured(tmp_path: Path, strategy: str) -> tuple[Path, list[dict[str, Any]], dict[str, Any]]:
-    (folder,) = execute(tmp_path, [Case(strategy, FLOWING, 2)])
+def measured(tmp_path: Path, strategy: str, **environment: str) -> tuple[Path, list[dict[str, Any]], dict[str, Any]]:
+    (folder,) = execute(tmp_path, [Case(strategy, FLOWING, 2)], environment=environment)
     cases = cases_of(folder)
     assert [case["scenario"] for case in cases] == ["calibration"] * 3 + ["floor", "flowing"]
     return folder, [row for row in chats_of(folder) if row["strategy"] == strategy], cases[-1]
@@ -72,16 +72,13 @@ def test_a_strategy_is_measured_end_to_end(tmp_path: Path, strategy: str) -> Non
     assert manifest["asgi"]["server"].startswith("uvicorn ")
     assert "password" not in json.dumps(manifest)
     assert "://" not in json.dumps(manifest)
-    assert (tmp_path / "latest").resolve() == folder.resolve()
+    assert manifest["environment"] == {}
     assert set(psutil.Process().children(recursive=True)) <= before
 
 
-def test_a_service_that_cannot_start_keeps_the_run_from_starting(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("ABORT_TTL_S", "never")
+def test_a_service_that_cannot_start_keeps_the_run_from_starting(tmp_path: Path) -> None:
     with pytest.raises(ChildError, match=r"(?s)server ended with exit code 4 .*abort_ttl_s"):
-        measured(tmp_path, "redis-push")
+        measured(tmp_path, "redis-push", ABORT_TTL_S="never")
     (folder,) = tmp_path.iterdir()  # `latest` was not touched
     assert manifest_of(folder)["complete"] is False
     assert "abort_ttl_s" in (folder / "logs" / "server-redis-push-2.log").read_text()

@@ -20,13 +20,13 @@ FOREVER = "import time; time.sleep(600)"
 
 
 @pytest.fixture
-def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
+def make(tmp_path: Path) -> Make:
     """Children that run a piece of Python as a module."""
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
 
     def child(code: str, **options: Any) -> Child:
         (tmp_path / "the_child.py").write_text(code)
-        return Child("the child", ["the_child"], tmp_path / "logs" / "child.log", **options)
+        env = {"PYTHONPATH": str(tmp_path)}
+        return Child("the child", ["the_child"], tmp_path / "logs" / "child.log", env=env, **options)
 
     return child
 
@@ -133,7 +133,8 @@ def test_after_sigkill_of_the_parent_nothing_is_left(tmp_path: Path) -> None:
     (tmp_path / "the_parent.py").write_text(
         "import psutil, time\nfrom pathlib import Path\n"
         "from bench.embedded import temporary_folder\nfrom bench.procs import Child\n"
-        "with temporary_folder('test') as folder, Child('c', ['the_child'], Path(__file__).with_name('log')):\n"
+        "here = Path(__file__).parent\n"
+        "with temporary_folder('test') as folder, Child('c', ['the_child'], here / 'log', folder=here):\n"
         "    pids = [p.pid for p in psutil.Process().children(recursive=True)]\n"
         "    print('ready', folder, *pids, flush=True)\n    time.sleep(600)\n"
     )

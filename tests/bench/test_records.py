@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from bench import records
 from bench.records import SCHEMA, FolderError, Results, describe_commit, describe_host, describe_versions
 
 
@@ -38,11 +39,14 @@ def test_chats_can_be_read_after_every_case(tmp_path: Path) -> None:
 
 def test_latest_moves_only_when_told(tmp_path: Path) -> None:
     first, second = Results(tmp_path, "one"), Results(tmp_path, "two")
-    first.publish()
+    records.publish(first.folder, full=True)
     assert (tmp_path / "latest").resolve() == first.folder.resolve()
     second.write_manifest({"label": "two"})
     assert (tmp_path / "latest").resolve() == first.folder.resolve()
-    second.publish()
+    records.publish(second.folder, full=False)
+    assert (tmp_path / "latest").resolve() == first.folder.resolve()
+    assert (tmp_path / "latest-quick").resolve() == second.folder.resolve()
+    records.publish(second.folder, full=True)
     assert (tmp_path / "latest").resolve() == second.folder.resolve()
     assert not (tmp_path / "latest").readlink().is_absolute()  # a results folder may be moved or mounted elsewhere
 

@@ -32,7 +32,7 @@ def test_a_rerun_sends_and_stops_at_the_same_moments(tmp_path: Path, folder: Pat
         lines.writelines(json.dumps(row) + "\n" for row in saved)
     with contextlib.suppress(typer.Exit):  # so small a calibration finds nothing: the run is invalid
         cli_run.rerun(folder, results=tmp_path / "again")
-    again = (tmp_path / "again" / "latest").resolve()
+    again = (tmp_path / "again" / "latest-quick").resolve()
     assert schedule_of(again) == saved
     planned = {chat["index"]: chat["abort_after_ms"] for chat in moved}
     sent = {

@@ -22,7 +22,7 @@ def test_a_starved_run_is_called_invalid(tmp_path: Path) -> None:
     command += ["--scenario", "flowing", "--starve", "--results", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=180)
     assert done.returncode == 2, done.stderr
-    assert manifest_of(tmp_path / "latest")["settings"]["starve"] is True
+    assert manifest_of(tmp_path / "latest-quick")["settings"]["starve"] is True
     problems = [line for line in done.stderr.splitlines() if line.startswith(PROBLEM)]
     late = [line for line in problems if "the load (process " in line or "after their planned moment" in line]
     assert late, done.stderr

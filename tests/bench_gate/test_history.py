@@ -7,16 +7,10 @@ from pathlib import Path
 
 import pytest
 from matplotlib.image import imread
-from rich.console import Console
 
 from bench.gate_run import GateError
 from bench.history import history
 from bench.history_chart import draw
-from bench.meter import Measured
-from bench.plan import select
-from bench.records import Results
-from bench.runner import Run, Settings
-from bench.service import Side
 
 from .fakes import FLOWING, HOST, write_history
 
@@ -98,16 +92,3 @@ def test_the_chart_shows_something_and_is_the_same_each_time(tmp_path: Path) -> 
     write_history(tmp_path, [9.0], first=11)
     draw(history(tmp_path, STOP), tmp_path)
     assert svg.read_bytes() != before
-
-
-@pytest.mark.parametrize(("names", "published"), [(("",), True), (("base", "head"), False)])
-def test_only_a_run_of_one_side_becomes_the_newest(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: tuple[str, ...], published: bool
-) -> None:
-    monkeypatch.setattr(Run, "_measure_all", lambda *_: None)
-    sides = [Measured(Side(name), Results(tmp_path, f"all-{name}")) for name in names]
-    for each in sides:
-        (each.results.folder / "cases.jsonl").touch()
-    settings = Settings("all", 2, quick=False, seed=1, label="all")
-    Run(select(strategies=["none"]), settings, sides, Console(quiet=True)).execute()
-    assert (tmp_path / "latest").exists() is published

@@ -72,7 +72,7 @@ def test_without_a_file_the_defaults_say_that_they_are(tmp_path: Path) -> None:
 def test_a_damaged_file_is_told_in_one_line(tmp_path: Path, text: str) -> None:
     path = tmp_path / "noise.json"
     path.write_text(text)
-    with pytest.raises(NoiseError, match=r"noise\.json .*run `python -m bench aa` again"):
+    with pytest.raises(NoiseError, match=r"noise\.json .*run `.venv/bin/python -m bench aa` again"):
         read_margins(path)
 
 
