@@ -9,14 +9,28 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 # `exec $(RUN)`: make signals the process that it started, and a shell between would end without passing that on.
 READY := $(VENV)/.ready
+quick = $(if $(filter-out 1 true True TRUE yes Yes YES on On ON 0 false False FALSE no No NO off Off OFF,$(QUICK)),$(error QUICK is '$(QUICK)': choose from 1, true, yes, on, 0, false, no, off),$(if $(filter 1 true True TRUE yes Yes YES on On ON,$(QUICK)),--quick))
+
+START := doctor serve bench report compare
+MEASURE := knee stop-path bench-relay bench-backends soak calibrate
+GATE := regress baseline prove
 
 .DEFAULT_GOAL := help
 .PHONY: help setup doctor bench bench-relay bench-backends stop-path calibrate knee regress prove baseline soak serve report compare test check lock clean
 
 help: ## print this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' -v groups="Start here:$(START)|Measure:$(MEASURE)|Gate:$(GATE)" ' \
+	    /^[a-z-]+:.*## / { text[$$1] = $$2; targets[++count] = $$1 } \
+	    function show(target) { if (target in text) printf "  make %-15s %s\n", target, text[target]; delete text[target] } \
+	    END { \
+	        for (g = 1; g <= split(groups, group, "|"); g++) { \
+	            split(group[g], head, ":"); print head[1]; \
+	            for (n = 1; n <= split(head[2], names, " "); n++) show(names[n]) \
+	        } \
+	        print "Develop"; for (n = 1; n <= count; n++) show(targets[n]) \
+	    }' $(MAKEFILE_LIST)
 
-setup: $(READY) ## make .venv with everything in it (the other targets do this by themselves)
+setup: $(READY) ## make .venv with everything in it (1 min; the other targets do this too)
 
 $(READY): requirements.lock pyproject.toml
 	@for python in $(PYTHON); do \
@@ -29,59 +43,60 @@ $(READY): requirements.lock pyproject.toml
 	@$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-bench: $(READY) ## measure: BACKEND=all|memory|postgres|redis SCENARIO=name,... WORKERS=n QUICK=1
-	@exec $(RUN) -m bench run --backend "$(BACKEND)" --workers "$(WORKERS)" $(if $(SCENARIO),--scenario "$(SCENARIO)") $(if $(filter-out 0,$(QUICK)),--quick) $(ARGS)
+bench: $(READY) ## measure and report (12 min; QUICK=1: 2): BACKEND=all|memory|postgres|redis-push|... SCENARIO=name,... WORKERS=n
+	@exec $(RUN) -m bench run --backend "$(BACKEND)" --workers "$(WORKERS)" $(if $(SCENARIO),--scenario "$(SCENARIO)") $(quick) $(ARGS)
 
-doctor: $(READY) ## is this machine fit to measure on? Says what to change
+doctor: $(READY) ## check whether this machine is fit to measure on (seconds)
 	@exec $(RUN) -m bench doctor $(ARGS)
 
-calibrate: $(READY) ## floor and calibration alone, ten times: does the instrument find what was injected?
+calibrate: $(READY) ## measure known delays and losses ten times: does the instrument find them? (2 min)
 	@exec $(RUN) -m bench calibrate $(ARGS)
 
-bench-relay: $(READY) ## what a relayed chunk costs, beside a bare and a naive relay (writes results/relay.json)
+bench-relay: $(READY) ## CPU time per relayed chunk, compared with a bare and a naive relay (5 min)
 	@exec $(RUN) -m bench relay $(ARGS)
 
-stop-path: $(READY) ## an abort on the other worker, beside a plain hang-up (writes results/stop-path.json): QUICK=1
-	@exec $(RUN) -m bench stop-path $(if $(filter-out 0,$(QUICK)),--quick) $(ARGS)
+stop-path: $(READY) ## latency of an abort on the other worker, compared with a client that hangs up (6 min; QUICK=1: 2)
+	@exec $(RUN) -m bench stop-path $(quick) $(ARGS)
 
-bench-backends: $(READY) ## the abort path itself, beside the bare drivers: BACKEND=all|postgres|redis QUICK=1
-	@exec $(RUN) -m bench backends --backend "$(BACKEND)" $(if $(filter-out 0,$(QUICK)),--quick) $(ARGS)
+bench-backends: $(READY) ## latency and cost of the abort path alone, compared with the bare drivers: BACKEND=all|postgres|redis QUICK=1
+	@exec $(RUN) -m bench backends --backend "$(BACKEND)" $(quick) $(ARGS)
 
-knee: $(READY) ## how many chats and stops per second until stops get slow: BACKEND=all|memory|postgres|redis
+knee: $(READY) ## find the rate at which stops get slow or lost (3 min a strategy): BACKEND=all|memory|postgres|redis-push|...
 	@exec $(RUN) -m bench knee "$(BACKEND)" $(ARGS)
 
-regress: $(READY) ## is HEAD slower to stop than BASE=<git ref>? Both run here, in interleaved blocks
+regress: $(READY) ## compare HEAD with BASE=<git ref>, both measured here (up to 12 min)
 	@exec $(RUN) -m bench regress --base "$(or $(BASE),origin/main)" --workers "$(WORKERS)" $(if $(SCENARIO),--scenario "$(SCENARIO)") $(ARGS)
 
-prove: $(READY) ## does the gate find what it must? Some hours; ARGS="--aa 1 --faults 1" for a first look
+prove: $(READY) ## measure the gate's false alarms and missed faults (3 hours; ARGS="--aa 1 --faults 1" for a first look)
 	@exec $(RUN) -m bench prove $(ARGS)
 
-baseline: $(READY) ## measure fully, and keep it as results/baseline.json for `python -m bench check`
+baseline: $(READY) ## measure, and keep it as results/baseline.json for `.venv/bin/python -m bench check` (12 min)
 	@exec $(RUN) -m bench run --backend "$(BACKEND)" --workers "$(WORKERS)" $(if $(SCENARIO),--scenario "$(SCENARIO)") $(ARGS)
 	@exec $(RUN) -m bench baseline
 
-soak: $(READY) ## ten minutes of mixed traffic; memory must stay flat and nothing may leak
-	@exec $(RUN) -m bench soak $(ARGS)
+soak: $(READY) ## mixed traffic, then look for leaks (10 min): BACKEND=redis|postgres-poll|...
+	@exec $(RUN) -m bench soak --backend "$(BACKEND)" $(ARGS)
 
-serve: $(READY) ## store, mock upstream (without OPENAI_API_KEY) and service, to try: BACKEND=memory|postgres|redis PORT=8000
-	@exec $(RUN) -m bench serve --backend "$(if $(filter all,$(BACKEND)),memory,$(BACKEND))" $(if $(PORT),--port "$(PORT)") $(ARGS)
+serve: $(READY) ## try it: store, mock upstream (unless OPENAI_API_KEY is set) and service: BACKEND=redis|postgres|memory PORT=8000
+	@exec $(RUN) -m bench serve --backend "$(BACKEND)" $(if $(PORT),--port "$(PORT)") $(ARGS)
 
-report: $(READY) ## draw the report again from a results folder: RUN_DIR=results/latest
+report: $(READY) ## draw the report of a run again: RUN_DIR=results/latest
 	@exec $(RUN) -m bench report $(or $(RUN_DIR),results/latest)
 
-compare: $(READY) ## two runs side by side: A=results/... B=results/...
+compare: $(READY) ## two runs in one page: A=results/... B=results/...
 	@exec $(RUN) -m bench compare "$(A)" "$(B)" $(ARGS)
 
 test: $(READY) ## run the tests: ARGS="tests/backends -k push"
 	@exec $(RUN) -m pytest $(ARGS)
 
-check: $(READY) ## lint, formatting, types, import arrows
+check: $(READY) ## lint, formatting, types, import contracts (1 min)
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check --quiet . || { echo "make: run '$(VENV)/bin/ruff format .'" >&2; exit 1; }
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports --no-cache
 
 lock: ## renew requirements.lock from pyproject.toml (needs uv)
+	@command -v uv >/dev/null || { echo "make: uv is not installed: pip install uv, then make lock again" >&2; exit 4; }
 	uv pip compile --quiet --universal --generate-hashes --all-extras --python-version 3.11 --no-header --no-emit-index-url pyproject.toml --output-file requirements.lock
 
 clean: ## remove .venv and caches; results stay

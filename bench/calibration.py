@@ -28,7 +28,7 @@ ENOUGH_DROPS = 368
 """From so many aborts on, the interval of no drop at all ends below the injected rate: ln 0.025 / ln 0.99 = 367.04."""
 
 Calibration = dict[str, Any]
-_NEXT_STEP = "what this run says about stops cannot be believed; stop other work (`python -m bench doctor`), run again"
+_NEXT_STEP = "what this run says about stops cannot be believed; stop other work (`make doctor`), run again"
 
 
 def calibrate(chats: Iterable[tuple[str, Measured]]) -> Calibration:

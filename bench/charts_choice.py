@@ -42,7 +42,7 @@ def with_command(chart: Chart, run: Run) -> Chart:
     """A chart that could not be drawn, with the command that measures what it lacks."""
     if chart.name == "knee":
         folder = run.folder.resolve()
-        command = f"python -m bench knee all --into {folder.parent.name}/{folder.name}"
+        command = f".venv/bin/python -m bench knee all --into {folder.parent.name}/{folder.name}"
     else:
         command = more_scenarios(run.manifest, *ADDED_BY.get(chart.name, ("flowing",)))
     return replace(chart, reading=f"{chart.reading} {command} adds it.")

@@ -1,4 +1,4 @@
-"""`python -m bench doctor`: is this machine fit to measure on, and what to change where it is not."""
+"""`make doctor`: is this machine fit to measure on, and what to change where it is not."""
 
 from __future__ import annotations
 

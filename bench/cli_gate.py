@@ -17,7 +17,7 @@ BASELINE, NOISE = RESULTS / "baseline.json", RESULTS / "noise.json"
 console = Console()
 
 Folder = Annotated[Path, typer.Argument(help="A results folder of a full run.")]
-Noise = Annotated[Path, typer.Option(help="This machine's noise, from `python -m bench aa`.")]
+Noise = Annotated[Path, typer.Option(help="This machine's noise, from `.venv/bin/python -m bench aa`.")]
 
 
 def baseline(

@@ -77,7 +77,7 @@ def load(folder: Path) -> GateRun:
     except UnreadableResults as error:
         raise GateError(str(error)) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
-        advice = f"`python -m bench report {folder}` writes it again"
+        advice = f"`make report RUN_DIR={folder}` writes it again"
         raise GateError(f"{folder / 'summary.json'} cannot be read ({error!r}): {advice}") from error
     if is_quick(run.manifest):
         raise GateError(f"{folder} is a QUICK run, which yields no verdict: run `make bench` without QUICK=1")

@@ -35,7 +35,7 @@ MAX_CHUNKS_PER_S = 6_000
 """Per load process, and what bench/load.py gives one at most. Up to 10,000 a bare gevent socket's stamps were 0.2 ms
 late, p99 0.7 ms; what a chat costs besides, and a core that is shared, is the rest."""
 
-_LOAD_LESS = "add cores, lower the scenario's streams, or stop other work: `python -m bench doctor` names it"
+_LOAD_LESS = "add cores, lower the scenario's streams, or stop other work: `make doctor` names it"
 _REMEDY = {
     "load": "add load processes and cores, lower the scenario's streams, or stop other work (see `top`)",
     "mock": "add cores, lower the scenario's streams or tokens per second, or stop other work (see `top`)",

@@ -3,9 +3,15 @@
 import sys
 from typing import Annotated, Any
 
-import typer
-from pydantic import ValidationError
-from typer.exceptions import TyperException
+try:
+    import typer
+    from pydantic import ValidationError
+    from typer.exceptions import TyperException
+except ModuleNotFoundError as error:
+    sys.stderr.write(
+        f"mock_llm: {sys.executable} has no {error.name}: use .venv/bin/python -m mock_llm (make setup makes it)\n"
+    )
+    sys.exit(4)
 
 from mock_llm.settings import Dist, Fault, Settings, one_line
 

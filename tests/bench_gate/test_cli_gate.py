@@ -62,7 +62,11 @@ def test_the_newest_run_is_the_default() -> None:
         (["baseline", "results/quick"], "QUICK", 4),
         (["baseline", "results/invalid"], "not valid", 2),
         (["baseline", "results/base", "--baseline", "no/such/place.json"], "choose another with --baseline", 4),
-        (["baseline", "results/base", "--noise", "results/base/cases.jsonl"], "run `python -m bench aa` again", 4),
+        (
+            ["baseline", "results/base", "--noise", "results/base/cases.jsonl"],
+            "run `.venv/bin/python -m bench aa` again",
+            4,
+        ),
         (["history", "--metric", "speed"], "name.statistic", 4),
         (["history", "--results", "nowhere"], "no run to show", 4),
     ],
@@ -79,7 +83,7 @@ def test_a_damaged_run_is_one_line() -> None:
     Path("results/base/summary.json").write_text("{")
     code, _, errors = bench("baseline", "results/base")
     assert (code, len(errors)) == (4, 1)
-    assert "python -m bench report results/base" in errors[0]
+    assert "make report RUN_DIR=results/base" in errors[0]
 
 
 def test_a_run_that_cannot_be_judged_says_so_in_its_verdict() -> None:
