@@ -211,3 +211,59 @@ def test_many_differences_are_not_all_listed(pair: tuple[Path, Path], tmp_path: 
     )
     with pytest.raises(UnlikeRuns, match=r"and \d+ more$"):
         compare(pair[0], other, tmp_path / "out")
+
+
+def test_what_is_common_is_compared_and_the_rest_is_named(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    changes: Row = {"strategies": ["redis-push", "redis-poll", "none"], "scenarios": ["flowing", "outage"]}
+    other = fake_blocks.write(tmp_path / "other", **(FEW | changes))
+    rest: list[str] = []
+    page = compare(pair[0], other, tmp_path / "out", rest.append)
+    assert rest == [
+        "scenarios.steady is in A only",
+        "scenarios.outage is in B only",
+        "strategy redis-poll is in B only",
+        "strategy redis-timer is in A only",
+    ]
+    text = (page.parent / "report.md").read_text()
+    table = text[text.index("Stops of both runs") :]
+    table = table[: table.index("## All charts")]
+    assert "| redis-push, flowing (2 w) |" in table
+    assert "redis-timer" not in table
+    assert "outage" not in table
+    for each in rest:
+        assert each.replace("_", "\\_") in text
+        assert each in page.read_text()
+
+
+def test_a_scenario_with_other_settings_is_left_out(pair: tuple[Path, Path]) -> None:
+    a, b = read_run(pair[0]), read_run(pair[0])
+    _other_pace(b.manifest, b.cases)
+    both, _rest = shared(a, b)
+    assert {key.scenario for key in both} == {"steady"}
+
+
+def test_an_invalid_run_is_compared_and_flagged(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    app = typer.Typer()
+    app.command()(command)
+    cut = shutil.copytree(pair[1], tmp_path / "cut")
+    manifest = json.loads((cut / "manifest.json").read_text())
+    (cut / "manifest.json").write_text(json.dumps(manifest | {"complete": False}))
+    result = CliRunner().invoke(app, [str(pair[0]), str(cut), "--results", str(tmp_path / "out")])
+    assert result.exit_code == 2
+    assert f"B ({cut}) is invalid: the run was interrupted" in result.stderr
+    assert "comparison: " in result.stdout
+
+
+def test_without_two_folders_the_newest_are_named(
+    pair: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = typer.Typer()
+    app.command()(command)
+    for number in range(1, 8):
+        (tmp_path / f"2026120{number}-all").mkdir()
+        (tmp_path / f"2026120{number}-all" / "manifest.json").write_text("{}")
+    (tmp_path / "latest").symlink_to("20261207-all")
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, [str(pair[0]), "", "--results", "."])
+    assert result.exit_code == 4
+    assert "yours: 20261207-all, 20261206-all, 20261205-all, 20261204-all, 20261203-all\n" in result.stderr
