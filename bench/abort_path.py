@@ -20,7 +20,7 @@ from bench.stores import Store, open_store
 SCHEMA = 1
 FILE = "abort-path.json"
 KINDS = ("redis", "postgres")
-CHOICES = ("postgres", "postgres-push", "redis", "redis-push")
+CHOICES = ("postgres", "redis", "postgres-push", "redis-push")
 PARTS = ("latency", "trips", "burst", "fanout")
 SAMPLES = {"latency": 400, "burst": 1000, "fanout": 100}  # per pair and side; a p99 needs 368
 QUICK_SAMPLES = {"latency": 100, "burst": 200, "fanout": 30}

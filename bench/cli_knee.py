@@ -102,9 +102,10 @@ def knee(
 
 def _strategies(backend: str) -> list[str]:
     check_backend(backend)
-    if backend == "none":
-        raise PlanError("BACKEND none delivers no abort, so it has no knee: choose another")
     choices = [name for name in STRATEGIES if name != "none"]
+    if backend == "none":
+        found = ", ".join([*BACKENDS, *choices])
+        raise PlanError(f"BACKEND none delivers no abort, so it has no knee: choose from {found}")
     if backend in choices:
         return [backend]
     return [name for name in choices if store_of(name) and backend in ("all", store_of(name))]

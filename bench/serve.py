@@ -21,7 +21,7 @@ from bench.stores import Store, open_store
 
 HOST = "127.0.0.1"
 STORES = ("memory", "postgres", "redis")
-CHOICES = ("all", *STORES, *(name for name in STRATEGIES if name != "disconnect"))
+CHOICES = (*STORES, *(name for name in STRATEGIES if name != "disconnect"), "all")
 DEFAULT = "redis-push"
 OPENAI_URL = "https://api.openai.com/v1"
 LOOK_S = 0.2

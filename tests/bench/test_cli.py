@@ -142,7 +142,7 @@ def test_a_strategy_can_be_the_backend(tmp_path: Path) -> None:
     done = bench("backends", "--backend", "redis-poll", "--results", str(tmp_path))
     assert done.returncode == 4
     assert "redis-poll" in done.stderr
-    assert "all, postgres, postgres-push, redis, redis-push" in done.stderr
+    assert "all, postgres, redis, postgres-push, redis-push" in done.stderr
 
 
 def test_problems_with_one_cause_are_one_line() -> None:
