@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bench.environment import of_run
 from bench.names import is_special
 from bench.styles import strategy_rank
 from bench.tables import Table
@@ -99,7 +100,7 @@ def _facts(
 
 def _interval(manifest: Mapping[str, Any]) -> str:
     """What the environment of the run said, else the service's default; an old record does not keep the former."""
-    service = (manifest.get("settings") or {}).get("service")
+    service = of_run(manifest)
     if service is None:
         return f"{INTERVAL_MS:g} ms by default; this record does not keep what the environment said"
     given = service.get("ABORT_INTERVAL_MS")

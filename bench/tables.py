@@ -91,6 +91,7 @@ def facts_of(manifest: dict[str, Any]) -> list[tuple[str, str]]:
         ("ASGI", _listed(manifest.get("asgi"))),
         ("versions", _listed(manifest.get("versions"))),
         ("settings", _listed(manifest.get("settings"))),
+        *([("environment", _listed(manifest["environment"]))] if manifest.get("environment") else []),
         *((f"scenario {name}", _listed(each)) for name, each in (manifest.get("scenarios") or {}).items()),
     ]
     return [(name, str(text)) for name, text in facts if text not in (None, "")]

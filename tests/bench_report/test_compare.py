@@ -215,7 +215,7 @@ def test_many_differences_are_not_all_listed(pair: tuple[Path, Path], tmp_path: 
 
 def test_what_is_common_is_compared_and_the_rest_is_named(pair: tuple[Path, Path], tmp_path: Path) -> None:
     changes: Row = {"strategies": ["redis-push", "redis-poll", "none"], "scenarios": ["flowing", "outage"]}
-    other = fake_blocks.write(tmp_path / "other", **(FEW | changes))
+    other = fake_blocks.write(tmp_path / "other", **(FEW | changes))  # type: ignore[arg-type]
     rest: list[str] = []
     page = compare(pair[0], other, tmp_path / "out", rest.append)
     assert rest == [

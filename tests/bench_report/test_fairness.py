@@ -78,3 +78,7 @@ def test_the_interval_is_that_of_the_run(rich: Path, service: dict[str, str], wo
     assert dict(cards["redis-timer"].facts)["interval"] == words
     told = dict(facts_of({"settings": {"workers": 2, "service": service}}))["settings"]
     assert told == f"workers 2, service {'ABORT_INTERVAL_MS=50' if service else 'by default'}"
+    now = {**run.manifest, "environment": service}
+    cards = {each.strategy: each for each in cards_of(cases, now, run.cases)}
+    assert dict(cards["redis-timer"].facts)["interval"] == words
+    assert dict(facts_of(now)).get("environment") == ("ABORT_INTERVAL_MS 50" if service else None)
