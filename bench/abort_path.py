@@ -12,7 +12,7 @@ from typing import Any
 
 from bench.embedded import StoreError, temporary_folder
 from bench.procs import Child
-from bench.records import FolderError, describe_commit, describe_host, describe_versions, utc_now
+from bench.records import check_writable, describe_commit, describe_host, describe_versions, utc_now
 from bench.stores import Store, open_store
 
 # History of abort-path.json. Readers refuse a schema they do not know.
@@ -45,12 +45,8 @@ def measure(kinds: Sequence[str], folder: Path, say: Say, *, quick: bool = False
     record: Row = {"schema": SCHEMA, "started": utc_now(), "commit": commit, "dirty": dirty, "quick": quick}
     record |= {"host": describe_host(), "versions": describe_versions(), "pairs": PAIRS}
     record |= {"stores": {}, "samples": {}, "unmeasured": []}
-    try:
-        write(record, folder)
-    except OSError as error:
-        raise FolderError(
-            f"results folder {folder} cannot be written ({error.strerror or error}): choose another with --results"
-        ) from error
+    check_writable(folder)
+    write(record, folder)
     for kind in kinds:
         with ExitStack() as stack:
             say(f"starting {kind}")
@@ -99,7 +95,6 @@ def write(record: Row, folder: Path) -> Path:
     """Write the record, whole or not at all; returns its place. Raises OSError."""
     place = folder / FILE
     scratch = folder / f".{FILE}.part"
-    folder.mkdir(parents=True, exist_ok=True)
     scratch.write_text(json.dumps(record) + "\n", encoding="utf-8")
     scratch.replace(place)
     return place

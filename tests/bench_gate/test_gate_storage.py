@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
-from typer.testing import CliRunner
 
-from bench import baseline_check, cli_regress
+from bench import baseline_check
 from bench.lock import only_bench
 from bench.outcome import Outcome
 from bench.regress import Gate
 from bench.verdict_output import write, write_failure
 from tests.bench.test_storage import room
+
+from .test_cli_regress import bench as regress
 
 OUTCOME = Outcome([], [], {"name": "base"}, {"name": "head"}, margins_say="default margins")
 
@@ -27,12 +27,6 @@ def outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("GITHUB_OUTPUT", str(tmp_path / "outputs"))
     monkeypatch.setattr("bench.checkouts.commit_of", lambda _ref, _repository: "0123abc")
     return tmp_path / "outputs"
-
-
-def regress(tmp_path: Path, *arguments: str) -> Any:
-    app = typer.Typer(pretty_exceptions_enable=False)
-    app.command()(cli_regress.regress)
-    return CliRunner().invoke(app, [*arguments, "--results", str(tmp_path / "results")])
 
 
 def verdict(tmp_path: Path) -> Any:
