@@ -79,7 +79,7 @@ def history(
     scenario: Annotated[str, typer.Option(help="One scenario; an empty one means all.")] = "flowing",
     results: Annotated[Path, typer.Option(help="Where results folders are kept.")] = RESULTS,
 ) -> None:
-    """Draw a metric over the past runs of this machine, and mark its steps."""
+    """Draw a metric over the past full runs of this machine, with the 95 % interval of each."""
     from bench.gate_run import GateError  # noqa: PLC0415 - `--help` and usage errors need none of this
     from bench.history import history as past  # noqa: PLC0415
     from bench.history_chart import draw  # noqa: PLC0415 - brings in matplotlib

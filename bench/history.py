@@ -1,4 +1,4 @@
-"""One metric over the past runs of one machine: which runs belong together, their values and intervals, and steps."""
+"""One metric over the past runs of one machine: which runs belong together, their values and intervals."""
 
 from __future__ import annotations
 
@@ -9,11 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bench.change_points import Step, steps
-from bench.environment import of_run
 from bench.gate_run import GateError, is_quick
 from bench.reading import SCHEMA, CaseKey, case_key
-from bench.records import LATEST
+from bench.records import other_machine
 from bench.styles import scenario_rank, strategy_rank
 
 STATISTICS = ("p50", "p95", "p99", "mean")
@@ -37,11 +35,6 @@ class Line:
     case: CaseKey
     points: list[Point] = field(default_factory=list)
 
-    @property
-    def steps(self) -> list[Step]:
-        """Where the values took a step."""
-        return steps([point.value for point in self.points])
-
 
 @dataclass(frozen=True)
 class History:
@@ -63,23 +56,20 @@ def history(results: Path, metric: str, strategy: str | None = None, scenario: s
     if statistic not in STATISTICS:
         raise GateError(f"metric {metric!r}: write it as name.statistic, statistic one of {', '.join(STATISTICS)}")
     left_out: Counter[str] = Counter()
-    runs = _usable(results, left_out)
+    runs = _usable(results, name, statistic, left_out)
     if not runs:
         said = ", ".join(f"{count} {why}" for why, count in left_out.items() if count) or "no run folder"
         raise GateError(f"{results} has no run to show ({said}): run `make bench`")
-    newest = runs[-1][1]["scenarios"]
+    newest = runs[-1].scenarios
     lines: dict[CaseKey, Line] = {}
-    for folder, manifest, cases in runs:
-        changed = {each for each, settings in manifest["scenarios"].items() if _other(settings, newest.get(each))}
+    for run in runs:
+        changed = {each for each, settings in run.scenarios.items() if _other(settings, newest.get(each))}
         left_out["with another scenario setting"] += bool(changed & ({scenario} if scenario else changed))
-        for case in cases:
-            value = (case["metrics"].get(name) or {}).get(statistic)
-            if value is not None and case["scenario"] not in changed:
-                key = case_key(case)
-                point = _point(folder, manifest, case["metrics"][name], statistic)
+        for key, point in run.points.items():
+            if key.scenario not in changed:
                 lines.setdefault(key, Line(key)).points.append(point)
     if not lines:
-        known = sorted({each for _folder, _manifest, cases in runs for case in cases for each in case["metrics"]})
+        known = sorted({each for run in runs for each in run.metrics})
         raise GateError(f"no run has {metric}: choose from {', '.join(known)}")
     ordered = sorted(lines, key=lambda key: (scenario_rank(key.scenario), strategy_rank(key.strategy), key))
     shown = [key for key in ordered if strategy in (None, key.strategy) and scenario in (None, key.scenario)]
@@ -89,40 +79,62 @@ def history(results: Path, metric: str, strategy: str | None = None, scenario: s
     return History(metric, [lines[key] for key in shown], len(runs), {why: n for why, n in left_out.items() if n})
 
 
-Usable = tuple[Path, dict[str, Any], list[dict[str, Any]]]
+class _Past(NamedTuple):
+    """What is kept of a run: the metric's points, and what decides whether they may be shown."""
+
+    started: tuple[str, str]
+    host: dict[str, Any]
+    scenarios: dict[str, Any]
+    points: dict[CaseKey, Point]
+    metrics: frozenset[str]
 
 
-def _usable(results: Path, left_out: Counter[str]) -> list[Usable]:
-    """The folders whose runs can be shown, oldest first."""
-    found: list[Usable] = []
+def _usable(results: Path, name: str, statistic: str, left_out: Counter[str]) -> list[_Past]:
+    """The runs that can be shown, oldest first. One summary is in memory at a time: each can be some megabytes."""
+    found: list[_Past] = []
     for folder in sorted(path.parent for path in results.glob("*/manifest.json")):
-        if folder.name == LATEST or folder.is_symlink():
+        if folder.is_symlink():
             continue
         try:
-            manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-            summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-            known = manifest["schema"] == summary["schema"] == SCHEMA and bool(manifest["host"])
-            cases, valid = list(summary["cases"]), summary["valid"]
-            manifest.setdefault("scenarios", {})
+            read = _read(folder, name, statistic)
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            left_out["without a report"] += 1
-            continue
-        if not known:
-            left_out["of another schema"] += 1
-        elif is_quick(manifest):
-            left_out["QUICK"] += 1
-        elif manifest.get("side"):
-            left_out["of a comparison"] += 1
-        elif not valid:
-            left_out["invalid"] += 1
+            read = "without a report"
+        if isinstance(read, str):
+            left_out[read] += 1
         else:
-            found.append((folder, manifest, cases))
-    found.sort(key=lambda run: (str(run[1].get("started_utc")), run[0].name))
-    here = [run for run in found if run[1]["host"] == found[-1][1]["host"]]
+            found.append(read)
+    found.sort(key=lambda run: run.started)
+    here = [run for run in found if not other_machine(run.host, found[-1].host)]
     left_out["from another machine"] += len(found) - len(here)
     alike = [run for run in here if of_run(run[1]) in (None, of_run(here[-1][1]))]
     left_out["with another environment (--env)"] += len(here) - len(alike)
     return alike
+
+
+def _read(folder: Path, name: str, statistic: str) -> _Past | str:
+    """One run, or why it is not shown. Raises KeyError and its like where a file is damaged."""
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    if is_quick(manifest):
+        return "QUICK"
+    if manifest.get("side"):
+        return "of a comparison"
+    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    if not (manifest["schema"] == summary["schema"] == SCHEMA and manifest["host"]):
+        return "of another schema"
+    if not summary["valid"]:
+        return "invalid"
+    measured = {case_key(case): case["metrics"].get(name) or {} for case in summary["cases"]}
+    return _Past(
+        started=(str(manifest.get("started_utc")), folder.name),
+        host=manifest["host"],
+        scenarios=manifest.get("scenarios") or {},
+        points={
+            key: _point(folder, manifest, each, statistic)
+            for key, each in measured.items()
+            if each.get(statistic) is not None
+        },
+        metrics=frozenset(metric for case in summary["cases"] for metric in case["metrics"]),
+    )
 
 
 def _other(settings: Mapping[str, Any], newest: Mapping[str, Any] | None) -> bool:

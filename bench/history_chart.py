@@ -1,8 +1,7 @@
-"""Draws a metric's history: a panel per case, a dot with its interval per run, a dashed line where a step is."""
+"""Draw a metric's history: a panel per case, a line over the runs with the interval of each."""
 
 from __future__ import annotations
 
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,7 @@ from bench.charts_canvas import figure
 from bench.history import History, Line
 from bench.outcome import UNITS
 from bench.styles import style_of
-from bench.verdict_words import case_name, number
+from bench.verdict_words import case_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,19 +46,10 @@ def _draw_line(panel: Axes, line: Line) -> None:
         if point.interval:
             panel.plot([place, place], point.interval, color=look.colour, linewidth=1.6, alpha=0.6)
     top = max([*values, *(point.interval[1] for point in line.points if point.interval)])
-    panel.set_ylim(0, top * 1.35 or 1)
-    found = line.steps
-    edges = [0, *(step.at for step in found), len(values)]
-    levels = [found[0].before, *(step.after for step in found)] if found else []
-    for (low, high), level in zip(pairwise(edges), levels, strict=False):  # no step, no level to draw
-        panel.plot([low - 0.5, high - 0.5], [level, level], color="#555555", linewidth=1.0, zorder=1)
-        panel.annotate(number(level), ((low + high - 1) / 2, top * 1.32), fontsize=8.5, va="top", ha="center")
-    for edge in edges[1:-1]:
-        panel.axvline(edge - 0.5, color="#555555", linewidth=1.0, linestyle=(0, (4, 2)))
+    panel.set_ylim(0, top * 1.1 or 1)
     every = max(1, -(-len(values) // LABELS))
     shown = list(places)[::every]
     labels = [f"{line.points[place].started_utc[5:10]}\n{line.points[place].commit}" for place in shown]
     panel.set_xticks(shown, labels, fontsize=7.5)
     panel.set_xlim(-0.6, len(values) - 0.4)
-    told = f"{len(found) or 'no'} step{'s' if len(found) != 1 else ''}"
-    panel.set_title(f"{case_name(line.case)}: {len(values)} runs, {told}")
+    panel.set_title(f"{case_name(line.case)}: {len(values)} run{'s' if len(values) != 1 else ''}")

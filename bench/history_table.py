@@ -1,4 +1,4 @@
-"""A metric's history in the terminal: a row per run, and where a new level begins."""
+"""A metric's history in the terminal: a row per run."""
 
 from __future__ import annotations
 
@@ -20,14 +20,11 @@ def _table(line: Line, metric: str) -> Table:
         found.add_column(name, no_wrap=True)
     for name in ("value", "95 % interval"):
         found.add_column(name, justify="right", no_wrap=True)
-    found.add_column("step")
-    marks = {step.at: f"{number(step.before)} -> {number(step.after)} (p {step.p:.2g})" for step in line.steps}
-    for place, point in enumerate(line.points):
+    for point in line.points:
         found.add_row(
             point.started_utc.rstrip("Z").replace("T", " "),
             point.commit,
             number(point.value),
             " to ".join(number(end) for end in point.interval) if point.interval else "-",
-            marks.get(place, ""),
         )
     return found

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import importlib.metadata
 import json
 import os
 import platform
 import re
-import subprocess
-import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import psutil
+
+from bench.git import GitError, git
 
 # History of the record. Readers refuse a schema they do not know.
 #   1  2026-11  manifest.json, chats.jsonl.gz (one row per chat: client, abort, service, witness), cases.jsonl
@@ -145,15 +145,35 @@ def utc_now() -> str:
 
 
 def describe_host() -> Row:
-    """The machine a number was measured on; `cpus` are those this process may use."""
+    """The machine a number was measured on; `cpus` are those this process may use, `cpu` their model."""
     affinity = getattr(os, "sched_getaffinity", None)
     return {
         "cpus": len(affinity(0)) if affinity else os.cpu_count(),
+        "cpu": _cpu_model(),
         "machine": platform.machine(),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
         "memory_gb": round(psutil.virtual_memory().total / 2**30, 1),
     }
+
+
+def other_machine(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
+    """In what two hosts differ, as `cpus is 4 there, 2 here`; empty where they are alike in all that both records have.
+
+    What only one of them has is no difference: older records have no `cpu`.
+    """
+    keys = [key for key in there if key in here and there[key] != here[key]]
+    return "; ".join(f"{key} is {there[key]} there, {here[key]} here" for key in keys)
+
+
+def _cpu_model() -> str:
+    """As the processor names itself; empty where the system does not tell."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            name, _, value = line.partition(":")
+            if name.strip().lower() == "model name":
+                return value.strip()
+    return platform.processor()
 
 
 def describe_versions() -> dict[str, str]:
@@ -170,12 +190,6 @@ def describe_versions() -> dict[str, str]:
 def describe_commit(folder: Path = Path(__file__).parent) -> tuple[str | None, bool | None]:
     """Commit and whether there are uncommitted changes; (None, None) outside a checkout or without git."""
     try:
-        commit = _git(folder, "rev-parse", "HEAD")
-        return commit, bool(_git(folder, "status", "--porcelain"))
-    except (OSError, subprocess.CalledProcessError):
+        return git(folder, "rev-parse", "HEAD"), bool(git(folder, "status", "--porcelain"))
+    except GitError:
         return None, None
-
-
-def _git(folder: Path, *arguments: str) -> str:
-    command = ["git", "-C", str(folder), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

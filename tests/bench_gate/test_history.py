@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ def spoil(folder: Path, **changes: object) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
-def test_the_line_in_order_with_its_step(tmp_path: Path) -> None:
+def test_the_line_in_order(tmp_path: Path) -> None:
     write_history(tmp_path, LEVELS)
     (tmp_path / "latest").symlink_to("20261101T100000Z-all")
     (tmp_path / "charts").mkdir()
@@ -32,7 +33,6 @@ def test_the_line_in_order_with_its_step(tmp_path: Path) -> None:
     assert [point.value for point in line.points] == LEVELS
     assert line.points[0].interval == pytest.approx((1.9, 2.1))
     assert (line.points[0].commit, line.points[0].started_utc[:10]) == ("0000001", "2026-11-01")
-    assert [step.at for step in line.steps] == [5]
     assert (found.runs, found.left_out) == (10, {})
 
 
@@ -92,3 +92,31 @@ def test_the_chart_shows_something_and_is_the_same_each_time(tmp_path: Path) -> 
     write_history(tmp_path, [9.0], first=11)
     draw(history(tmp_path, STOP), tmp_path)
     assert svg.read_bytes() != before
+
+
+def test_one_summary_is_in_memory_at_a_time(tmp_path: Path) -> None:
+    most = []
+    for runs in (4, 16):
+        results = tmp_path / str(runs)
+        for folder in write_history(results, [2.0] * runs):
+            (case,) = json.loads((folder / "summary.json").read_text())["cases"]
+            case["metrics"]["other"] = [{"n": number} for number in range(5_000)]
+            spoil(folder, cases=[case])
+        tracemalloc.start()
+        history(results, STOP)
+        most.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert most[1] < 1.5 * most[0]
+
+
+@pytest.mark.parametrize(("names", "published"), [(("",), True), (("base", "head"), False)])
+def test_only_a_run_of_one_side_becomes_the_newest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: tuple[str, ...], published: bool
+) -> None:
+    monkeypatch.setattr(Run, "_measure_all", lambda *_: None)
+    sides = [Measured(Side(name), Results(tmp_path, f"all-{name}")) for name in names]
+    for each in sides:
+        (each.results.folder / "cases.jsonl").touch()
+    settings = Settings("all", 2, quick=False, seed=1, label="all")
+    Run(select(strategies=["none"]), settings, sides, Console(quiet=True)).execute()
+    assert (tmp_path / "latest").exists() is published
