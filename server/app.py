@@ -21,7 +21,8 @@ from server.cors import Outermost
 from server.hosts import Hosts
 from server.limits import Gate
 from server.logs import start_logging
-from server.refusals import refuse, refuse_fault, refuse_invalid
+from server.refusals import refuse, refuse_invalid
+from server.revision import revision
 from server.security import Keys
 from server.settings import Settings
 from server.starting import reported
@@ -60,6 +61,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             vital_signs(tracer, metrics.Sampler(delivery)),
         ):
             app.state.worker = worker = Worker(settings, delivery, client, tracer)
+            revision()  # looked up now, and not in the first request
             _end_with_the_supervisor()
             _before_shutdown(worker.drain)
             worker.most_chats = descriptors.budget(descriptors.open_files()).chats

@@ -11,7 +11,8 @@ from fastapi.responses import JSONResponse
 
 from backends import DeafListenerError
 from server import metrics
-from server.worker import Worker, worker_of
+from server.revision import revision
+from server.worker import worker_of
 
 router = APIRouter()
 
@@ -21,14 +22,16 @@ router = APIRouter()
 @router.head("/healthz", include_in_schema=False)
 @router.get("/healthz")
 async def healthz(http: Request) -> dict[str, Any]:
-    """Say that this worker is alive, and what it is."""
-    worker = worker_of(http)
+    """Say that this worker is alive, and what it is; `module` and `commit` name the code it runs."""
+    delivery = worker_of(http).delivery
+    strategy = "none" if delivery.name == "none" else f"{delivery.store.name}-{delivery.name}"
     return {
         "status": "ok",
         "pid": os.getpid(),
         "strategy": worker.strategy,
         "live": worker.delivery.live,
         "asgi": http.scope["asgi"],
+        **revision()._asdict(),
     }
 
 
