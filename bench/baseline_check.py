@@ -11,6 +11,7 @@ from bench.family import decide_all_unpaired, told_once
 from bench.gate_run import GateError, GateRun
 from bench.margins import Margins
 from bench.outcome import Outcome
+from bench.records import other_machine
 from bench.verdict import MIN_BLOCKS
 from bench.well_blocks import starved, too_few
 from bench.zero_tolerance import judge
@@ -28,10 +29,13 @@ def check(record: Mapping[str, Any], run: GateRun, local: Margins) -> Outcome:
         raise GateError(f"the baseline was measured under other conditions: {difference}; {baseline.AGAIN}")
     chosen = choose(baseline.margins_of(record), local)
     notes = []
-    if record["host"] != run.manifest.get("host"):
+    if not record["host"] or other_machine(record["host"], run.manifest.get("host") or {}):
         notes.append("measured on another machine than the baseline: the floor takes out most of that, not all")
     old, new = baseline.values_of(record), baseline.ratios(run)
     margins = baseline.relative_margins(chosen.of, record["floor_p50_ms"])
+    for metric in sorted({metric for _case, metric in new} - {metric for _case, metric in old}):
+        del margins[metric]
+        notes.append(f"the baseline has no {metric}, so it is not judged: {baseline.AGAIN}")
     broken = judge(None, run.run, {*run.left_out, *starved(run.run)})
     return Outcome(
         findings=decide_all_unpaired(old, new, margins),

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import re
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+from bench.base_commit import ROOT, commit_of
 from bench.embedded import temporary_folder
+from bench.git import GitError, git
 
-ROOT = Path(__file__).parent.parent
 LOCK, SERVICE = "requirements.lock", "server"
 PIN = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^]]*\])?==([^\s;\\]+)", re.MULTILINE)
 MOST_NAMED = 3
-
-
-class GitError(Exception):
-    """The two states cannot be made; the message is one line: cause and next step."""
 
 
 @contextlib.contextmanager
@@ -28,40 +24,26 @@ def worktrees(base: str, head: str = "HEAD", *, repository: Path = ROOT) -> Iter
     given. Raises GitError for a ref that is none, and for one without the service.
     """
     commits = [commit_of(ref, repository) for ref in (base, head)]
-    below = _git(repository, "rev-parse", "--show-prefix")
+    below = git(repository, "rev-parse", "--show-prefix")
     with temporary_folder("regress") as scratch:
         folders = (scratch / "base", scratch / "head")
         try:
             for folder, commit in zip(folders, commits, strict=True):
-                _git(repository, "worktree", "add", "--detach", "--quiet", str(folder), commit)
+                git(repository, "worktree", "add", "--detach", "--quiet", str(folder), commit)
                 if not (folder / below / SERVICE).is_dir():
                     raise GitError(f"{commit[:7]} has no {below}{SERVICE}/, so there is no service to measure")
             yield folders[0] / below, folders[1] / below
         finally:
             for folder in folders:
                 with contextlib.suppress(GitError):
-                    _git(repository, "worktree", "remove", "--force", str(folder))
+                    git(repository, "worktree", "remove", "--force", str(folder))
             with contextlib.suppress(GitError):
-                _git(repository, "worktree", "prune")  # of a run that was killed, too
-
-
-def commit_of(ref: str, repository: Path = ROOT) -> str:
-    """The commit a ref names. Raises GitError."""
-    if not ref or ref.startswith("-"):
-        raise GitError(f"BASE is {ref!r}: name a git ref, for example BASE=origin/main")
-    if not repository.is_dir():
-        raise GitError(f"{repository} is no folder: give the checkout whose HEAD is to be measured")
-    try:
-        return _git(repository, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}")
-    except GitError:
-        raise GitError(
-            f"BASE {ref!r} is no commit here: name a git ref, and fetch it first (git fetch --unshallow)"
-        ) from None
+                git(repository, "worktree", "prune")  # of a run that was killed, too
 
 
 def notes_on(repository: Path = ROOT) -> list[str]:
     """What a reader of the comparison should know about the checkout."""
-    if _git(repository, "status", "--porcelain", "--untracked-files=no"):
+    if git(repository, "status", "--porcelain", "--untracked-files=no"):
         return ["uncommitted changes are not part of head: commit them to have them measured"]
     return []
 
@@ -87,13 +69,3 @@ def _pins(lock: Path) -> dict[str, str]:
     for name, version in PIN.findall(text):
         found.setdefault(name.lower(), []).append(version)
     return {name: " or ".join(sorted(versions)) for name, versions in found.items()}
-
-
-def _git(repository: Path, *arguments: str) -> str:
-    command = ["git", "-C", str(repository), *arguments]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except FileNotFoundError as error:
-        raise GitError("git is not installed: the gate needs it to check out base and head") from error
-    except subprocess.CalledProcessError as error:
-        raise GitError(f"git {arguments[0]} failed: {' '.join(error.stderr.split())}") from error

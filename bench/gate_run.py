@@ -120,13 +120,14 @@ def block_values(run: Run, left_out: Collection[Block] = ()) -> BlockValues:
                 middle = statistics.fmean if metric == "wasted_tokens" else statistics.median
                 values[key, metric][block] = float(middle(samples))
     for row in run.cases:
-        key, block, tokens = case_key(row), row["block"], row["tokens"]
+        key, block, sent = case_key(row), row["block"], row["chats_planned"] - (row.get("dropped") or 0)
         if (key, block) in left_out:
             continue
-        for metric, cost in (
-            ("server_cpu_us_per_token", (row["service_cpu_s"] or 0.0) * 1e6),
-            ("store_ops_per_token", row["store_ops"]),
+        for metric, cost, units in (
+            ("server_cpu_us_per_token", (row["service_cpu_s"] or 0.0) * 1e6, row["tokens"]),
+            ("store_ops_per_token", row["store_ops"], row["tokens"]),
+            ("store_ops_per_chat", row["store_ops"], sent),
         ):
-            if cost and tokens:
-                values[key, metric][block] = cost / tokens
+            if cost and units:
+                values[key, metric][block] = cost / units
     return judged(values, run.manifest.get("scenarios") or {})

@@ -96,7 +96,10 @@ class Outcome:
             return f"the measurement is invalid: {[*self.problems, 'nothing could be compared'][0]}"
         counts = {each: len(self.having(each)) for each in ("worse", "better", "equivalent", "inconclusive")}
         told = ", ".join(f"{count} {each}" for each, count in counts.items() if count)
-        rules = f"{len(self.fired)} zero-tolerance rule{'s' * (len(self.fired) > 1)} broken; " if self.fired else ""
+        strict = [each for each in self.fired if each.p is None]
+        rules = f"{len(strict)} zero-tolerance rule{'s' * (len(strict) > 1)} broken; " if strict else ""
+        if overloads := len(self.fired) - len(strict):
+            rules += f"{overloads} case{'s' * (overloads > 1)} in which head disturbs the measurement; "
         lost = f"; {self.lost.sentence}" if self.lost.aborts else ""
         doubt = f"; in doubt: {self.reasons[0]}" if self.verdict == "inconclusive" and self.reasons else ""
         told = told or "no metric compared"

@@ -60,10 +60,16 @@ def served_by(strategy: str) -> str:
     return "none" if strategy in REFERENCES else strategy
 
 
-def check_backend(backend: str) -> None:
-    """Raises PlanError, naming the choices, for what is neither a store nor a strategy."""
-    if backend not in (*BACKENDS, *STRATEGIES):
-        raise PlanError(f"BACKEND {backend!r} is unknown: choose from {', '.join((*BACKENDS, *STRATEGIES))}")
+def counted_apart(cases: Sequence[Case], *, again: bool, compared: bool) -> list[Case]:
+    """The cases whose store operations are counted where that costs a service of its own: those nobody stops.
+
+    `again`: the first block has been measured. How often a strategy asks its store does not change from block to block,
+    so one count is enough; but two sides are `compared`, for which every block is needed.
+    """
+    unstopped = [case for case in cases if case.scenario.abort_share == 0]
+    if again:
+        return unstopped if compared else []
+    return unstopped or list(cases[-1:])
 
 
 def select(

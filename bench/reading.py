@@ -89,6 +89,19 @@ def case_key(row: dict[str, Any]) -> CaseKey:
     return CaseKey(row["strategy"], row["scenario"], row["workers"], row["streams"])
 
 
+def unlike_environments(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
+    """Variables that two runs gave to their services on purpose and in which they differ, as `NAME is x in A, y in B`.
+
+    From their manifests; an old one that does not record them differs in nothing.
+    """
+    # Runs before 2026-12 kept the ABORT_* variables of the shell, and nothing else, in their settings.
+    one, other = (each.get("environment", (each.get("settings") or {}).get("service")) for each in (a, b))
+    if one is None or other is None:
+        return []
+    names = [name for name in dict.fromkeys([*one, *other]) if one.get(name) != other.get(name)]
+    return [f"{name} is {one.get(name)} in A, {other.get(name)} in B" for name in names]
+
+
 def _read_manifest(path: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))

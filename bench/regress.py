@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
-from bench.checkouts import ROOT, doubts_on, notes_on, worktrees
+from bench.base_commit import ROOT, Comparison
+from bench.checkouts import doubts_on, notes_on, worktrees
 from bench.family import decide_all, more_needed, told_once
 from bench.gate_run import block_values
 from bench.margins import Margins
 from bench.meter import Measured
 from bench.outcome import Outcome
+from bench.overload import overloads
 from bench.plan import Case
 from bench.progress import Expected
 from bench.reading import Run as ReadRun
-from bench.reading import read_run
+from bench.reading import read_run, unlike_environments
 from bench.records import Results
 from bench.runner import Run, Settings
 from bench.service import Side
@@ -33,6 +36,7 @@ METRICS = (
     "ttft_ms",
     "server_cpu_us_per_token",
     "store_ops_per_token",
+    "store_ops_per_chat",
 )
 """What is judged; of these the costs only where nobody stops anything (bench/gate_run.py)."""
 
@@ -49,14 +53,16 @@ class Gate:
         self._console = console
         self._kept = [Results(results, f"{settings.label}-{name}") for name in ("base", "head")]
         self.folder = self._kept[1].folder
+        self._compared: Comparison | None = None
 
-    def run(self, base: str, *, minutes: float, repository: Path = ROOT) -> Outcome:
-        """Compare the repository's HEAD with one of its refs.
+    def run(self, compared: Comparison, *, minutes: float, repository: Path = ROOT) -> Outcome:
+        """Compare two commits of the repository.
 
         Raises GitError, StoreError, ChildError, KeyboardInterrupt.
         """
-        with worktrees(base, repository=repository) as folders:
-            notes, doubts = notes_on(repository), doubts_on(folders)
+        self._compared = compared
+        with worktrees(compared.base, compared.head, repository=repository) as folders:
+            notes, doubts = [*compared.notes, *notes_on(repository)], doubts_on(folders)
             sides = [
                 Measured(Side(name, folder), kept)
                 for name, folder, kept in zip(("base", "head"), folders, self._kept, strict=True)
@@ -75,10 +81,10 @@ class Gate:
         (base, base_summary), (head, _) = self._summaries()
         left_out = unwell(base) | starved(base) | unwell(head)
         broken = judge(base, head, left_out | starved(head))
-        if broken.fired or miscalibrated(base_summary):
+        if broken.fired or miscalibrated(base_summary) or overloads(base, head):
             return False  # one lost abort is one too many; and no block takes back what the calibration showed
         well = min(left_of(head, left_out).values(), default=0)
-        if blocks < MIN_BLOCKS:
+        if blocks < MIN_BLOCKS or (blocks < fit and overloads(base, head, as_many=fit / blocks)):
             return True
         if well * fit < MIN_BLOCKS * blocks:
             return False  # on so busy a machine the time would end before there is enough evidence
@@ -94,23 +100,43 @@ class Gate:
         old, new = block_values(base, left_out), block_values(head, left_out)
         margins = {name: self._margins.of[name] for name in METRICS}
         broken, few = judge(base, head, left_out | starved(head)), too_few(head, left_out, MIN_BLOCKS)
+        unlike = [
+            f"base (A) and head (B) were not measured with the same settings: {each}"
+            for each in unlike_environments(base.manifest, head.manifest)
+        ]
         nothing_left = len(few) == len(left_of(head, left_out))
         counted = [f"{len(sick)} of {name}'s" for name, sick in zip(("base", "head"), unwell_on, strict=True)]
         told = [f"blocks left out, the machine not being well: {' and '.join(counted)}"] if left_out else []
         return Outcome(
             findings=decide_all(old, new, margins),
-            fired=broken.fired,
-            base={"name": base.folder.name, "commit": base.manifest["commit"]},
-            head={"name": head.folder.name, "commit": head.manifest["commit"]},
+            fired=[*broken.fired, *overloads(base, head)],
+            base=_side(base) | (self._compared.as_row() if self._compared else {}),
+            head=_side(head),
             margins_say=self._margins.says,
-            base_problems=problems_of(base, base_summary, left_out),
+            base_problems=[*unlike, *problems_of(base, base_summary, left_out)],
             head_problems=problems_of(head, head_summary, left_out),
             instrument_problems=list(few.values()) if nothing_left else (),
             doubts=[*doubts, *([] if nothing_left else few.values())],
             doubtful=broken.doubtful,
             losses=broken.losses,
-            notes=[*notes, *told, *told_once(old, new, margins)],
+            notes=[*notes, *_ran(base, head), *told, *told_once(old, new, margins)],
         )
 
     def _summaries(self) -> list[tuple[ReadRun, Summary]]:
         return [(run, write_summary(run)) for run in (read_run(kept.folder) for kept in self._kept)]
+
+
+def _side(run: ReadRun) -> dict[str, Any]:
+    """How the verdict names a side: its results folder, its commit, and the code that its service ran."""
+    code = run.manifest.get("code") or {}
+    return {"name": run.folder.name, "commit": run.manifest["commit"], **code}
+
+
+def _ran(base: ReadRun, head: ReadRun) -> list[str]:
+    """Which code each side's service ran, in words."""
+    return [
+        f"{name} ran {code['module']} of {str(code['commit'])[:7]}"
+        + ("" if code["reported"] else " (not reported by its /healthz: the path that its Python imports)")
+        for name, run in (("base", base), ("head", head))
+        if (code := run.manifest.get("code"))
+    ]

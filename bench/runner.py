@@ -13,12 +13,13 @@ from typing import Any
 
 from rich.console import Console
 
+from bench.code_check import code_of
 from bench.embedded import temporary_folder
 from bench.idle import measure_idle
 from bench.instrument import CALIBRATION_CASE, FLOOR_CASE
 from bench.load import Load, processes_for
 from bench.meter import Measured, Meter, Schedules, Subject
-from bench.plan import Case, served_by, store_of
+from bench.plan import Case, counted_apart, served_by, store_of
 from bench.procs import Child, ChildError
 from bench.progress import Expected, View
 from bench.records import describe_commit, describe_host, describe_versions, utc_now
@@ -74,6 +75,7 @@ class Run:
         self._schedules = schedules or {}
         self._view = View(cases, console, sides=len(sides), expects=expects)
         self._stores: dict[str, Store] = {}
+        self._unused_ops: dict[tuple[str, int, str], int] = {}
         self._token = secrets.token_hex(3)  # a store of yours may remember the ids of an earlier run
         self._namespace = f"stopwatch_bench_{self._token}"
         self._manifests = [self._describe(each.side) for each in sides]
@@ -149,7 +151,7 @@ class Run:
     def _measure_group(self, group: Group, cases: Sequence[Case], block: int, measured: Measured) -> None:
         store = self._stores.get(store_of(group[0]) or "")
         late = store is not None and store.kind == "postgres"
-        counted = _late_counted(cases) if late and block == 0 else []
+        counted = counted_apart(cases, again=block > 0, compared=len(self._sides) > 1) if late else []
         rest = [case for case in cases if case not in counted]
         if rest:
             with self._service(group, store, block, measured, "") as (service, traces):
@@ -176,13 +178,15 @@ class Run:
     ) -> None:
         """A service per case: PostgreSQL counts a backend's work for sure only when its connection has been closed.
 
-        What a service costs that does nothing but start, warm up and stop is measured once and taken off. All of it
-        happens in the first block only: how often a strategy asks its store does not change from block to block.
+        What a service costs that does nothing but start, warm up and stop is measured once for each side and taken off.
         """
-        idle = store.ops(settled=True)
-        with self._service(group, store, block, measured, "-idle"):
-            pass
-        idle = store.ops(settled=True) - idle
+        unused = (*group, measured.side.name)
+        if unused not in self._unused_ops:
+            before = store.ops(settled=True)
+            with self._service(group, store, block, measured, "-idle"):
+                pass
+            self._unused_ops[unused] = store.ops(settled=True) - before
+        idle = self._unused_ops[unused]
         for case in cases:
             before = store.ops(settled=True)
             with contextlib.ExitStack() as life:
@@ -220,6 +224,9 @@ class Run:
             if self._manifests[0]["asgi"] is None:
                 for manifest in self._manifests:
                     manifest["asgi"] = describe_asgi(service)
+            if measured.side.checkout is not None:
+                manifest = self._manifests[self._sides.index(measured)]
+                manifest["code"] = manifest["code"] or code_of(service, measured.side.checkout)
             yield service, traces
 
     def _write_manifests(self) -> None:
@@ -253,9 +260,5 @@ class Run:
             "scenarios": scenarios,
             "instrument": {each.scenario.name: each.scenario.settings() for each in (FLOOR_CASE, CALIBRATION_CASE)},
             "asgi": None,
+            "code": None,
         }
-
-
-def _late_counted(cases: Sequence[Case]) -> list[Case]:
-    """The cases whose store operations are counted where that costs a service of its own: those nobody stops."""
-    return [case for case in cases if case.scenario.abort_share == 0] or list(cases[-1:])

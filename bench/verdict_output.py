@@ -136,7 +136,7 @@ def _broken(fired: Fired) -> dict[str, Any]:
         **_place(fired),
         "effect": {"base": fired.base, "head": fired.head},
         "interval": None,
-        "margin": {"allowed": 0},
+        "margin": {"allowed": 0} if fired.p is None else {"p": _rounded(fired.p)},
         "sentence": fired.sentence,
     }
 

@@ -36,13 +36,17 @@ RULES = {
 
 @dataclass(frozen=True)
 class Fired:
-    """A rule that head broke in one case: how often, and how often base did."""
+    """A rule that head broke in one case: how often, and how often base did.
+
+    `p`: where the rule compares the two counts, how likely such a difference is by chance.
+    """
 
     rule: str
     case: CaseKey
     head: int
     base: int | None
     sentence: str
+    p: float | None = None
 
 
 class Judged(NamedTuple):

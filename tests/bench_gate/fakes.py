@@ -13,12 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.reading import CaseKey
+from bench.scenario import load_scenarios
 
 NS_PER_MS = 1_000_000
 HOST = {"cpus": 4, "machine": "x86_64", "system": "Linux 6.1", "python": "3.11.7", "memory_gb": 15.6}
-FLOWING = {"name": "flowing", "sentence": "A token every 20 ms.", "ttft_ms": 100.0, "itl_ms": 20.0, "streams": 50}
-PUSH = CaseKey("redis-push", "flowing", 2, 50)
-TIMER = CaseKey("redis-timer", "flowing", 2, 50)
+FLOWING, STEADY = (scenario.settings() for scenario in load_scenarios(["flowing", "steady"]))
+"""As they are shipped: people press Stop in the first, and nobody does in the second."""
+PUSH = CaseKey("redis-push", "flowing", 2, FLOWING["streams"])
+TIMER = CaseKey("redis-timer", "flowing", 2, FLOWING["streams"])
+STEADY_PUSH = CaseKey("redis-push", "steady", 2, STEADY["streams"])
+CPU_US, OPS_PER_CHAT = 190.0, 6
+"""Of a token and of a chat, about as redis-push was measured."""
 
 
 def arm(
@@ -31,7 +36,7 @@ def arm(
 
 def summary_case(strategy: str = "redis-push", workers: int = 2, **more: Any) -> dict[str, Any]:
     """A `cases` entry of a summary, with the counts that the rules look at."""
-    return {"strategy": strategy, "scenario": "flowing", "workers": workers, "streams": 50, "chats": 1000, "errors": 0,
+    return {"strategy": strategy, "scenario": "flowing", "workers": workers, "streams": 150, "chats": 1000, "errors": 0,
             "missed": 0, "wrong_stops": 0, "leaked": 0, "tokens_after_stop": 0, "metrics": {}} | more  # fmt: skip
 
 
@@ -48,11 +53,14 @@ def write_run(
     lose: Collection[str] = (),
     sick: Collection[int] = (),
     ops_in: Collection[int] | None = None,
+    cpu_us: float = CPU_US,
+    ops: float = OPS_PER_CHAT,
 ) -> Path:
-    """A run of `stop_ms`' strategies in `flowing`, eight chats a block, its summary beside it.
+    """A run of `stop_ms`' strategies in `flowing` and `steady`, eight chats a block, its summary beside it.
 
-    `lose`: these strategies lose an abort in block 0. `sick`: in these blocks the mock was late. `ops_in`: store
-    operations are known of these blocks only.
+    `lose`: these strategies lose an abort in block 0 of `flowing`. `sick`: in these blocks of it the mock was late.
+    `ops_in`: store operations are known of these blocks only. `cpu_us`, `ops`: CPU time of a token and store operations
+    of a chat, in both scenarios.
     """
     folder.mkdir(parents=True)
     rng = random.Random(seed)
@@ -62,12 +70,20 @@ def write_run(
             own = [chat_row(strategy, block, index, stop * rng.uniform(0.97, 1.03)) for index in range(8)]
             if strategy in lose and block == 0:
                 own[0] = lost(own[0])
-            chats += own
-            row = case_row(strategy, block, own) | {"witness_late_p99_ms": 40.0 if block in sick else 0.4}
-            cases.append(row if ops_in is None or block in ops_in else row | {"store_ops": None})
+            calm = [unstopped(strategy, block, index) for index in range(8)]
+            for rows in (own, calm):
+                row = case_row(strategy, block, rows, cpu_us=cpu_us * rng.uniform(0.99, 1.01), ops=ops)
+                late_ms = 40.0 if block in sick and rows is own else 0.4
+                known = ops_in is None or block in ops_in
+                cases.append(row | {"witness_late_p99_ms": late_ms} | ({} if known else {"store_ops": None}))
+            chats += own + calm
     said: dict[str, Any] = {
         "schema": 1, "valid": True, "problems": [],
-        "cases": [summary_case(strategy) for strategy in stop_ms],
+        "cases": [
+            summary_case(strategy, scenario=settings["name"], streams=settings["streams"])
+            for strategy in stop_ms
+            for settings in (FLOWING, STEADY)
+        ],
     }  # fmt: skip
     if floor_ms:
         said["floor"] = {"n": 60, "p50": floor_ms}
@@ -83,11 +99,12 @@ def write_rows(
     manifest: Mapping[str, Any],
     scenario: Mapping[str, Any] | None = None,
 ) -> None:
-    """The raw files of a run in `flowing`."""
+    """The raw files of a run in `flowing` and `steady`; `scenario` changes the first."""
     head = {
         "schema": 1, "label": "fake", "started_utc": "2026-11-24T10:00:00Z", "ended_utc": "2026-11-24T10:08:00Z",
         "complete": True, "quick": False, "settings": {"quick": False, "workers": 2}, "host": HOST,
-        "commit": "0123abcdef", "dirty": False, "scenarios": {"flowing": FLOWING | dict(scenario or {})},
+        "commit": "0123abcdef", "dirty": False,
+        "scenarios": {"flowing": FLOWING | dict(scenario or {}), "steady": STEADY},
     } | dict(manifest)  # fmt: skip
     (folder / "manifest.json").write_text(json.dumps(head))
     (folder / "cases.jsonl").write_text("".join(json.dumps(row) + "\n" for row in cases))
@@ -125,7 +142,7 @@ def chat_row(strategy: str, block: int, index: int, stop_ms: float) -> dict[str,
     lost = abort + int(stop_ms * NS_PER_MS)
     return {
         "schema": 1, "strategy": strategy, "store": "redis", "delivery": strategy.partition("-")[2],
-        "scenario": "flowing", "workers": 2, "streams": 50, "block": block, "index": index,
+        "scenario": "flowing", "workers": 2, "streams": FLOWING["streams"], "block": block, "index": index,
         "request_id": f"{strategy}-{block}-{index}",
         "client": {"sent_ns": sent, "status": 200, "headers_ns": sent + NS_PER_MS, "token_ns": tokens,
                    "end_ns": lost + NS_PER_MS, "finish_reason": "abort", "error": None},
@@ -136,11 +153,30 @@ def chat_row(strategy: str, block: int, index: int, stop_ms: float) -> dict[str,
     }  # fmt: skip
 
 
-def case_row(strategy: str, block: int, chats: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def unstopped(strategy: str, block: int, index: int) -> dict[str, Any]:
+    """A chat of `steady`: it runs to its natural end."""
+    chat = chat_row(strategy, block, index, 2.0)
+    end = chat["client"]["token_ns"][-1] + NS_PER_MS
+    return chat | {
+        "scenario": "steady", "streams": STEADY["streams"], "request_id": f"steady-{chat['request_id']}",
+        "client": chat["client"] | {"end_ns": end, "finish_reason": "length"}, "abort": None,
+        "witness": chat["witness"] | {"done_ns": end, "lost_ns": None, "outcome": "finished"},
+    }  # fmt: skip
+
+
+def case_row(
+    strategy: str,
+    block: int,
+    chats: Sequence[dict[str, Any]],
+    *,
+    cpu_us: float = CPU_US,
+    ops: float = OPS_PER_CHAT,
+) -> dict[str, Any]:
+    """The line of cases.jsonl of these chats."""
     tokens = sum(len(row["client"]["token_ns"]) for row in chats)
     return {
-        "strategy": strategy, "store": "redis", "delivery": strategy.partition("-")[2], "scenario": "flowing",
-        "workers": 2, "streams": 50, "block": block, "started_ns": 0, "ended_ns": 10**9, "tokens": tokens,
-        "service_cpu_s": 65e-6 * tokens, "store_ops": tokens // 10, "chats_planned": len(chats),
-        "witness_late_p99_ms": 0.4,
+        "strategy": strategy, "store": "redis", "delivery": strategy.partition("-")[2],
+        "scenario": chats[0]["scenario"], "workers": 2, "streams": chats[0]["streams"], "block": block,
+        "started_ns": 0, "ended_ns": 10**9, "tokens": tokens, "service_cpu_s": cpu_us * 1e-6 * tokens,
+        "store_ops": round(ops * len(chats)), "chats_planned": len(chats), "witness_late_p99_ms": 0.4,
     }  # fmt: skip

@@ -11,10 +11,10 @@ import pytest
 from bench import baseline
 from bench.baseline_check import check, choose
 from bench.decision import Margin
-from bench.gate_run import GateError, load
+from bench.gate_run import COSTS, GateError, load
 from bench.margins import DEFAULTS, Margins
 
-from .fakes import PUSH, write_run
+from .fakes import CPU_US, OPS_PER_CHAT, PUSH, STEADY_PUSH, write_run
 
 STOPS = {"redis-push": 2.0, "redis-timer": 52.0}
 LOCAL = Margins(DEFAULTS, measured=False, says="default margins")
@@ -34,8 +34,8 @@ def test_times_are_multiples_of_the_floor_and_counts_are_not(tmp_path: Path) -> 
     ratios = baseline.ratios(load(write_run(tmp_path / "run", stop_ms=STOPS, floor_ms=0.5)))
     assert ratios[PUSH, "upstream_stop_ms"][0] == pytest.approx(2.0 / 0.5, rel=0.05)
     assert ratios[PUSH, "ttft_ms"][0] == pytest.approx(3.0 / 0.5)  # 103 ms less the upstream's planned 100
-    assert ratios[PUSH, "server_cpu_us_per_token"][0] == pytest.approx(65 / 500)
-    assert ratios[PUSH, "store_ops_per_token"][0] == pytest.approx(0.1)
+    assert ratios[STEADY_PUSH, "server_cpu_us_per_token"][0] == pytest.approx(CPU_US / 500, rel=0.02)
+    assert ratios[STEADY_PUSH, "store_ops_per_chat"][0] == OPS_PER_CHAT
     assert not {"itl_ms", "chats_per_s"} & {metric for _case, metric in ratios}
 
 
@@ -88,16 +88,26 @@ def test_a_lost_abort_of_an_unwell_block_is_a_doubt(tmp_path: Path, record: dict
 
 def test_costs_are_judged_only_where_nobody_stops(tmp_path: Path) -> None:
     """As in `regress`; and PostgreSQL's operations, counted in one block only, do not keep a verdict away."""
-    busy = {"abort_share": 0.9}
-    kept = baseline.make(load(write_run(tmp_path / "base", stop_ms=STOPS, scenario=busy)), LOCAL)
-    assert not any("per_token" in metric for case in kept["cases"] for metric in case["ratios"])
-    old = baseline.make(load(write_run(tmp_path / "old", stop_ms=STOPS)), LOCAL)  # from before that rule
-    old["scenarios"]["flowing"]["abort_share"] = 0.9
-    assert not any("per_token" in metric for _case, metric in baseline.values_of(old))
+    kept = baseline.make(load(write_run(tmp_path / "base", stop_ms=STOPS)), LOCAL)
+    judged = {(case["scenario"], metric) for case in kept["cases"] for metric in case["ratios"] if "_per_" in metric}
+    assert judged == {("steady", metric) for metric in COSTS}
+    old = json.loads(json.dumps(kept))  # from before that rule
+    old["scenarios"]["steady"]["abort_share"] = 0.9
+    assert not any(metric in COSTS for _case, metric in baseline.values_of(old))
     calm = baseline.make(load(write_run(tmp_path / "calm", stop_ms=STOPS, ops_in=(0,))), LOCAL)
     outcome = check(calm, load(write_run(tmp_path / "again", stop_ms=STOPS, ops_in=(0,), seed=2)), LOCAL)
     assert outcome.verdict == "equivalent"
-    assert sum("counted in one block only" in note for note in outcome.notes) == len(STOPS)
+    once = [note for note in outcome.notes if "counted in one block only" in note]
+    assert [("per_token" in note, "per_chat" in note) for note in once].count((True, False)) == len(STOPS)
+    assert len(once) == 2 * len(STOPS)
+
+
+def test_a_baseline_from_before_a_metric_does_not_keep_a_verdict_away(tmp_path: Path, record: dict[str, Any]) -> None:
+    for case in record["cases"]:
+        case["ratios"].pop("store_ops_per_chat", None)
+    outcome = check(record, load(write_run(tmp_path / "run", stop_ms=STOPS, seed=2)), LOCAL)
+    assert outcome.verdict == "equivalent"
+    assert any("the baseline has no store_ops_per_chat" in note for note in outcome.notes)
 
 
 def test_another_machine_is_told_not_refused(tmp_path: Path, record: dict[str, Any]) -> None:
@@ -112,8 +122,8 @@ def test_another_machine_is_told_not_refused(tmp_path: Path, record: dict[str, A
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"scenario": {"itl_ms": 5.0}}, "scenario flowing: itl_ms is 20.0 there and 5.0 here"),
-        ({"scenario": {"rate_per_s": 10}}, "scenario flowing: rate_per_s is None there and 10 here"),
+        ({"scenario": {"itl_ms": 5.0}}, "scenario flowing: itl_ms is 20 there and 5.0 here"),
+        ({"scenario": {"rate_per_s": 10}}, "scenario flowing: rate_per_s is 80 there and 10 here"),
         ({"manifest": {"scenarios": {}}}, "scenario flowing is only there"),
         ({"manifest": {"settings": {"workers": 4}}}, "workers is 2 there and 4 here"),
         ({"stop_ms": {"redis-push": 2.0, "redis-poll": 9.0}},

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.checkouts import GitError, commit_of, doubts_on, notes_on, worktrees
+from bench.base_commit import commit_of
+from bench.checkouts import doubts_on, notes_on, worktrees
+from bench.git import GitError
 
 LOCK = "redis==8.1.0 \\\n    --hash=sha256:aa\nasyncpg==0.32 ; python_version >= '3.11' \\\n    --hash=sha256:bb\n"
 

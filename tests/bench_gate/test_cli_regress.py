@@ -12,8 +12,9 @@ import typer
 from typer.testing import CliRunner
 
 from bench import cli_regress
-from bench.checkouts import GitError
+from bench.base_commit import Comparison
 from bench.embedded import StoreError
+from bench.git import GitError
 from bench.margins import DEFAULTS
 from bench.plan import select
 from bench.procs import ChildError
@@ -25,8 +26,12 @@ from bench.zero_tolerance import promises_delivery
 def outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("GITHUB_OUTPUT", str(tmp_path / "outputs"))
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
-    monkeypatch.setattr("bench.checkouts.commit_of", lambda _ref, _repository: "0123abc")
+    monkeypatch.setattr("bench.base_commit.choose_base", lambda ref, _repository, **_: compared(ref))
     return tmp_path / "outputs"
+
+
+def compared(ref: str) -> Comparison:
+    return Comparison(ref, "0123abc", "0123abc", "4567def", ahead=1, behind=0, shallow=False)
 
 
 def bench(tmp_path: Path, *arguments: str) -> Any:

@@ -11,6 +11,7 @@ import pytest
 
 from bench.decision import Margin
 from bench.margins import DEFAULTS, LEAST_SHARE, NoiseError, margins, noise, read_margins, write_noise
+from bench.records import describe_host
 
 from .fakes import HOST
 
@@ -54,7 +55,7 @@ def test_few_pairs_are_no_measurement() -> None:
 def test_the_file_says_what_was_measured(tmp_path: Path) -> None:
     path = tmp_path / "noise.json"
     write_noise(path, measured(0.04))
-    assert read_margins(path) == margins(json.loads(path.read_text()))
+    assert read_margins(path, HOST) == margins(json.loads(path.read_text()))
     assert json.loads(path.read_text())["host"] == HOST
     assert [each.name for each in tmp_path.iterdir()] == ["noise.json"]
 
@@ -63,6 +64,36 @@ def test_without_a_file_the_defaults_say_that_they_are(tmp_path: Path) -> None:
     found = read_margins(tmp_path / "noise.json")
     assert (found.of, found.measured) == (DEFAULTS, False)
     assert "python -m bench aa" in found.says
+
+
+@pytest.mark.parametrize(
+    ("host", "words"),
+    [
+        ({**HOST, "cpus": 64}, "cpus is 64 there, 4 here"),
+        ({**HOST, "system": "Linux 5.4"}, "system is Linux 5.4 there, Linux 6.1 here"),
+        ({**HOST, "cpu": "Other 2 GHz"}, "cpu is Other 2 GHz there, This 1 GHz here"),
+        ({}, "its host is not recorded"),
+    ],
+)
+def test_the_noise_of_another_machine_is_not_used(tmp_path: Path, host: dict[str, object], words: str) -> None:
+    path = tmp_path / "noise.json"
+    write_noise(path, measured(0.04) | {"host": host})
+    found = read_margins(path, HOST | {"cpu": "This 1 GHz"})
+    assert (found.of, found.measured) == (DEFAULTS, False)
+    assert f"is not used, it was measured on another machine ({words})" in found.says
+    assert "\n" not in found.says
+
+
+def test_a_record_from_before_the_cpus_model_is_used_where_all_else_is_alike(tmp_path: Path) -> None:
+    path = tmp_path / "noise.json"
+    write_noise(path, measured(0.04))
+    assert read_margins(path, HOST | {"cpu": "This 1 GHz"}).measured
+
+
+def test_this_machine_is_itself(tmp_path: Path) -> None:
+    path = tmp_path / "noise.json"
+    write_noise(path, measured(0.04) | {"host": describe_host()})
+    assert read_margins(path).measured
 
 
 @pytest.mark.parametrize(

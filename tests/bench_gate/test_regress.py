@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from bench.checkouts import ROOT, GitError, commit_of, worktrees
+from bench.base_commit import ROOT, commit_of
+from bench.checkouts import worktrees
 from bench.embedded import temporary_folder
+from bench.git import GitError
 
 SCENARIO = """
 sentence = "Short."
@@ -76,6 +78,8 @@ def test_a_head_that_loses_aborts_is_found_without_statistics(clone: Path, tmp_p
     assert any(rule["rule"] == "missed" for rule in verdict["rules"])
     assert verdict["base"]["commit"] == git(clone, "rev-parse", "HEAD~1")
     assert verdict["head"]["commit"] == git(clone, "rev-parse", "HEAD")
+    assert verdict["head"]["module"].endswith("/head/server/__init__.py")
+    assert (verdict["base"]["reported"], verdict["base"]["ahead"], verdict["base"]["behind"]) == (True, 1, 0)
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["side"] == "head"
     assert manifest["blocks"] < 5  # no statistics were waited for
@@ -89,6 +93,7 @@ def test_a_head_that_loses_aborts_is_found_without_statistics(clone: Path, tmp_p
     [
         (["--base", "no-such-ref"], {}, "no-such-ref"),
         (["--base", "--upload-pack=x"], {}, "BASE"),
+        (["--base", "HEAD"], {}, "is HEAD itself"),
         (["--strategy", "redis-pull"], {}, "redis-push"),
         (["--scenario", "gone"], {}, "flowing"),
         ([], {"QUICK": "1"}, "QUICK"),

@@ -44,6 +44,7 @@ class Compared(Gate):
         leaked_in: Sequence[int] = (),
         stood_still_in: Sequence[int] = (),
         failed_in: Sequence[int] = (),
+        **manifest: Any,
     ) -> None:
         kept: Results = self._kept[("base", "head").index(name)]
         chats, cases = [], []
@@ -58,7 +59,7 @@ class Compared(Gate):
             row = case_row("redis-push", block, own) | {"witness_late_p99_ms": 40.0 if block in sick else 0.4}
             service = {"name": "service", "lag_max_ms": 140.0 if block in stood_still_in else 20.0}
             cases.append(row | {"health": {"processes": [service], "chunks_per_s": 900.0}})
-        write_rows(kept.folder, chats, cases, {"side": name, "blocks": len(stop_ms)})
+        write_rows(kept.folder, chats, cases, {"side": name, "blocks": len(stop_ms), **manifest})
 
 
 @pytest.fixture
@@ -85,20 +86,20 @@ def test_one_that_only_an_unwell_block_shows_is_a_doubt_on_either_side(gate: Com
 
 
 def test_a_leak_is_absolute(gate: Compared) -> None:
-    gate.side("base")
+    gate.side("base", sick=range(3))
     gate.side("head", sick=range(BLOCKS), leaked_in=[3])
     outcome = gate._outcome([], [])
     assert (outcome.verdict, [each.rule for each in outcome.fired]) == ("worse", ["leaked"])
 
 
 def test_slow_stops_in_unwell_blocks_are_no_slow_stops(gate: Compared) -> None:
-    """Half of the blocks under load, and the load happened to meet head."""
-    gate.side("base", stop_ms=[2.0] * 12)
+    """Half of the blocks under load, and the load met head more often."""
+    gate.side("base", stop_ms=[2.0] * 12, sick=[1])
     gate.side("head", stop_ms=[2.0, 9.0] * 6, sick=range(1, 12, 2))
     outcome = gate._outcome([], [])
     assert outcome.verdict == "equivalent"
     assert outcome.blocks == 6
-    assert any("left out" in note and "0 of base's and 6 of head's" in note for note in outcome.notes)
+    assert any("left out" in note and "1 of base's and 6 of head's" in note for note in outcome.notes)
     gate.side("head", stop_ms=[9.0] * 12, sick=range(1, 12, 2))
     assert gate._outcome([], []).verdict == "worse"
 
@@ -148,9 +149,41 @@ def test_blocks_are_added_for_those_that_are_no_evidence(gate: Compared) -> None
     gate.side("head", sick=[0, 1])
     assert gate._could_change(BLOCKS, fit=20)
     assert not gate._could_change(BLOCKS, fit=7)  # five of seven is more than four of six promises
+    gate.side("base", sick=range(BLOCKS))
     gate.side("head", sick=range(BLOCKS))
     assert not gate._could_change(BLOCKS, fit=20)  # never, at this rate
     assert gate._could_change(2, fit=20)
+
+
+def test_blocks_are_added_while_it_is_open_whether_head_alone_is_unhealthy(gate: Compared) -> None:
+    gate.side("base", stop_ms=[2.0] * 5, sick=[0])
+    gate.side("head", stop_ms=[2.0] * 5, sick=range(5))
+    assert gate._could_change(5, fit=10)  # 5 of 5 against 1 of 5 is p 0.024; 10 of 10 against 2 of 10 would be enough
+    assert not gate._could_change(5, fit=5)
+    gate.side("base", stop_ms=[2.0] * 5)
+    assert not gate._could_change(5, fit=10)  # p 0.004: decided
+
+
+def test_other_settings_of_the_services_are_no_ground_for_a_verdict(gate: Compared) -> None:
+    gate.side("base", environment={"DRAIN_S": "1"})
+    gate.side("head", environment={"DRAIN_S": "2"})
+    outcome = gate._outcome([], [])
+    assert outcome.verdict == "invalid"
+    assert "DRAIN_S is 1 in A, 2 in B" in outcome.sentence
+
+
+def test_which_code_ran_stands_in_the_verdict(gate: Compared) -> None:
+    ran = {"module": "/scratch/base/server/__init__.py", "commit": "0123abcdef", "reported": False}
+    gate.side("base", code=ran)
+    gate.side("head", code=ran | {"module": "/scratch/head/server/__init__.py", "reported": True})
+    outcome = gate._outcome([], [])
+    assert outcome.head["module"] == "/scratch/head/server/__init__.py"
+    assert outcome.base["reported"] is False
+    assert outcome.notes == [
+        "base ran /scratch/base/server/__init__.py of 0123abc (not reported by its /healthz: the path that its Python"
+        " imports)",
+        "head ran /scratch/head/server/__init__.py of 0123abc",
+    ]
 
 
 def test_a_lost_abort_ends_the_measurement_and_a_doubtful_one_does_not(gate: Compared) -> None:
