@@ -37,18 +37,18 @@ def prove(
 ) -> None:
     """Measure the gate's false alarms and missed faults: runs `regress` on commits that it must find, and on others.
 
-    In a throw-away clone of HEAD: `aa`, HEAD against itself, at most one run in twenty worse. Four commits that must be
+    In a throw-away clone of HEAD: `aa`, HEAD against itself, at most one run in twenty worse. Commits that must be
     found each time: `delay` adds 5 ms to the stop path, `poll` polls instead of pushing, `drop` drops 1 % of aborts,
-    `leak` leaks the upstream on disconnect. And `docs`, a change of docs while a process burns CPU time on every core:
-    never worse. Whole, it takes some hours; try `prove --aa 1 --faults 1`, or a part with `--only drop`.
+    `leak` leaks the upstream on disconnect, `burn` burns 0.1 ms of CPU time per chunk, `ask` asks the store once more
+    per chat. And `docs`, a change of docs while a process burns CPU time on every core: never worse. Whole, it takes
+    some hours; try `prove --aa 1 --faults 1`, or a part with `--only drop`.
 
     prove.json is written after each run, so that an interrupted proof keeps what it has. Exit codes: 0 every promise
     was kept, 1 one was broken, 2 it could not be measured, 4 bad usage.
     """
     cases = select(scenarios=_words(scenario), workers=workers, strategies=_words(strategy))
-    check_crashes(cases)
-    parts = _parts(only, strategy)
-    from bench.checkouts import GitError  # noqa: PLC0415 - `--help` and usage errors need none of this
+    parts = _parts(only, strategy, scenario)
+    from bench.git import GitError  # noqa: PLC0415 - `--help` and usage errors need none of this
     from bench.procs import ChildError  # noqa: PLC0415
     from bench.prove import Asked, Proof  # noqa: PLC0415
     from bench.prove_faults import FaultError  # noqa: PLC0415
@@ -89,7 +89,7 @@ def prove(
             end(code, f"{words}: {'; '.join(found)}")
 
 
-def _parts(only: str, strategy: str) -> list[str]:
+def _parts(only: str, strategy: str, scenario: str) -> list[str]:
     """The parts that were asked for, in their order. Raises PlanError."""
     asked = _words(only) or list(PARTS)
     if unknown := [name for name in asked if name not in PARTS]:
@@ -97,6 +97,8 @@ def _parts(only: str, strategy: str) -> list[str]:
     for fault in FAULTS:
         if fault.name in asked and not any(fault.needs in name for name in _words(strategy)):
             raise PlanError(f"{fault.name} {fault.sentence}: it shows only with a strategy that is *{fault.needs}")
+        if fault.name in asked and fault.needs_scenario and fault.needs_scenario not in _words(scenario):
+            raise PlanError(f"{fault.name} {fault.sentence}: it shows only in the scenario {fault.needs_scenario}")
     return [part for part in PARTS if part in asked]
 
 

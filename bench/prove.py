@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
 import subprocess
 import time
@@ -13,10 +12,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bench import lock
-from bench.checkouts import ROOT, GitError, commit_of
+from bench.base_commit import ROOT, commit_of
 from bench.embedded import temporary_folder
-from bench.environment import of_stores
+from bench.git import git
 from bench.instrument import CALIBRATION_CASE, FLOOR_CASE
 from bench.load import expected_s
 from bench.plan import Case
@@ -32,7 +30,8 @@ SET_UP_S = 10.0
 ONE_BLOCK = ("drop", "leak")
 """Broken rules end a run, mostly after its first block."""
 LOOK_S = 0.5
-COMMITTER = ("-c", "user.name=bench prove", "-c", "user.email=bench@localhost", "-c", "commit.gpgsign=false")
+COMMITTER = {"user.name": "bench prove", "user.email": "bench@localhost", "commit.gpgsign": "false"}
+BASE = "base"
 Say = Callable[[str], None]
 
 
@@ -68,6 +67,7 @@ class Asked:
 def expected_run_s(part: str, cases: Sequence[Case], minutes: float) -> float:
     """About how long a gate run of this part takes on a quiet machine, in seconds."""
     services = 2 * len({(case.strategy, case.workers) for case in cases})
+    services += 2 * len({case.workers for case in cases if case.store == "postgres" and not case.scenario.abort_share})
     block_s = expected_s(FLOOR_CASE) + 2 * sum(map(expected_s, cases)) + services * SERVICE_S
     blocks = 1 if part in ONE_BLOCK else MIN_BLOCKS
     return min(SET_UP_S + expected_s(CALIBRATION_CASE) + blocks * block_s, max(minutes * 60, block_s))
@@ -96,12 +96,12 @@ class Proof:
             clone = scratch / "clone"
             self._say("making a clone")
             commits = make_commits(clone, self._asked.parts)
-            self._record["commit"] = commits[AA]
+            self._record["commit"] = commits[BASE]
             self._write()
             for part, number in self._asked.runs:
-                _git(clone, "checkout", "--quiet", "--detach", commits[part])
+                git(clone, "checkout", "--quiet", "--detach", commits[part])
                 with self._burden(part):
-                    self.entries.append(self._gate(clone, part, number, commits[AA], scratch / f"{part}-{number}"))
+                    self.entries.append(self._gate(clone, part, number, commits[BASE], scratch / f"{part}-{number}"))
                 self._write()
                 finished(self.entries[-1])
         self._record["complete"] = True
@@ -150,37 +150,22 @@ class Proof:
 
 
 def make_commits(clone: Path, parts: Sequence[str]) -> dict[str, str]:
-    """Clone this checkout's HEAD, and commit each part's change on top of it: the commit of each part, and of `aa`.
+    """Clone this checkout's HEAD, and commit each part's change on top of it: the commits of BASE and of each part.
 
-    Raises GitError, FaultError.
+    `aa` changes docs only: the gate refuses to compare a commit with itself. Raises GitError, FaultError.
     """
     head = commit_of("HEAD")
     clone.parent.mkdir(parents=True, exist_ok=True)
-    _git(clone.parent, "clone", "--quiet", "--no-hardlinks", str(ROOT), str(clone))
-    commits = {AA: head}
-    changes = {fault.name: fault.apply for fault in FAULTS} | {DOCS: change_docs}
+    git(clone.parent, "clone", "--quiet", "--no-hardlinks", str(ROOT), str(clone))
+    commits = {BASE: head}
+    changes = {AA: change_docs} | {fault.name: fault.apply for fault in FAULTS} | {DOCS: change_docs}
     for part, change in changes.items():
         if part in parts:
-            _git(clone, "checkout", "--quiet", "--detach", head)
+            git(clone, "checkout", "--quiet", "--detach", head)
             change(clone)
-            _git(clone, *COMMITTER, "commit", "--quiet", "--all", "--message", part)
-            commits[part] = _git(clone, "rev-parse", "HEAD")
+            git(clone, "commit", "--quiet", "--all", "--message", part, config=COMMITTER)
+            commits[part] = git(clone, "rev-parse", "HEAD")
     return commits
-
-
-def _git(folder: Path, *arguments: str) -> str:
-    try:
-        command = ["git", "-C", str(folder), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True, env=_env()).stdout.strip()
-    except FileNotFoundError as error:
-        raise GitError("git is not installed: the gate needs it to check out base and head") from error
-    except subprocess.CalledProcessError as error:
-        raise GitError(f"git {' '.join(arguments[-2:])} failed: {' '.join(error.stderr.split())}") from error
-
-
-def _env() -> dict[str, str]:
-    """Without what points git at another repository, as in a hook."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
 
 
 def _last(log: Path) -> str:

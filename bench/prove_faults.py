@@ -1,4 +1,4 @@
-"""The commits that the gate must find, each a small edit of the service's own code; and one that it must not find."""
+"""The commits that the gate must find, each a few lines added to the service; and one that it must not find."""
 
 from __future__ import annotations
 
@@ -7,76 +7,167 @@ from pathlib import Path
 
 STOP_TIMES = ("upstream_stop_ms", "client_stop_ms", "abort_ack_ms")
 DOCS = "README.md"
-RECORD = "await self._ask().flag(request_id, owner, remember=may_remember)\n"
-"""Where an abort is recorded. The edits stay within the line, so that they do not depend on how deep it stands."""
+APP, BACKENDS = "server/app.py", "backends/__init__.py"
 
 
 class FaultError(Exception):
-    """The service's code has changed, so that an edit no longer fits; the message is one line."""
+    """The service's code has changed, so that a fault no longer fits; the message is one line."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One edit: in `file` (in the checkout) `before`, which stands there once, becomes `after`.
+    """One fault: `code` is added at the end of `file` (in the checkout), which must hold `anchor`.
 
-    `shown_by`: the rules and metrics of which one at least must make the gate say worse. `needs`: words that the names
-    of the strategies must contain for the fault to show at all.
+    It replaces what has a fixed name, so that it does not depend on how the code within is written. `shown_by`: the
+    rules and metrics of which one at least must make the gate say worse. `needs`: words that the names of the
+    strategies must contain for the fault to show at all; `needs_scenario`: the scenario in which it shows, if in one
+    only.
     """
 
     name: str
     sentence: str
     file: str
-    before: str
-    after: str
+    anchor: str
+    code: str
     shown_by: tuple[str, ...]
     needs: str
+    needs_scenario: str = ""
 
     def apply(self, checkout: Path) -> None:
         """Edit the checkout. Raises FaultError."""
         path = checkout / self.file
         text = path.read_text(encoding="utf-8") if path.is_file() else ""
-        if text.count(self.before) != 1:
-            where = f"{text.count(self.before)} places in {self.file} that it could edit"
-            raise FaultError(f"the fault {self.name!r} finds {where}, not one: mend it in bench/prove_faults.py")
-        path.write_text(text.replace(self.before, self.after), encoding="utf-8")
+        if self.anchor not in text:
+            where = f"no {self.anchor!r} in {self.file}, which it needs"
+            raise FaultError(f"the fault {self.name!r} finds {where}: mend it in bench/prove_faults.py")
+        path.write_text(text + self.code, encoding="utf-8")
 
+
+DELAY = """
+
+import asyncio as _asyncio
+
+_abort = Delivery.abort
+
+
+async def _late_abort(self, *arguments, **options):
+    await _asyncio.sleep(0.005)
+    return await _abort(self, *arguments, **options)
+
+
+Delivery.abort = _late_abort
+"""
+POLL = """
+
+PushDelivery = PollDelivery
+"""
+DROP = """
+
+import secrets as _secrets
+
+_abort = Delivery.abort
+
+
+async def _lossy_abort(self, *arguments, **options):
+    if _secrets.randbelow(100) == 0:
+        return AbortOutcome.ACCEPTED
+    return await _abort(self, *arguments, **options)
+
+
+Delivery.abort = _lossy_abort
+"""
+ASK = """
+
+import contextlib as _contextlib
+
+from backends.base import Chat as _Chat
+
+_watch = Delivery.watch
+
+
+@_contextlib.asynccontextmanager
+async def _asking_watch(self, request_id, owner):
+    async with _watch(self, request_id, owner) as signal:
+        await self.store.states([_Chat(request_id, "0", owner, self.worker)])
+        yield signal
+
+
+Delivery.watch = _asking_watch
+"""
+WRAP = """
+
+_create_{name} = create_app
+
+
+class _{name}:
+    def __init__(self, app):
+        self._app = app
+
+    async def __call__(self, scope, receive, send):
+        {body}
+
+
+def create_app(settings=None):
+    app = _create_{name}(settings)
+    app.add_middleware(_{name})
+    return app
+"""
+BURN = WRAP.format(
+    name="Burn",
+    body="""import time
+
+        async def burn(message):
+            if message["type"] == "http.response.body":
+                until_ns = time.thread_time_ns() + 100_000
+                while time.thread_time_ns() < until_ns:
+                    pass
+            await send(message)
+
+        await self._app(scope, receive, burn)""",
+)
+LEAK = WRAP.format(
+    name="Deaf",
+    body="""async def deaf():
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                await asyncio.Event().wait()
+            return message
+
+        await self._app(scope, deaf, send)""",
+)
 
 FAULTS = (
+    Fault("delay", "adds 5 ms to the stop path", BACKENDS, "Delivery", DELAY, STOP_TIMES, "-push"),
     Fault(
-        name="delay",
-        sentence="adds 5 ms to the stop path",
-        file="backends/delivery.py",
-        before=f"outcome, chat = {RECORD}",
-        after=f"await asyncio.sleep(0.005); outcome, chat = {RECORD}",
-        shown_by=STOP_TIMES,
-        needs="-push",
+        "poll",
+        "polls instead of pushing",
+        BACKENDS,
+        "return PushDelivery(",
+        POLL,
+        ("upstream_stop_ms", "client_stop_ms", "wasted_tokens"),
+        "-push",
+    ),
+    Fault("drop", "drops 1 % of aborts", BACKENDS, "AbortOutcome", DROP, ("missed",), "-push"),
+    Fault("leak", "leaks the upstream on disconnect", APP, "def create_app(", LEAK, ("missed", "leaked"), "disconnect"),
+    Fault(
+        "burn",
+        "burns 0.1 ms of CPU time per chunk",
+        APP,
+        "def create_app(",
+        BURN,
+        ("server_cpu_us_per_token", "unhealthy_blocks"),
+        "",
+        "steady",
     ),
     Fault(
-        name="poll",
-        sentence="polls instead of pushing",
-        file="backends/__init__.py",
-        before="            return PushDelivery(store)\n",
-        after="            return PollDelivery(store)\n",
-        shown_by=("upstream_stop_ms", "client_stop_ms", "wasted_tokens"),
-        needs="-push",
-    ),
-    Fault(
-        name="drop",
-        sentence="drops 1 % of aborts",
-        file="backends/delivery.py",
-        before=f"outcome, chat = {RECORD}",
-        after=f"outcome, chat = (AbortOutcome.ACCEPTED, None) if secrets.randbelow(100) == 0 else {RECORD}",
-        shown_by=("missed",),
-        needs="-push",
-    ),
-    Fault(
-        name="leak",
-        sentence="leaks the upstream on disconnect",
-        file="server/chat.py",
-        before="            gone = True\n            self._stop()\n",
-        after="            gone = True\n",
-        shown_by=("missed", "leaked"),
-        needs="disconnect",
+        "ask",
+        "asks the store once more per chat",
+        BACKENDS,
+        "Delivery",
+        ASK,
+        ("store_ops_per_chat", "store_ops_per_token"),
+        "-push",
+        "steady",
     ),
 )
 

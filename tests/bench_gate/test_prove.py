@@ -16,9 +16,9 @@ import typer
 from typer.testing import CliRunner
 
 from bench import cli_prove, prove
-from bench.checkouts import ROOT
+from bench.base_commit import ROOT
 from bench.plan import select
-from bench.prove import Asked, Proof, expected_run_s, make_commits
+from bench.prove import BASE, Asked, Proof, expected_run_s, make_commits
 from bench.prove_faults import FAULTS, Fault, FaultError, change_docs
 from bench.prove_record import AA, PARTS, Entry, entry, promises
 from bench.records import Results
@@ -30,6 +30,8 @@ MEASURED = {
     "poll": ("worse", "upstream_stop_ms", "postgres-push"),
     "drop": ("missed", "missed", "redis-push"),
     "leak": ("missed", "missed", "disconnect"),
+    "burn": ("worse", "server_cpu_us_per_token", "disconnect"),
+    "ask": ("worse", "store_ops_per_chat", "redis-push"),
 }
 
 
@@ -54,12 +56,10 @@ def test_every_fault_fits_the_code_as_it_is(tmp_path: Path, fault: Fault) -> Non
 def test_an_edit_that_fits_nowhere_is_named(tmp_path: Path) -> None:
     fault = HERE["drop"]
     target = copied(tmp_path, fault)
-    for text, places in (("", 0), (target.read_text() + fault.before, 2)):
-        target.write_text(text)
-        with pytest.raises(FaultError, match=rf"'drop' finds {places} places in backends/delivery\.py"):
-            fault.apply(tmp_path)
-    with pytest.raises(FaultError, match="0 places"):
-        fault.apply(tmp_path / "nowhere")
+    target.write_text("")
+    for folder in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(FaultError, match=r"'drop' finds no 'AbortOutcome' in backends/__init__\.py"):
+            fault.apply(folder)
 
 
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a git checkout")
@@ -68,15 +68,14 @@ def test_each_commit_holds_its_own_change_only(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(Fault, "apply", lambda _self, checkout: change_docs(checkout))
     clone = tmp_path / "clone"
     commits = make_commits(clone, PARTS)
-    assert list(commits) == list(PARTS)
+    assert list(commits) == [BASE, *PARTS]
 
     def git(*arguments: str) -> str:
         return subprocess.run(["git", "-C", str(clone), *arguments], capture_output=True, text=True, check=True).stdout
 
     for part in PARTS:
-        if part != AA:
-            assert git("rev-parse", f"{commits[part]}^").strip() == commits[AA]
-            assert git("diff", "--name-only", commits[AA], commits[part]).split() == ["README.md"]
+        assert git("rev-parse", f"{commits[part]}^").strip() == commits[BASE]
+        assert git("diff", "--name-only", commits[BASE], commits[part]).split() == ["README.md"]
 
 
 def verdict(part: str, says: str = "worse") -> dict[str, Any]:
@@ -136,7 +135,7 @@ def test_a_run_without_a_verdict_is_told_as_such() -> None:
 
 def asked(**more: Any) -> Asked:
     given: dict[str, Any] = {
-        "parts": PARTS, "aa": 3, "faults": 1, "strategy": "redis-push,disconnect", "scenario": "flowing",
+        "parts": PARTS, "aa": 3, "faults": 1, "strategy": "redis-push,disconnect", "scenario": "flowing,steady",
         "workers": 2, "minutes": 1.0, "seed": 1,
     }  # fmt: skip
     return Asked(**(given | more))
@@ -144,8 +143,8 @@ def asked(**more: Any) -> Asked:
 
 def test_rounds_so_that_an_interrupted_proof_has_some_of_each() -> None:
     runs = asked().runs
-    assert runs[:6] == [(part, 1) for part in PARTS]
-    assert runs[6:] == [("aa", 2), ("aa", 3)]
+    assert runs[: len(PARTS)] == [(part, 1) for part in PARTS]
+    assert runs[len(PARTS) :] == [("aa", 2), ("aa", 3)]
 
 
 def test_a_run_that_ends_after_a_block_is_expected_to() -> None:
@@ -184,8 +183,8 @@ def run_prove(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gate: Callable[[str, int], Entry], *arguments: str
 ) -> tuple[Any, dict[str, Any]]:
     """The command with a gate that is made up; what it printed, and its prove.json."""
-    monkeypatch.setattr(prove, "make_commits", lambda _clone, _parts: dict.fromkeys(PARTS, "0123abc"))
-    monkeypatch.setattr(prove, "_git", lambda *_arguments: "")
+    monkeypatch.setattr(prove, "make_commits", lambda _clone, _parts: dict.fromkeys((BASE, *PARTS), "0123abc"))
+    monkeypatch.setattr(prove, "git", lambda *_arguments: "")
     monkeypatch.setattr(prove, "describe_host", lambda: {"cpus": 0})
     monkeypatch.setattr(Proof, "_gate", lambda _self, _clone, part, number, *_rest: gate(part, number))
     app = typer.Typer(pretty_exceptions_enable=False)
@@ -202,10 +201,10 @@ def good(part: str, number: int) -> Entry:
 def test_a_proof_that_keeps_every_promise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done, record = run_prove(tmp_path, monkeypatch, good, "--aa", "2", "--faults", "1")
     assert done.exit_code == 0, done.output
-    assert (record["complete"], len(record["runs"]), record["commit"]) == (True, 7, "0123abc")
+    assert (record["complete"], len(record["runs"]), record["commit"]) == (True, 9, "0123abc")
     assert all(each["kept"] for each in record["promises"])
     assert record["runs"][1]["rules"][0]["metric"] == "abort_ack_ms"
-    assert "7 gate runs, about" in done.stdout
+    assert "9 gate runs, about" in done.stdout
 
 
 def test_a_broken_promise_is_exit_code_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -238,9 +237,10 @@ def test_an_interrupted_proof_keeps_what_it_has(tmp_path: Path, monkeypatch: pyt
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--only", "sleep"], "choose from aa, delay, poll, drop, leak, docs"),
+        (["--only", "sleep"], "choose from aa, delay, poll, drop, leak, burn, ask, docs"),
         (["--only", "leak", "--strategy", "redis-push"], "leak leaks the upstream on disconnect"),
         (["--only", "drop", "--strategy", "disconnect"], "only with a strategy that is *-push"),
+        (["--only", "burn", "--scenario", "flowing"], "only in the scenario steady"),
         (["--strategy", "redis-pull"], "redis-push"),
     ],
 )
