@@ -73,7 +73,7 @@ def test_the_stopwatch_is_the_actions_and_the_service_the_callers(tmp_path: Path
     assert setup == "<setup>"
     assert f"<--requirement><{tmp_path / 'work' / 'my chat'}/more.txt>" in pip
     service = tmp_path / "work" / "my chat"
-    assert f"<bench><regress><--repository><{service}><--base><a'b;c>" in bench
+    assert f"<bench><regress><--repository><{service}><--base><a'b;c><--or-parent>" in bench
     assert bench.endswith(f"<--results><{tmp_path / 'results'}><--strategy><redis-push>")
 
 
@@ -83,6 +83,19 @@ def test_nothing_but_the_base_is_needed(tmp_path: Path) -> None:
     assert "<pip>" not in done.stdout
     assert done.stdout.splitlines()[-1].endswith(f"<--results><{tmp_path / 'results'}>")
     assert all("default" in each for each in read("action.yml")["inputs"].values())
+
+
+def test_jobs_of_a_matrix_can_name_their_artifacts_apart() -> None:
+    action = read("action.yml")
+    (step,) = [step for step in action["runs"]["steps"] if "upload-artifact" in step.get("uses", "")]
+    assert step["with"]["name"] == "${{ inputs.artifact-name }}"
+    assert action["inputs"]["artifact-name"]["default"] == "stopwatch-chat-gate"
+
+
+def test_a_push_to_the_default_branch_is_compared_with_the_commit_before(tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    assert "<--base><origin/main><--or-parent>" in measure(tmp_path).stdout
+    assert read(".github/workflows/bench.yml")[True] == {"pull_request": None, "push": {"branches": ["main"]}}
 
 
 def test_a_set_up_that_fails_is_no_missing_verdict(tmp_path: Path) -> None:
