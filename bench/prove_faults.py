@@ -59,7 +59,11 @@ Delivery.abort = _late_abort
 """
 POLL = """
 
-PushDelivery = PollDelivery
+_from_url = from_url
+
+
+def from_url(url, *arguments, **options):
+    return _from_url(url.replace("+push://", "+poll://", 1), *arguments, **options)
 """
 DROP = """
 
@@ -142,7 +146,7 @@ FAULTS = (
         "poll",
         "polls instead of pushing",
         BACKENDS,
-        "return PushDelivery(",
+        "def from_url(",
         POLL,
         ("upstream_stop_ms", "client_stop_ms", "wasted_tokens"),
         "-push",
