@@ -47,6 +47,7 @@ def prove(
     was kept, 1 one was broken, 2 it could not be measured, 4 bad usage.
     """
     cases = select(scenarios=_words(scenario), workers=workers, strategies=_words(strategy))
+    check_crashes(cases)
     parts = _parts(only, strategy, scenario)
     from bench.git import GitError  # noqa: PLC0415 - `--help` and usage errors need none of this
     from bench.procs import ChildError  # noqa: PLC0415

@@ -58,7 +58,7 @@ def regress(
         bool,
         typer.Option("--or-parent", help="Compare with HEAD's first parent where --base contains HEAD already."),
     ] = False,
-    strategy: Annotated[str, typer.Option(help=f"Some of {','.join(STRATEGIES)}.")] = GATED,
+    strategy: Strategies = GATED,
     scenario: Scenarios = GATED_IN,
     workers: Workers = 2,
     minutes: Minutes = 12,
@@ -92,6 +92,8 @@ def regress(
         if switch("QUICK"):
             raise PlanError("QUICK runs yield no verdict: leave QUICK out")  # noqa: TRY301 - as what follows does
         cases = select(scenarios=_words(scenario), workers=workers, strategies=_words(strategy))
+        check_crashes(cases)
+        settings = Settings("all", workers, False, seed, "regress", environment=parse(env or ()))
         compared = choose_base(base, checkout, tip=tip, or_parent=or_parent)
         margins = read_margins(noise)
         gate = Gate(cases, settings, margins, results, console)
@@ -100,7 +102,10 @@ def regress(
     for note in compared.notes:
         console.print(note, highlight=False, soft_wrap=True, markup=False)
     try:
-        outcome = gate.run(compared, minutes=minutes, repository=checkout)
+        with writing(gate.folder):
+            # Stays when the disk is full, or this process is killed.
+            write_failure("the measurement broke off before its verdict", INVALID, gate.folder, {})
+            outcome = gate.run(compared, minutes=minutes, repository=checkout)
     except (StoreError, ChildError, GitError) as error:
         give_up(INVALID, f"could not measure: {error}", gate.folder)
     except KeyboardInterrupt:
@@ -117,7 +122,7 @@ def regress(
 @measuring
 def aa(
     *,
-    strategy: Annotated[str, typer.Option(help=f"Some of {','.join(STRATEGIES)}.")] = "redis-push",
+    strategy: Annotated[str, typer.Option(help=f"Some of {', '.join(STRATEGIES)}; comma-separated.")] = "redis-push",
     scenario: Scenarios = "flowing,steady",
     workers: Workers = 2,
     blocks: Annotated[int, typer.Option(min=10, max=1000, help="Pairs; 18 give 20 comparisons of 5 blocks.")] = 18,

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from bench.environment import of_run
 from bench.gate_run import GateError, is_quick
 from bench.reading import SCHEMA, CaseKey, case_key
 from bench.records import other_machine
@@ -85,6 +86,7 @@ class _Past(NamedTuple):
     started: tuple[str, str]
     host: dict[str, Any]
     scenarios: dict[str, Any]
+    environment: dict[str, str] | None
     points: dict[CaseKey, Point]
     metrics: frozenset[str]
 
@@ -106,7 +108,7 @@ def _usable(results: Path, name: str, statistic: str, left_out: Counter[str]) ->
     found.sort(key=lambda run: run.started)
     here = [run for run in found if not other_machine(run.host, found[-1].host)]
     left_out["from another machine"] += len(found) - len(here)
-    alike = [run for run in here if of_run(run[1]) in (None, of_run(here[-1][1]))]
+    alike = [run for run in here if run.environment in (None, here[-1].environment)]
     left_out["with another environment (--env)"] += len(here) - len(alike)
     return alike
 
@@ -128,6 +130,7 @@ def _read(folder: Path, name: str, statistic: str) -> _Past | str:
         started=(str(manifest.get("started_utc")), folder.name),
         host=manifest["host"],
         scenarios=manifest.get("scenarios") or {},
+        environment=of_run(manifest),
         points={
             key: _point(folder, manifest, each, statistic)
             for key, each in measured.items()

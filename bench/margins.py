@@ -91,11 +91,11 @@ def read_margins(path: Path, host: Mapping[str, Any] | None = None) -> Margins:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         if record["schema"] != SCHEMA:
-            raise NoiseError(f"{path} has schema {record['schema']!r}, not {SCHEMA}: run `python -m bench aa` again")
+            raise NoiseError(f"{path} has schema {record['schema']!r}, not {SCHEMA}: {AGAIN}")
         here = describe_host() if host is None else host
         if elsewhere := other_machine(record["host"], here) if record["host"] else "its host is not recorded":
             says = f"default margins: {path} is not used, it was measured on another machine ({elsewhere})"
-            return Margins(DEFAULTS, measured=False, says=f"{says}; `python -m bench aa` measures this one's")
+            return Margins(DEFAULTS, measured=False, says=f"{says}; `.venv/bin/python -m bench aa` measures this one's")
         return margins(record)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, NoiseError):

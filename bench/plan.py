@@ -60,6 +60,12 @@ def served_by(strategy: str) -> str:
     return "none" if strategy in REFERENCES else strategy
 
 
+def check_backend(backend: str) -> None:
+    """Raises PlanError, naming the choices, for what is neither a store nor a strategy."""
+    if backend not in (*BACKENDS, *STRATEGIES):
+        raise PlanError(f"BACKEND {backend!r} is unknown: choose from {', '.join((*BACKENDS, *STRATEGIES))}")
+
+
 def counted_apart(cases: Sequence[Case], *, again: bool, compared: bool) -> list[Case]:
     """The cases whose store operations are counted where that costs a service of its own: those nobody stops.
 

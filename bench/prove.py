@@ -12,8 +12,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from bench import lock
 from bench.base_commit import ROOT, commit_of
 from bench.embedded import temporary_folder
+from bench.environment import of_stores
 from bench.git import git
 from bench.instrument import CALIBRATION_CASE, FLOOR_CASE
 from bench.load import expected_s

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import importlib.metadata
 import json
 import os
 import platform
 import re
-from collections.abc import Iterable, Mapping
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -168,7 +169,7 @@ def other_machine(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
 
 def _cpu_model() -> str:
     """As the processor names itself; empty where the system does not tell."""
-    with contextlib.suppress(OSError):
+    with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
             name, _, value = line.partition(":")
             if name.strip().lower() == "model name":

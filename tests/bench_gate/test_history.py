@@ -107,16 +107,3 @@ def test_one_summary_is_in_memory_at_a_time(tmp_path: Path) -> None:
         most.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert most[1] < 1.5 * most[0]
-
-
-@pytest.mark.parametrize(("names", "published"), [(("",), True), (("base", "head"), False)])
-def test_only_a_run_of_one_side_becomes_the_newest(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: tuple[str, ...], published: bool
-) -> None:
-    monkeypatch.setattr(Run, "_measure_all", lambda *_: None)
-    sides = [Measured(Side(name), Results(tmp_path, f"all-{name}")) for name in names]
-    for each in sides:
-        (each.results.folder / "cases.jsonl").touch()
-    settings = Settings("all", 2, quick=False, seed=1, label="all")
-    Run(select(strategies=["none"]), settings, sides, Console(quiet=True)).execute()
-    assert (tmp_path / "latest").exists() is published
