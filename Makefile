@@ -16,7 +16,7 @@ MEASURE := knee stop-path bench-relay bench-backends soak calibrate
 GATE := regress baseline prove
 
 .DEFAULT_GOAL := help
-.PHONY: help setup doctor bench bench-relay bench-backends stop-path calibrate knee regress prove baseline soak serve report compare test check lock clean
+.PHONY: help setup doctor bench bench-relay bench-backends stop-path calibrate knee regress prove baseline soak serve report compare test clients check lock clean
 
 help: ## print this list
 	@awk -F':.*## ' -v groups="Start here:$(START)|Measure:$(MEASURE)|Gate:$(GATE)" ' \
@@ -89,6 +89,10 @@ compare: $(READY) ## two runs in one page: A=results/... B=results/...
 test: $(READY) ## run the tests: ARGS="tests/backends -k push"
 	@exec $(RUN) -m pytest $(ARGS)
 
+clients: $(READY) ## real OpenAI clients, each stopped from both sides (LOAD_TOOLS=1: guidellm and aiperf too, 7 GB more)
+	@$(RUN) -m tests.clients.environments $(if $(filter-out 0,$(LOAD_TOOLS)),--load-tools)
+	@CLIENTS_KEEP=1 exec $(RUN) -m pytest tests/clients $(ARGS)
+
 check: $(READY) ## lint, formatting, types, import contracts (1 min)
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check --quiet . || { echo "make: run '$(VENV)/bin/ruff format .'" >&2; exit 1; }
@@ -99,6 +103,6 @@ lock: ## renew requirements.lock from pyproject.toml (needs uv)
 	@command -v uv >/dev/null || { echo "make: uv is not installed: pip install uv, then make lock again" >&2; exit 4; }
 	uv pip compile --quiet --universal --generate-hashes --all-extras --python-version 3.11 --no-header --no-emit-index-url pyproject.toml --output-file requirements.lock
 
-clean: ## remove .venv and caches; results stay
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+clean: ## remove .venv, .clients and caches; results stay
+	rm -rf $(VENV) .clients .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
