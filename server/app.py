@@ -21,7 +21,7 @@ from server.cors import Outermost
 from server.hosts import Hosts
 from server.limits import Gate
 from server.logs import start_logging
-from server.refusals import refuse, refuse_invalid
+from server.refusals import refuse, refuse_fault, refuse_invalid
 from server.revision import revision
 from server.security import Keys
 from server.settings import Settings

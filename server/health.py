@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse
 from backends import DeafListenerError
 from server import metrics
 from server.revision import revision
-from server.worker import worker_of
+from server.worker import Worker, worker_of
 
 router = APIRouter()
 
@@ -23,8 +23,7 @@ router = APIRouter()
 @router.get("/healthz")
 async def healthz(http: Request) -> dict[str, Any]:
     """Say that this worker is alive, and what it is; `module` and `commit` name the code it runs."""
-    delivery = worker_of(http).delivery
-    strategy = "none" if delivery.name == "none" else f"{delivery.store.name}-{delivery.name}"
+    worker = worker_of(http)
     return {
         "status": "ok",
         "pid": os.getpid(),
