@@ -14,6 +14,8 @@ DELTA, REASON, ERROR = b'"delta"', b'"finish_reason"', b"error"
 REASON_CHARS = 64
 """A finish_reason of the upstream is cut to this many characters in logs, traces and spans."""
 FAILED = "the upstream failed in the middle of its answer"
+NO_TEXT = "length"
+"""OpenAI's word for an answer that was cut short: after `stop` without a text pydantic-ai asks, and pays, again."""
 
 
 class MalformedChunkError(Exception):
@@ -110,8 +112,9 @@ def abort_events(
     """The events that end an aborted answer, `[DONE]` excluded: a continuation of the last events.
 
     `delivered` chunks were sent to the client, `texts` of them with text. On `/v1`, where `reason` is one of OpenAI's
-    own, the extension field `aborted` says what happened. A client that asked for usage gets the upstream's figures if
-    the last chunk held any, else an estimate: one token for each chunk of text, none for the prompt.
+    own, an extension field says `aborted`, and an answer without any text ends with NO_TEXT. A client that asked for
+    usage gets the upstream's figures if the last chunk held any, else an estimate: one token for each chunk of text,
+    none for the prompt.
     """
     last = next(payloads(last_events), {})
     head = {
@@ -120,8 +123,10 @@ def abort_events(
         "created": last.get("created", int(time.time())),
         "model": last.get("model", body["model"]),
     }
+    native = reason == "abort"
+    reason = reason if native or texts else NO_TEXT
     final: dict[str, Any] = {"index": 0, "delta": {}, "logprobs": None, "finish_reason": reason}
-    extension = {"delivered_chunks": delivered} | ({} if reason == "abort" else {"aborted": True})
+    extension = {"delivered_chunks": delivered} | ({} if native else {"aborted": True})
     events = sse.event({**head, "choices": [final], **extension})
     options = body.get("stream_options")
     if isinstance(options, dict) and options.get("include_usage") is True:

@@ -53,12 +53,7 @@ def test_an_aborted_stream_ends_without_an_error(rig: Rig, client: Client) -> No
     assert outcome.seen["error"] is None
 
 
-def test_a_stream_aborted_before_its_first_token_is_not_asked_for_again(
-    rig: Rig, client: Client, request: pytest.FixtureRequest
-) -> None:
-    if client.name == "pydantic-ai":
-        why = "pydantic-ai asks again when a stream ends with `stop` and without a text (docs/clients.md)"
-        request.applymarker(pytest.mark.xfail(reason=why, strict=True))
+def test_a_stream_aborted_before_its_first_token_is_not_asked_for_again(rig: Rig, client: Client) -> None:
     outcome = rig.chat(client, "stream", "early")
     assert outcome.abort_status == "stopped"
     assert_cut(outcome)
