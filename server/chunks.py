@@ -124,7 +124,7 @@ def abort_events(
         "model": last.get("model", body["model"]),
     }
     native = reason == "abort"
-    reason = reason if native or texts else NO_TEXT
+    reason = reason if native or (texts and not _is_thinking(last)) else NO_TEXT
     final: dict[str, Any] = {"index": 0, "delta": {}, "logprobs": None, "finish_reason": reason}
     extension = {"delivered_chunks": delivered} | ({} if native else {"aborted": True})
     events = sse.event({**head, "choices": [final], **extension})
@@ -135,6 +135,16 @@ def abort_events(
             usage, estimated = _usage(texts), {"usage_estimated": True}
         events += sse.event({**head, "choices": [], "usage": usage, **estimated})
     return events
+
+
+def _is_thinking(chunk: dict[str, Any]) -> bool:
+    """Whether the answer is still in its reasoning: that comes before the text."""
+    choices = chunk.get("choices")
+    deltas = (
+        [choice.get("delta") for choice in choices if isinstance(choice, dict)] if isinstance(choices, list) else []
+    )
+    keys = {key for delta in deltas if isinstance(delta, dict) for key, value in delta.items() if value}
+    return bool(keys & {"reasoning", "reasoning_content"}) and not keys & {"content", "tool_calls", "refusal"}
 
 
 def _usage(texts: int) -> dict[str, int]:

@@ -86,8 +86,8 @@ def test_a_text_about_errors_is_no_error(events: bytes) -> None:
     assert chunks.failure_in(events) is None
 
 
-def ended(last: bytes = CHUNK + b"\n\n", reason: str = "abort", **body: Any) -> list[dict[str, Any]]:
-    events = chunks.abort_events(last, {"model": "asked"} | body, "r1", reason=reason, delivered=3, texts=2)
+def ended(last: bytes = CHUNK + b"\n\n", reason: str = "abort", texts: int = 2, **body: Any) -> list[dict[str, Any]]:
+    events = chunks.abort_events(last, {"model": "asked"} | body, "r1", reason=reason, delivered=3, texts=texts)
     return list(chunks.payloads(events))
 
 
@@ -108,6 +108,27 @@ def test_an_abort_before_the_first_event_still_makes_a_chunk() -> None:
 def test_a_reason_of_openais_own_comes_with_a_field_that_says_aborted() -> None:
     (chunk,) = ended(reason="stop")
     assert (chunk["choices"][0]["finish_reason"], chunk["aborted"], chunk["delivered_chunks"]) == ("stop", True, 3)
+
+
+@pytest.mark.parametrize(
+    ("last", "texts", "reason"),
+    [
+        (b"", 0, "length"),
+        (delta(role="assistant"), 0, "length"),
+        (delta(reasoning_content="hm"), 2, "length"),
+        (delta(reasoning="hm", content=""), 2, "length"),
+        (delta(reasoning="hm", content="hi"), 2, "stop"),
+        (delta(tool_calls=[{"index": 0}]), 1, "stop"),
+        (sse.event({"choices": 7}), 2, "stop"),
+        (sse.event({"choices": [{"delta": "no object"}]}), 2, "stop"),
+    ],
+)
+def test_an_abort_before_the_text_is_an_answer_cut_short(last: bytes, texts: int, reason: str) -> None:
+    """After `stop` without a text some clients ask, and pay, again."""
+    (chunk,) = ended(last, "stop", texts)
+    assert (chunk["choices"][0]["finish_reason"], chunk["aborted"]) == (reason, True)
+    (native,) = ended(last, "abort", texts)
+    assert native["choices"][0]["finish_reason"] == "abort"
 
 
 def test_usage_is_that_of_what_was_delivered() -> None:
