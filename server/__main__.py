@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from server.stopping import METRICS_FOLDER, TEMPORARY, leave_at_once, on_stop
+from server.process.stopping import METRICS_FOLDER, TEMPORARY, leave_at_once, on_stop
 
 if __name__ == "__main__":
     on_stop(leave_at_once)  # before the imports, which take most of a start
@@ -26,16 +26,23 @@ from typer.exceptions import TyperException
 from uvicorn import _subprocess
 
 from backends import BackendError
-from server import descriptors
-from server.logs import start_logging
-from server.metrics_folder import metrics_folder
-from server.protocol import BoundedHead
+from server.http.protocol import BoundedHead
+from server.ops.logs import start_logging
+from server.process import descriptors
+from server.process.metrics_folder import metrics_folder
 from server.settings import DEFAULT_WORKERS, Settings
 from server.strategy import open_delivery, start_error
 
 BAD_USAGE = 4
-PRELOADED = ("server.upstream", "server.security", "server.supervisor", "server.protocol", "server.strategy", "uvloop")
-"""What every worker needs and takes seconds to import. Not `server.metrics`: the values it makes belong to a worker."""
+PRELOADED = (
+    "server.relay.upstream",
+    "server.http.security",
+    "server.process.supervisor",
+    "server.http.protocol",
+    "server.strategy",
+    "uvloop",
+)
+"""What every worker needs and takes seconds to import. Not `server.ops.metrics`: its values belong to a worker."""
 EXAMPLES = """Examples:
 
   python -m server --backend memory+push://
@@ -90,7 +97,7 @@ def _serve(settings: Settings) -> int:
     except OSError as error:
         reason = error.strerror or error
         _refuse(f"cannot listen on {settings.host}:{settings.port}: {reason}; choose another --port")
-    from server.supervisor import Supervisor  # noqa: PLC0415 - it imports prometheus-client
+    from server.process.supervisor import Supervisor  # noqa: PLC0415 - it imports prometheus-client
 
     config = uvicorn.Config(
         "server.app:create_app",

@@ -15,21 +15,24 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
-from server import answers, descriptors, health, metrics, native, openai_api, page, protocol
-from server.abort import DirectAborts
-from server.cors import Outermost
-from server.hosts import Hosts
-from server.limits import Gate
-from server.logs import start_logging
-from server.refusals import refuse, refuse_fault, refuse_invalid
-from server.revision import revision
-from server.security import Keys
+from server.api import answers, health, native, openai_api, page
+from server.api.abort import DirectAborts
+from server.http import protocol
+from server.http.cors import Outermost
+from server.http.hosts import Hosts
+from server.http.limits import Gate
+from server.http.refusals import refuse, refuse_fault, refuse_invalid
+from server.http.security import Keys
+from server.ops import metrics
+from server.ops.logs import start_logging
+from server.ops.revision import revision
+from server.ops.trace import Tracer
+from server.ops.vitals import vital_signs
+from server.process import descriptors
+from server.process.starting import reported
+from server.relay.upstream import make_client
 from server.settings import Settings
-from server.starting import reported
 from server.strategy import open_delivery
-from server.trace import Tracer
-from server.upstream import make_client
-from server.vitals import vital_signs
 from server.worker import Worker
 
 

@@ -16,10 +16,10 @@ from fastapi import Request
 from openai import AsyncOpenAI
 
 from backends import Delivery
-from server import metrics
-from server.logs import LOG
+from server.ops import metrics
+from server.ops.logs import LOG
+from server.ops.trace import ChatTrace, Tracer
 from server.settings import Settings
-from server.trace import ChatTrace, Tracer
 
 WARN_EVERY_S = 10.0
 

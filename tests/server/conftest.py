@@ -11,8 +11,8 @@ import respx
 from pydantic import SecretStr
 
 import tests.server.mocked  # noqa: F401 - respx knows of the mocker once it is defined
+from server.relay.upstream import make_client
 from server.settings import Settings
-from server.upstream import make_client
 from tests.processes import running
 
 

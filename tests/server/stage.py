@@ -16,12 +16,12 @@ from backends import Delivery, Options
 from backends.base import Chat
 from backends.deliveries import PushDelivery
 from backends.memory import MemoryStore
-from server.chat import ChatResponse
-from server.openai_api import WholeChatResponse
-from server.protocol import BoundedHead
+from server.api.openai_api import WholeChatResponse
+from server.http.protocol import BoundedHead
+from server.ops.trace import Tracer
+from server.relay.chat import ChatResponse
+from server.relay.upstream import make_client
 from server.settings import Settings
-from server.trace import Tracer
-from server.upstream import make_client
 from server.worker import Worker
 
 CHUNK = b'data: {"id":"c","choices":[{"index":0,"delta":{"content":"hi"},"finish_reason":null}]}\n\n'

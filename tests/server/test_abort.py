@@ -13,12 +13,12 @@ from backends import Options
 from backends.base import Chat, State
 from backends.deliveries import PushDelivery
 from backends.memory import MemoryStore
-from server.abort import AbortRequest, AbortResponse, DirectAborts
+from server.api.abort import AbortRequest, AbortResponse, DirectAborts
 from server.app import create_app
-from server.limits import WHOLE_BODY
-from server.security import OWNER
+from server.http.limits import WHOLE_BODY
+from server.http.security import OWNER
+from server.ops.trace import AbortTrace, Tracer
 from server.settings import Settings
-from server.trace import AbortTrace, Tracer
 from server.worker import Worker
 from tests.server.stage import Client
 from tests.server.test_http import question

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from server import chunks, sse
+from server import sse
+from server.relay import chunks
 from tests.server.test_sse import CHUNK, STREAM
 
 

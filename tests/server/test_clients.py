@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-import server.chat
-import server.protocol
-from server.connections import Line
-from server.protocol import HEAD_BYTES
+import server.http.protocol
+import server.relay.chat
+from server.http.protocol import HEAD_BYTES
+from server.relay.connections import Line
 from tests.server.stage import CHUNK, Protocol, Sockets, Stage, sockets, stage
 
 
@@ -122,7 +122,7 @@ async def blocked(scene: Stage, served: Sockets, kind: str = "chat") -> socket.s
 async def test_an_abort_ends_a_chat_whose_client_does_not_read(
     scene: Stage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(server.chat, "FINAL_SEND_S", 0.05)
+    monkeypatch.setattr(server.relay.chat, "FINAL_SEND_S", 0.05)
     async with sockets(scene) as served:
         connection = await blocked(scene, served)
         async with asyncio.timeout(10):
@@ -136,7 +136,7 @@ async def test_an_abort_ends_a_chat_whose_client_does_not_read(
 
 
 async def test_a_client_that_reads_nothing_for_long_has_left(scene: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server.protocol, "UNREAD_S", 0.05)
+    monkeypatch.setattr(server.http.protocol, "UNREAD_S", 0.05)
     async with sockets(scene) as served:
         connection = await blocked(scene, served)
         async with asyncio.timeout(10):

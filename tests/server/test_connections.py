@@ -8,12 +8,12 @@ from contextlib import asynccontextmanager
 import httpx2
 import pytest
 
-import server.chat
+import server.relay.chat
 from backends import AbortOutcome, DuplicateChatError, StoreUnavailableError
 from bench.stores import redis_server
-from server.connections import Line
-from server.failures import UpstreamError
-from server.upstream import open_stream
+from server.relay.connections import Line
+from server.relay.failures import UpstreamError
+from server.relay.upstream import open_stream
 from tests.processes import running
 from tests.server.stage import CHUNK, Client, Connection, Stage, stage
 from tests.server.test_http import chunks, question
@@ -117,7 +117,7 @@ async def test_an_upstream_that_fails_meanwhile_is_a_502_only_for_a_chat_that_wa
         raise UpstreamError(502, {"message": "away"})
         yield
 
-    monkeypatch.setattr(server.chat, "open_stream", fail)
+    monkeypatch.setattr(server.relay.chat, "open_stream", fail)
     async with stage() as scene:
         scene.store.verdict = verdict
         running_chat = asyncio.create_task(scene.chat(client_side := Client()))

@@ -12,7 +12,7 @@ from typing import IO
 import httpx2
 import pytest
 
-from server.descriptors import FEW_CHATS, budget
+from server.process.descriptors import FEW_CHATS, budget
 from tests.processes import running
 from tests.server.stage import Client, stage
 from tests.server.test_http import question

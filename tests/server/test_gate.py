@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from starlette.types import Message
 
-import server.limits
-from server.hosts import Hosts
-from server.limits import ARRIVED, WHOLE_BODY, Gate
-from server.security import Keys
+import server.http.limits
+from server.http.hosts import Hosts
+from server.http.limits import ARRIVED, WHOLE_BODY, Gate
+from server.http.security import Keys
 from server.settings import Settings
 from tests.processes import running
 from tests.server.stage import Client
@@ -221,7 +221,7 @@ class Uploading(Client):
 async def test_a_slow_but_steady_upload_has_more_time(
     monkeypatch: pytest.MonkeyPatch, bytes_per_s: int, status: int
 ) -> None:
-    monkeypatch.setattr(server.limits, "SLOWEST_BYTES_PER_S", bytes_per_s)
+    monkeypatch.setattr(server.http.limits, "SLOWEST_BYTES_PER_S", bytes_per_s)
     settings, client = Settings(request_deadline_s=0.05), Uploading()
     bodies: list[bytes] = []
 

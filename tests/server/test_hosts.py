@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from server.hosts import HEALTH, Hosts
+from server.http.hosts import HEALTH, Hosts
 from server.settings import Settings
 from tests.processes import running
 

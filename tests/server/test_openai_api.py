@@ -47,7 +47,7 @@ async def test_a_stream_can_be_stopped(
     abort = await service.post("/abort/", json={"request_id": request_id, "wait_ms": 5000})
     assert abort.json()["status"] == "stopped"
     (last,) = [chunk async for chunk in stream]
-    assert last.choices[0].finish_reason == "length"  # there was no text, see server.chunks.NO_TEXT
+    assert last.choices[0].finish_reason == "length"  # there was no text, see server.relay.chunks.NO_TEXT
     assert last.model_extra == {"delivered_chunks": 0, "aborted": True}
 
 

@@ -14,9 +14,9 @@ from backends import Options
 from backends.deliveries import PushDelivery
 from backends.memory import MemoryStore
 from server.app import create_app
-from server.limits import HEADER_BYTES
+from server.http.limits import HEADER_BYTES
+from server.ops.trace import Tracer
 from server.settings import Settings
-from server.trace import Tracer
 from server.worker import Worker
 from tests.server.test_http import question
 

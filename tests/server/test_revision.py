@@ -10,8 +10,8 @@ import httpx2
 import pytest
 
 import server
-from server import revision as module
-from server.revision import Revision, revision
+from server.ops import revision as module
+from server.ops.revision import Revision, revision
 
 HERE = Path(server.__file__).resolve()
 

@@ -14,7 +14,7 @@ import pytest
 from pydantic import SecretStr
 
 from server.app import create_app
-from server.security import ANYBODY, Keys
+from server.http.security import ANYBODY, Keys
 from server.settings import Settings
 from server.strategy import open_delivery
 from tests.processes import running

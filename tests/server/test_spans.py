@@ -17,11 +17,12 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from server import abort, chat
-from server.abort import AbortRequest, AbortResponse
-from server.chat import ChatResponse
+from server.api import abort
+from server.api.abort import AbortRequest, AbortResponse
+from server.ops.trace import Tracer
+from server.relay import chat
+from server.relay.chat import ChatResponse
 from server.settings import Settings
-from server.trace import Tracer
 from tests.processes import running
 from tests.server.stage import Client
 from tests.server.test_http import question

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from server.metrics_folder import OWNER, metrics_folder
+from server.process.metrics_folder import OWNER, metrics_folder
 from server.settings import OPENAI_URL, Settings
 from tests.processes import running
 

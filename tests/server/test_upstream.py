@@ -14,12 +14,12 @@ import respx
 from backends import Options
 from backends.deliveries import PushDelivery
 from backends.memory import MemoryStore
-from server.chat import ChatResponse
-from server.connections import Line
-from server.failures import KEY_REFUSED, UpstreamError
+from server.ops.trace import Tracer
+from server.relay.chat import ChatResponse
+from server.relay.connections import Line
+from server.relay.failures import KEY_REFUSED, UpstreamError
+from server.relay.upstream import list_models, open_stream
 from server.settings import Settings
-from server.trace import Tracer
-from server.upstream import list_models, open_stream
 from server.worker import Worker
 from tests.server.stage import CHUNK, Client
 

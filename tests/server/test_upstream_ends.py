@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from server import metrics
-from server.chat import ChatResponse
-from server.failures import BROKEN_OFF
-from server.openai_api import WholeChatResponse
+from server.api.openai_api import WholeChatResponse
+from server.ops import metrics
+from server.relay.chat import ChatResponse
+from server.relay.failures import BROKEN_OFF
 from server.sse import DONE
 from tests.server.stage import CHUNK, HEAD, Client, Connection, Stage, stage
 

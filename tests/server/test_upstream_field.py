@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-import server.quiet
-import server.upstream
+import server.relay.quiet
+import server.relay.upstream
 from backends import AbortOutcome
 from backends.deliveries import PollDelivery
-from server.chat import ChatResponse
-from server.failures import KEY_REFUSED
-from server.limits import HANG_UP
+from server.http.limits import HANG_UP
+from server.relay.chat import ChatResponse
+from server.relay.failures import KEY_REFUSED
 from server.settings import Settings
 from server.sse import DONE, event
 from tests.server.stage import CHUNK, Client, Connection, Stage, framed, make_chat, stage
@@ -116,7 +116,7 @@ async def test_pings_behind_the_terminal_event_keep_nothing_alive(kind: str) -> 
 
 
 async def test_an_abort_behind_the_terminal_event_is_too_late(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server.upstream, "END_S", 60)  # so that it still looks whether the body ends
+    monkeypatch.setattr(server.relay.upstream, "END_S", 60)  # so that it still looks whether the body ends
     async with stage() as scene:
         run = await answered(scene, "chat", CHUNK, STOP, DONE)
         await run.client.receives(DONE)
@@ -127,7 +127,7 @@ async def test_an_abort_behind_the_terminal_event_is_too_late(monkeypatch: pytes
 
 
 async def test_a_client_that_leaves_behind_the_terminal_event_has_its_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server.upstream, "END_S", 60)
+    monkeypatch.setattr(server.relay.upstream, "END_S", 60)
     async with stage() as scene:
         run = await answered(scene, "chat", CHUNK, STOP, DONE)
         await run.client.receives(DONE)
@@ -141,7 +141,7 @@ async def test_a_client_that_leaves_behind_the_terminal_event_has_its_answer(mon
 async def test_a_finish_reason_ends_an_answer_that_is_held_open(
     monkeypatch: pytest.MonkeyPatch, kind: str, trailing: tuple[bytes, ...]
 ) -> None:
-    monkeypatch.setattr(server.quiet, "LOOK_S", 0.05)
+    monkeypatch.setattr(server.relay.quiet, "LOOK_S", 0.05)
     async with stage(headers_grace_s=0.05) as scene:
         run = await answered(scene, kind, CHUNK, STOP, *trailing)
         await run.over()
@@ -151,15 +151,15 @@ async def test_a_finish_reason_ends_an_answer_that_is_held_open(
 
 
 async def test_one_of_several_choices_does_not_end_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server.quiet, "LOOK_S", 0.01)
+    monkeypatch.setattr(server.relay.quiet, "LOOK_S", 0.01)
     looks = asyncio.Semaphore(0)
-    look = server.quiet.Quiet._look
+    look = server.relay.quiet.Quiet._look
 
-    def counted(self: server.quiet.Quiet) -> None:
+    def counted(self: server.relay.quiet.Quiet) -> None:
         look(self)
         looks.release()
 
-    monkeypatch.setattr(server.quiet.Quiet, "_look", counted)
+    monkeypatch.setattr(server.relay.quiet.Quiet, "_look", counted)
     async with stage(headers_grace_s=0.01) as scene:
         run = await answered(scene, "chat", STOP, n=2)
         await run.client.receives(STOP)

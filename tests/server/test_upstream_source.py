@@ -8,10 +8,10 @@ import aiohttp
 import pytest
 from pydantic import SecretStr
 
-from server.connections import Line
-from server.failures import UpstreamError
+from server.relay.connections import Line
+from server.relay.failures import UpstreamError
+from server.relay.upstream import make_client, open_stream
 from server.settings import Settings
-from server.upstream import make_client, open_stream
 from tests.processes import running
 from tests.server.test_upstream import free_line
 

@@ -13,12 +13,12 @@ import pytest
 from backends import Options
 from backends.deliveries import PollDelivery
 from backends.memory import MemoryStore
-from server import vitals
 from server.app import create_app
-from server.metrics import LAG_S, Sampler
+from server.ops import vitals
+from server.ops.metrics import LAG_S, Sampler
+from server.ops.trace import Tracer
+from server.ops.vitals import vital_signs
 from server.settings import Settings
-from server.trace import Tracer
-from server.vitals import vital_signs
 from tests.processes import running
 
 FIELDS = ["kind", "pid", "from_ns", "to_ns", "lag_p50_ms", "lag_p99_ms", "lag_max_ms", "gc_max_ms"]

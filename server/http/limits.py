@@ -10,9 +10,9 @@ import asyncio
 from fastapi.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from server.hosts import Hosts
-from server.refusals import refusal
-from server.security import NO_KEY, OWNER, Keys
+from server.http.hosts import Hosts
+from server.http.refusals import refusal
+from server.http.security import NO_KEY, OWNER, Keys
 from server.settings import Settings
 
 PLAIN_SEND = "stopwatch.send"

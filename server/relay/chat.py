@@ -14,18 +14,18 @@ from starlette.types import Receive, Scope, Send
 
 from backends import AbortSignal, BackendError, DuplicateChatError, StoreUnavailableError
 from server import sse
-from server.chat_ids import fresh_id, id_headers
-from server.chunks import abort_events
-from server.connections import Line
-from server.failures import SHUTTING_DOWN, AnswerError
-from server.metrics import OWN_REASONS
-from server.quiet import Quiet
-from server.refusals import refusal
-from server.relay import Poll, Relay
-from server.reply import FINAL_SEND_S, Reply
-from server.spans import SPANS
-from server.trace import ChatTrace
-from server.upstream import ByteStream, open_stream
+from server.http.chat_ids import fresh_id, id_headers
+from server.http.refusals import refusal
+from server.ops.metrics import OWN_REASONS
+from server.ops.spans import SPANS
+from server.ops.trace import ChatTrace
+from server.relay.chunks import abort_events
+from server.relay.connections import Line
+from server.relay.failures import SHUTTING_DOWN, AnswerError
+from server.relay.quiet import Quiet
+from server.relay.relay import Poll, Relay
+from server.relay.reply import FINAL_SEND_S, Reply
+from server.relay.upstream import ByteStream, open_stream
 from server.worker import DrainingError, OpenFilesError, TooManyChatsError, Worker
 
 

@@ -8,12 +8,13 @@ from time import monotonic_ns
 
 from anyio import CancelScope
 
-from server import chunks, sse
-from server.chunks import DELTA, REASON
-from server.failures import BROKEN_OFF, TYPE, ConnectionLostError, UpstreamError, stated
-from server.reply import Reply
-from server.trace import ChatTrace
-from server.upstream import ByteStream
+from server import sse
+from server.ops.trace import ChatTrace
+from server.relay import chunks
+from server.relay.chunks import DELTA, REASON
+from server.relay.failures import BROKEN_OFF, TYPE, ConnectionLostError, UpstreamError, stated
+from server.relay.reply import Reply
+from server.relay.upstream import ByteStream
 
 Poll = Callable[[], Awaitable[bool]]
 

@@ -6,13 +6,13 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Request, Response
 
-from server import answers
-from server.abort import PATH, Aborted, AbortRequest, AbortResponse, NotFound
-from server.chat import ChatResponse
-from server.chat_ids import RequestIds
-from server.schemas import UpstreamChat
-from server.security import Owner
-from server.strict_json import StrictJSONRoute
+from server.api import answers
+from server.api.abort import PATH, Aborted, AbortRequest, AbortResponse, NotFound
+from server.http.chat_ids import RequestIds
+from server.http.schemas import UpstreamChat
+from server.http.security import Owner
+from server.http.strict_json import StrictJSONRoute
+from server.relay.chat import ChatResponse
 from server.worker import worker_of
 
 router = APIRouter(route_class=StrictJSONRoute)

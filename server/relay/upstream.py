@@ -16,9 +16,9 @@ import httpx2
 from anyio import CancelScope, move_on_after
 from openai import AsyncOpenAI, AsyncStream, DefaultAioHttpClient
 
-from server.chunks import error_in
-from server.connections import Line, make_patient, on
-from server.failures import FAILURES, NO_STREAM, TIMED_OUT, UpstreamError, ours, stated, translated
+from server.relay.chunks import error_in
+from server.relay.connections import Line, make_patient, on
+from server.relay.failures import FAILURES, NO_STREAM, TIMED_OUT, UpstreamError, ours, stated, translated
 from server.settings import SettingError, Settings
 
 CONNECT_S = 5.0

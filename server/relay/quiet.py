@@ -11,9 +11,9 @@ from contextlib import suppress
 from time import monotonic
 
 from server import sse
-from server.relay import Relay
-from server.reply import Reply
-from server.trace import ChatTrace
+from server.ops.trace import ChatTrace
+from server.relay.relay import Relay
+from server.relay.reply import Reply
 
 LOOK_S = 1.0
 """An upstream that holds its stream open after its finish_reason is left after one to two of these."""

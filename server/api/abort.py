@@ -14,15 +14,16 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from backends import AbortOutcome, StoreUnavailableError
-from server import answers, metrics
-from server.limits import WHOLE_BODY
-from server.logs import LOG
-from server.refusals import RETRY_AFTER_S
-from server.schemas import RequestId
-from server.security import OWNER
-from server.spans import SPANS
-from server.strict_json import parse_json
-from server.trace import AbortTrace
+from server.api import answers
+from server.http.limits import WHOLE_BODY
+from server.http.refusals import RETRY_AFTER_S
+from server.http.schemas import RequestId
+from server.http.security import OWNER
+from server.http.strict_json import parse_json
+from server.ops import metrics
+from server.ops.logs import LOG
+from server.ops.spans import SPANS
+from server.ops.trace import AbortTrace
 from server.worker import Worker
 
 PATH = "/abort/"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from server.limits import PLAIN_SEND
+from server.http.limits import PLAIN_SEND
 from server.settings import listed
 
 EXPOSED = ("X-Request-Id", "X-Chat-Id", "Retry-After")

@@ -10,8 +10,8 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager
 from time import monotonic, monotonic_ns
 from typing import Any
 
-from server.metrics import Sampler
-from server.trace import HealthTrace, Tracer
+from server.ops.metrics import Sampler
+from server.ops.trace import HealthTrace, Tracer
 
 PROBE_S = 0.01
 METRICS_PROBE_S = 0.05

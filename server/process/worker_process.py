@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from uvicorn.config import STARTUP_FAILURE
 
-from server import starting
-from server.serving import ServingProcess
-from server.stopping import STOP_SIGNALS
+from server.process import starting
+from server.process.serving import ServingProcess
+from server.process.stopping import STOP_SIGNALS
 
 
 class Worker(ServingProcess):

@@ -7,7 +7,7 @@ import logging
 from pythonjsonlogger.json import JsonFormatter
 
 LOG = logging.getLogger("stopwatch")
-_OTHERS = ("backends", "uvicorn", "asyncio", "fastapi", "opentelemetry")
+_OTHERS = ("asyncpg", "backends", "uvicorn", "asyncio", "fastapi", "opentelemetry")
 """Whose warnings and tracebacks come as JSON lines, too."""
 
 

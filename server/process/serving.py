@@ -12,9 +12,9 @@ from typing import cast
 from uvicorn.server import Server
 from uvicorn.supervisors.multiprocess import Process
 
-from server import descriptors
-from server.logs import LOG
-from server.protocol import BoundedHead
+from server.http.protocol import BoundedHead
+from server.ops.logs import LOG
+from server.process import descriptors
 
 PLENTY = 16_384
 """With this limit on open files libuv accepts, at half the cost per connection."""

@@ -10,7 +10,7 @@ from typing import Annotated, TypedDict
 
 from fastapi import Depends, Header
 
-from server.schemas import ID_PATTERN, RequestId
+from server.http.schemas import ID_PATTERN, RequestId
 
 _VALID = re.compile(ID_PATTERN[1:-1])
 

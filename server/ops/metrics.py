@@ -15,7 +15,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histo
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from backends import Delivery
-from server.logs import LOG
+from server.ops.logs import LOG
 
 EVERY_S = 0.5
 LAG_WINDOW_S = 15.0

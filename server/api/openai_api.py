@@ -11,17 +11,17 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Request, Response
 from pydantic import Field
 
-from server import answers
-from server.chat import ChatResponse
-from server.chat_ids import RequestIds, id_headers
-from server.chunks import error_in, finish_reason_in
-from server.failures import ABORTED, NO_JSON, UpstreamError, stated
-from server.refusals import refusal
-from server.relay import Poll
-from server.schemas import UpstreamChat
-from server.security import Owner
-from server.strict_json import StrictJSONRoute
-from server.upstream import ask_whole, list_models, one_model
+from server.api import answers
+from server.http.chat_ids import RequestIds, id_headers
+from server.http.refusals import refusal
+from server.http.schemas import UpstreamChat
+from server.http.security import Owner
+from server.http.strict_json import StrictJSONRoute
+from server.relay.chat import ChatResponse
+from server.relay.chunks import error_in, finish_reason_in
+from server.relay.failures import ABORTED, NO_JSON, UpstreamError, stated
+from server.relay.relay import Poll
+from server.relay.upstream import ask_whole, list_models, one_model
 from server.worker import worker_of
 
 router = APIRouter(prefix="/v1", route_class=StrictJSONRoute)

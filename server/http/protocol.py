@@ -16,9 +16,9 @@ from typing import Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from server.hosts import TARGET
-from server.limits import ARRIVED, HANG_UP
-from server.refusals import refusal
+from server.http.hosts import TARGET
+from server.http.limits import ARRIVED, HANG_UP
+from server.http.refusals import refusal
 
 HEAD_BYTES = 64 * 1024
 """Request line and headers as they come; complete ones have a bound of their own (limits.HEADER_BYTES)."""

@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from server.settings import Settings
 from server.worker import worker_of
 
-_STATIC = Path(__file__).parent / "static"
+_STATIC = Path(__file__).parent.parent / "static"
 _TYPES = {
     "page.html": "text/html; charset=utf-8",
     "page.css": "text/css; charset=utf-8",

@@ -18,9 +18,9 @@ import uvicorn
 from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.multiprocess import mark_process_dead
 
-from server.logs import LOG
-from server.stopping import METRICS_FOLDER, on_stop
-from server.worker_process import Place, Worker
+from server.ops.logs import LOG
+from server.process.stopping import METRICS_FOLDER, on_stop
+from server.process.worker_process import Place, Worker
 
 CANNOT_START = 4
 NO_FORK_SERVER = 255

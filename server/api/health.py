@@ -10,8 +10,8 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from backends import DeafListenerError
-from server import metrics
-from server.revision import revision
+from server.ops import metrics
+from server.ops.revision import revision
 from server.worker import Worker, worker_of
 
 router = APIRouter()

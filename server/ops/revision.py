@@ -24,7 +24,7 @@ class Revision(NamedTuple):
 @cache
 def revision() -> Revision:
     """Look once, when the worker starts: it runs git, which takes some milliseconds."""
-    module = Path(__file__).resolve().with_name("__init__.py")
+    module = Path(__file__).resolve().parent.parent / "__init__.py"
     return Revision(str(module), _commit_of(module))
 
 

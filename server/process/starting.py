@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from fastapi import FastAPI
 
 from backends import BackendError
-from server.logs import LOG
+from server.ops.logs import LOG
 from server.settings import SettingError
 from server.strategy import start_error
 

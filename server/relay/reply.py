@@ -6,9 +6,9 @@ from fastapi.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from server import sse
-from server.chat_ids import id_headers
-from server.failures import AnswerError
-from server.limits import HANG_UP, PLAIN_SEND
+from server.http.chat_ids import id_headers
+from server.http.limits import HANG_UP, PLAIN_SEND
+from server.relay.failures import AnswerError
 
 FINAL_SEND_S = 2.0
 """How long a client that does not read may hold up the end of its chat."""

@@ -13,9 +13,9 @@ import httpx2
 import openai
 from fastapi.responses import JSONResponse, Response
 
-from server.chunks import FAILED
-from server.logs import LOG
-from server.refusals import RETRY_AFTER_S
+from server.http.refusals import RETRY_AFTER_S
+from server.ops.logs import LOG
+from server.relay.chunks import FAILED
 
 TYPE = "upstream_error"
 UNREACHABLE = {
