@@ -89,9 +89,10 @@ compare: $(READY) ## two runs in one page: A=results/... B=results/...
 test: $(READY) ## run the tests: ARGS="tests/backends -k push"
 	@exec $(RUN) -m pytest $(ARGS)
 
+clients: export CLIENTS_KEEP = 1
 clients: $(READY) ## real OpenAI clients, each stopped from both sides (LOAD_TOOLS=1: guidellm and aiperf too, 7 GB more)
-	@$(RUN) -m tests.clients.environments $(if $(filter-out 0,$(LOAD_TOOLS)),--load-tools)
-	@CLIENTS_KEEP=1 exec $(RUN) -m pytest tests/clients $(ARGS)
+	@exec $(RUN) -m tests.clients.environments $(if $(filter-out 0,$(LOAD_TOOLS)),--load-tools)
+	@exec $(RUN) -m pytest tests/clients $(ARGS)
 
 check: $(READY) ## lint, formatting, types, import contracts (1 min)
 	@$(VENV)/bin/ruff check .

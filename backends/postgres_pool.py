@@ -82,6 +82,12 @@ class Pool:
             self._leave(error, started_s)
             await self._give_back(connection)
             raise
+        except AttributeError as error:
+            await self._give_back(connection)
+            if not connection.is_closed():
+                raise
+            # asyncpg's way of saying that its connection was terminated between two steps of the statement.
+            raise asyncpg.InterfaceError("the connection was terminated") from error
         except BaseException:
             await self._give_back(connection)
             raise

@@ -18,7 +18,7 @@ from bench import soak_checks as checks
 from bench.embedded import temporary_folder
 from bench.procs import Child
 from bench.serve import opened, strategy_of
-from bench.soak_traffic import KINDS, RATE_PER_S, Traffic
+from bench.soak_traffic import KINDS, RATE_PER_S, TOO_LARGE, Traffic
 from bench.stores import Store
 from bench.talk import AnswerError, warm_up
 
@@ -94,6 +94,7 @@ def _start(stack: contextlib.ExitStack, folder: Path, strategy: str, workers: in
         "OPENAI_API_KEY": "unused",
         "OPENAI_BASE_URL": f"{mock.url}/v1",
         "WORKERS": str(workers),
+        "MAX_BODY_BYTES": str(len(TOO_LARGE) - 1),
         "MEMORY_WITH_WORKERS": "true",
     }
     arguments = ["server", "--host", "127.0.0.1", "--port", "0"]

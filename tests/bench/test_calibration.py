@@ -52,7 +52,7 @@ def test_the_delay_may_be_half_a_millisecond_off(delay_ms: float, holds: bool) -
     assert (found == []) == holds
     if not holds:
         assert f"a delay of 10 ms was measured as {delay_ms:.2f} ms" in found[0]
-        assert "bench doctor" in found[0]
+        assert "make doctor" in found[0]
 
 
 @pytest.mark.parametrize(("lost", "holds"), [(0, False), (4, True), (10, False)])

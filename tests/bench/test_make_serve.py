@@ -21,7 +21,7 @@ TOP = Path(__file__).parents[2]
 @pytest.fixture
 def make() -> Iterator[psutil.Process]:
     """`make serve` with everything running; what it uses stands beside this interpreter, and is not made."""
-    command = ["make", "-o", ".venv/.ready", f"RUN={sys.executable}", "serve", "BACKEND=memory", "PORT=0"]
+    command = ["make", "-o", ".venv/.ready", f"RUN={sys.executable}", "serve", "BACKEND=memory", "PORT=0", "ARGS="]
     env = {name: value for name, value in os.environ.items() if not name.startswith(("OPENAI_", "MAKE", "MFLAGS"))}
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=TOP, env=env, start_new_session=True

@@ -12,7 +12,8 @@ import pytest
 from bench.starve import BURNERS, starved
 from tests.bench.small_runs import manifest_of
 
-PROBLEM = "bench: problem: memory-push in flowing: "
+PROBLEM = "bench: problem: "
+CASE = "memory-push in flowing"
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="only Linux can pin a process to a core")
@@ -23,7 +24,7 @@ def test_a_starved_run_is_called_invalid(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=180)
     assert done.returncode == 2, done.stderr
     assert manifest_of(tmp_path / "latest-quick")["settings"]["starve"] is True
-    problems = [line for line in done.stderr.splitlines() if line.startswith(PROBLEM)]
+    problems = [line for line in done.stderr.splitlines() if line.startswith(PROBLEM) and CASE in line]
     late = [line for line in problems if "the load (process " in line or "after their planned moment" in line]
     assert late, done.stderr
     assert all("allowed is" in line and "add load processes and cores" in line for line in late)

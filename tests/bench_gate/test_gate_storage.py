@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from bench import baseline_check
+from bench.base_commit import Comparison
 from bench.lock import only_bench
 from bench.outcome import Outcome
 from bench.regress import Gate
@@ -25,7 +26,9 @@ OUTCOME = Outcome([], [], {"name": "base"}, {"name": "head"}, margins_say="defau
 @pytest.fixture
 def outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("GITHUB_OUTPUT", str(tmp_path / "outputs"))
-    monkeypatch.setattr("bench.checkouts.commit_of", lambda _ref, _repository: "0123abc")
+    monkeypatch.setattr(
+        "bench.base_commit.choose_base", lambda *_, **__: Comparison("base", "1", "1", "2", 1, 0, False, "")
+    )
     return tmp_path / "outputs"
 
 

@@ -61,8 +61,8 @@ def clone(tmp_path: Path) -> Path:
 def test_a_head_that_loses_aborts_is_found_without_statistics(clone: Path, tmp_path: Path) -> None:
     file = clone / "backends" / "__init__.py"
     code = file.read_text()
-    assert "return PushDelivery(store)" in code
-    file.write_text(code.replace("return PushDelivery(store)", "return Delivery(store)"))
+    assert '"push": PushDelivery' in code
+    file.write_text(code.replace('"push": PushDelivery', '"push": Delivery'))
     git(clone, "commit", "--quiet", "--all", "--message", "head")
     (tmp_path / "short.toml").write_text(SCENARIO)
     arguments = ["--base", "HEAD~1", "--strategy", "redis-push", "--scenario", str(tmp_path / "short.toml")]

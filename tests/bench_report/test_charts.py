@@ -106,7 +106,9 @@ def test_what_could_not_be_drawn_names_the_command_that_adds_it(tmp_path: Path) 
     assert charts["stop-by-pace"].endswith(" make bench SCENARIO=flowing,fast,slow adds it.")
     assert charts["outage"].endswith(" make bench SCENARIO=flowing,outage adds it.")
     assert charts["cost"].endswith(" make bench SCENARIO=flowing,steady adds it.")
-    assert charts["knee"].endswith(f" python -m bench knee all --into {tmp_path.parent.name}/{tmp_path.name} adds it.")
+    assert charts["knee"].endswith(
+        f" .venv/bin/python -m bench knee all --into {tmp_path.parent.name}/{tmp_path.name} adds it."
+    )
 
 
 def test_a_name_can_be_read_on_white_and_keeps_its_colour_where_it_can() -> None:
