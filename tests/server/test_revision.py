@@ -32,10 +32,10 @@ async def test_healthz_names_the_code_that_runs(service: httpx2.AsyncClient) -> 
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the package, outside any checkout, that believes itself to be imported."""
     folder = tmp_path / "checkout" / "chat" / "server"
-    folder.mkdir(parents=True)
-    for name in ("__init__.py", "revision.py"):
+    (folder / "ops").mkdir(parents=True)
+    for name in ("__init__.py", "ops/revision.py"):
         shutil.copyfile(HERE.parent / name, folder / name)
-    monkeypatch.setattr(module, "__file__", str(folder / "revision.py"))
+    monkeypatch.setattr(module, "__file__", str(folder / "ops" / "revision.py"))
     return folder
 
 
