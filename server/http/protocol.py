@@ -10,6 +10,7 @@ does not see the client leave, and tells only the last of the requests when it d
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from math import inf
 from typing import Any
 
@@ -26,6 +27,9 @@ UNREAD_S = 60.0
 """A client for whom bytes have waited so long without a break is taken to have left."""
 DEADLINE_S = "request_deadline_s"
 """Where the lifespan's state holds how long a request's head may take."""
+LINGER_S = 5.0
+"""How long a connection stays open for reading after an early refusal: closing it with unread bytes resets it, and a
+reset can destroy the refusal before the client has read it (RFC 9112, section 9.6)."""
 _COMPLETE = -1
 
 
@@ -42,6 +46,7 @@ class BoundedHead(HttpToolsProtocol):
         self._behind_bytes = 0
         self._unread: asyncio.TimerHandle | None = None
         self._deadline: asyncio.TimerHandle | None = None
+        self._lingering = False
 
     @property
     def _answering(self) -> bool:
@@ -66,6 +71,7 @@ class BoundedHead(HttpToolsProtocol):
         if not self.url.startswith(b"/") and (host := httptools.parse_url(self.url).host):
             self.scope[TARGET] = host  # type: ignore[literal-required]
         super().on_headers_complete()
+        self.cycle.transport = _EarlyClose(self, self.scope)  # type: ignore[assignment]  # what a cycle uses of it
 
     def on_message_complete(self) -> None:
         """Note that nothing is to come of this request."""
@@ -74,6 +80,8 @@ class BoundedHead(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse; and refuse what is too long."""
+        if self._lingering:
+            return
         super().data_received(data)
         if self._earlier:
             self._read_on(len(data))
@@ -148,7 +156,18 @@ class BoundedHead(HttpToolsProtocol):
         answer = refusal(status, reason, {"Connection": "close"})
         lines = [STATUS_LINE[status], *(b"%b: %b\r\n" % header for header in answer.raw_headers), b"\r\n"]
         self.transport.write(b"".join(lines) + bytes(answer.body))
-        self.transport.close()
+        self.linger()
+
+    def linger(self) -> None:
+        """Close the connection for writing; go on reading, and drop what comes, until the client closes or LINGER_S."""
+        if self.transport.is_closing() or self._lingering:
+            return
+        self._lingering = True
+        self._drop_deadline()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.flow.resume_reading()
+        self.loop.call_later(LINGER_S, self.transport.close)
 
     def _read_on(self, came_bytes: int) -> None:
         """Go on reading behind an unfinished answer, within the bound: who does not read sees nobody leave."""
@@ -174,3 +193,22 @@ class BoundedHead(HttpToolsProtocol):
             self.loop.call_later(patience_s, self.transport.abort)
         else:
             self.transport.abort()
+
+
+class _EarlyClose:
+    """What a request's cycle uses of the transport; closes at once only if the whole request has arrived."""
+
+    __slots__ = ("_protocol", "_scope", "is_closing", "write")
+
+    def __init__(self, protocol: BoundedHead, scope: Mapping[str, Any]) -> None:
+        self._protocol = protocol
+        self._scope = scope
+        self.write = protocol.transport.write
+        self.is_closing = protocol.transport.is_closing
+
+    def close(self) -> None:
+        """Close the connection, or linger while the rest of the request arrives."""
+        if ARRIVED in self._scope:
+            self._protocol.transport.close()
+        else:
+            self._protocol.linger()

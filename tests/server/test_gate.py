@@ -177,6 +177,36 @@ def test_a_client_that_waits_to_be_told_to_go_on(
             assert one.rest() == b""
 
 
+CLOSE = "Connection: close"
+EARLY = {
+    "413, announced": (post("/chat/", KEY, CLOSE, length=2**22), 413),
+    "413, HTTP/1.0": (("POST /chat/ HTTP/1.0", *post("/chat/", KEY, length=2**22)[1:]), 413),
+    "413, chunked": (("POST /chat/ HTTP/1.1", "Host: localhost", KEY, CLOSE, "Transfer-Encoding: chunked"), 413),
+    "401": (post("/v1/chat/completions", CLOSE, length=2**22), 401),
+    "431": (("GET /healthz HTTP/1.1", "Host: localhost"), 431),
+}
+
+
+@pytest.mark.parametrize("early", EARLY)
+def test_a_client_that_sends_on_after_a_refusal_can_read_it(guarded_url: str, early: str) -> None:
+    """Closed at once, the connection is reset by what still comes, and the answer with it."""
+    lines, status = EARLY[early]
+    piece = b"x" * 8192
+    if early == "413, chunked":
+        piece = b"2000\r\n" + piece + b"\r\n"
+    with wire(guarded_url) as one:
+        if early == "431":
+            one.send_bytes("\r\n".join([*lines, "X-Long: "]).encode())
+        else:
+            one.send(*lines)
+        for _ in range(256):
+            one.send_bytes(piece)
+        got, head, _ = one.answer()
+        assert got == status
+        assert "connection: close" in head
+        assert one.rest() == b""
+
+
 def test_what_is_not_http_is_refused_in_the_shape_of_all_refusals(guarded_url: str) -> None:
     for sent in (b"not http\r\n\r\n", b"GET /v1/\xff HTTP/1.1\r\nHost: localhost\r\n\r\n"):
         with wire(guarded_url) as one:
