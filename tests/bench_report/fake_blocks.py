@@ -59,7 +59,7 @@ def write(
         made = [chat(way, index, rng) for index in range(number)]
         rows += made
         cases.append(_case(way, made, rng))
-    head = fake.manifest(scenarios=[], blocks=blocks)
+    head = fake.manifest(label=folder.name, scenarios=[], blocks=blocks)  # two runs are never the same bytes
     head["scenarios"] = {
         name: {"name": name, "sentence": f"This is {name}.", "output_tokens": TOKENS, "stall_ms": 0.0,
                "abort_over": {"stream": 1.0}, **SCENARIOS[name]}
