@@ -8,7 +8,7 @@ from typing import Any
 
 from bench.advice_limits import changes_of, footing_of
 from bench.evidence import METRIC, Evidence, gather, level_with, missed_share, missed_words, whole, worst
-from bench.styles import strategy_rank
+from bench.names import strategy_rank
 from bench.wording import Case, join, measured, more_scenarios
 
 ONE, MANY, BARE, OUTAGE = "One worker", "Several workers", "No Redis", "Must survive a restart of the store"

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from bench.evidence import METRIC, UNREPLICATED_RATIO, Evidence, missed_words, whole, worst
-from bench.spread import ENOUGH_BLOCKS
+from bench.paired import MIN_BLOCKS
 from bench.wording import Case, interval, join, measured, number
 
 SOON_MS = 100.0  # what people take for at once (Nielsen, Usability Engineering, 1993, section 5.5)
@@ -67,11 +67,11 @@ def footing_of(summary: Mapping[str, Any], manifest: Mapping[str, Any]) -> list[
     if calibration:
         found.append(calibration_words(calibration))
     blocks = _blocks(summary, manifest)
-    if blocks < ENOUGH_BLOCKS:
+    if blocks < MIN_BLOCKS:
         found.append(
             f"{blocks} block{'s' if blocks != 1 else ''} measured, so how much runs differ is not known: two strategies"
             f" count as different only when their intervals lie apart, the ratio is beyond {UNREPLICATED_RATIO:g} and"
-            f" the difference beyond the floor. {ENOUGH_BLOCKS} blocks would tell."
+            f" the difference beyond the floor. {MIN_BLOCKS} blocks would tell."
         )
     if cpus := (manifest.get("host") or {}).get("cpus"):
         found.append(

@@ -16,13 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from bench.decision import Margin
-from bench.environment import of_run
 from bench.family import BlockValues
 from bench.gate_run import GateError, GateRun, judged
 from bench.margins import DEFAULTS, Margins
+from bench.measures import UNITS
 from bench.names import is_special
-from bench.outcome import UNITS
-from bench.reading import CaseKey
+from bench.reading import CaseKey, of_run
 from bench.records import utc_now
 
 SCHEMA = 1

@@ -11,8 +11,8 @@ from bench.family import decide_all_unpaired, told_once
 from bench.gate_run import GateError, GateRun
 from bench.margins import Margins
 from bench.outcome import Outcome
+from bench.paired import MIN_BLOCKS
 from bench.records import other_machine
-from bench.verdict import MIN_BLOCKS
 from bench.well_blocks import starved, too_few
 from bench.zero_tolerance import judge
 

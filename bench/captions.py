@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from bench.spread import BlockValues, Mean, against, block_words
-from bench.wording import Case, join, measured, number, proportion_interval
+from bench.losses import proportion_interval
+from bench.spread import BlockValues, Mean, against
+from bench.wording import Case, block_words, join, mean_words, measured, number
 
 CPU = "server_cpu_us_per_token"
 
@@ -51,9 +52,9 @@ def waste_reading(scenario: str, means: Mapping[str, Mean]) -> str:
     if not means:
         return "No abort was counted, so no token was wasted on one."
     ranked = sorted((name for name in means if name != "none"), key=lambda name: means[name].mean)
-    parts = [f"{means[name].words()} with {name}" for name in dict.fromkeys([*ranked[:1], *ranked[-1:]])]
+    parts = [f"{mean_words(means[name])} with {name}" for name in dict.fromkeys([*ranked[:1], *ranked[-1:]])]
     if "none" in means:
-        parts.append(f"{means['none'].words()} when nothing is stopped (none)")
+        parts.append(f"{mean_words(means['none'])} when nothing is stopped (none)")
     return f"In {scenario}, the mean of tokens wasted per abort is {join(parts)}, missed aborts included."
 
 

@@ -6,8 +6,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from bench.spread import block_words
-from bench.wording import Case, interval, join, measured, number, proportion_interval, share
+from bench.losses import proportion_interval
+from bench.wording import Case, block_words, interval, join, measured, number, share
 
 PRICE_USD_PER_M_TOKENS = 10.0
 """Assumed: OpenAI's list price of gpt-4o, $10.00 per million output tokens (its pricing page, 2025 and 2026)."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from bench.parts import WORDS, Parts
 from bench.percentiles import interval95
-from bench.wording import Case, interval, join, measured, number
+from bench.wording import Case, interval, join, mean_words, measured, number
 
 
 def tail_reading(cases: Sequence[Case]) -> str:
@@ -36,10 +36,12 @@ def where_reading(scenario: str, parts: Mapping[str, Parts]) -> str:
     for name in dict.fromkeys([ranked[0], ranked[-1]]):
         own = parts[name]
         most, words = max(zip(own.each, WORDS.values(), strict=True), key=lambda part: part[0].mean)
-        sentences.append(f"with {name} most of the {own.whole.words('ms')} passes while {words} ({most.words('ms')})")
+        sentences.append(
+            f"with {name} most of the {mean_words(own.whole, 'ms')} passes while {words} ({mean_words(most, 'ms')})"
+        )
     # Negative where the client saw the end before the witness did: both follow from the signal.
     known = sorted((own.client, name) for name, own in parts.items() if own.client)
-    ends = {client.words("ms"): name for client, name in [*known[-1:], *known[:1]]}
+    ends = {mean_words(client, "ms"): name for client, name in [*known[-1:], *known[:1]]}
     after = join([f"{words} after the upstream with {name}" for words, name in ends.items()])
     tail = f"; the client sees the end {after}" if ends else ""
     return f"In {scenario}, {join(sentences)}{tail}."

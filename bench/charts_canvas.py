@@ -21,7 +21,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from bench.styles import FLOOR_COLOUR, strategy_rank
+from bench.names import strategy_rank
+from bench.styles import FLOOR_COLOUR
 from bench.wording import number
 
 WIDTH_IN = 4.6  # a phone of 375 px shows it at some 3.7 in: 9 pt type is still 7 pt there

@@ -25,9 +25,9 @@ from bench.charts_canvas import (
     margin_note,
     strategy_rows,
 )
-from bench.spread import BlockValues, Mean, against, block_ends, mean_interval, spread_words
+from bench.spread import BlockValues, Mean, against, block_ends, mean_interval
 from bench.styles import style_of
-from bench.wording import number
+from bench.wording import number, spread_words
 
 MOST_AREA_PT2 = 150.0  # all aborts of a row in one dot
 BIN_RATIO = 1.25

@@ -21,9 +21,11 @@ from bench.charts_canvas import (
     strategy_rows,
 )
 from bench.charts_labels import Named, name_curves
+from bench.losses import proportion_interval
 from bench.moments import Moment
-from bench.styles import strategy_rank, style_of
-from bench.wording import number, proportion_interval, span
+from bench.names import strategy_rank
+from bench.styles import style_of
+from bench.wording import number, span
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

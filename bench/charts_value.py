@@ -24,7 +24,8 @@ from bench.charts_canvas import (
 )
 from bench.charts_cost import wasted_by
 from bench.charts_labels import Named, name_curves
-from bench.spread import ENOUGH_BLOCKS, BlockValues, block_ends
+from bench.paired import MIN_BLOCKS
+from bench.spread import BlockValues, block_ends
 from bench.styles import style_of
 from bench.wording import number
 
@@ -94,7 +95,7 @@ def draw_trade(folder: Path, stops: Panel | None, costs: BlockValues) -> Chart:
                 )  # fmt: skip
         blocks = max(len(each) for by_metric in costs.values() for each in by_metric.values())
         n = max(case["metrics"]["upstream_stop_ms"]["n"] for case in usable)
-        cost_bars = "the same" if blocks >= ENOUGH_BLOCKS else "its range"
+        cost_bars = "the same" if blocks >= MIN_BLOCKS else "its range"
         axes[0].set_title(
             f"stops: {stops.title}, n up to {n:,}\ncosts: steady, {blocks} block{'s' if blocks > 1 else ''}"
         )

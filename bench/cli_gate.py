@@ -80,7 +80,7 @@ def history(
     results: Annotated[Path, typer.Option(help="Where results folders are kept.")] = RESULTS,
 ) -> None:
     """Draw a metric over the past full runs of this machine, with the 95 % interval of each."""
-    from bench.gate_run import GateError  # noqa: PLC0415 - `--help` and usage errors need none of this
+    from bench.history import HistoryError  # noqa: PLC0415 - `--help` and usage errors need none of this
     from bench.history import history as past  # noqa: PLC0415
     from bench.history_chart import draw  # noqa: PLC0415 - brings in matplotlib
     from bench.history_table import tables  # noqa: PLC0415
@@ -88,8 +88,8 @@ def history(
     try:
         found = past(results, metric, strategy or None, scenario or None)
         files = draw(found, results)
-    except GateError as error:
-        end(error.code, str(error))
+    except HistoryError as error:
+        end(BAD_USAGE, str(error))
     except OSError as error:
         end(BAD_USAGE, f"{results} cannot be written ({error.strerror or error}): choose another with --results")
     for table in tables(found):

@@ -17,6 +17,7 @@ from bench import environment
 from bench.codes import BAD_USAGE, INTERRUPTED, INVALID, end
 from bench.measuring import measuring
 from bench.plan import BACKENDS, STRATEGIES, Case, select
+from bench.reading import of_run
 from bench.records import LATEST, SCHEDULE, Results, publish
 from bench.repeat import changed_since
 from bench.scenario import DEFAULT, MAX_WORKERS, PlanError, Scenario, catalogue, load_scenarios
@@ -100,7 +101,7 @@ def rerun(
         cases = [Case(strategy, scenarios[name], workers) for strategy, name, workers in manifest["cases"]]
         asked = {name: manifest["settings"][name] for name in ("backend", "workers", "quick", "seed")}
         schedules = {(row["scenario"], row["block"]): [Planned(**chat) for chat in row["chats"]] for row in saved}
-        given = environment.of_run(manifest) or {}
+        given = of_run(manifest) or {}
         blocks, label = max(1, manifest["blocks"]), manifest["label"]
     except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError, AttributeError) as error:
         end(BAD_USAGE, f"{folder} cannot be repeated ({error}): give a folder that `make bench` made")

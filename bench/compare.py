@@ -11,9 +11,8 @@ from typing import Any
 from bench.charts import Chart, draw_all, stop_limits
 from bench.charts_compare import draw_costs, draw_stops
 from bench.compare_words import facts_table, pairs_of, says_of, stop_table
-from bench.environment import of_run
 from bench.names import is_special
-from bench.reading import CaseKey, Run, UnreadableResults, case_key, read_run
+from bench.reading import CaseKey, Run, UnreadableResults, case_key, of_run, read_run
 from bench.report import content_of, write_pages
 from bench.stats import write_summary
 

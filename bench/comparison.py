@@ -12,9 +12,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from bench.blocks import Values, block_values
-from bench.enough import MIN_BLOCKS
 from bench.names import FLOOR, is_contender, is_special
-from bench.paired import hodges_lehmann, holm, t_interval, t_test
+from bench.paired import MIN_BLOCKS, hodges_lehmann, holm, t_interval, t_test
 from bench.percentiles import DIGITS
 from bench.reading import CaseKey, Run
 

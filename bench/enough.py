@@ -7,10 +7,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
-from bench.paired import half_width
+from bench.paired import MIN_BLOCKS, half_width
 
-MIN_BLOCKS = 5
-"""Fewer pairs show no difference whatever their values: no verdict is given on them."""
 ENOUGH_SHARE = 0.10
 ENOUGH_MS = 0.1
 

@@ -54,15 +54,6 @@ def parse(assignments: Iterable[str]) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
-def of_run(manifest: Mapping[str, object]) -> dict[str, str] | None:
-    """What a run gave to its service on purpose; None where an old manifest does not record it."""
-    found = manifest.get("environment")
-    if found is None:  # runs before 2026-12 kept the ABORT_* variables of the shell here
-        settings = manifest.get("settings")
-        found = settings.get("service") if isinstance(settings, Mapping) else None
-    return {str(name): str(value) for name, value in found.items()} if isinstance(found, Mapping) else None
-
-
 def switch(name: str, environ: Mapping[str, str] = os.environ) -> bool:
     """Whether a variable such as QUICK is on. Raises PlanError for anything but ON and OFF."""
     value = environ.get(name, "").strip()

@@ -6,9 +6,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench.names import is_special
-from bench.styles import strategy_rank
-from bench.wording import Case, number, proportion_interval
+from bench.losses import proportion_interval
+from bench.names import is_special, strategy_rank
+from bench.wording import Case, number
 
 UNREPLICATED_RATIO = 1.25
 """Without enough blocks two medians differ only beyond this ratio: one run is off by some 5 % from the next, and an

@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench.environment import of_run
-from bench.names import is_special
-from bench.styles import strategy_rank
+from bench.names import is_special, strategy_rank
+from bench.reading import of_run
 from bench.tables import Table
 from bench.wording import Case, join, span
 

@@ -7,10 +7,9 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from bench.decision import Decision, Margin
-from bench.names import is_special
+from bench.names import is_special, scenario_rank, strategy_rank
 from bench.paired import holm
 from bench.reading import CaseKey
-from bench.styles import scenario_rank, strategy_rank
 from bench.verdict import decide, decide_unpaired, settle, undecided
 
 BlockValues = Mapping[tuple[CaseKey, str], Mapping[int, float]]

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.family import BlockValues
-from bench.reading import CaseKey, Chat, Run, UnreadableResults, case_key, read_run
-from bench.verdict import MIN_BLOCKS
+from bench.paired import MIN_BLOCKS
+from bench.reading import CaseKey, Chat, Run, UnreadableResults, case_key, is_quick, read_run
 from bench.well_blocks import Block, unwell
 
 INVALID, BAD_USAGE = 2, 4
@@ -89,11 +89,6 @@ def load(folder: Path) -> GateRun:
         raise GateError(f"{folder} has too few blocks ({blocks}, a verdict needs {MIN_BLOCKS}): give the run more time")
     left_out = unwell(run)
     return GateRun(run, summary, block_values(run, left_out), left_out)
-
-
-def is_quick(manifest: dict[str, Any]) -> bool:
-    """Whether the run was a first look: QUICK runs never yield a verdict."""
-    return bool(manifest.get("quick") or (manifest.get("settings") or {}).get("quick"))
 
 
 def judged(values: BlockValues, scenarios: Mapping[str, Mapping[str, Any]]) -> BlockValues:

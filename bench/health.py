@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from bench.health_phases import only_in_a_phase
+from bench.load import MAX_CHUNKS_PER_S
 
 INSTRUMENT = ("load", "mock")
 
@@ -31,9 +32,6 @@ MAX_SCHEDULE_MS = 5.0
 MS_PER_BURST_STOP = 0.1
 """A storm's Stops leave one process one after the other, and wake the whole machine at one instant: for each of them
 the limits in ms are so much wider. Those n Stops are what such a case is about, and they take tens of ms."""
-MAX_CHUNKS_PER_S = 6_000
-"""Per load process, and what bench/load.py gives one at most. Up to 10,000 a bare gevent socket's stamps were 0.2 ms
-late, p99 0.7 ms; what a chat costs besides, and a core that is shared, is the rest."""
 
 _LOAD_LESS = "add cores, lower the scenario's streams, or stop other work: `make doctor` names it"
 _REMEDY = {

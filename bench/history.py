@@ -9,14 +9,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bench.environment import of_run
-from bench.gate_run import GateError, is_quick
-from bench.reading import SCHEMA, CaseKey, case_key
+from bench.names import scenario_rank, strategy_rank
+from bench.reading import SCHEMA, CaseKey, case_key, is_quick, of_run
 from bench.records import other_machine
-from bench.styles import scenario_rank, strategy_rank
 
 STATISTICS = ("p50", "p95", "p99", "mean")
 WORDS_ONLY = ("name", "sentence")
+
+
+class HistoryError(Exception):
+    """There is nothing to show; the message is one line, cause and next step."""
 
 
 class Point(NamedTuple):
@@ -50,17 +52,17 @@ class History:
 def history(results: Path, metric: str, strategy: str | None = None, scenario: str | None = None) -> History:
     """Read the run folders in `results`; the machine and the scenario's settings are those of the newest usable run.
 
-    `metric` is `name.statistic`, such as `upstream_stop_ms.p50`. Raises GateError: no such metric, strategy or scenario
-    (naming those there are), no usable run.
+    `metric` is `name.statistic`, such as `upstream_stop_ms.p50`. Raises HistoryError: no such metric, strategy or
+    scenario (naming those there are), no usable run.
     """
     name, _, statistic = metric.partition(".")
     if statistic not in STATISTICS:
-        raise GateError(f"metric {metric!r}: write it as name.statistic, statistic one of {', '.join(STATISTICS)}")
+        raise HistoryError(f"metric {metric!r}: write it as name.statistic, statistic one of {', '.join(STATISTICS)}")
     left_out: Counter[str] = Counter()
     runs = _usable(results, name, statistic, left_out)
     if not runs:
         said = ", ".join(f"{count} {why}" for why, count in left_out.items() if count) or "no run folder"
-        raise GateError(f"{results} has no run to show ({said}): run `make bench`")
+        raise HistoryError(f"{results} has no run to show ({said}): run `make bench`")
     newest = runs[-1].scenarios
     lines: dict[CaseKey, Line] = {}
     for run in runs:
@@ -71,12 +73,14 @@ def history(results: Path, metric: str, strategy: str | None = None, scenario: s
                 lines.setdefault(key, Line(key)).points.append(point)
     if not lines:
         known = sorted({each for run in runs for each in run.metrics})
-        raise GateError(f"no run has {metric}: choose from {', '.join(known)}")
+        raise HistoryError(f"no run has {metric}: choose from {', '.join(known)}")
     ordered = sorted(lines, key=lambda key: (scenario_rank(key.scenario), strategy_rank(key.strategy), key))
     shown = [key for key in ordered if strategy in (None, key.strategy) and scenario in (None, key.scenario)]
     if not shown:
         there = ", ".join(dict.fromkeys(f"{key.strategy} in {key.scenario}" for key in ordered))
-        raise GateError(f"no run has {metric} of {strategy or 'any strategy'} in {scenario or 'any scenario'}: {there}")
+        raise HistoryError(
+            f"no run has {metric} of {strategy or 'any strategy'} in {scenario or 'any scenario'}: {there}"
+        )
     return History(metric, [lines[key] for key in shown], len(runs), {why: n for why, n in left_out.items() if n})
 
 

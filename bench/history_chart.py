@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from bench.charts_canvas import figure
 from bench.history import History, Line
-from bench.outcome import UNITS
+from bench.measures import UNITS
+from bench.reading import case_name
 from bench.styles import style_of
-from bench.verdict_words import case_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,7 +5,8 @@ from __future__ import annotations
 from rich.table import Table
 
 from bench.history import History, Line
-from bench.verdict_words import case_name, number
+from bench.reading import case_name
+from bench.wording import number
 
 
 def tables(history: History) -> list[Table]:

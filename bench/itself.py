@@ -15,6 +15,7 @@ from bench.gate_run import block_values
 from bench.margins import DEFAULTS, LEAST_PAIRS, NoiseError, noise, write_noise
 from bench.meter import Measured
 from bench.names import is_special
+from bench.paired import MIN_BLOCKS
 from bench.plan import Case
 from bench.progress import Expected
 from bench.reading import read_run
@@ -22,7 +23,6 @@ from bench.records import Results, utc_now
 from bench.runner import Run, Settings
 from bench.service import Side
 from bench.stats import write_summary
-from bench.verdict import MIN_BLOCKS
 from bench.well_blocks import unwell
 
 LABELS = "ABCDEFG"

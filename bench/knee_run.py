@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from bench import health
-from bench.health import MAX_CHUNKS_PER_S
 from bench.knee import REPEATS, Knee, Probe, find_knee, rates
-from bench.load import MOST_PROCESSES, processes_for
+from bench.load import MAX_CHUNKS_PER_S, MOST_PROCESSES, processes_for
 from bench.measures import measure
 from bench.meter import Measured, Subject
 from bench.plan import Case, store_of

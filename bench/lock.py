@@ -9,9 +9,9 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
-from bench.records import utc_now
 from bench.scenario import PlanError
 
 VARIABLE = "BENCH_LOCK"
@@ -65,7 +65,11 @@ def _open(path: Path) -> int:
 
 def _sign(descriptor: int) -> None:
     """Write down who holds the lock; on a full disk the lock holds all the same."""
-    record = {"pid": os.getpid(), "command": " ".join(sys.argv[1:2]), "started_utc": utc_now()}
+    record = {
+        "pid": os.getpid(),
+        "command": " ".join(sys.argv[1:2]),
+        "started_utc": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+    }
     with suppress(OSError):
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, json.dumps(record).encode(), 0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 from scipy.stats import binomtest
 
@@ -35,3 +35,14 @@ class Losses:
     def sentence(self) -> str:
         """As people read it."""
         return f"{self.lost} of {self.aborts:,} aborts lost: at most {100 * self.at_most:.2g} % ({100 * LEVEL:g} %)"
+
+
+def proportion_interval(part: int, whole: int) -> tuple[float, float]:
+    """The exact 95 % interval of a share (Clopper and Pearson 1934, by scipy's binomtest); (0, 1) when nothing counted.
+
+    With none of n the upper end is what can be hidden in n: 0 of 300 may still be 1.2 %.
+    """
+    if not whole:
+        return 0.0, 1.0
+    ends: Any = binomtest(part, whole).proportion_ci(0.95, method="exact")
+    return float(ends.low), float(ends.high)

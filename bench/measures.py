@@ -13,6 +13,15 @@ from bench.promises import leaked, tokens_after_stop, wrong_stop
 from bench.waterfall import PartsNs, split_ns
 
 NS_PER_MS = 1e6
+UNITS = {
+    "wasted_tokens": "tokens",
+    "server_cpu_us_per_token": "µs/token",
+    "store_ops_per_token": "operations/token",
+    "store_ops_per_chat": "operations/chat",
+    "chats_per_s": "chats/s",
+    "tokens_per_s": "tokens/s",
+}
+"""Metrics that are not here end in their unit: `_ms`."""
 
 
 @dataclass(frozen=True, slots=True)

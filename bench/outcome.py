@@ -8,19 +8,11 @@ from typing import Any, Literal
 
 from bench.family import Finding
 from bench.losses import Losses
+from bench.measures import UNITS
 from bench.zero_tolerance import Fired
 
 Overall = Literal["worse", "better", "equivalent", "inconclusive", "invalid"]
 EXIT_CODES: dict[Overall, int] = {"equivalent": 0, "better": 0, "worse": 1, "invalid": 2, "inconclusive": 3}
-UNITS = {
-    "wasted_tokens": "tokens",
-    "server_cpu_us_per_token": "µs/token",
-    "store_ops_per_token": "operations/token",
-    "store_ops_per_chat": "operations/chat",
-    "chats_per_s": "chats/s",
-    "tokens_per_s": "tokens/s",
-}
-"""Metrics that are not here end in their unit: `_ms`."""
 
 
 @dataclass(frozen=True)

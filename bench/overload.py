@@ -22,10 +22,8 @@ from scipy.stats import fisher_exact
 from bench import health
 from bench.checks import MAX_ERROR_SHARE
 from bench.names import is_special
-from bench.paired import holm
-from bench.reading import CaseKey, Run, case_key
-from bench.verdict import MIN_BLOCKS
-from bench.verdict_words import case_name
+from bench.paired import MIN_BLOCKS, holm
+from bench.reading import CaseKey, Run, case_key, case_name
 from bench.well_blocks import Block, starved
 from bench.zero_tolerance import Fired
 

@@ -8,6 +8,9 @@ from collections.abc import Sequence
 
 from scipy.special import stdtr, stdtrit  # Student's t: scipy.stats.t's cdf and ppf, without their overhead
 
+MIN_BLOCKS = 5
+"""Fewer pairs show no difference whatever their values: no interval or verdict is given on them."""
+
 
 def hodges_lehmann(values: Sequence[float]) -> float:
     """The centre of a few values: the median of the means of all pairs, each value with itself included.

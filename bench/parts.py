@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from bench.evidence import place_of
 from bench.names import is_special
-from bench.reading import CaseKey, Chat, Run, case_key
+from bench.reading import CaseKey, Chat, Run
 from bench.spread import Mean, mean_interval
-from bench.tables import Table
-from bench.wording import Case
 
 NS_PER_MS = 1e6
 WORDS = {
@@ -82,31 +79,4 @@ def parts_of(chats: Sequence[Chat]) -> Parts | None:
         [mean_of([sum(ms[: place + 1]) for _block, ms, _client in rows]) for place in range(count)],
         mean_of(clients, -math.inf) if known else None,
         mean_of(ends) if known else None,
-    )
-
-
-def parts_table(cases: Sequence[Case], parts: Mapping[CaseKey, Parts]) -> Table | None:
-    """A line for every case with all parts; None when there is none."""
-    rows: list[tuple[str, ...]] = []
-    for case in cases:
-        if own := parts.get(case_key(case)):
-            scenario, workers, _streams = place_of(case)
-            rows.append((
-                f"{case['strategy']}, {scenario} ({workers} w)",
-                str(own.n),
-                *(mean.words() for mean in own.each),
-                own.whole.words(),
-                own.client.words() if own.client else "-",
-            ))  # fmt: skip
-    heads = [f"{letter}: {words}" for letter, words in zip(LETTERS, [*WORDS.values(), LAST_WORDS], strict=True)]
-    sentence = "Means in ms with their 95 % intervals, all of the same stops: a to e add up to the stop, f comes after."
-    return (
-        Table(
-            "Where a stop's time goes",
-            sentence,
-            ("strategy, scenario", "n", *heads[:-1], "the stop: a to e", heads[-1]),
-            rows,
-        )
-        if rows
-        else None
     )

@@ -19,12 +19,12 @@ from bench.environment import of_stores
 from bench.git import git
 from bench.instrument import CALIBRATION_CASE, FLOOR_CASE
 from bench.load import expected_s
+from bench.paired import MIN_BLOCKS
 from bench.plan import Case
 from bench.procs import Child
 from bench.prove_faults import FAULTS, change_docs
 from bench.prove_record import AA, DOCS, PARTS, Entry, entry, promises, write
 from bench.records import Results, describe_host, utc_now
-from bench.verdict import MIN_BLOCKS
 
 SERVICE_S = 3.0
 """About how long a service takes to start, warm up and stop; twice in a block for each strategy."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -100,6 +100,25 @@ def unlike_environments(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
         return []
     names = [name for name in dict.fromkeys([*one, *other]) if one.get(name) != other.get(name)]
     return [f"{name} is {one.get(name)} in A, {other.get(name)} in B" for name in names]
+
+
+def is_quick(manifest: dict[str, Any]) -> bool:
+    """Whether the run was a first look: QUICK runs never yield a verdict."""
+    return bool(manifest.get("quick") or (manifest.get("settings") or {}).get("quick"))
+
+
+def case_name(case: CaseKey) -> str:
+    """A case as people name it."""
+    return f"{case.strategy} in {case.scenario}, {case.workers} worker{'s' if case.workers != 1 else ''}"
+
+
+def of_run(manifest: Mapping[str, object]) -> dict[str, str] | None:
+    """What a run gave to its service on purpose; None where an old manifest does not record it."""
+    found = manifest.get("environment")
+    if found is None:  # runs before 2026-12 kept the ABORT_* variables of the shell here
+        settings = manifest.get("settings")
+        found = settings.get("service") if isinstance(settings, Mapping) else None
+    return {str(name): str(value) for name, value in found.items()} if isinstance(found, Mapping) else None
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:

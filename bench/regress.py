@@ -16,6 +16,7 @@ from bench.margins import Margins
 from bench.meter import Measured
 from bench.outcome import Outcome
 from bench.overload import overloads
+from bench.paired import MIN_BLOCKS
 from bench.plan import Case
 from bench.progress import Expected
 from bench.reading import Run as ReadRun
@@ -24,7 +25,6 @@ from bench.records import Results
 from bench.runner import Run, Settings
 from bench.service import Side
 from bench.stats import Summary, write_summary
-from bench.verdict import MIN_BLOCKS
 from bench.well_blocks import left_of, miscalibrated, problems_of, starved, too_few, unwell
 from bench.zero_tolerance import judge
 

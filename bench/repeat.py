@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from bench.environment import of_run
+from bench.reading import of_run
 
 Manifest = Mapping[str, Any]
 

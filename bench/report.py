@@ -13,11 +13,11 @@ from markupsafe import Markup
 from bench.advice import advise
 from bench.charts import Chart, draw_all
 from bench.fairness import DISAGREE, cards_of, lives_table
-from bench.parts import parts_by_case, parts_table
+from bench.parts import parts_by_case
 from bench.reading import Run, UnreadableResults, read_run
 from bench.stats import Summary, write_summary
 from bench.tables import GLOSSARY, facts_of, tables_of
-from bench.tables_instrument import instrument_tables
+from bench.tables_instrument import instrument_tables, parts_table
 from bench.tables_top import comparison_table, control_table, headline
 
 __all__ = ["Section", "UnreadableResults", "environment", "render", "sections_of", "write_pages"]

@@ -7,10 +7,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from bench.paired import half_width, t_interval
-from bench.wording import interval, number
+from bench.paired import MIN_BLOCKS, half_width, t_interval
 
-ENOUGH_BLOCKS = 5  # from so many on, an interval over blocks can show something
 BlockValues = Mapping[str, Mapping[str, Mapping[int, float]]]  # strategy -> metric -> block -> its value
 
 
@@ -20,10 +18,6 @@ class Mean(NamedTuple):
     mean: float
     low: float
     high: float
-
-    def words(self, unit: str = "") -> str:
-        """`2.05 ms [1.98 to 2.11]`."""
-        return f"{number(self.mean)} {unit}".strip() + interval((self.low, self.high))
 
 
 def mean_interval(by_block: Mapping[int, Sequence[float]], least: float = 0.0) -> Mean:
@@ -35,7 +29,7 @@ def mean_interval(by_block: Mapping[int, Sequence[float]], least: float = 0.0) -
     """
     values = [value for each in by_block.values() for value in each]
     means = [statistics.fmean(each) for each in by_block.values() if each]
-    sample = means if len(means) >= ENOUGH_BLOCKS else values
+    sample = means if len(means) >= MIN_BLOCKS else values
     mean = statistics.fmean(values)
     half = half_width(sample)
     return Mean(mean, mean, mean) if math.isinf(half) else Mean(mean, max(least, mean - half), mean + half)
@@ -43,20 +37,7 @@ def mean_interval(by_block: Mapping[int, Sequence[float]], least: float = 0.0) -
 
 def block_ends(values: Sequence[float]) -> tuple[float, float] | None:
     """The interval of the mean of one value per block; None with too few blocks for one."""
-    return t_interval(values) if len(values) >= ENOUGH_BLOCKS else None
-
-
-def block_words(values: Sequence[float]) -> str:
-    """`1.02 [1.00 to 1.04]`: the mean over blocks, with its interval from five blocks on."""
-    return number(statistics.fmean(values)) + interval(block_ends(values))
-
-
-def spread_words(blocks: int) -> str:
-    """What marker and lines of a chart over so many blocks are."""
-    if blocks < 2:
-        return "one block: no spread known"
-    thick = ", thick: 95 % interval" if blocks >= ENOUGH_BLOCKS else ""
-    return f"n = {blocks} blocks: mean, line: lowest to highest{thick}"
+    return t_interval(values) if len(values) >= MIN_BLOCKS else None
 
 
 def against(values: Mapping[int, float], base: Mapping[int, float]) -> list[float]:

@@ -14,10 +14,9 @@ from bench.comparison import comparisons_of, floor_spread_ms
 from bench.controls import controls_of
 from bench.health_marks import mark_of
 from bench.measures import Measured
-from bench.names import is_special
+from bench.names import is_special, scenario_rank, strategy_rank
 from bench.percentiles import describe, describe_blocks, interval95
 from bench.reading import SCHEMA, CaseKey, Chat, Run, case_key, read_run
-from bench.styles import scenario_rank, strategy_rank
 from bench.waterfall import describe_parts
 
 __all__ = ["Summary", "block_values", "describe", "describe_blocks", "interval95", "summarise", "write_summary"]

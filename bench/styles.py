@@ -4,22 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-SCENARIO_ORDER = (
-    "flowing",
-    "fast",
-    "slow",
-    "stalled",
-    "first-token",
-    "race",
-    "late",
-    "double",
-    "storm",
-    "wrong-worker",
-    "slow-reader",
-    "disconnect",
-    "outage",
-    "steady",
-)
 FLOOR_COLOUR = "#8a1c7c"
 READABLE = 4.6  # a little above 4.5, since the result is rounded
 
@@ -67,15 +51,3 @@ def ink_of(colour: str) -> str:
 def _luminance(*parts: float) -> float:
     linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
     return sum(share * part for share, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
-
-
-def strategy_rank(strategy: str) -> tuple[int, str]:
-    """Sort key: the table's order, strangers behind it by name."""
-    names = list(STYLES)
-    return (names.index(strategy) if strategy in STYLES else len(names), strategy)
-
-
-def scenario_rank(scenario: str) -> tuple[int, str]:
-    """Sort key: the usual order, strangers behind it by name."""
-    known = scenario in SCENARIO_ORDER
-    return (SCENARIO_ORDER.index(scenario) if known else len(SCENARIO_ORDER), scenario)

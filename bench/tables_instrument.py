@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bench.evidence import place_of
+from bench.parts import LAST_WORDS, LETTERS, WORDS, Parts
+from bench.reading import CaseKey, case_key
 from bench.tables import Table
-from bench.wording import Case, number, share
+from bench.wording import Case, mean_words, number, share
 
 INTENDED_HEADS = (
     "scenario", "strategy", "load", "stop p50 / p99, ms", "from the intended moment",
@@ -108,3 +111,30 @@ def _cpu(mark: Mapping[str, Any], name: str) -> str:
 
 def _percent(value: float | None) -> str:
     return "-" if value is None else share(round(value * 1000), 1000)
+
+
+def parts_table(cases: Sequence[Case], parts: Mapping[CaseKey, Parts]) -> Table | None:
+    """A line for every case with all parts; None when there is none."""
+    rows: list[tuple[str, ...]] = []
+    for case in cases:
+        if own := parts.get(case_key(case)):
+            scenario, workers, _streams = place_of(case)
+            rows.append((
+                f"{case['strategy']}, {scenario} ({workers} w)",
+                str(own.n),
+                *(mean_words(mean) for mean in own.each),
+                mean_words(own.whole),
+                mean_words(own.client) if own.client else "-",
+            ))  # fmt: skip
+    heads = [f"{letter}: {words}" for letter, words in zip(LETTERS, [*WORDS.values(), LAST_WORDS], strict=True)]
+    sentence = "Means in ms with their 95 % intervals, all of the same stops: a to e add up to the stop, f comes after."
+    return (
+        Table(
+            "Where a stop's time goes",
+            sentence,
+            ("strategy, scenario", "n", *heads[:-1], "the stop: a to e", heads[-1]),
+            rows,
+        )
+        if rows
+        else None
+    )

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bench.names import is_special
-from bench.styles import scenario_rank, strategy_rank
+from bench.names import is_special, scenario_rank, strategy_rank
 from bench.tables import Table
 from bench.wording import Case, interval, number, share
 

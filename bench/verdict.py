@@ -23,9 +23,8 @@ from scipy.special import nctdtr, stdtr, stdtrit
 
 from bench.decision import Decision, Margin, Verdict
 from bench.hodges_lehmann import Located, paired, unpaired
+from bench.paired import MIN_BLOCKS
 
-MIN_BLOCKS = 5
-"""Below it no 90 % interval exists."""
 ALPHA = 0.005
 """For one look at a whole family. The gate looks again after each block it adds: tests/bench_gate simulates that."""
 POWER = 0.80

@@ -6,7 +6,8 @@ from typing import Any
 
 from bench.family import Finding
 from bench.outcome import Outcome
-from bench.verdict_words import case_name, change, interval, margin, number, sentence
+from bench.reading import case_name
+from bench.verdict_words import change, interval, margin, number, sentence
 
 ANNOTATIONS = 10
 """GitHub shows no more of a step's errors; what is left out stands in the summary."""

@@ -12,9 +12,10 @@ from typing import Any
 from bench.family import Finding
 from bench.losses import LEVEL, Losses
 from bench.outcome import Outcome
+from bench.reading import case_name
 from bench.verdict_github import markdown, smaller_is_better, workflow_commands
 from bench.verdict_junit import junit
-from bench.verdict_words import case_name, sentence
+from bench.verdict_words import sentence
 from bench.zero_tolerance import Fired
 
 SCHEMA = 1

@@ -7,7 +7,8 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.outcome import Outcome
-from bench.verdict_words import case_name, change, interval, margin, number
+from bench.reading import case_name
+from bench.verdict_words import change, interval, margin, number
 
 COLOURS = {"worse": "red", "better": "green", "equivalent": "green", "inconclusive": "yellow", "invalid": "red"}
 

@@ -5,14 +5,9 @@ from __future__ import annotations
 from bench.decision import Decision
 from bench.family import Finding
 from bench.outcome import Outcome
-from bench.reading import CaseKey
+from bench.reading import case_name
 
 ABSENT = "-"
-
-
-def case_name(case: CaseKey) -> str:
-    """A case as people name it."""
-    return f"{case.strategy} in {case.scenario}, {case.workers} worker{'s' if case.workers != 1 else ''}"
 
 
 def number(value: float | None, digits: int = 3) -> str:

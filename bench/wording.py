@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from scipy.stats import binomtest
-
 from bench.names import is_special
+from bench.paired import MIN_BLOCKS
+from bench.spread import Mean, block_ends
 
 Case = dict[str, Any]
 
@@ -43,17 +44,6 @@ def join(words: Sequence[str]) -> str:
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
-def proportion_interval(part: int, whole: int) -> tuple[float, float]:
-    """The exact 95 % interval of a share (Clopper and Pearson 1934, by scipy's binomtest); (0, 1) when nothing counted.
-
-    With none of n the upper end is what can be hidden in n: 0 of 300 may still be 1.2 %.
-    """
-    if not whole:
-        return 0.0, 1.0
-    ends: Any = binomtest(part, whole).proportion_ci(0.95, method="exact")
-    return float(ends.low), float(ends.high)
-
-
 def more_scenarios(manifest: Mapping[str, Any], *names: str) -> str:
     """The command that measures this run's scenarios and those, too: `make bench SCENARIO=flowing,steady,outage`."""
     own = [name for name in manifest.get("scenarios") or {} if not is_special(name)]
@@ -72,3 +62,21 @@ def measured(case: Case, metric: str = "upstream_stop_ms", key: str = "p50") -> 
     ends = (described.get("ci95") or {}).get(key)
     text = f"{number(described.get(key))} {unit}".strip()
     return text + interval(ends)
+
+
+def mean_words(mean: Mean, unit: str = "") -> str:
+    """`2.05 ms [1.98 to 2.11]`."""
+    return f"{number(mean.mean)} {unit}".strip() + interval((mean.low, mean.high))
+
+
+def block_words(values: Sequence[float]) -> str:
+    """`1.02 [1.00 to 1.04]`: the mean over blocks, with its interval from five blocks on."""
+    return number(statistics.fmean(values)) + interval(block_ends(values))
+
+
+def spread_words(blocks: int) -> str:
+    """What marker and lines of a chart over so many blocks are."""
+    if blocks < 2:
+        return "one block: no spread known"
+    thick = ", thick: 95 % interval" if blocks >= MIN_BLOCKS else ""
+    return f"n = {blocks} blocks: mean, line: lowest to highest{thick}"

@@ -10,10 +10,9 @@ from typing import Any
 
 import pytest
 
-from bench.health import MAX_CHUNKS_PER_S
 from bench.knee import REPEATS, STEPS, Knee, Probe, find_knee, judge, rates
 from bench.knee_run import add_to, all_rates, as_point, probe_of, scenario_at
-from bench.load import MOST_PROCESSES, processes_for
+from bench.load import MAX_CHUNKS_PER_S, MOST_PROCESSES, processes_for
 from bench.plan import Case
 
 AT = rates(50, 600)

@@ -11,9 +11,8 @@ import pytest
 
 from bench.outcome import Outcome
 from bench.overload import ALPHA, RULE, overloads, p_head_only
-from bench.paired import holm
+from bench.paired import MIN_BLOCKS, holm
 from bench.reading import Run
-from bench.verdict import MIN_BLOCKS
 from bench.verdict_output import record
 
 from .test_well_blocks import Compared

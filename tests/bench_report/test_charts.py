@@ -22,11 +22,13 @@ from bench.charts_stop import curve_of
 from bench.charts_tail import tail_curve
 from bench.charts_value import pareto
 from bench.charts_where import COLOURS
+from bench.losses import proportion_interval
+from bench.names import scenario_rank, strategy_rank
 from bench.reading import read_run
 from bench.spread import against, block_ends, mean_interval
 from bench.stats import summarise, write_summary
-from bench.styles import STYLES, ink_of, scenario_rank, strategy_rank, style_of
-from bench.wording import measured, number, proportion_interval, share, span
+from bench.styles import STYLES, ink_of, style_of
+from bench.wording import mean_words, measured, number, share, span
 
 from . import fake_results as fake
 
@@ -229,8 +231,8 @@ def test_sentences_name_what_the_numbers_say(tmp_path: Path) -> None:
     assert "none (80 of 80, 95 to 100 %)" in stop
     assert "part most in stalled" in scenario_reading(cases)
     wasted = wasted_by(_panel("flowing", flowing, _frame(run), 2))
-    assert f"{wasted['none'].words()} when nothing is stopped (none)" in waste_reading("flowing", wasted)
-    assert f"{wasted['disconnect'].words()} with disconnect" in waste_reading("flowing", wasted)
+    assert f"{mean_words(wasted['none'])} when nothing is stopped (none)" in waste_reading("flowing", wasted)
+    assert f"{mean_words(wasted['disconnect'])} with disconnect" in waste_reading("flowing", wasted)
     values = costs_of(run, _panel("steady", steady, _frame(run), 2))
     assert "postgres-poll uses its store most, 1.00 operations per token" in cost_reading(
         {name: values[name] for name in ("postgres-poll", "none")}

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import pytest
 
 from bench.measures import Measured
-from bench.parts import parts_of, parts_table
+from bench.parts import parts_of
 from bench.reading import CaseKey, Chat
+from bench.tables_instrument import parts_table
 from bench.waterfall import PartsNs
 
 KEY = CaseKey("redis-push", "flowing", 2, 50)
