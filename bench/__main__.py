@@ -15,20 +15,22 @@ except ModuleNotFoundError as error:
     )
     sys.exit(4)
 
-from bench import cli_gate, cli_regress, cli_run
-from bench.cli_calibrate import calibrate
-from bench.cli_compare import compare
-from bench.cli_doctor import doctor
-from bench.cli_instrument import instrument
-from bench.cli_knee import knee
-from bench.cli_prove import prove
-from bench.cli_run import RESULTS, console
-from bench.cli_stop_path import stop_path
-from bench.codes import BAD_USAGE, INTERRUPTED, INVALID, REGRESSION, end
-from bench.interrupts import end_with_make, interrupt_on_signals
-from bench.measuring import measuring
-from bench.records import FolderError, check_writable
-from bench.scenario import MAX_WORKERS, PlanError
+from bench.cli import gate as cli_gate
+from bench.cli import regress as cli_regress
+from bench.cli import run as cli_run
+from bench.cli.calibrate import calibrate
+from bench.cli.codes import BAD_USAGE, INTERRUPTED, INVALID, REGRESSION, end
+from bench.cli.compare import compare
+from bench.cli.doctor import doctor
+from bench.cli.instrument import instrument
+from bench.cli.knee import knee
+from bench.cli.measuring import measuring
+from bench.cli.prove import prove
+from bench.cli.run import RESULTS, console
+from bench.cli.stop_path import stop_path
+from bench.record.writer import FolderError, check_writable
+from bench.system.interrupts import end_with_make, interrupt_on_signals
+from bench.workload.scenario import MAX_WORKERS, PlanError
 
 app = typer.Typer(
     help="How fast does a streaming chat really stop? Measure abort strategies against each other.",
@@ -67,7 +69,7 @@ def backends(
     results: Annotated[Path, typer.Option(help="Where abort-path.json is written.")] = RESULTS,
 ) -> None:
     """Measure the abort path itself, store by store, beside the bare driver: latency, round trips, bursts, fan-out."""
-    from bench import abort_path, abort_tables  # noqa: PLC0415 - `--help` and usage errors need none of this
+    from bench.experiments import abort_path, abort_tables  # noqa: PLC0415 - `--help` and usage errors need none of this
 
     choices = {"all": abort_path.KINDS, **{name: (name.removesuffix("-push"),) for name in abort_path.CHOICES}}
     if backend not in choices:
@@ -97,10 +99,10 @@ def relay(
     results: Annotated[Path, typer.Option(help="Where relay.json is written.")] = RESULTS,
 ) -> None:
     """Measure what relaying a chunk costs, beside other relays: a bare one, and the tutorials' way."""
-    from bench.embedded import StoreError  # noqa: PLC0415 - `--help` and usage errors need none of this
-    from bench.procs import ChildError  # noqa: PLC0415
-    from bench.relay import compare  # noqa: PLC0415
-    from bench.relay_turns import RelayError  # noqa: PLC0415
+    from bench.experiments.relay.compare import compare  # noqa: PLC0415
+    from bench.experiments.relay.turns import RelayError  # noqa: PLC0415
+    from bench.system.embedded import StoreError  # noqa: PLC0415 - `--help` and usage errors need none of this
+    from bench.system.procs import ChildError  # noqa: PLC0415
 
     check_writable(results)
     try:
@@ -119,9 +121,9 @@ def soak(
     seed: Annotated[int, typer.Option(help="Same seed, same traffic.")] = 1,
 ) -> None:
     """Mixed traffic for a while, then look for leaks: exit code 1 names them, 0 says there are none."""
-    from bench.embedded import StoreError  # noqa: PLC0415 - `--help` and usage errors need none of this
-    from bench.procs import ChildError  # noqa: PLC0415
-    from bench.soak import SoakError, find_leaks  # noqa: PLC0415
+    from bench.experiments.soak.run import SoakError, find_leaks  # noqa: PLC0415
+    from bench.system.embedded import StoreError  # noqa: PLC0415 - `--help` and usage errors need none of this
+    from bench.system.procs import ChildError  # noqa: PLC0415
 
     try:
         leaks = find_leaks(console, minutes=minutes, workers=workers, backend=backend, seed=seed)
@@ -143,9 +145,9 @@ def serve(
     ] = None,
 ) -> None:
     """Serve the chat page: store, mock upstream (unless OPENAI_API_KEY or OPENAI_BASE_URL is set) and service."""
-    from bench.embedded import StoreError  # noqa: PLC0415 - `--help` and usage errors need none of this
-    from bench.procs import ChildError  # noqa: PLC0415
-    from bench.serve import PortError, serve  # noqa: PLC0415
+    from bench.experiments.serve import PortError, serve  # noqa: PLC0415
+    from bench.system.embedded import StoreError  # noqa: PLC0415 - `--help` and usage errors need none of this
+    from bench.system.procs import ChildError  # noqa: PLC0415
 
     try:
         serve(console, backend=backend, port=port, workers=workers)

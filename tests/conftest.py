@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.stores import Store, open_store
+from bench.system.stores import Store, open_store
 
 _RUN = f"test_{secrets.token_hex(4)}"
 _made: set[str] = set()

@@ -13,8 +13,8 @@ from redis.asyncio import Redis
 
 import backends
 from backends.delivery import Delivery
-from bench.embedded import EmbeddedServer, free_port, not_root, temporary_folder
-from bench.stores import postgres_server
+from bench.system.embedded import EmbeddedServer, free_port, not_root, temporary_folder
+from bench.system.stores import postgres_server
 from tests.backends.proxy import Proxy, proxy_to
 from tests.conftest import namespace
 

@@ -11,8 +11,8 @@ from redis.exceptions import ResponseError
 from backends import AbortOutcome, AbortSignal, StoreRefusedError, StoreUnavailableError, postgres_errors
 from backends.delivery import Delivery
 from backends.redis_errors import is_refusal
-from bench.embedded import EmbeddedServer
-from bench.stores import redis_server
+from bench.system.embedded import EmbeddedServer
+from bench.system.stores import redis_server
 from tests.backends.conftest import until
 from tests.backends.failover import behind_one_address, connections_at, port_of, postgres_pair, redis_do, sql
 from tests.conftest import namespace

@@ -15,8 +15,8 @@ from redis.asyncio import Redis
 
 import backends
 from backends import deliveries
-from bench.embedded import EmbeddedServer
-from bench.stores import COUNTERS, open_store
+from bench.system.embedded import EmbeddedServer
+from bench.system.stores import COUNTERS, open_store
 from tests.backends.proxy import Proxy, proxy_to
 from tests.backends.stage import DEADLINE_S, FAULT_AFTER_S, NAMESPACE, stage
 

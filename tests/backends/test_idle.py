@@ -13,8 +13,8 @@ from redis.asyncio import Redis
 import backends
 from backends import AbortOutcome
 from backends.delivery import Delivery
-from bench.embedded import EmbeddedServer
-from bench.stores import open_store, redis_server
+from bench.system.embedded import EmbeddedServer
+from bench.system.stores import open_store, redis_server
 from tests.backends.conftest import until
 from tests.backends.test_conformance import seen
 from tests.backends.test_emptied import streaming

@@ -11,8 +11,8 @@ import pytest
 import backends
 from backends import AbortOutcome, StoreRefusedError, postgres_sql
 from backends.redis_errors import acl_line
-from bench.embedded import EmbeddedServer
-from bench.stores import postgres_server, redis_server
+from bench.system.embedded import EmbeddedServer
+from bench.system.stores import postgres_server, redis_server
 from tests.backends.conftest import until
 from tests.backends.failover import redis_do, sql
 from tests.conftest import namespace

@@ -11,8 +11,8 @@ from redis.asyncio import Redis
 import backends
 from backends.base import Chat, Options, State
 from backends.redis import BUCKETS
-from bench.embedded import free_port
-from bench.stores import redis_server
+from bench.system.embedded import free_port
+from bench.system.stores import redis_server
 from tests.backends.conftest import until
 from tests.conftest import namespace
 

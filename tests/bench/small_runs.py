@@ -12,16 +12,16 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from bench import runner
-from bench.instrument import CALIBRATION_CASE, FLOOR_CASE
-from bench.measures import Measured as Chat
-from bench.measures import measure
-from bench.meter import Measured
-from bench.plan import Case
-from bench.records import SCHEDULE, Results
-from bench.runner import Run, Settings
-from bench.scenario import FOLDER, Scenario, load_scenario
-from bench.service import NO_ENVIRONMENT, Side
+from bench.analysis.metrics import Measured as Chat
+from bench.analysis.metrics import measure
+from bench.record.writer import SCHEDULE, Results
+from bench.run import campaign as runner
+from bench.run.campaign import Run, Settings
+from bench.run.instrument import CALIBRATION_CASE, FLOOR_CASE
+from bench.run.meter import Measured
+from bench.run.subject import NO_ENVIRONMENT, Side
+from bench.workload.plan import Case
+from bench.workload.scenario import FOLDER, Scenario, load_scenario
 
 Row = dict[str, Any]
 SETTINGS = Settings("redis", workers=2, quick=True, seed=1, label="test")

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from bench.interrupts import AGAIN_S, interrupt_on_signals
+from bench.system.interrupts import AGAIN_S, interrupt_on_signals
 
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
 DEADLINE_S = 60

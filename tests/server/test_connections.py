@@ -10,7 +10,7 @@ import pytest
 
 import server.relay.chat
 from backends import AbortOutcome, DuplicateChatError, StoreUnavailableError
-from bench.stores import redis_server
+from bench.system.stores import redis_server
 from server.relay.connections import Line
 from server.relay.failures import UpstreamError
 from server.relay.upstream import open_stream

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 import httpx2
 import pytest
 
-from bench.stores import redis_server
+from bench.system.stores import redis_server
 from tests.processes import running
 from tests.server.test_http import chunks, question
 

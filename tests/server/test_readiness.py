@@ -10,7 +10,7 @@ import httpx2
 import pytest
 from redis.asyncio import Redis
 
-from bench.stores import redis_server
+from bench.system.stores import redis_server
 from tests.backends.proxy import proxy_to
 from tests.processes import running
 from tests.server.test_http import chunks, question

@@ -17,7 +17,7 @@ import httpx2
 import psutil
 import pytest
 
-from bench.stores import postgres_server, redis_server
+from bench.system.stores import postgres_server, redis_server
 from server.app import _end_with_the_supervisor
 from tests.processes import running
 from tests.server.test_http import chunks, question

@@ -1,0 +1,1 @@
+"""From rows to numbers: chat outcomes, metrics, blocks, comparisons, validity, summary.json."""

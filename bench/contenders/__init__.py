@@ -1,1 +1,0 @@
-"""Relays to measure our service against; each is a program: `python -m bench.contenders.<name>`."""

@@ -1,0 +1,1 @@
+"""Services that are measured beside ours, or that calibrate the instrument."""

@@ -1,0 +1,1 @@
+"""The gate's false-positive and false-negative rates, with injected faults."""

@@ -1,0 +1,1 @@
+"""Mixed traffic, then a search for leaks."""

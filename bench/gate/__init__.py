@@ -1,0 +1,1 @@
+"""Whether head is worse than base: effect, margin, verdict, and its exports."""

@@ -1,0 +1,1 @@
+"""The load: Locust processes that send chats and timed aborts."""

@@ -1,0 +1,1 @@
+"""The results folder: its format, writing and reading it."""

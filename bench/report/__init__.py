@@ -1,0 +1,1 @@
+"""The report: tables, text, charts, the comparison of two runs, the history."""

@@ -1,0 +1,1 @@
+"""Measures a plan case by case."""

@@ -1,0 +1,59 @@
+"""Which code a started service runs, and whether it is that of the checkout that is to be measured."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from bench.record.writer import describe_commit
+from bench.system.http import AnswerError, ask
+from bench.system.procs import Child, ChildError
+
+IMPORTED = "import importlib.util as util; print(util.find_spec('server').origin)"
+DEADLINE_S = 20.0
+
+
+def code_of(service: Child, checkout: Path) -> dict[str, Any]:
+    """`{"module", "commit", "reported"}` of a service that was started in `checkout`.
+
+    `reported`: its /healthz names them. Code of before 2026-12 does not: then `module` is the file that a Python with
+    the service's environment and folder imports, and `commit` that of the checkout. Raises ChildError where the code
+    is not that of the checkout.
+    """
+    try:
+        health = ask(service.url, "/healthz")
+    except (OSError, AnswerError) as error:
+        service.check()
+        raise ChildError(f"{service.name} does not answer /healthz: {error}; its log is {service.log}") from error
+    expected = describe_commit(checkout)[0]
+    reported = bool(health.get("module"))
+    module = Path(health["module"] if reported else _imported(service)).resolve()
+    commit = health.get("commit") or expected  # null: the service found no git
+    if not module.is_relative_to(checkout.resolve()) or commit != expected:
+        raise ChildError(
+            f"the service that was started in {checkout} runs other code: {module} of commit {_short(commit)}, expected"
+            f" {_short(expected)}; unset PYTHONPATH and PYTHONSAFEPATH"
+        )
+    return {"module": str(module), "commit": commit, "reported": reported}
+
+
+def _imported(service: Child) -> str:
+    """The file of the `server` package that a new Python finds in the service's place."""
+    process = psutil.Process(service.process.pid)
+    command = [sys.executable, "-c", IMPORTED]
+    try:
+        place, env = process.cwd(), process.environ()
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=True, timeout=DEADLINE_S, cwd=place, env=env
+        )
+    except (OSError, subprocess.SubprocessError, psutil.Error) as error:
+        raise ChildError(f"which code {service.name} runs could not be found out: {error}") from error
+    return done.stdout.strip()
+
+
+def _short(commit: str | None) -> str:
+    return commit[:7] if commit else "unknown"

@@ -1,0 +1,117 @@
+"""What a person sees while a run goes on: a line per finished case, and on a terminal one bar for the whole run."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from bench.analysis.metrics import Measured
+from bench.load.driver import expected_s
+from bench.run.instrument import CALIBRATION_CASE, FLOOR_CASE
+from bench.workload.plan import Case
+from bench.workload.strategies import is_special
+
+
+@dataclass(frozen=True)
+class Expected:
+    """How long a run goes on: for so many blocks, or (blocks is None) until about so many minutes are over."""
+
+    blocks: int | None = 1
+    minutes: float = 0.0
+
+
+class View:
+    """Progress over a run; cases are weighted by how long their load should take.
+
+    `cases` are measured from each of `sides` in every block, the instrument's own cases once.
+    """
+
+    def __init__(self, cases: Sequence[Case], console: Console, *, sides: int = 1, expects: Expected) -> None:
+        self._console = console
+        self._block_s = expected_s(FLOOR_CASE) + sides * sum(map(expected_s, cases))
+        self._count = sides * len(cases)
+        self._expects = expects
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[end]}"),
+            console=console,
+            disable=not console.is_terminal,
+            transient=True,
+            refresh_per_second=2,  # the terminal shares the cores with the measurement
+        )
+        self._task = self._bar.add_task("starting", total=1.0, end="")
+        self._began = time.monotonic()
+        self._block = self._number = 0
+        self._done_s = self._shown = 0.0
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def begin(self, block: int) -> None:
+        """The next block begins; they are counted from 0."""
+        self._block, self._number = block, 0
+        self._done_s = expected_s(CALIBRATION_CASE) + block * self._block_s
+
+    def say(self, what: str) -> None:
+        """Name what is going on besides the load."""
+        self._bar.update(self._task, description=what)
+
+    def advance(self, case: Case, share: float) -> None:
+        """`share` of the case's chats are done."""
+        self.say(self._name(case, self._number + 1))
+        self._show(self._done_s + expected_s(case) * share)
+
+    def finished(self, case: Case, measured: Sequence[Measured], side: str = "") -> None:
+        """Print the case's line: aborts that counted, their median stop at the upstream, how many were missed."""
+        self._done_s += expected_s(case)
+        self._number += not is_special(case.scenario.name)
+        kinds = Counter(each.kind for each in measured)
+        stops = [each.upstream_stop_ms for each in measured if each.upstream_stop_ms is not None]
+        p50 = f"{statistics.median(stops):8.1f} ms" if stops else "       -   "
+        name = f"{side} {case.strategy}".lstrip()
+        line = f"{self._block + 1:2}  {name:15} {case.scenario.name:12} {case.workers} w"
+        line += f"  n {kinds['stopped'] + kinds['missed']:4}  p50 stop {p50}  missed {kinds['missed']:4}"
+        if kinds["error"]:
+            line += f"  errors {kinds['error']}"
+        self._show(self._done_s)
+        if not self._console.is_terminal:
+            line += f"  ({self._end})"
+        self._console.print(line, highlight=False, soft_wrap=True)
+
+    def _name(self, case: Case, number: int) -> str:
+        if is_special(case.scenario.name):
+            return case.scenario.name
+        of = "" if self._expects.blocks is None else f" of {self._expects.blocks}"
+        return f"block {self._block + 1}{of}, case {number} of {self._count}: {case.strategy}, {case.scenario.name}"
+
+    def _show(self, done_s: float) -> None:
+        """Move the bar, never back, and reckon the end anew at the pace so far: starting servers is part of it."""
+        took_s = time.monotonic() - self._began
+        blocks = self._expects.blocks
+        whole_s = expected_s(CALIBRATION_CASE) + (self._block + 1 if blocks is None else blocks) * self._block_s
+        share = min(1.0, done_s / whole_s)
+        total_s = took_s / max(share, 1e-3)
+        if blocks is None and total_s < self._expects.minutes * 60:  # more blocks will follow
+            total_s = self._expects.minutes * 60
+            share = took_s / total_s
+        self._shown = max(self._shown, min(share, 1.0))
+        at = time.strftime("%H:%M", time.localtime(time.time() + max(0.0, total_s - took_s)))
+        self._end = f"ends about {at}" if blocks is not None else f"ends by about {at}"
+        self._bar.update(self._task, completed=self._shown, end=self._end)

@@ -1,0 +1,1 @@
+"""Processes, stores, counters, clocks: the machine under the measurement."""

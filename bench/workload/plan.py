@@ -1,0 +1,107 @@
+"""What will be measured: strategies, and the cases of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bench.workload.scenario import MAX_WORKERS, PlanError, Scenario, load_scenarios
+
+STRATEGIES = (
+    "memory-poll",
+    "memory-push",
+    "postgres-poll",
+    "postgres-timer",
+    "postgres-push",
+    "redis-poll",
+    "redis-timer",
+    "redis-push",
+    "disconnect",
+    "none",
+)
+REFERENCES = ("none", "disconnect")
+"""Measured in every run: what no abort costs, and how fast a stop could be without any store."""
+FLOOR, CALIBRATION = "floor", "calibration"
+"""The instrument itself, measured in every run: client to witness without a service, and injected delays and losses."""
+BACKENDS = ("all", "memory", "postgres", "redis")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One strategy in one scenario with so many workers; every block measures it once."""
+
+    strategy: str
+    scenario: Scenario
+    workers: int
+
+    @property
+    def store(self) -> str | None:
+        """`memory`, `postgres`, `redis`; None for the reference points."""
+        return store_of(self.strategy)
+
+    @property
+    def delivery(self) -> str | None:
+        """`poll`, `timer`, `push`; None for the reference points."""
+        return delivery_of(self.strategy)
+
+
+def store_of(strategy: str) -> str | None:
+    """The store in `<store>-<delivery>`, None for the reference points and the instrument."""
+    return strategy.partition("-")[0] if strategy in STRATEGIES and strategy not in REFERENCES else None
+
+
+def delivery_of(strategy: str) -> str | None:
+    """The delivery in `<store>-<delivery>`, None for the reference points and the instrument."""
+    return strategy.partition("-")[2] if store_of(strategy) else None
+
+
+def served_by(strategy: str) -> str:
+    """The strategy of the service that its cases are sent to: no abort reaches it in either of the reference points."""
+    return "none" if strategy in REFERENCES else strategy
+
+
+def check_backend(backend: str) -> None:
+    """Raises PlanError, naming the choices, for what is neither a store nor a strategy."""
+    if backend not in (*BACKENDS, *STRATEGIES):
+        raise PlanError(f"BACKEND {backend!r} is unknown: choose from {', '.join((*BACKENDS, *STRATEGIES))}")
+
+
+def counted_apart(cases: Sequence[Case], *, again: bool, compared: bool) -> list[Case]:
+    """The cases whose store operations are counted where that costs a service of its own: those nobody stops.
+
+    `again`: the first block has been measured. How often a strategy asks its store does not change from block to block,
+    so one count is enough; but two sides are `compared`, for which every block is needed.
+    """
+    unstopped = [case for case in cases if case.scenario.abort_share == 0]
+    if again:
+        return unstopped if compared else []
+    return unstopped or list(cases[-1:])
+
+
+def select(
+    backend: str = "all",
+    scenarios: Sequence[str] | None = None,
+    workers: int = 2,
+    *,
+    strategies: Sequence[str] | None = None,
+    quick: bool = False,
+) -> list[Case]:
+    """The cases of a run: those of `backend`, a store or one strategy, or those that `strategies` names one by one.
+
+    With several scenarios for all, `memory-push` on one worker is added as a control: nothing should be faster.
+    Raises PlanError naming the choices.
+    """
+    check_backend(backend)
+    if not 1 <= workers <= MAX_WORKERS:
+        raise PlanError(f"WORKERS is {workers}: choose from 1 to {MAX_WORKERS}")
+    unknown = [name for name in strategies or () if name not in STRATEGIES]
+    if unknown or (strategies is not None and not strategies):
+        raise PlanError(f"strategies {', '.join(unknown) or 'is empty'}: choose from {', '.join(STRATEGIES)}")
+    chosen = load_scenarios(scenarios, quick=quick)
+    named = [name for name in STRATEGIES if store_of(name) and backend in ("all", store_of(name), name)]
+    names = list(dict.fromkeys(strategies)) if strategies else [*REFERENCES, *named]
+    cases = [Case(name, scenario, scenario.workers or workers) for name in names for scenario in chosen]
+    control = Case("memory-push", chosen[0], 1)
+    if strategies is None and control not in cases and chosen[0].abort_share > 0 and chosen[0].count_only is None:
+        cases.append(control)
+    return cases

@@ -1,0 +1,73 @@
+"""When each chat is sent and stopped: computed before the load, from the seed alone, and saved with the results."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import accumulate
+from typing import Any
+
+from bench.workload.scenario import RAMP_MS, Scenario
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One chat: `at_ms` after the load's beginning (closed loop: None but for the first of each reader), its Stop
+    `abort_after_ms` after that, None for a chat that is left alone.
+    """
+
+    index: int
+    at_ms: float | None
+    abort_after_ms: float | None
+
+
+def schedule(scenario: Scenario, seed: int, block: int) -> list[Planned]:
+    """The chats of one block. All strategies of a block get the same one, so they are compared on the same moments.
+
+    Exactly `abort_share` of the chats are stopped.
+    """
+    rng = random.Random(f"{seed} {scenario.name} {block}")
+    arrivals = _arrivals(scenario, rng)
+    spared = set(rng.sample(range(scenario.chats), scenario.chats - round(scenario.abort_share * scenario.chats)))
+    windows, weights = list(scenario.abort_over), list(scenario.abort_over.values())
+    planned = []
+    for index, at_ms in enumerate(arrivals):
+        window = rng.choices(windows, weights)[0]
+        after_ms = rng.uniform(*scenario.window_ms(window))
+        if window == "storm":
+            after_ms = max(0.0, after_ms - (at_ms or 0.0))
+        planned.append(Planned(index, at_ms, None if index in spared else after_ms))
+    return planned
+
+
+def _arrivals(scenario: Scenario, rng: random.Random) -> list[float | None]:
+    rate = scenario.rate_per_s
+    if rate is None:
+        ramp = sorted(rng.uniform(0, RAMP_MS) for _ in range(min(scenario.streams, scenario.chats)))
+        return [*ramp, *[None] * (scenario.chats - len(ramp))]
+    gaps_ms = [
+        1000 * rng.expovariate(rate) if scenario.arrivals == "poisson" else 1000 / rate for _ in range(scenario.chats)
+    ]
+    return list(accumulate(gaps_ms))
+
+
+def orders(names: Sequence[str], seed: int) -> Iterator[list[str]]:
+    """Endlessly the order of the strategies in each block, so that no place in a block favours one of them.
+
+    Two: ABBA. More: the rows of a cyclic Latin square over a random permutation, shuffled; then the next square.
+    Source: Box, Hunter, Hunter, Statistics for Experimenters, 2nd ed., section 4.4 (Latin squares).
+    """
+    rng = random.Random(f"{seed} orders")
+    while True:
+        first = rng.sample(names, len(names))
+        rows = [first[shift:] + first[:shift] for shift in range(len(first))]
+        if len(names) == 2:
+            yield from (rows[0], rows[1], rows[1], rows[0])
+        else:
+            yield from rng.sample(rows, len(rows))
+
+
+def as_rows(planned: Sequence[Planned]) -> list[dict[str, Any]]:
+    """The schedule as the results keep it."""
+    return [asdict(each) for each in planned]

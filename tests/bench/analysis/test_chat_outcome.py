@@ -1,0 +1,138 @@
+"""Early, repeated, refused and misdirected aborts: which kind they are, and what is timed from where."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bench.analysis.metrics import measure
+from tests.bench.analysis.test_metrics import MS, abort, row, stopped
+
+ENDED_AT_ONCE = {"token_ns": [], "end_ns": 80 * MS, "finish_reason": "abort"}
+
+
+def pressed(
+    sent_ms: float, ack_ms: float, *, tries: int = 1, accepted_ms: float | None = None, status: int = 200
+) -> dict[str, Any]:
+    """An abort of the record with presses; the one that was accepted left at `accepted_ms`."""
+    accepted_ns = None if accepted_ms is None else round(accepted_ms * MS)
+    return {**abort(sent_ms, ack_ms, status), "tries": tries, "accepted_sent_ns": accepted_ns}
+
+
+@pytest.mark.parametrize(
+    ("pressed_row", "service"),
+    [
+        pytest.param(pressed(1, 3, accepted_ms=1), None, id="accepted"),
+        pytest.param(pressed(1, 3, status=404), {"abort_outcome": "remembered"}, id="remembered, by the trace"),
+        pytest.param(abort(1, 3), None, id="accepted, old record"),
+    ],
+)
+def test_a_stop_before_the_upstream_was_asked_is_a_stop_without_latency_or_waste(
+    pressed_row: dict[str, Any], service: dict[str, Any] | None
+) -> None:
+    measured = measure(row(witness=None, client=ENDED_AT_ONCE, abort=pressed_row) | {"service": service})
+    assert (measured.kind, measured.prevented, measured.error, measured.counted) == ("stopped", True, None, True)
+    assert (measured.upstream_stop_ms, measured.wasted_tokens, measured.parts_ns) == (None, 0, None)
+    assert measured.client_stop_ms == 79
+    assert not measured.wrong_stop
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        pytest.param({"client": ENDED_AT_ONCE, "abort": pressed(1, 3, status=404)}, id="never accepted"),
+        pytest.param({"client": ENDED_AT_ONCE | {"finish_reason": None}, "abort": abort(1, 3)}, id="not told"),
+        pytest.param({"client": ENDED_AT_ONCE, "abort": abort(81, 82)}, id="ended before the abort"),
+        pytest.param({"client": ENDED_AT_ONCE}, id="nobody aborted"),
+        pytest.param({"client": ENDED_AT_ONCE | {"token_ns": [51 * MS]}, "abort": abort(60, 62)}, id="it gave tokens"),
+    ],
+)
+def test_a_chat_that_the_upstream_never_saw_is_no_stop_unless_an_abort_explains_it(parts: dict[str, Any]) -> None:
+    measured = measure(row(witness=None, **parts))
+    assert (measured.kind, measured.error, measured.prevented) == ("error", "the upstream never saw it", False)
+
+
+def test_hanging_up_before_the_upstream_was_asked_prevents_it_too() -> None:
+    client: dict[str, Any] = {"status": None, "token_ns": [], "end_ns": 1 * MS, "finish_reason": None}
+    measured = measure(row("disconnect", witness=None, client=client, abort=abort(1, status=None)))
+    assert (measured.kind, measured.prevented, measured.client_stop_ms) == ("stopped", True, None)
+
+
+@pytest.mark.parametrize(
+    ("pressed_row", "kind"),
+    [
+        pytest.param(pressed(75, 80, status=503), "refused", id="503 at once and no more"),
+        pytest.param(pressed(75, 140, tries=3, status=404), "refused", id="503s until the end, then unknown"),
+        pytest.param(pressed(75, 140, tries=3, accepted_ms=135), "refused", id="accepted after the end"),
+        pytest.param(pressed(140, 145, status=503), "refused", id="503 after the end"),
+        pytest.param(pressed(75, 130, tries=2, accepted_ms=120), "late", id="accepted within the margin"),
+        pytest.param(pressed(75, 95, tries=2, accepted_ms=90), "missed", id="accepted in time, on the second press"),
+        pytest.param(pressed(75, 77, accepted_ms=75), "missed", id="accepted at once"),
+        pytest.param(pressed(75, 77, status=404), "missed", id="unknown on another worker"),
+        pytest.param(pressed(75, 140, status=404, accepted_ms=75), "missed", id="404 after the end, however late"),
+        pytest.param(pressed(140, 141, status=404), "late", id="404 after the end"),
+        pytest.param(pressed(140, 141, accepted_ms=140), "late", id="200 after the end"),
+    ],
+)
+def test_an_abort_that_did_not_stop_is_refused_late_or_missed(pressed_row: dict[str, Any], kind: str) -> None:
+    measured = measure(row(abort=pressed_row), {"abort_margin_ms": 20.0})
+    assert (measured.kind, measured.error) == (kind, None)
+    assert measured.upstream_stop_ms is None
+    assert (measured.wasted_tokens is None) == (kind != "missed")
+
+
+@pytest.mark.parametrize(("ack_ms", "kind"), [(140, "refused"), (125, "late"), (77, "missed")])
+def test_a_press_that_a_dead_store_answered_too_late_was_promised_nothing(ack_ms: float, kind: str) -> None:
+    """It heard 404, for the store had come back empty; while the stream lives that is no excuse."""
+    settings = {"abort_margin_ms": 20.0, "fault": "store-crash"}
+    assert measure(row(abort=pressed(75, ack_ms, status=404, accepted_ms=75)), settings).kind == kind
+
+
+def test_a_503_that_stopped_nevertheless_is_a_stop() -> None:
+    measured = measure(stopped(abort=pressed(75, 80, status=503)))
+    assert (measured.kind, measured.upstream_stop_ms, measured.abort_ack_ms) == ("stopped", 18, None)
+
+
+def test_a_repeated_abort_counts_from_its_first_press_and_its_answer_from_the_accepted_one() -> None:
+    measured = measure(stopped(abort=pressed(75, 92.5, tries=3, accepted_ms=91)))
+    assert (measured.kind, measured.upstream_stop_ms, measured.abort_ack_ms) == ("stopped", 18, 1.5)
+
+
+def test_a_chat_the_service_turned_away_is_neither_an_error_nor_a_stop() -> None:
+    measured = measure(row(client={"status": 503}, witness=None) | {"service": {"finish_reason": "refused_503"}})
+    assert (measured.kind, measured.error, measured.counted) == ("turned_away", None, False)
+
+
+@pytest.mark.parametrize(
+    ("service", "settings", "kind"),
+    [
+        ({"pid": 7, "abort_pid": 7}, {"count_only": "other-worker"}, "own"),
+        ({"pid": 7, "abort_pid": 8}, {"count_only": "other-worker"}, "stopped"),
+        ({"pid": 7, "abort_pid": 7}, {}, "stopped"),
+        ({"pid": None, "abort_pid": None}, {"count_only": "other-worker"}, "stopped"),
+        (None, {"count_only": "other-worker"}, "stopped"),
+    ],
+)
+def test_where_only_other_workers_count_an_abort_on_the_own_one_does_not(
+    service: dict[str, Any] | None, settings: dict[str, Any], kind: str
+) -> None:
+    measured = measure(stopped() | {"service": service}, settings)
+    assert (measured.kind, measured.counted) == (kind, kind == "stopped")
+    assert (measured.upstream_stop_ms is None) == (kind == "own")
+    assert (measured.ttft_ms, measured.itl_ms) == (51, (20,))
+
+
+def test_an_own_worker_abort_that_was_too_late_stays_late() -> None:
+    late = row(abort=abort(140, 141)) | {"service": {"pid": 7, "abort_pid": 7}}
+    assert measure(late, {"count_only": "other-worker"}).kind == "late"
+
+
+def test_intended_times_are_told_beside_the_service_times_where_they_are_known() -> None:
+    both = stopped(abort=abort(75, 77.5) | {"intended_ns": 70 * MS})
+    both["client"]["intended_ns"] = -10 * MS
+    measured = measure(both)
+    assert (measured.upstream_stop_ms, measured.upstream_stop_intended_ms) == (18, 23)
+    assert (measured.ttft_ms, measured.ttft_intended_ms) == (51, 61)
+    closed = measure(stopped(client={"intended_ns": None, "token_ns": [51 * MS]}, abort=abort(75, 77.5)))
+    assert closed.upstream_stop_intended_ms is closed.ttft_intended_ms is None

@@ -1,0 +1,88 @@
+"""`regress` when there is nothing to judge: the reason stands where people and machines look for a verdict."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from bench.cli import regress as cli_regress
+from bench.gate.base_commit import Comparison
+from bench.gate.margins import DEFAULTS
+from bench.gate.regress import METRICS, Gate
+from bench.gate.zero_tolerance import promises_delivery
+from bench.system.embedded import StoreError
+from bench.system.git import GitError
+from bench.system.procs import ChildError
+from bench.workload.plan import select
+
+
+@pytest.fixture
+def outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("GITHUB_OUTPUT", str(tmp_path / "outputs"))
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
+    monkeypatch.setattr("bench.gate.base_commit.choose_base", lambda ref, _repository, **_: compared(ref))
+    return tmp_path / "outputs"
+
+
+def compared(ref: str) -> Comparison:
+    return Comparison(ref, "0123abc", "0123abc", "4567def", ahead=1, behind=0, shallow=False)
+
+
+def bench(tmp_path: Path, *arguments: str) -> Any:
+    app = typer.Typer(pretty_exceptions_enable=False)
+    app.command()(cli_regress.regress)
+    return CliRunner().invoke(app, [*arguments, "--results", str(tmp_path / "results")])
+
+
+def raising(error: BaseException) -> Callable[..., None]:
+    def run(*_: object, **__: object) -> None:
+        raise error
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(ChildError("server died"), 2), (StoreError("redis is away"), 2), (GitError("no server/"), 2),
+     (KeyboardInterrupt(), 130)],
+)  # fmt: skip
+def test_what_broke_off_leaves_an_invalid_verdict(
+    tmp_path: Path, outputs: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int
+) -> None:
+    monkeypatch.setattr(Gate, "run", raising(error))
+    done = bench(tmp_path)
+    assert done.exit_code == code
+    (file,) = (tmp_path / "results").glob("*-regress-head/verdict.json")
+    kept = json.loads(file.read_text())
+    assert (kept["verdict"], kept["exit_code"]) == ("invalid", code)
+    assert str(error) in kept["sentence"]
+    assert f"exit-code={code}\nmeasured=false\n" in outputs.read_text()
+    assert str(error) in (tmp_path / "summary.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"), [(["--strategy", "redis-pull"], "redis-push"), (["--noise", __file__], "cannot be read")]
+)
+def test_bad_usage_is_told_on_github_too(tmp_path: Path, outputs: Path, arguments: list[str], says: str) -> None:
+    done = bench(tmp_path, *arguments)
+    assert (done.exit_code, done.stderr.count("\n")) == (4, 1)
+    assert says in (tmp_path / "summary.md").read_text()
+    assert outputs.read_text() == "verdict=invalid\nexit-code=4\nmeasured=false\n"
+    assert not (tmp_path / "results").exists()
+
+
+def test_what_is_measured_by_default_promises_what_the_rules_ask() -> None:
+    """`memory` on several workers loses aborts by design: no number of blocks would decide about those."""
+    cases = select(scenarios=cli_regress.GATED_IN.split(","), strategies=cli_regress.GATED.split(","))
+    assert all(promises_delivery(case.strategy, case.workers) for case in cases)
+    assert {"redis-push", "postgres-push", "disconnect"} == {case.strategy for case in cases}
+
+
+def test_every_metric_that_is_judged_has_a_margin() -> None:
+    assert set(METRICS) <= set(DEFAULTS)

@@ -1,0 +1,254 @@
+"""The proof of the gate: edits that fit the service as it is, promises that are counted right, runs that are kept."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from bench.cli import prove as cli_prove
+from bench.experiments.prove import proof as prove
+from bench.experiments.prove.faults import FAULTS, Fault, FaultError, change_docs
+from bench.experiments.prove.proof import BASE, Asked, Proof, expected_run_s, make_commits
+from bench.experiments.prove.record import AA, PARTS, Entry, entry, promises
+from bench.gate.base_commit import ROOT
+from bench.record.writer import Results
+from bench.workload.plan import select
+from bench.workload.scenario import PlanError
+
+HERE = {fault.name: fault for fault in FAULTS}
+MEASURED = {
+    "delay": ("worse", "abort_ack_ms", "redis-push"),
+    "poll": ("worse", "upstream_stop_ms", "postgres-push"),
+    "drop": ("missed", "missed", "redis-push"),
+    "leak": ("missed", "missed", "disconnect"),
+    "burn": ("worse", "server_cpu_us_per_token", "disconnect"),
+    "ask": ("worse", "store_ops_per_chat", "redis-push"),
+}
+
+
+def copied(tmp_path: Path, fault: Fault) -> Path:
+    target = tmp_path / fault.file
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(ROOT / fault.file, target)
+    return target
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_every_fault_fits_the_code_as_it_is(tmp_path: Path, fault: Fault) -> None:
+    target = copied(tmp_path, fault)
+    before = target.read_text()
+    fault.apply(tmp_path)
+    assert target.read_text() != before
+    compile(target.read_text(), str(target), "exec")
+    names = [sys.executable, "-m", "ruff", "check", "--quiet", "--isolated", "--select", "F821", str(target)]
+    assert subprocess.run(names, check=False).returncode == 0  # no name that is not there
+
+
+def test_an_edit_that_fits_nowhere_is_named(tmp_path: Path) -> None:
+    fault = HERE["drop"]
+    target = copied(tmp_path, fault)
+    target.write_text("")
+    for folder in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(FaultError, match=r"'drop' finds no 'AbortOutcome' in backends/__init__\.py"):
+            fault.apply(folder)
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a git checkout")
+def test_each_commit_holds_its_own_change_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The clone is of what was committed, and the edits fit what is being worked on, which may be ahead of that.
+    monkeypatch.setattr(Fault, "apply", lambda _self, checkout: change_docs(checkout))
+    clone = tmp_path / "clone"
+    commits = make_commits(clone, PARTS)
+    assert list(commits) == [BASE, *PARTS]
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", "-C", str(clone), *arguments], capture_output=True, text=True, check=True).stdout
+
+    for part in PARTS:
+        assert git("rev-parse", f"{commits[part]}^").strip() == commits[BASE]
+        assert git("diff", "--name-only", commits[BASE], commits[part]).split() == ["README.md"]
+
+
+def verdict(part: str, says: str = "worse") -> dict[str, Any]:
+    rule, metric, strategy = MEASURED.get(part, ("worse", "ttft_ms", "redis-push"))
+    rules = [{"rule": rule, "metric": metric, "strategy": strategy, "scenario": "flowing", "sentence": "so it is"}]
+    return {"verdict": says, "sentence": says, "blocks": 5, "rules": rules if says == "worse" else []}
+
+
+def seen(part: str, says: str = "worse", number: int = 1) -> Entry:
+    return entry(part, number, verdict(part, says), seconds=60.0, code=0, said="")
+
+
+@pytest.mark.parametrize("part", MEASURED)
+def test_a_fault_is_found_by_what_it_does(part: str) -> None:
+    assert seen(part)["found"] is True
+    assert seen(part, "inconclusive")["found"] is False
+    assert seen(part, "invalid")["found"] is False
+    luck = {"rule": "worse", "metric": "ttft_ms", "strategy": "redis-push", "scenario": "flowing", "sentence": "luck"}
+    assert entry(part, 1, verdict(part) | {"rules": [luck]}, seconds=1, code=1, said="")["found"] is False
+
+
+def test_a_leak_is_one_of_the_client_who_left() -> None:
+    elsewhere = verdict("leak")
+    elsewhere["rules"][0]["strategy"] = "redis-push"
+    assert entry("leak", 1, elsewhere, seconds=1, code=1, said="")["found"] is False
+
+
+def kept(entries: list[Entry]) -> dict[str, bool | None]:
+    return {each["part"]: each["kept"] for each in promises(entries)}
+
+
+def test_promises() -> None:
+    twenty = [seen(AA, "equivalent", number) for number in range(19)]
+    assert kept([*twenty, seen(AA)]) == {"aa": True}  # one in twenty
+    assert kept([*twenty[1:], seen(AA), seen(AA)]) == {"aa": False}
+    assert kept([seen(AA)]) == {"aa": False}  # one in one
+    assert kept([seen("docs", "invalid"), seen("docs", "inconclusive"), seen("docs", "equivalent")]) == {"docs": True}
+    assert kept([seen("docs", "equivalent"), seen("docs")]) == {"docs": False}
+    assert kept([seen("drop"), seen("drop")]) == {"drop": True}
+    assert kept([seen("drop"), seen("drop", "inconclusive")]) == {"drop": False}
+    (told,) = promises([seen("drop"), seen("drop", "inconclusive")])
+    assert told["verdicts"] == {"worse": 1, "inconclusive": 1}
+
+
+def test_a_machine_that_is_not_well_shows_nothing() -> None:
+    assert kept([seen("drop"), seen("drop", "invalid")]) == {"drop": None}
+    assert kept([seen("drop", "equivalent"), seen("drop", "invalid")]) == {"drop": False}
+    assert kept([seen(AA, "invalid"), seen(AA, "invalid")]) == {"aa": None}
+    assert kept([seen(AA, "invalid"), seen(AA, "inconclusive")]) == {"aa": True}
+
+
+def test_a_run_without_a_verdict_is_told_as_such() -> None:
+    broken = entry("aa", 1, None, seconds=1, code=4, said="exit code 4: no such strategy")
+    assert (broken["verdict"], broken["found"]) == ("invalid", None)
+    assert "exit code 4" in broken["sentence"]
+
+
+def asked(**more: Any) -> Asked:
+    given: dict[str, Any] = {
+        "parts": PARTS, "aa": 3, "faults": 1, "strategy": "redis-push,disconnect", "scenario": "flowing,steady",
+        "workers": 2, "minutes": 1.0, "seed": 1,
+    }  # fmt: skip
+    return Asked(**(given | more))
+
+
+def test_rounds_so_that_an_interrupted_proof_has_some_of_each() -> None:
+    runs = asked().runs
+    assert runs[: len(PARTS)] == [(part, 1) for part in PARTS]
+    assert runs[len(PARTS) :] == [("aa", 2), ("aa", 3)]
+
+
+def test_a_run_that_ends_after_a_block_is_expected_to() -> None:
+    cases = select(scenarios=["flowing", "stalled"], strategies=["redis-push", "postgres-push", "disconnect"])
+    long, short = (expected_run_s(part, cases, 8) for part in ("delay", "drop"))
+    assert 30 < short < long / 2 < 240
+    assert expected_run_s("delay", cases, 1) == 60
+
+
+@pytest.fixture
+def proof(tmp_path: Path) -> Proof:
+    return Proof(asked(strategy="redis-pull"), Results(tmp_path, "prove"), tmp_path / "noise.json", lambda _said: None)
+
+
+def test_a_gate_that_breaks_off_is_kept_with_its_reason(proof: Proof, tmp_path: Path) -> None:
+    """The real command, which knows no such strategy."""
+    said = proof._gate(ROOT, "aa", 1, "HEAD", tmp_path / "gone")
+    assert (said["verdict"], said["exit_code"]) == ("invalid", 4)
+    assert "redis-pull" in said["sentence"]
+
+
+def test_only_the_harmless_commit_is_measured_beside_a_burner(proof: Proof, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prove, "describe_host", lambda: {"cpus": 1})
+
+    def burners() -> list[psutil.Process]:
+        return [each for each in psutil.Process().children() if "bench.system.burner" in each.cmdline()]
+
+    with proof._burden("delay"):
+        assert burners() == []
+    with proof._burden("docs"):
+        assert len(burners()) == 1
+    assert burners() == []
+
+
+def run_prove(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gate: Callable[[str, int], Entry], *arguments: str
+) -> tuple[Any, dict[str, Any]]:
+    """The command with a gate that is made up; what it printed, and its prove.json."""
+    monkeypatch.setattr(prove, "make_commits", lambda _clone, _parts: dict.fromkeys((BASE, *PARTS), "0123abc"))
+    monkeypatch.setattr(prove, "git", lambda *_arguments: "")
+    monkeypatch.setattr(prove, "describe_host", lambda: {"cpus": 0})
+    monkeypatch.setattr(Proof, "_gate", lambda _self, _clone, part, number, *_rest: gate(part, number))
+    app = typer.Typer(pretty_exceptions_enable=False)
+    app.command()(cli_prove.prove)
+    done = CliRunner().invoke(app, [*arguments, "--results", str(tmp_path)], env={"COLUMNS": "140"})
+    (folder,) = tmp_path.glob("*-prove")
+    return done, json.loads((folder / "prove.json").read_text())
+
+
+def good(part: str, number: int) -> Entry:
+    return seen(part, "worse" if part in MEASURED else "equivalent", number)
+
+
+def test_a_proof_that_keeps_every_promise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done, record = run_prove(tmp_path, monkeypatch, good, "--aa", "2", "--faults", "1")
+    assert done.exit_code == 0, done.output
+    assert (record["complete"], len(record["runs"]), record["commit"]) == (True, 9, "0123abc")
+    assert all(each["kept"] for each in record["promises"])
+    assert record["runs"][1]["rules"][0]["metric"] == "abort_ack_ms"
+    assert "9 gate runs, about" in done.stdout
+
+
+def test_a_broken_promise_is_exit_code_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gate(part: str, number: int) -> Entry:
+        return seen(part, "equivalent", number)
+
+    done, record = run_prove(tmp_path, monkeypatch, gate, "--faults", "1", "--aa", "1", "--only", "drop,docs")
+    assert done.exit_code == 1
+    assert done.stderr == "bench: broken: drops 1 % of aborts: always found\n"
+    assert [each["kept"] for each in record["promises"]] == [False, True]
+
+
+def test_what_could_not_be_shown_is_exit_code_2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done, _ = run_prove(tmp_path, monkeypatch, lambda part, number: seen(part, "invalid", number), "--only", "aa,docs")
+    assert done.exit_code == 2
+    assert "not shown, the machine not being well: head against itself: at most 1 worse" in done.stderr
+
+
+def test_an_interrupted_proof_keeps_what_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gate(part: str, number: int) -> Entry:
+        if part == "drop":
+            raise KeyboardInterrupt
+        return good(part, number)
+
+    done, record = run_prove(tmp_path, monkeypatch, gate, "--faults", "1", "--aa", "1")
+    assert done.exit_code == 130
+    assert (record["complete"], [each["part"] for each in record["runs"]]) == (False, ["aa", "delay", "poll"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--only", "sleep"], "choose from aa, delay, poll, drop, leak, burn, ask, docs"),
+        (["--only", "leak", "--strategy", "redis-push"], "leak leaks the upstream on disconnect"),
+        (["--only", "drop", "--strategy", "disconnect"], "only with a strategy that is *-push"),
+        (["--only", "burn", "--scenario", "flowing"], "only in the scenario steady"),
+        (["--strategy", "redis-pull"], "redis-push"),
+    ],
+)
+def test_what_cannot_be_proven_is_bad_usage(tmp_path: Path, arguments: list[str], says: str) -> None:
+    app = typer.Typer(pretty_exceptions_enable=False)
+    app.command()(cli_prove.prove)
+    done = CliRunner().invoke(app, [*arguments, "--results", str(tmp_path / "results")])
+    assert isinstance(done.exception, PlanError)
+    assert not (tmp_path / "results").exists()
+    assert says in str(done.exception)

@@ -1,0 +1,95 @@
+"""What a strategy costs while nobody stops anything: judged by default, in the scenarios as they are shipped."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from bench.cli import regress as cli_regress
+from bench.experiments.prove.proof import expected_run_s
+from bench.gate.gate_run import COSTS
+from bench.gate.margins import DEFAULTS, Margins
+from bench.gate.outcome import Outcome
+from bench.gate.regress import METRICS, Gate
+from bench.run.campaign import Settings
+from bench.workload.plan import counted_apart, select
+from bench.workload.scenario import load_scenarios
+from tests.bench.fake_gate import CPU_US, OPS_PER_CHAT, write_run
+
+DEFAULT = select(scenarios=cli_regress.GATED_IN.split(","), strategies=cli_regress.GATED.split(","))
+
+
+def judged(tmp_path: Path, *, cpu_us: float = CPU_US, ops: float = OPS_PER_CHAT, blocks: int = 6) -> Outcome:
+    """The outcome of a gate whose head costs so much."""
+    gate = Gate(
+        select(scenarios=["flowing", "steady"], strategies=["redis-push"]),
+        Settings("all", 2, False, 1, "regress"),
+        Margins(DEFAULTS, measured=False, says="default margins"),
+        tmp_path,
+        Console(quiet=True),
+    )
+    for each, seed, cost in zip(gate._kept, (1, 2), ((CPU_US, OPS_PER_CHAT), (cpu_us, ops)), strict=True):
+        each.logs.rmdir()
+        each.folder.rmdir()
+        write_run(
+            each.folder,
+            stop_ms={"redis-push": 2.0},
+            seed=seed,
+            blocks=blocks,
+            manifest={"blocks": blocks},
+            cpu_us=cost[0],
+            ops=cost[1],
+        )
+    return gate._outcome([], [])
+
+
+def test_by_default_a_scenario_is_measured_in_which_costs_are_judged() -> None:
+    calm = {each.name for each in load_scenarios(cli_regress.GATED_IN.split(",")) if not each.abort_share}
+    assert calm == {"steady"}
+    assert set(COSTS) <= set(METRICS)
+    assert "steady" in _default_of_aa()
+
+
+def _default_of_aa() -> list[str]:
+    return str(inspect.signature(cli_regress.aa).parameters["scenario"].default).split(",")
+
+
+def test_the_same_costs_are_equivalent(tmp_path: Path) -> None:
+    outcome = judged(tmp_path)
+    assert (outcome.verdict, outcome.exit_code) == ("equivalent", 0)
+    assert {each.metric for each in outcome.findings if each.case.scenario == "steady"} >= set(COSTS)
+    assert not [each for each in outcome.findings if each.case.scenario == "flowing" and each.metric in COSTS]
+
+
+@pytest.mark.parametrize(
+    ("cpu_us", "ops", "metrics"),
+    [
+        (5 * CPU_US, OPS_PER_CHAT, {"server_cpu_us_per_token"}),
+        (1.5 * CPU_US, OPS_PER_CHAT, {"server_cpu_us_per_token"}),
+        (CPU_US, OPS_PER_CHAT + 1, {"store_ops_per_chat"}),
+    ],
+)
+def test_a_head_that_costs_more_is_worse(tmp_path: Path, cpu_us: float, ops: float, metrics: set[str]) -> None:
+    outcome = judged(tmp_path, cpu_us=cpu_us, ops=ops)
+    assert (outcome.verdict, outcome.exit_code) == ("worse", 1)
+    assert metrics <= {each.metric for each in outcome.having("worse")} <= {*metrics, "store_ops_per_token"}
+
+
+def test_two_sides_count_postgres_operations_in_every_block_and_one_side_once() -> None:
+    cases = [case for case in DEFAULT if case.strategy == "postgres-push"]
+    steady = [case for case in cases if case.scenario.name == "steady"]
+    for again, compared, expected in (
+        (False, False, steady), (True, False, []), (False, True, steady), (True, True, steady)
+    ):  # fmt: skip
+        assert counted_apart(cases, again=again, compared=compared) == expected
+    flowing = [case for case in cases if case.scenario.name == "flowing"]
+    assert counted_apart(flowing, again=False, compared=True) == flowing
+    assert counted_apart(flowing, again=True, compared=True) == []
+
+
+def test_the_help_says_how_long_the_first_block_is() -> None:
+    said_s = float(cli_regress.FIRST_BLOCK.split()[1])
+    assert said_s == pytest.approx(expected_run_s("drop", DEFAULT, 12), rel=0.15)

@@ -1,0 +1,262 @@
+"""What a gate says to machines and people, from the same outcome."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+from rich.console import Console
+
+from bench.analysis.reading import CaseKey
+from bench.cli.verdict_table import show
+from bench.gate.export import record, write, write_failure
+from bench.gate.family import decide_all
+from bench.gate.github import markdown, smaller_is_better, workflow_commands
+from bench.gate.junit import junit
+from bench.gate.margins import DEFAULTS
+from bench.gate.outcome import Outcome
+from bench.gate.zero_tolerance import fired
+from bench.stats.proportions import Losses
+from tests.bench.fake_gate import PUSH, TIMER, summary_case
+
+STEADY = [2.0, 2.1, 1.9, 2.05, 1.95, 2.0]
+
+
+def line(values: list[float]) -> dict[int, float]:
+    return dict(enumerate(values))
+
+
+@pytest.fixture
+def outcome() -> Outcome:
+    """One metric of each verdict: worse, better, equivalent, inconclusive."""
+    base = {
+        (PUSH, "upstream_stop_ms"): line(STEADY),
+        (PUSH, "ttft_ms"): line([9 * value for value in STEADY]),
+        (TIMER, "upstream_stop_ms"): line([25 * value for value in STEADY]),
+        (PUSH, "chats_per_s"): line([20 * value for value in STEADY]),
+    }
+    head = {
+        (PUSH, "upstream_stop_ms"): line([value + 5 for value in STEADY]),
+        (PUSH, "ttft_ms"): line([4 * value for value in STEADY]),
+        (TIMER, "upstream_stop_ms"): line([25 * value for value in STEADY]),
+        (PUSH, "chats_per_s"): line([50.0, 30.0, 41.0, 29.0, 52.0, 40.0]),
+    }
+    found = decide_all(base, head, DEFAULTS)
+    sides = ({"name": "main", "commit": "0123abc"}, {"name": "head", "commit": "4567def"})
+    return Outcome(found, [], *sides, margins_say="default margins")
+
+
+def test_one_of_each(outcome: Outcome) -> None:
+    verdicts = {(each.case, each.metric): each.decision.verdict for each in outcome.findings}
+    assert verdicts == {
+        (PUSH, "upstream_stop_ms"): "worse",
+        (PUSH, "ttft_ms"): "better",
+        (TIMER, "upstream_stop_ms"): "equivalent",
+        (PUSH, "chats_per_s"): "inconclusive",
+    }
+
+
+@pytest.mark.parametrize(
+    ("without", "verdict", "code"),
+    [((), "worse", 1), (("worse",), "inconclusive", 3), (("worse", "inconclusive"), "better", 0),
+     (("worse", "inconclusive", "better"), "equivalent", 0),
+     (("worse", "inconclusive", "better", "equivalent"), "invalid", 2)],
+)  # fmt: skip
+def test_the_worst_that_was_shown_is_the_verdict(
+    outcome: Outcome, without: tuple[str, ...], verdict: str, code: int
+) -> None:
+    rest = replace(outcome, findings=[each for each in outcome.findings if each.decision.verdict not in without])
+    assert (rest.verdict, rest.exit_code) == (verdict, code)
+
+
+def test_an_invalid_side_ends_it_but_a_broken_rule_of_head_does_not_hide_behind_it(outcome: Outcome) -> None:
+    broken = fired([], [summary_case(leaked=1)])
+    assert replace(outcome, base_problems=["overloaded"]).verdict == "invalid"
+    assert replace(outcome, head_problems=["overloaded"]).verdict == "invalid"
+    assert replace(outcome, head_problems=["2 % failed"], fired=broken).verdict == "worse"
+    assert replace(outcome, base_problems=["overloaded"], fired=broken).verdict == "invalid"
+    assert replace(outcome, findings=outcome.having("equivalent"), fired=broken).exit_code == 1
+
+
+def test_the_record_names_every_rule_that_fired(outcome: Outcome) -> None:
+    kept = record(replace(outcome, fired=fired([summary_case()], [summary_case(missed=2)])))
+    assert (kept["schema"], kept["verdict"], kept["exit_code"], kept["blocks"]) == (1, "worse", 1, 6)
+    assert (kept["base"]["commit"], kept["head"]["commit"]) == ("0123abc", "4567def")
+    assert [rule["rule"] for rule in kept["rules"]] == ["missed", "worse"]
+    missed, worse = kept["rules"]
+    assert missed["effect"] == {"base": 0, "head": 2}
+    assert (worse["metric"], worse["scenario"], worse["strategy"]) == ("upstream_stop_ms", "flowing", "redis-push")
+    assert worse["effect"]["shift"] == pytest.approx(5, abs=0.1)
+    low, high = worse["interval"]["shift"]
+    assert low <= worse["effect"]["shift"] <= high
+    assert worse["margin"] == {"share": 0.15, "slack": 0.5, "higher_is_better": False}
+    assert all(rule["sentence"] for rule in kept["rules"])
+    assert len(kept["findings"]) == 4
+
+
+def test_a_metric_without_blocks_is_written_as_json_too(outcome: Outcome) -> None:
+    empty = decide_all({(PUSH, "ttft_ms"): line([2.0])}, {}, DEFAULTS)
+    kept = json.loads(json.dumps(record(replace(outcome, findings=empty)), allow_nan=False))
+    assert kept["findings"][0]["effect"] == {"ratio": None, "shift": None}
+    assert kept["findings"][0]["sentence"] == "redis-push in flowing, 2 workers: no ttft_ms in head"
+
+
+def test_junit_fails_skips_and_passes(outcome: Outcome) -> None:
+    broken = fired([], [summary_case(missed=1)])
+    suite = ET.fromstring(junit(replace(outcome, fired=broken)))
+    assert (suite.get("tests"), suite.get("failures"), suite.get("skipped"), suite.get("errors")) == (
+        "5",
+        "2",
+        "1",
+        "0",
+    )
+    kinds = {(test.get("name"), test.get("classname")): [part.tag for part in test] for test in suite}
+    assert kinds == {
+        ("missed", "flowing.redis-push.2"): ["failure"],
+        ("upstream_stop_ms", "flowing.redis-push.2"): ["failure"],
+        ("ttft_ms", "flowing.redis-push.2"): ["system-out"],
+        ("upstream_stop_ms", "flowing.redis-timer.2"): ["system-out"],
+        ("chats_per_s", "flowing.redis-push.2"): ["skipped"],
+    }
+    invalid = ET.fromstring(junit(replace(outcome, base_problems=["a bell \x07 & a <tag>"])))
+    assert invalid.get("errors") == "1"
+
+
+def test_annotations_escape_what_would_end_them(outcome: Outcome) -> None:
+    nasty = CaseKey("a,b:c", "50%\r\n::error::", 2, 50)
+    finding = outcome.having("worse")[0]._replace(case=nasty)
+    (line_,) = workflow_commands(replace(outcome, findings=[finding]))
+    title, _, text = line_.removeprefix("::error title=").partition("::")
+    assert title == "upstream_stop_ms%3A a%2Cb%3Ac in 50%25%0D%0A%3A%3Aerror%3A%3A%2C 2 workers"
+    assert "\n" not in line_
+    assert "\r" not in line_
+    assert "%25" in text
+
+
+def test_an_invalid_measurement_accuses_nobody(outcome: Outcome) -> None:
+    """Not in JSON, not in JUnit, not in an annotation: whatever head seems to have broken is told, and not claimed."""
+    broken = fired([], [summary_case(missed=1)])
+    invalid = replace(outcome, base_problems=["2 % failed"], fired=broken)
+    assert invalid.verdict == "invalid"
+    kept = record(invalid)
+    assert (kept["rules"], [each["rule"] for each in kept["unproven"]]) == ([], ["missed"])
+    assert {each["verdict"] for each in kept["findings"]} == {"inconclusive"}
+    suite = ET.fromstring(junit(invalid))
+    assert (suite.get("failures"), suite.get("errors"), suite.get("skipped")) == ("0", "1", "5")
+    assert not any(line_.startswith("::error") for line_ in workflow_commands(invalid))
+    assert "❌" not in markdown(invalid)
+    assert "no evidence: redis-push in flowing, 2 workers: 1 aborts" in markdown(invalid)
+
+
+def test_a_rule_that_only_unwell_blocks_showed_is_told_and_not_claimed(outcome: Outcome) -> None:
+    fine = replace(outcome, findings=outcome.having("equivalent"), doubtful=fired([], [summary_case(missed=1)]))
+    kept = record(fine)
+    assert (kept["verdict"], kept["rules"], kept["unproven"][0]["rule"]) == ("inconclusive", [], "missed")
+    assert ET.fromstring(junit(fine)).get("failures") == "0"
+    assert workflow_commands(fine)[0].startswith("::warning title=inconclusive::")
+
+
+def test_how_many_losses_could_have_gone_unseen(outcome: Outcome) -> None:
+    fine = replace(outcome, findings=outcome.having("equivalent"))
+    losses = {"redis-push": Losses(0, 600), "postgres-push": Losses(0, 540)}
+    told = replace(fine, losses=losses)
+    assert told.sentence.endswith("; 0 of 1,140 aborts lost: at most 0.26 % (95 %))")
+    kept = record(told)["losses"]
+    assert (kept["lost"], kept["aborts"], kept["level"]) == (0, 1140, 0.95)
+    assert kept["at_most"] == pytest.approx(1 - 0.05 ** (1 / 1140), abs=1e-6)
+    assert kept["strategies"]["redis-push"]["at_most"] == pytest.approx(1 - 0.05 ** (1 / 600), abs=1e-6)
+    assert told.sentence in markdown(told)
+    assert "lost" not in fine.sentence  # without aborts nothing could have been lost
+    assert Losses(3, 3).at_most == Losses(0, 0).at_most == 1
+
+
+def test_what_broke_off_says_so_where_machines_look(tmp_path: Path) -> None:
+    summary, outputs, folder = tmp_path / "summary.md", tmp_path / "outputs", tmp_path / "gate"
+    environ = {"GITHUB_STEP_SUMMARY": str(summary), "GITHUB_OUTPUT": str(outputs)}
+    write_failure("BASE 'gone' is no commit here", 4, None, environ)
+    assert "BASE 'gone' is no commit here" in summary.read_text()
+    assert outputs.read_text() == "verdict=invalid\nexit-code=4\nmeasured=false\n"
+    write_failure("could not measure", 2, folder, environ)
+    assert not folder.exists()  # nothing was measured, so there is no run to judge
+    folder.mkdir()
+    write_failure("could not measure: server died", 2, folder, environ)
+    kept = json.loads((folder / "verdict.json").read_text())
+    assert (kept["verdict"], kept["exit_code"]) == ("invalid", 2)
+    assert kept["problems"]["instrument"] == ["could not measure: server died"]
+    assert ET.parse(folder / "verdict.xml").getroot().get("errors") == "1"
+
+
+def test_annotations_say_why_there_is_no_verdict(outcome: Outcome) -> None:
+    open_ = replace(outcome, findings=outcome.having("inconclusive"))
+    assert workflow_commands(open_)[0].startswith("::warning title=inconclusive::")
+    invalid = workflow_commands(replace(outcome, base_problems=["the mock could not keep its pace"]))
+    assert invalid == [
+        "::warning title=measurement invalid::the measurement is invalid: the mock could not keep its pace"
+    ]
+    assert workflow_commands(replace(outcome, findings=outcome.having("equivalent"))) == []
+
+
+def test_no_more_annotations_than_github_shows(outcome: Outcome) -> None:
+    many = fired([], [summary_case(f"redis-{number}", missed=1) for number in range(30)])
+    assert len(workflow_commands(replace(outcome, fired=many))) == 10
+
+
+def test_markdown_cannot_be_broken_by_a_name(outcome: Outcome) -> None:
+    nasty = CaseKey("<script>|x", "a\nb", 2, 50)
+    page = markdown(replace(outcome, findings=[each._replace(case=nasty) for each in outcome.findings]))
+    assert "<script>" not in page
+    rows = [line_ for line_ in page.splitlines() if line_.startswith("|")]
+    assert {line_.replace("\\|", "").count("|") for line_ in rows} == {11}
+
+
+def test_markdown_tells_the_verdict_first_and_folds_what_did_not_change(outcome: Outcome) -> None:
+    page = markdown(outcome)
+    assert page.startswith("## ❌ worse\n\nhead is worse than base (1 worse, 1 better, 1 equivalent, 1 inconclusive")
+    assert "<details><summary>1 equivalent</summary>" in page
+    assert page.index("redis-push") < page.index("<details>") < page.index("redis-timer")
+
+
+def test_what_github_action_benchmark_reads(outcome: Outcome) -> None:
+    entries = smaller_is_better(outcome)
+    assert [entry["name"] for entry in entries] == [
+        "upstream_stop_ms: redis-push in flowing, 2 workers",
+        "ttft_ms: redis-push in flowing, 2 workers",
+        "upstream_stop_ms: redis-timer in flowing, 2 workers",
+    ]  # chats_per_s is better when larger
+    assert all(set(entry) == {"name", "unit", "value", "range", "extra"} for entry in entries)
+    assert (entries[0]["value"], entries[0]["unit"], entries[0]["range"]) == (7.0, "ms", "6.9 to 7.1")
+
+
+def test_the_files_and_what_github_gets(outcome: Outcome, tmp_path: Path) -> None:
+    summary, outputs, said = tmp_path / "summary.md", tmp_path / "outputs", list[str]()
+    summary.write_text("# before\n")
+    environ = {"GITHUB_STEP_SUMMARY": str(summary), "GITHUB_OUTPUT": str(outputs), "GITHUB_ACTIONS": "true"}
+    files = write(outcome, tmp_path / "gate", said.append, environ)
+    assert [path.name for path in files] == ["verdict.json", "verdict.xml", "verdict.md", "benchmark.json"]
+    assert json.loads(files[0].read_text()) == record(outcome)
+    assert ET.parse(files[1]).getroot().tag == "testsuite"
+    assert json.loads(files[3].read_text()) == smaller_is_better(outcome)
+    assert summary.read_text() == "# before\n" + files[2].read_text()
+    assert outputs.read_text() == "verdict=worse\nexit-code=1\nmeasured=true\n"
+    assert said == workflow_commands(outcome)
+
+
+def test_elsewhere_nobody_is_told(outcome: Outcome, tmp_path: Path) -> None:
+    said: list[str] = []
+    write(outcome, tmp_path, said.append, {})
+    assert said == []
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_the_terminal_ends_with_the_verdict(outcome: Outcome) -> None:
+    console = Console(file=StringIO(), width=80)
+    show(replace(outcome, fired=fired([], [summary_case(missed=1)])), console)
+    assert isinstance(console.file, StringIO)
+    lines = console.file.getvalue().splitlines()
+    assert lines[-1].startswith("verdict: worse: head is worse than base (1 zero-tolerance rule broken; 1 worse")
+    assert any("1 aborts that were accepted" in line_ for line_ in lines)
+    assert any("equivalent" in line_ and "1 more" in line_ for line_ in lines)

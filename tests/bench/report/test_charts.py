@@ -1,0 +1,289 @@
+"""Charts: censored curves, looks that differ without colour, data that is lacking; sentences computed from data."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bench.analysis.reading import read_run
+from bench.analysis.summary import summarise, write_summary
+from bench.report.captions import cost_reading, scenario_reading, stop_reading, waste_reading
+from bench.report.charts.canvas import Panel
+from bench.report.charts.choice import costs_of
+from bench.report.charts.cost import binned, wasted_by
+from bench.report.charts.draw import Chart, _frame, _panel, draw_all
+from bench.report.charts.lanes import SIGNS, WASTED_MARK
+from bench.report.charts.stop import curve_of
+from bench.report.charts.tail import tail_curve
+from bench.report.charts.value import pareto
+from bench.report.charts.where import COLOURS
+from bench.report.formatting import mean_words, measured, number, share, span
+from bench.report.styles import STYLES, ink_of, style_of
+from bench.stats.proportions import proportion_interval
+from bench.stats.spread import against, block_ends, mean_interval
+from bench.workload.strategies import scenario_rank, strategy_rank
+from tests.bench import fake_results as fake
+
+PNG, SVG = b"\x89PNG", b"<?xml"
+OF_STOPS = {"stop-ecdf", "stop-tail", "stop-by-scenario", "stop-lanes", "stop-where", "stop-in-gap", "wasted-tokens",
+            "waste-price"}  # fmt: skip
+OF_COSTS = {"cost", "cost-against-stop"}
+ELSEWHERE = {"stop-by-pace", "missed-by-workers", "outage", "knee"}
+
+
+def drawn(folder: Path, **what: object) -> list[Chart]:
+    run = read_run(fake.write(folder, **what))  # type: ignore[arg-type] # forwarded as they are
+    return draw_all(run, write_summary(run))
+
+
+def test_missed_aborts_keep_the_curve_and_its_band_below_one() -> None:
+    x, share_, low, high = curve_of([1.0, 2.0, 4.0], 4, (0.5, 10.0))
+    assert x.tolist() == [0.5, 1, 2, 4, 10]
+    assert share_.tolist() == [0, 0.25, 0.5, 0.75, 0.75]
+    assert (low <= share_).all()
+    assert high[-1] < 1
+
+
+def test_all_missed_is_a_curve_on_the_ground() -> None:
+    x, share_, _low, _high = curve_of([], 300, (0.5, 10.0))
+    assert (x.tolist(), share_.tolist()) == ([0.5, 10], [0, 0])
+
+
+def test_the_tail_ends_where_aborts_are_missed() -> None:
+    one_in, slow = tail_curve(np.array([1.0, 2.0, 3.0, 4.0]), 5)
+    assert slow.tolist() == [1, 2, 3, 4]
+    assert one_in.tolist() == [5 / 5, 5 / 4, 5 / 3, 5 / 2]  # 2 of 5 are as slow as 4 ms, or missed
+
+
+def test_every_strategy_has_a_look_of_its_own_without_colour() -> None:
+    assert set(STYLES) == set(fake.STRATEGIES)
+    assert len({(style.line, style.marker) for style in STYLES.values()}) == len(STYLES)
+    assert style_of("redis-telepathy") not in STYLES.values()
+
+
+# What people without the long, and without the middle wavelength cones see (severity 1, linear RGB).
+# Source: Machado, Oliveira and Fernandes (2009), A physiologically-based model for simulation of color vision
+# deficiency.
+BLIND = {
+    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+}
+TOLD_APART = 10.0  # CIE 1976 colour difference; 2.3 is just noticeable side by side
+
+
+def seen(colour: str, sight: str) -> np.ndarray[Any, Any]:
+    """CIELAB of a colour as somebody with this sight has it."""
+    parts = np.asarray([int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)])
+    linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+    linear = np.clip(np.asarray(BLIND[sight]) @ linear, 0, 1)
+    xyz = np.asarray([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]) @ linear
+    x, y, z = np.cbrt(np.maximum(xyz / np.asarray([0.9505, 1.0, 1.089]), 1e-6))
+    return np.asarray([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+@pytest.mark.parametrize("sight", BLIND)
+def test_the_colour_blind_tell_strategies_and_parts_apart(sight: str) -> None:
+    """By colour where the marker is the same (where there is no line, marker and colour are all there is)."""
+    for one, other in itertools.combinations(STYLES.values(), 2):
+        far = float(np.linalg.norm(seen(one.colour, sight) - seen(other.colour, sight)))
+        assert one.marker != other.marker or far >= TOLD_APART, (one, other, far)
+    for one_, other_ in itertools.pairwise(COLOURS):
+        assert float(np.linalg.norm(seen(one_, sight) - seen(other_, sight))) >= TOLD_APART
+
+
+def test_a_wasted_token_has_a_mark_of_its_own() -> None:
+    assert WASTED_MARK not in {"o", *(marker for marker, _words in SIGNS.values())}
+
+
+def test_what_could_not_be_drawn_names_the_command_that_adds_it(tmp_path: Path) -> None:
+    charts = {chart.name: chart.reading for chart in drawn(tmp_path, scenarios=["flowing"], chats=8)}
+    assert charts["stop-by-pace"].endswith(" make bench SCENARIO=flowing,fast,slow adds it.")
+    assert charts["outage"].endswith(" make bench SCENARIO=flowing,outage adds it.")
+    assert charts["cost"].endswith(" make bench SCENARIO=flowing,steady adds it.")
+    assert charts["knee"].endswith(
+        f" .venv/bin/python -m bench knee all --into {tmp_path.parent.name}/{tmp_path.name} adds it."
+    )
+
+
+def test_a_name_can_be_read_on_white_and_keeps_its_colour_where_it_can() -> None:
+    assert ink_of("#000000") == "#000000"
+    assert ink_of("#08306b") == "#08306b"
+    for style in STYLES.values():
+        red, green, blue = (int(ink_of(style.colour)[at : at + 2], 16) / 255 for at in (1, 3, 5))
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in (red, green, blue)]
+        assert 1.05 / (0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2] + 0.05) >= 4.5
+
+
+def test_order_is_the_table_s_and_strangers_come_last() -> None:
+    assert sorted(["x", "none", "redis-push", "a"], key=strategy_rank) == ["redis-push", "none", "a", "x"]
+    assert sorted(["zz", "steady", "flowing"], key=scenario_rank) == ["flowing", "steady", "zz"]
+
+
+def test_binning_keeps_small_counts_and_every_mean() -> None:
+    tokens = pd.Series([0.0, 1, 10, 11, 12, 85, 85])
+    assert binned(tokens).tolist() == [0, 1, 10, 11.5, 11.5, 85, 85]
+
+
+def test_costs_are_compared_with_none_in_the_same_block() -> None:
+    assert against({0: 2.0, 1: 30.0}, {0: 1.0, 1: 10.0}) == [2, 3]
+    assert against({0: 2.0, 3: 30.0}, {0: 1.0}) == [2]
+    assert against({0: 2.0}, {}) == [2]
+
+
+def test_a_mean_s_interval_is_over_blocks_where_there_are_enough() -> None:
+    mean, low, high = mean_interval({block: [block, block] for block in range(5)})
+    assert mean == 2
+    assert (low, high) == pytest.approx((2 - 2.776 * 1.5811 / 5**0.5, 2 + 2.776 * 1.5811 / 5**0.5), abs=1e-3)
+    few = mean_interval({0: [0.0, 1.0], 1: [0.0, 1.0]})
+    assert few[0] == 0.5
+    assert few[1] == 0  # never below nothing
+    assert mean_interval({0: [3.0]}) == (3, 3, 3)
+
+
+def test_the_front_holds_what_nothing_beats() -> None:
+    assert pareto([(2, 5), (1, 9), (3, 6), (4, 1), (1, 8)]) == [(1, 8), (2, 5), (4, 1)]
+
+
+@pytest.mark.parametrize(
+    ("what", "lacking"),
+    [
+        pytest.param({}, set(), id="all"),
+        pytest.param({"strategies": ["redis-push", "disconnect", "none"]}, set(), id="few strategies"),
+        pytest.param(
+            {"strategies": ["none"]},
+            {"stop-tail", "stop-where", "stop-in-gap", "cost-against-stop"},
+            id="all missed",
+        ),
+        pytest.param({"strategies": ["redis-push", "redis-poll"], "blocks": 3}, set(), id="no control, blocks"),
+        pytest.param({"scenarios": ["flowing"]}, OF_COSTS, id="no steady"),
+        pytest.param({"scenarios": ["steady"]}, OF_STOPS | {"cost-against-stop"}, id="no aborts"),
+        pytest.param({"strategies": ["my-own"], "scenarios": ["flowing"]}, OF_COSTS, id="a stranger"),
+        pytest.param({"chats": 3}, {"cost-against-stop", "stop-in-gap"}, id="too few for a median"),
+    ],
+)
+def test_charts_cope_with_what_is_there(tmp_path: Path, what: dict[str, object], lacking: set[str]) -> None:
+    charts = drawn(tmp_path, **{"chats": 8, **what})
+    assert {chart.name for chart in charts if not chart.drawn} == lacking | ELSEWHERE
+    for chart in charts:
+        assert chart.reading.endswith(".")
+        assert chart.reading.startswith("Not drawn: ") == (not chart.drawn)
+        if chart.drawn:
+            assert (tmp_path / "charts" / f"{chart.name}.png").read_bytes().startswith(PNG)
+            assert (tmp_path / "charts" / f"{chart.name}.svg").read_bytes().startswith(SVG)
+
+
+def test_one_chat_is_drawn_as_far_as_it_goes(tmp_path: Path) -> None:
+    names = {chart.name for chart in drawn(tmp_path, chats=1, strategies=["redis-push"]) if chart.drawn}
+    assert {"stop-ecdf", "stop-lanes", "stop-where", "waste-price"} <= names
+
+
+def test_every_chart_is_drawn_when_the_record_has_it_all(rich: Path) -> None:
+    names = {path.stem for path in (rich / "charts").glob("*.png")}
+    assert names == OF_STOPS | OF_COSTS | ELSEWHERE | {"stop-by-scenario-2", "stop-by-scenario-3"}
+
+
+def test_cases_without_a_single_chat_are_drawn_empty(tmp_path: Path) -> None:
+    rng = random.Random(1)
+    cases = [fake.case("redis-push", scenario, [], rng) for scenario in ("flowing", "steady")]
+    fake.write_raw(tmp_path, fake.manifest(), [], cases)
+    run = read_run(tmp_path)
+    assert [chart.name for chart in draw_all(run, write_summary(run)) if chart.drawn] == ["cost"]
+
+
+def test_a_curve_never_mixes_two_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[str, int]] = []
+
+    def watch(_folder: Path, panels: Sequence[Panel], *_how: object) -> Chart:
+        seen.extend((panel.title, len(panel.samples("redis-push", "wasted_tokens"))) for panel in panels)
+        return Chart("watched", "", "")
+
+    monkeypatch.setattr("bench.report.charts.draw.draw_ecdf", watch)
+    rng = random.Random(1)
+    loads = {2: [fake.chat("redis-push", "flowing", index, rng) for index in range(8)]}
+    loads[4] = [fake.chat("redis-push", "flowing", index, rng) | {"workers": 4} for index in range(5)]
+    for row in loads[4]:
+        row["request_id"] += "-4"
+    cases = [fake.case("redis-push", "flowing", rows, rng) | {"workers": workers} for workers, rows in loads.items()]
+    fake.write_raw(tmp_path, fake.manifest(scenarios=["flowing"]), [*loads[2], *loads[4]], cases)
+    run = read_run(tmp_path)
+    draw_all(run, write_summary(run))
+    assert seen == [("flowing: 2 workers, 50 streams", 8)]
+
+
+def test_sentences_name_what_the_numbers_say(tmp_path: Path) -> None:
+    run = read_run(fake.write(tmp_path, chats=80))
+    cases = write_summary(run)["cases"]
+    flowing = [case for case in cases if case["scenario"] == "flowing"]
+    steady = [case for case in cases if case["scenario"] == "steady"]
+    by_name = {case["strategy"]: case for case in flowing}
+    stop = stop_reading(flowing)
+    assert f"within {measured(by_name['disconnect'])} with disconnect" in stop
+    assert "the slowest" in stop
+    assert f"memory-push ({by_name['memory-push']['missed']} of 80, " in stop
+    assert "none (80 of 80, 95 to 100 %)" in stop
+    assert "part most in stalled" in scenario_reading(cases)
+    wasted = wasted_by(_panel("flowing", flowing, _frame(run), 2))
+    assert f"{mean_words(wasted['none'])} when nothing is stopped (none)" in waste_reading("flowing", wasted)
+    assert f"{mean_words(wasted['disconnect'])} with disconnect" in waste_reading("flowing", wasted)
+    values = costs_of(run, _panel("steady", steady, _frame(run), 2))
+    assert "postgres-poll uses its store most, 1.00 operations per token" in cost_reading(
+        {name: values[name] for name in ("postgres-poll", "none")}
+    )
+    assert "lowest throughput is 97.0 % of none's" in cost_reading(values)
+
+
+def test_costs_have_an_interval_from_five_blocks_on() -> None:
+    five = {block: 2.0 + block / 10 for block in range(5)}
+    values = {
+        "redis-poll": {"server_cpu_us_per_token": five},
+        "none": {"server_cpu_us_per_token": dict.fromkeys(five, 1.0)},
+    }
+    assert "2.20 [2.00 to 2.40] times with redis-poll" in cost_reading(values)
+    four = {
+        name: {metric: dict(list(each.items())[:4]) for metric, each in own.items()} for name, own in values.items()
+    }
+    assert "2.15 times with redis-poll" in cost_reading(four)
+    assert block_ends([1.0] * 4) is None
+
+
+def test_curves_that_overlap_are_said_to_overlap(tmp_path: Path) -> None:
+    folder = fake.write(tmp_path, strategies=["redis-push", "postgres-push"], scenarios=["flowing"], chats=80)
+    assert "(intervals overlap with " in stop_reading(summarise(folder)["cases"])
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "-"),
+        (0, "0"),
+        (0.0367, "0.037"),
+        (1, "1.00"),
+        (51.02, "51.0"),
+        (99.96, "100"),
+        (999.7, "1,000"),
+        (1739.8, "1,740"),
+    ],
+)
+def test_numbers_are_short_and_readable(value: float | None, text: str) -> None:
+    assert number(value) == text
+
+
+def test_a_share_never_rounds_a_rest_away() -> None:
+    assert [share(*each) for each in ((0, 300), (1, 300), (150, 300), (299, 300), (300, 300), (0, 0))] == [
+        "0 %", "under 1 %", "50 %", "over 99 %", "100 %", "0 %",
+    ]  # fmt: skip
+
+
+def test_none_of_few_may_still_be_some() -> None:
+    low, high = proportion_interval(0, 300)
+    assert low == 0
+    assert high == pytest.approx(1 - 0.025 ** (1 / 300))
+    assert proportion_interval(0, 0) == (0, 1)
+    assert [span([360]), span([1360, 336])] == ["360", "336 to 1,360"]

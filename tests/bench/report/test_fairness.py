@@ -1,0 +1,84 @@
+"""The fairness card: the facts it states of the backends are those of the code, the rest is the record's."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from pathlib import Path
+
+import pytest
+
+from backends import Options
+from backends.postgres import PostgresStore
+from backends.postgres_pool import Pool
+from backends.postgres_sql import SCHEMA
+from backends.redis import RedisStore
+from bench.analysis.reading import read_run
+from bench.report.fairness import COMMANDS, INTERVAL_MS, KEPT, LIVES, cards_of
+from bench.report.tables import facts_of
+from bench.system import stores
+
+
+def test_what_is_said_of_the_backends_is_true() -> None:
+    most = inspect.signature(PostgresStore).parameters["connections"].default
+    assert f"at most {most} connections" in COMMANDS["postgres"]
+    assert "connections" not in inspect.signature(RedisStore).parameters  # nothing to say how many: it is one
+    assert Options().interval_ms == INTERVAL_MS
+    assert "unlogged" in KEPT["postgres"]
+    assert "UNLOGGED" in SCHEMA
+    assert '"synchronous_commit": "off"' in inspect.getsource(Pool)
+    assert '"--save", ""' in inspect.getsource(stores.redis_server)
+    assert "appendonly" not in inspect.getsource(stores.redis_server)
+
+
+def test_the_stores_of_the_table_are_those_of_the_cards() -> None:
+    assert [row[0] for row in LIVES] == list(KEPT)
+
+
+@pytest.fixture
+def cards(rich: Path) -> dict[str, dict[str, str]]:
+    cases = json.loads((rich / "summary.json").read_text())["cases"]
+    run = read_run(rich)
+    return {card.strategy: dict(card.facts) for card in cards_of(cases, run.manifest, run.cases)}
+
+
+def test_each_strategy_has_its_conditions_and_no_other_s(cards: dict[str, dict[str, str]]) -> None:
+    assert set(cards["redis-push"]) == {"measured", "delivery", "flag", "store", "driver", "pool", "connections held"}
+    assert cards["redis-push"]["store"] == "valkey 9.1.2 (embedded)"
+    assert cards["redis-push"]["driver"] == "redis 8.1.0"
+    assert (
+        "one connection for commands per worker, which all of them share; another to listen"
+        in cards["redis-push"]["pool"]
+    )
+    assert "listen" not in cards["redis-poll"]["pool"]
+    assert cards["postgres-timer"]["interval"].startswith("100 ms by default; this record does not keep")
+    assert set(cards["memory-push"]) == {"measured", "delivery", "flag"}
+    assert set(cards["none"]) == set(cards["disconnect"]) == {"measured", "abort"}
+    assert "floor" not in cards
+
+
+def test_connections_are_those_that_were_counted(cards: dict[str, dict[str, str]], rich: Path) -> None:
+    assert cards["redis-push"]["connections held"] == "3 to 12 at the end of a load"
+    run = read_run(rich)
+    cases = json.loads((rich / "summary.json").read_text())["cases"]
+    without = [row | {"connections": None} for row in run.cases]
+    (card,) = [each for each in cards_of(cases, run.manifest, without) if each.strategy == "redis-push"]
+    assert dict(card.facts)["connections held"] == "not counted in this run"
+
+
+@pytest.mark.parametrize(
+    ("service", "words"),
+    [({"ABORT_INTERVAL_MS": "50"}, "50 ms (ABORT_INTERVAL_MS)"), ({}, "100 ms (the default)")],
+)
+def test_the_interval_is_that_of_the_run(rich: Path, service: dict[str, str], words: str) -> None:
+    cases = json.loads((rich / "summary.json").read_text())["cases"]
+    run = read_run(rich)
+    settings = {**run.manifest["settings"], "service": service}
+    cards = {each.strategy: each for each in cards_of(cases, {**run.manifest, "settings": settings}, run.cases)}
+    assert dict(cards["redis-timer"].facts)["interval"] == words
+    told = dict(facts_of({"settings": {"workers": 2, "service": service}}))["settings"]
+    assert told == f"workers 2, service {'ABORT_INTERVAL_MS=50' if service else 'by default'}"
+    now = {**run.manifest, "environment": service}
+    cards = {each.strategy: each for each in cards_of(cases, now, run.cases)}
+    assert dict(cards["redis-timer"].facts)["interval"] == words
+    assert dict(facts_of(now)).get("environment") == ("ABORT_INTERVAL_MS 50" if service else None)

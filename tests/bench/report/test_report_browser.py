@@ -1,0 +1,168 @@
+"""The pages in a real browser, offline: at desk and phone width, in the dark, printed, by keyboard, for everybody."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, Page, async_playwright, expect
+
+from bench.report.compare import compare
+from tests.bench import fake_blocks
+from tests.browser.conftest import FLAGS
+from tests.browser.conftest import chromium as chromium  # noqa: PLC0414 - a fixture
+from tests.browser.test_access import CONTRASTS
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+DESK: dict[str, Any] = {"viewport": {"width": 1280, "height": 800}}
+PHONE: dict[str, Any] = {"viewport": {"width": 375, "height": 667}, "is_mobile": True, "has_touch": True}
+DARK = {"color_scheme": "dark"}
+A4_PX = 718  # 210 mm less 10 mm of margin on both sides, at 96 px to the inch
+# Whatever reaches beyond the window, but for what lies in a box that scrolls by itself.
+STICKING_OUT = """(width) => [...document.querySelectorAll("body *")]
+    .filter((one) => !one.closest(".scroll") && one.getBoundingClientRect().right > width + 0.5)
+    .map((one) => one.tagName + " " + one.className)"""
+HEADINGS = "() => [...document.querySelectorAll('h1,h2,h3,h4,h5,h6')].map((one) => Number(one.tagName[1]))"
+
+
+@pytest.fixture(scope="module")
+def pages(rich: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A rich report, a comparison, and a report of a run that is invalid, quick and lacks most of it."""
+    parent = tmp_path_factory.mktemp("pages")
+    few = {"strategies": ["redis-push", "postgres-poll", "none"], "scenarios": ["flowing", "steady"], "chats": 20}
+    a, b = (fake_blocks.write(parent / name, blocks=2, **few) for name in ("before", "after"))  # type: ignore[arg-type]
+    poor = fake_blocks.write(
+        parent / "poor", strategies=["memory-push"], scenarios=["flowing"], chats=8, blocks=1,
+        manifest={"complete": False, "quick": True, "label": "x" * 90},
+    )  # fmt: skip
+    from bench.report.render import render
+
+    return {"report": rich / "report.html", "comparison": compare(a, b, parent / "out"), "poor": render(poor)}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser(chromium: str) -> AsyncIterator[Browser]:
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        yield browser
+        await browser.close()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def page(request: pytest.FixtureRequest, browser: Browser, pages: dict[str, Path]) -> AsyncIterator[Page]:
+    """`parametrize("page", [(which, settings)], indirect=True)`; offline, and afterwards nothing was asked for."""
+    which, settings = request.param
+    async with await browser.new_context(offline=True, **settings) as context:
+        opened, asked, said = await context.new_page(), list[str](), list[str]()
+        opened.on("request", lambda sent: asked.append(sent.url))
+        opened.on("console", lambda message: said.append(message.text))
+        opened.on("pageerror", lambda error: said.append(str(error)))
+        await opened.goto(pages[which].as_uri())
+        yield opened
+        assert said == []
+        assert [url for url in asked if not url.startswith("data:")] == [pages[which].as_uri()]
+
+
+def at(*settings: dict[str, Any], which: tuple[str, ...] = ("report", "comparison", "poor")) -> list[Any]:
+    return [
+        pytest.param((name, each), id=f"{name}-{each['viewport']['width']}-{each.get('color_scheme', 'light')}")
+        for name in which for each in settings
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("page", at(DESK, PHONE), indirect=True)
+async def test_nothing_reaches_beyond_the_window(page: Page) -> None:
+    assert page.viewport_size is not None
+    width = page.viewport_size["width"]  # a phone's own `innerWidth` grows with what sticks out
+    assert await page.evaluate("document.documentElement.scrollWidth") == width
+    assert await page.evaluate(STICKING_OUT, width) == []
+
+
+@pytest.mark.parametrize("page", at(PHONE, which=("report",)), indirect=True)
+async def test_on_a_phone_wide_tables_scroll_in_their_box_and_keep_their_first_column(page: Page) -> None:
+    boxes = page.locator(".scroll")
+    wider = await boxes.evaluate_all("all => all.map((one) => one.scrollWidth > one.clientWidth)")
+    assert wider.count(True) >= 5
+    box = boxes.first
+    before = await box.locator("tbody th").first.bounding_box()
+    await box.evaluate("one => one.scrollLeft = 1000")
+    after = await box.locator("tbody th").first.bounding_box()
+    assert await box.evaluate("one => one.scrollLeft") > 0
+    assert before is not None
+    assert after is not None
+    assert after["x"] == before["x"]
+
+
+@pytest.mark.parametrize("page", at(DESK, which=("report",)), indirect=True)
+async def test_a_wide_window_has_two_columns_of_charts(page: Page) -> None:
+    lefts = await page.locator("#speed img").evaluate_all("all => all.map((one) => one.getBoundingClientRect().left)")
+    assert len(set(lefts)) == 2
+
+
+@pytest.mark.parametrize("page", at(DESK), indirect=True)
+async def test_every_picture_is_there_and_described(page: Page) -> None:
+    pictures = await page.locator("img").evaluate_all(
+        "all => all.map((one) => [one.naturalWidth, one.alt, one.src.slice(0, 5)])"
+    )
+    assert len(pictures) >= 4
+    assert all(width > 0 and len(alt) > 40 and source == "data:" for width, alt, source in pictures)
+    assert len({alt for _width, alt, _source in pictures}) == len(pictures)
+
+
+@pytest.mark.parametrize("page", at(DESK, PHONE, {**DESK, **DARK}, {**PHONE, **DARK}), indirect=True)
+async def test_every_text_can_be_read(page: Page) -> None:
+    # Nothing behind a text but the page itself is transparent there, too: its colour is that of the page.
+    poor = [row for row in await page.evaluate(CONTRASTS) if row[2] < 4.5]
+    assert poor == []
+
+
+@pytest.mark.parametrize("page", at(DESK), indirect=True)
+async def test_a_screen_reader_finds_its_way(page: Page) -> None:
+    levels = await page.evaluate(HEADINGS)
+    assert levels.count(1) == 1
+    assert all(later - earlier <= 1 for earlier, later in pairwise(levels))
+    assert await page.locator("html").get_attribute("lang") == "en"
+    assert len(await page.title()) > 10
+    await expect(page.get_by_role("main")).to_have_count(1)
+    await expect(page.get_by_role("banner")).to_have_count(1)
+    await expect(page.locator("table th:not([scope])")).to_have_count(0)
+    names = await page.get_by_role("region").evaluate_all("all => all.map((one) => one.getAttribute('aria-label'))")
+    tables = [name for name in names if name]
+    assert len(tables) >= 3
+    assert len(set(tables)) == len(tables)
+
+
+@pytest.mark.parametrize("page", at(DESK, which=("report",)), indirect=True)
+async def test_tables_and_contents_can_be_reached_by_keyboard(page: Page) -> None:
+    seen = set()
+    for _ in range(12):
+        await page.keyboard.press("Tab")
+        seen.add(await page.evaluate("document.activeElement.tagName + document.activeElement.className"))
+    assert seen == {"A", "DIVscroll"}
+
+
+@pytest.mark.parametrize("page", at({"viewport": {"width": A4_PX, "height": 1000}}), indirect=True)
+async def test_paper_holds_it_all(page: Page) -> None:
+    await page.emulate_media(media="print")
+    assert await page.evaluate("document.documentElement.scrollWidth") <= A4_PX
+    hidden = "all => all.filter((one) => one.scrollWidth > one.clientWidth + 1).length"
+    assert await page.locator(".scroll").evaluate_all(hidden) == 0
+    assert await page.evaluate("getComputedStyle(document.body).color") == "rgb(0, 0, 0)"
+    assert (await page.pdf(format="A4", margin={"left": "10mm", "right": "10mm"})).startswith(b"%PDF")
+
+
+@pytest.mark.parametrize("page", at(PHONE, which=("poor",)), indirect=True)
+async def test_what_must_be_minded_stands_before_everything_else(page: Page) -> None:
+    first = page.locator("header .verdict").first
+    await expect(first).to_contain_text("Not valid.")
+    await expect(first).to_contain_text("the run was interrupted")
+    tops = await page.locator(".verdict, #answer, nav").evaluate_all(
+        "all => all.map((one) => one.getBoundingClientRect().top)"
+    )
+    assert tops == sorted(tops)
+    await expect(page.locator(".answers .choice.none")).to_have_count(4)

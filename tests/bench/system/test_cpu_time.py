@@ -1,0 +1,62 @@
+"""CPU time finer than a tick, of a whole tree, with the time of threads that have ended."""
+
+import ctypes
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psutil
+import pytest
+
+from bench.system import cpu_time
+from bench.system.cpu_time import tree_cpu_ns
+
+BURN = "sum(range(2_000_000))"
+THREAD = f"import threading; thread = threading.Thread(target=lambda: {BURN}); thread.start(); thread.join()"
+
+
+@contextmanager
+def running(program: str) -> Iterator[int]:
+    """A process that has run the program, and waits."""
+    command = [sys.executable, "-c", f"{program}\nprint(flush=True)\ninput()"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        yield process.pid
+        process.kill()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the CPU clock of another process is Linux's")
+def test_it_is_finer_than_a_tick_and_agrees_with_psutil() -> None:
+    with running(BURN) as pid:
+        times = psutil.Process(pid).cpu_times()
+        found_ns = tree_cpu_ns(pid)
+        assert found_ns % 10_000_000 != 0
+        assert abs(found_ns / 1e9 - times.user - times.system) < 0.05  # two ticks, and what it does after printing
+
+
+def test_a_thread_that_has_ended_counts() -> None:
+    before_ns = time.process_time_ns()
+    exec(BURN)  # what it takes here
+    took_ns = time.process_time_ns() - before_ns
+    with running("pass") as idle, running(THREAD) as busy:
+        assert tree_cpu_ns(busy) - tree_cpu_ns(idle) > took_ns / 3
+
+
+def test_children_count() -> None:
+    child = f"import subprocess, sys; child = subprocess.Popen([sys.executable, '-c', '{BURN}; input()'], stdin=-1)"
+    with running(child) as pid:
+        alone_ns = cpu_time._cpu_ns(psutil.Process(pid))
+        (one,) = psutil.Process(pid).children()
+        assert tree_cpu_ns(pid) > alone_ns
+        one.kill()
+
+
+def test_without_such_clocks_psutil_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    with running(BURN) as pid:
+        exact_ns = tree_cpu_ns(pid)
+        monkeypatch.setattr(ctypes, "CDLL", lambda _name: object())
+        assert abs(tree_cpu_ns(pid) - exact_ns) < 50_000_000
+        assert tree_cpu_ns(pid) % 10_000_000 == 0

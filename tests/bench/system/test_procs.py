@@ -1,0 +1,157 @@
+"""Children: ready or told why not, measured, and never left behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from bench.system.procs import Child, ChildError
+
+Make = Callable[..., Child]
+READY = "print('ready http://127.0.0.1:1', flush=True);"
+FOREVER = "import time; time.sleep(600)"
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    """Children that run a piece of Python as a module."""
+
+    def child(code: str, **options: Any) -> Child:
+        (tmp_path / "the_child.py").write_text(code)
+        env = {"PYTHONPATH": str(tmp_path)}
+        return Child("the child", ["the_child"], tmp_path / "logs" / "child.log", env=env, **options)
+
+    return child
+
+
+def gone(pid: int) -> bool:
+    """True when the process has ended; an orphan nobody reaps yet is a zombie, and has ended too."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def test_a_ready_child_has_a_url_and_ends_with_the_block(make: Make) -> None:
+    with make(READY + FOREVER) as child:
+        assert child.url == "http://127.0.0.1:1"
+        child.check()
+    assert child.process.returncode == -signal.SIGTERM
+
+
+def test_a_child_that_dies_early_tells_its_last_words(make: Make) -> None:
+    with (
+        pytest.raises(ChildError, match=r"(?s)the child ended with exit code 3 .*\n  no such port"),
+        make("import sys; print('no such port', file=sys.stderr); sys.exit(3)"),
+    ):
+        pass
+
+
+def test_a_child_that_never_gets_ready_is_ended(make: Make) -> None:
+    child = make(FOREVER, deadline_s=0.5)
+    with pytest.raises(ChildError, match=r"not ready after 0\.5 s"), child:
+        pass
+    assert child.process.returncode is not None
+
+
+def test_a_child_that_says_something_else_is_ended(make: Make) -> None:
+    with (
+        pytest.raises(ChildError, match="'hello' instead of `ready URL`"),
+        make("print('hello', flush=True);" + FOREVER),
+    ):
+        pass
+
+
+def test_a_death_in_mid_run_is_noticed(make: Make) -> None:
+    with make(READY + FOREVER) as child:
+        child.process.kill()
+        child.process.wait()
+        with pytest.raises(ChildError, match="died with exit code -9"):
+            child.check()
+
+
+def test_grandchildren_are_measured_and_end_with_the_child(make: Make) -> None:
+    burn = "import time\nwhile time.process_time() < 0.3: pass\nprint('burnt', flush=True)\ntime.sleep(600)"
+    code = (
+        "import signal, subprocess, sys\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(0))\n"
+        f"p = subprocess.Popen([sys.executable, '-c', {burn!r}], stdout=subprocess.PIPE)\n"
+        "p.stdout.readline()\nprint('ready http://127.0.0.1:1', flush=True)\nsignal.pause()"
+    )
+    with make(code) as child:
+        (grandchild,) = psutil.Process(child.process.pid).children()
+        assert child.cpu_s() > 0.29
+    assert gone(grandchild.pid)
+
+
+def test_what_has_ended_is_measured_too(make: Make) -> None:
+    burn = "import time\nwhile time.process_time() < 0.3: pass"
+    code = (
+        "import signal, subprocess, sys\n"
+        f"subprocess.run([sys.executable, '-c', {burn!r}], check=True)\n"
+        "print('ready http://127.0.0.1:1', flush=True)\nsignal.pause()"
+    )
+    with make(code) as child:
+        assert psutil.Process(child.process.pid).children() == []
+        assert child.cpu_s() > 0.28
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere the system counts in ticks")
+def test_a_few_milliseconds_are_seen() -> None:
+    """In a process of its own: this one has children by now that have work to do."""
+    code = (
+        "import os, time\nfrom bench.system.procs import tree_cpu_s\n"
+        "before_s, began_s = tree_cpu_s(os.getpid()), time.process_time()\n"
+        "while time.process_time() - began_s < 0.003: pass\n"
+        "print(tree_cpu_s(os.getpid()) - before_s)"
+    )
+    seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert 0.003 <= float(seen.stdout) < 0.009
+
+
+def test_a_child_that_ignores_the_signal_is_killed(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.system.procs.STOP_DEADLINE_S", 0.2)
+    deaf = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
+    with make(deaf + READY + FOREVER) as child:
+        pass
+    assert child.process.returncode == -signal.SIGKILL
+
+
+def test_after_sigkill_of_the_parent_nothing_is_left(tmp_path: Path) -> None:
+    """The parent is killed with a child, a grandchild and a folder; the watchman ends them all."""
+    (tmp_path / "the_child.py").write_text(
+        "import subprocess, sys\nsubprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
+        + READY
+        + FOREVER
+    )
+    (tmp_path / "the_parent.py").write_text(
+        "import psutil, time\nfrom pathlib import Path\n"
+        "from bench.system.embedded import temporary_folder\nfrom bench.system.procs import Child\n"
+        "here = Path(__file__).parent\n"
+        "with temporary_folder('test') as folder, Child('c', ['the_child'], here / 'log', folder=here):\n"
+        "    pids = [p.pid for p in psutil.Process().children(recursive=True)]\n"
+        "    print('ready', folder, *pids, flush=True)\n    time.sleep(600)\n"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-m", "the_parent"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{Path.cwd()}"},
+    )
+    with parent:
+        assert parent.stdout is not None
+        _, folder, *pids = parent.stdout.readline().split()
+        assert len(pids) == 3  # watchman, child, grandchild
+        assert Path(folder).is_dir()
+        parent.kill()
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline and not (all(gone(int(pid)) for pid in pids) and not Path(folder).exists()):
+        time.sleep(0.02)
+    assert [pid for pid in pids if not gone(int(pid))] == []
+    assert not Path(folder).exists()

@@ -1,0 +1,65 @@
+"""What is planned: which strategies, in which scenarios, with how many workers."""
+
+import pytest
+
+import backends
+from bench.workload.plan import STRATEGIES, select
+from bench.workload.scenario import DEFAULT, PlanError
+
+
+def test_every_strategy_of_the_service_is_measured() -> None:
+    assert {*backends.STRATEGIES, "none", "disconnect"} == set(STRATEGIES)
+
+
+@pytest.mark.parametrize(
+    ("backend", "named"),
+    [
+        ("memory", {"memory-poll", "memory-push"}),
+        ("redis", {"redis-poll", "redis-timer", "redis-push"}),
+        ("postgres", {"postgres-poll", "postgres-timer", "postgres-push"}),
+        ("all", set(backends.STRATEGIES)),
+    ],
+)
+def test_reference_points_are_always_measured(backend: str, named: set[str]) -> None:
+    *cases, control = select(backend)
+    found: dict[str, list[str]] = {}
+    for case in cases:
+        found.setdefault(case.strategy, []).append(case.scenario.name)
+        assert case.workers == 2
+    assert found == {name: list(DEFAULT) for name in {"none", "disconnect"} | named}
+    assert (control.strategy, control.scenario.name, control.workers) == ("memory-push", "flowing", 1)
+
+
+def test_strategies_can_be_named_one_by_one() -> None:
+    cases = select(strategies=["redis-push", "disconnect"], scenarios=["steady"])
+    assert [case.strategy for case in cases] == ["redis-push", "disconnect"]
+
+
+def test_a_scenario_may_ask_for_its_own_number_of_workers() -> None:
+    assert {case.workers for case in select("redis", ["wrong-worker"], workers=1)} == {4}
+
+
+def test_store_and_delivery_of_a_case() -> None:
+    cases = {case.strategy: case for case in select("redis", ["flowing"])}
+    assert (cases["redis-push"].store, cases["redis-push"].delivery) == ("redis", "push")
+    assert (cases["none"].store, cases["none"].delivery) == (None, None)
+    assert (cases["disconnect"].store, cases["disconnect"].delivery) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "names"),
+    [
+        ({"backend": "mysql"}, ["BACKEND", "mysql", "all, memory, postgres, redis"]),
+        ({"scenarios": ["flowing", "gone"]}, ["SCENARIO", "gone", "flowing, stalled, steady", ".toml"]),
+        ({"scenarios": ["gone.toml"]}, ["gone.toml", "cannot be read"]),
+        ({"scenarios": []}, ["SCENARIO", "flowing, stalled, steady"]),
+        ({"strategies": ["redis-pull"]}, ["redis-pull", "redis-push"]),
+        ({"strategies": []}, ["empty", "redis-push"]),
+        ({"workers": 0}, ["WORKERS", "1 to 64"]),
+        ({"workers": 65}, ["WORKERS", "1 to 64"]),
+    ],
+)
+def test_bad_values_are_refused_with_the_choices(wrong: dict[str, object], names: list[str]) -> None:
+    with pytest.raises(PlanError) as refused:
+        select(**wrong)  # type: ignore[arg-type]  # wrong on purpose
+    assert all(name in str(refused.value) for name in names)

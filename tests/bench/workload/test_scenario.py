@@ -1,0 +1,105 @@
+"""The catalogue of scenarios, a user's own file, and what makes no sense."""
+
+from pathlib import Path
+
+import pytest
+
+from bench.workload.scenario import DEFAULT, PlanError, Scenario, catalogue, load_scenario, load_scenarios
+
+PROMISED = {
+    "flowing", "fast", "slow", "stalled", "first-token", "race", "late", "mixed", "double", "storm", "wrong-worker",
+    "steady", "disconnect", "outage", "slow-reader",
+}  # fmt: skip
+
+
+def scenario(**changes: object) -> Scenario:
+    settings: dict[str, object] = {
+        "name": "test", "sentence": "", "ttft_ms": 100, "itl_ms": 20, "output_tokens": 50, "streams": 5, "chats": 40,
+        "abort_share": 0.5,
+    }  # fmt: skip
+    return Scenario(**(settings | changes))  # type: ignore[arg-type]  # wrong values are what some tests are about
+
+
+def test_the_catalogue_is_what_was_promised() -> None:
+    assert set(catalogue()) == PROMISED
+    assert tuple(catalogue()[: len(DEFAULT)]) == DEFAULT
+    for quick in (False, True):
+        assert [each.name for each in load_scenarios(catalogue(), quick=quick)] == catalogue()
+    assert all(each.sentence.endswith(".") for each in load_scenarios(catalogue()))
+
+
+def test_the_manifest_can_make_a_scenario_again() -> None:
+    for each in load_scenarios(catalogue()):
+        assert Scenario(**each.settings()) == each
+
+
+def test_a_file_of_the_user_works_the_same_way(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text(
+        'sentence = "Mine."\nttft_ms = 5\nitl_ms = 5\noutput_tokens = 9\nstreams = 2\nchats = 4\n[quick]\nchats = 2\n'
+    )
+    assert [each.name for each in load_scenarios(["flowing", str(file)])] == ["flowing", "mine"]
+    assert load_scenario(file, quick=True).chats == 2
+
+
+@pytest.mark.parametrize("name", ["flowing", "floor", "calibration"])
+def test_a_file_may_not_take_another_scenarios_name(tmp_path: Path, name: str) -> None:
+    file = tmp_path / f"{name}.toml"
+    file.write_text('sentence = ""\nttft_ms = 5\nitl_ms = 5\noutput_tokens = 9\nstreams = 2\nchats = 4\n')
+    with pytest.raises(PlanError, match=f"{name} is .*rename"):
+        load_scenarios(["flowing", str(file)])
+
+
+def test_the_marker_tells_the_mock_everything() -> None:
+    steady, stalled = load_scenarios(["steady", "stalled"])
+    assert steady.marker == "[mock:ttft_ms=50,itl_ms=20,output_tokens=75]"
+    assert stalled.marker.endswith("stall_at=15,stall_ms=1200]")
+
+
+def test_an_open_loop_offers_what_is_live_at_its_rate() -> None:
+    # 50 chats a second of 1.08 s each are 54 live ones, each with 50 tokens a second.
+    assert scenario(rate_per_s=50, streams=100, chats=500).chunks_per_s == pytest.approx(54 * 50)
+    assert scenario(streams=5).chunks_per_s == 5 * 50
+
+
+@pytest.mark.parametrize(
+    ("changes", "rule"),
+    [
+        ({"abort_share": 1.5}, "abort_share"),
+        ({"chats": 0}, "chats"),
+        ({"itl_ms": -1}, "0 ms or more"),
+        ({"stall_ms": 100}, "stall_at"),
+        ({"stall_at": 50, "stall_ms": 100}, "stall_at"),
+        ({"abort_over": {"silence": 1}}, "stall"),
+        ({"abort_over": {"never": 1}}, "stream, silence, wait"),
+        ({"abort_over": {"stream": 0}}, "above 0"),
+        ({"abort_over": {}}, "abort_over"),
+        ({"abort_over": {"storm": 1}}, "storm"),
+        ({"abort_over": {"wait": 1}, "abort_margin_ms": 51}, "abort_margin_ms"),
+        ({"rate_per_s": 0}, "rate_per_s"),
+        ({"arrivals": "bursts"}, "poisson or constant"),
+        ({"abort_by": "prayer"}, "request or hangup"),
+        ({"count_only": "me"}, "other-worker"),
+        ({"fault": "fire"}, "store-crash"),
+        ({"workers": 65}, "1 to 64"),
+        ({"read_bytes": 0}, "read_bytes"),
+    ],
+)
+def test_a_scenario_that_makes_no_sense_is_refused(changes: dict[str, object], rule: str) -> None:
+    with pytest.raises(PlanError, match=rule):
+        scenario(**changes)
+
+
+def test_an_unknown_setting_is_refused_with_the_choices(tmp_path: Path) -> None:
+    file = tmp_path / "odd.toml"
+    file.write_text("ttft = 3\n")
+    with pytest.raises(PlanError, match=r"unknown ttft; choose from .*ttft_ms"):
+        load_scenario(file)
+
+
+@pytest.mark.parametrize("text", ["= 3", 'ttft_ms = "soon"', "ttft_ms = 3", "abort_over = 3"])
+def test_a_broken_file_is_refused_by_name(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "odd.toml"
+    file.write_text(text)
+    with pytest.raises(PlanError, match="odd"):
+        load_scenario(file)

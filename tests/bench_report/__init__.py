@@ -1,1 +1,0 @@
-"""Tests of the reading half of bench: statistics, charts, report."""
