@@ -1,1 +1,1 @@
-"""The results folder: its format, writing and reading it."""
+"""The results folder: its public format, and what writes, reads and joins it."""
