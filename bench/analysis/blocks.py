@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from bench.analysis.metrics import Measured
+from bench.analysis.metrics import ChatMetrics
 from bench.analysis.reading import CaseKey, Chat, Run, case_key
 
 MIN_SAMPLES = 6
@@ -48,7 +48,7 @@ def row_values(row: dict[str, Any], chats: Sequence[Chat]) -> dict[str, float]:
     values: dict[str, float] = {}
     took_s = (row["ended_ns"] - row["started_ns"]) / 1e9
     tokens = row["tokens"]
-    chats_done = sum(chat.measured.kind not in ("error", "turned_away") for chat in chats)
+    chats_done = sum(chat.measured.outcome not in ("error", "rejected") for chat in chats)
     if took_s > 0:
         values["chats_per_s"] = chats_done / took_s
         values["tokens_per_s"] = tokens / took_s
@@ -66,8 +66,8 @@ def row_values(row: dict[str, Any], chats: Sequence[Chat]) -> dict[str, float]:
     return values
 
 
-def _samples(measured: Sequence[Measured]) -> dict[str, list[float]]:
-    unstopped = [each for each in measured if each.kind == "plain"]
+def _samples(measured: Sequence[ChatMetrics]) -> dict[str, list[float]]:
+    unstopped = [each for each in measured if each.outcome == "plain"]
     samples = {name: [value for each in measured if (value := getattr(each, name)) is not None] for name in MEDIANS}
     samples["itl_ms"] = [gap_ms for each in measured for gap_ms in each.itl_ms]
     samples["ttft_unstopped_ms"] = [each.ttft_ms for each in unstopped if each.ttft_ms is not None]

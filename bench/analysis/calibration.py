@@ -12,7 +12,7 @@ from typing import Any
 
 from scipy.stats import binomtest
 
-from bench.analysis.metrics import Measured
+from bench.analysis.metrics import ChatMetrics
 
 SCENARIO = "calibration"
 INSTANT, DELAY, DROP = ARMS = ("calibration-instant", "calibration-delay", "calibration-drop")
@@ -31,7 +31,7 @@ Calibration = dict[str, Any]
 _NEXT_STEP = "what this run says about stops cannot be believed; stop other work (`make doctor`), run again"
 
 
-def calibrate(chats: Iterable[tuple[str, Measured]]) -> Calibration:
+def calibrate(chats: Iterable[tuple[str, ChatMetrics]]) -> Calibration:
     """What the instrument found in the arms: pairs of a chat's strategy and what it measured; other strategies pass.
 
     Returns `{"delay_ms": {"injected", "recovered_p50"}, "drop_rate": {"injected", "recovered", "ci95": [lo, hi],
@@ -39,14 +39,14 @@ def calibrate(chats: Iterable[tuple[str, Measured]]) -> Calibration:
     difference of two medians of `upstream_stop_ms`; the interval of the drop rate is that of Clopper and Pearson
     (exact, so rather too wide: Biometrika 26, 1934). What has no samples is None.
     """
-    of: dict[str, list[Measured]] = {arm: [] for arm in ARMS}
+    of: dict[str, list[ChatMetrics]] = {arm: [] for arm in ARMS}
     uncounted = 0
     for strategy, measured in chats:
         if strategy in of and measured.counted:
             of[strategy].append(measured)
         uncounted += strategy == DROP and not measured.counted
     stops_ms = {arm: [each.upstream_stop_ms for each in of[arm] if each.upstream_stop_ms is not None] for arm in ARMS}
-    missed = {arm: sum(each.kind == "missed" for each in of[arm]) for arm in ARMS}
+    missed = {arm: sum(each.outcome == "missed" for each in of[arm]) for arm in ARMS}
     found = stops_ms[DELAY] and stops_ms[INSTANT]
     drops = binomtest(missed[DROP], len(of[DROP])) if of[DROP] else None
     interval = drops.proportion_ci(0.95, method="exact") if drops else None
@@ -108,7 +108,7 @@ def _drop_problems(calibration: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def floor_samples(chats: Iterable[tuple[str, Measured]]) -> list[float]:
+def floor_samples(chats: Iterable[tuple[str, ChatMetrics]]) -> list[float]:
     """The `upstream_stop_ms` of the floor, in ms: `describe` makes `summary["floor"]` of them."""
     return [
         each.upstream_stop_ms for strategy, each in chats if strategy == FLOOR and each.upstream_stop_ms is not None

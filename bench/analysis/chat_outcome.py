@@ -7,50 +7,52 @@ from typing import Any, Literal, NamedTuple
 
 from bench.workload.strategies import hangs_up
 
-Kind = Literal["plain", "stopped", "missed", "late", "own", "refused", "turned_away", "error"]
+Outcome = Literal["plain", "stopped", "missed", "late", "same_worker", "refused", "rejected", "error"]
 OTHER_WORKER = "other-worker"
+JSON_NAMES: Mapping[Outcome, str] = {"same_worker": "own", "rejected": "turned_away"}
+"""Outcomes that the files of schema 1 count under another name."""
 Row = dict[str, Any]
 
 
-class Fate(NamedTuple):
+class ChatOutcome(NamedTuple):
     """The kind of a chat, what failed in words (or None), and whether it was stopped before the upstream was asked.
 
-    kind: `plain` no abort was planned or the row has none; `stopped` a counted abort ended the upstream; `missed` a
+    outcome: `plain` no abort was planned or the row has none; `stopped` a counted abort ended the upstream; `missed` a
     counted abort, yet the upstream ran to its natural end; `late` the stream had ended (or was about to, when a
-    repeated press got through) before the abort could act; `own` the abort landed on the chat's own worker in a
+    repeated press got through) before the abort could act; `same_worker` the abort landed on the chat's own worker in a
     scenario that counts only the others; `refused` no press of the abort was accepted in time, all got a 503,
     or, from a store that had died, a 404 when the stream had ended;
-    `turned_away` the service answered the chat itself with 503, its store being away; `error` the chat cannot be used.
+    `rejected` the service answered the chat itself with 503, its store being away; `error` the chat cannot be used.
     """
 
-    kind: Kind
+    outcome: Outcome
     error: str | None = None
     prevented: bool = False
 
 
-def fate_of(row: Row, settings: Mapping[str, Any]) -> Fate:
+def outcome_of(row: Row, settings: Mapping[str, Any]) -> ChatOutcome:
     """Tell the kind of a chat; `settings` are its scenario's, as the manifest keeps them."""
     if (row.get("service") or {}).get("finish_reason") == "refused_503":
-        return Fate("turned_away")
+        return ChatOutcome("rejected")
     leaver = hangs_up(row["strategy"], settings)
     prevented = _prevented(row, leaver=leaver)
     cause = _unusable(row, prevented=prevented, leaver=leaver)
     if cause:
-        return Fate("error", cause)
-    return Fate("plain") if row["abort"] is None else _fate_of_abort(row, settings, prevented=prevented)
+        return ChatOutcome("error", cause)
+    return ChatOutcome("plain") if row["abort"] is None else _outcome_of_abort(row, settings, prevented=prevented)
 
 
-def _fate_of_abort(row: Row, settings: Mapping[str, Any], *, prevented: bool) -> Fate:
+def _outcome_of_abort(row: Row, settings: Mapping[str, Any], *, prevented: bool) -> ChatOutcome:
     abort, witness = row["abort"], row["witness"]
     stopped = prevented or witness["outcome"] == "cut"
     if not stopped and _too_late(row["client"], abort, witness):
-        return Fate("refused" if abort["status"] == 503 else "late", abort_error(abort))
+        return ChatOutcome("refused" if abort["status"] == 503 else "late", abort_error(abort))
     if settings.get("count_only") == OTHER_WORKER and _on_own_worker(row):
-        return Fate("own")
+        return ChatOutcome("same_worker")
     if stopped:
-        return Fate("stopped", abort_error(abort), prevented)
+        return ChatOutcome("stopped", abort_error(abort), prevented)
     margin_ms, store_died = settings.get("abort_margin_ms") or 0.0, bool(settings.get("fault"))
-    return Fate(_not_stopped(abort, witness, margin_ms, store_died=store_died), abort_error(abort))
+    return ChatOutcome(_not_stopped(abort, witness, margin_ms, store_died=store_died), abort_error(abort))
 
 
 def abort_error(abort: Row) -> str | None:
@@ -110,7 +112,7 @@ def _too_late(client: Row, abort: Row, witness: Row) -> bool:
     return bool(natural_end or (witness["done_ns"] is not None and witness["done_ns"] <= sent_ns))
 
 
-def _not_stopped(abort: Row, witness: Row, margin_ms: float, *, store_died: bool) -> Kind:
+def _not_stopped(abort: Row, witness: Row, margin_ms: float, *, store_died: bool) -> Outcome:
     """Why an abort in time did not stop: every press was refused, the accepted one came too late, or it was missed.
 
     Most first presses keep the scenario's margin to the end; one at the last token does not, nor may one that is

@@ -163,7 +163,7 @@ def _unwell(
 
 
 def _control(run: Run) -> Iterator[str]:
-    stops = Counter(chat.key for chat in run.chats if chat.key.strategy == NONE and chat.measured.kind == "stopped")
+    stops = Counter(chat.key for chat in run.chats if chat.key.strategy == NONE and chat.measured.outcome == "stopped")
     for key, count in stops.items():
         yield f"{_name(key)}: the control stopped {count} chats although it delivers no abort"
 

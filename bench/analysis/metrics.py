@@ -1,4 +1,4 @@
-"""What one chat measured: a row of chats.jsonl.gz in, its kind and metrics out; pure, no files."""
+"""What one chat measured: a row of chats.jsonl.gz in, its outcome and metrics out; pure, no files."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from bench.analysis.chat_outcome import Kind, Row, abort_error, fate_of, tries
+from bench.analysis.chat_outcome import Outcome, Row, abort_error, outcome_of, tries
 from bench.analysis.promises import leaked, tokens_after_stop, wrong_stop
 from bench.analysis.waterfall import PartsNs, split_ns
 from bench.workload.strategies import hangs_up
@@ -25,17 +25,17 @@ UNITS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class ChatMetrics:
     """The metrics of one chat; `None` (or empty) where one does not apply. Times are milliseconds.
 
-    kind: see chat_outcome.Fate. `error` holds the cause in words and may also be set on a usable chat whose abort
-    failed (transport, or HTTP 5xx other than 503). `prevented`: a stop that came before the upstream was asked, so
+    `error` holds the cause in words and may also be set on a usable chat whose abort failed (transport, or HTTP 5xx
+    other than 503). `prevented`: a stop that came before the upstream was asked, so
     nothing was wasted and there is no `upstream_stop_ms`. `*_intended_ms` count from the moment at which the load
     meant to send, the others from the moment it did; an abort that was pressed again counts from the first press.
     `parts_ns`: see bench.analysis.waterfall. The last three are promises broken, see bench.analysis.promises.
     """
 
-    kind: Kind
+    outcome: Outcome
     error: str | None = None
     prevented: bool = False
     upstream_stop_ms: float | None = None
@@ -54,10 +54,10 @@ class Measured:
     @property
     def counted(self) -> bool:
         """True when the chat's abort was in time and not refused, so that it counts in `aborts`."""
-        return self.kind in ("stopped", "missed")
+        return self.outcome in ("stopped", "missed")
 
 
-def measure(row: Row, settings: Mapping[str, Any] | None = None) -> Measured:
+def measure(row: Row, settings: Mapping[str, Any] | None = None) -> ChatMetrics:
     """Derive the metrics of one chat row; raises KeyError or TypeError when the row is not of schema 1.
 
     `settings` are the scenario's as the manifest keeps them. A counted abort was sent before the client saw the
@@ -66,22 +66,26 @@ def measure(row: Row, settings: Mapping[str, Any] | None = None) -> Measured:
     the reader of the stream lived through.
     """
     settings = settings or {}
-    fate = fate_of(row, settings)
-    return Measured(
-        **fate._asdict(),
-        **({} if fate.kind in ("error", "turned_away") else _reading(row, fate.kind)),
-        **(_stop(row, settings, fate.kind, prevented=fate.prevented) if fate.kind in ("stopped", "missed") else {}),
+    found = outcome_of(row, settings)
+    return ChatMetrics(
+        **found._asdict(),
+        **({} if found.outcome in ("error", "rejected") else _reading(row, found.outcome)),
+        **(
+            _stop(row, settings, found.outcome, prevented=found.prevented)
+            if found.outcome in ("stopped", "missed")
+            else {}
+        ),
         wrong_stop=wrong_stop(row),
         tokens_after_stop=tokens_after_stop(row),
         leaked=leaked(row),
     )
 
 
-def _reading(row: Row, kind: Kind) -> dict[str, Any]:
+def _reading(row: Row, outcome: Outcome) -> dict[str, Any]:
     """What the reader of a stream saw until it was aborted, if it was."""
     client, abort = row["client"], row["abort"]
     tokens: list[int] = client["token_ns"]
-    undisturbed = kind in ("plain", "late") or abort["sent_ns"] is None
+    undisturbed = outcome in ("plain", "late") or abort["sent_ns"] is None
     before = tokens if undisturbed else [token_ns for token_ns in tokens if token_ns <= abort["sent_ns"]]
     return {
         "ttft_ms": _ms(client["sent_ns"], tokens[0]) if tokens else None,
@@ -90,11 +94,11 @@ def _reading(row: Row, kind: Kind) -> dict[str, Any]:
     }
 
 
-def _stop(row: Row, settings: Mapping[str, Any], kind: Kind, *, prevented: bool) -> dict[str, Any]:
+def _stop(row: Row, settings: Mapping[str, Any], outcome: Outcome, *, prevented: bool) -> dict[str, Any]:
     """How a counted abort went."""
     client, abort, witness = row["client"], row["abort"], row["witness"]
     sent_ns: int = abort["sent_ns"]
-    stopped, cut = kind == "stopped", kind == "stopped" and not prevented
+    stopped, cut = outcome == "stopped", outcome == "stopped" and not prevented
     # The client who hangs up ends its own stream: that it saw an end says nothing about the service.
     own_end = hangs_up(row["strategy"], settings)
     return {

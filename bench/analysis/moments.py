@@ -67,7 +67,7 @@ def median_chats(run: Run, keys: Collection[CaseKey]) -> dict[str, str]:
     for key in keys:
         chats = [(chat.request_id, chat.measured) for chat in run.chats if chat.key == key and chat.measured.counted]
         stops = sorted((each.upstream_stop_ms, id_) for id_, each in chats if each.upstream_stop_ms is not None)
-        missed = ((float(each.wasted_tokens or 0), id_) for id_, each in chats if each.kind == "missed")
+        missed = ((float(each.wasted_tokens or 0), id_) for id_, each in chats if each.outcome == "missed")
         ranked = stops or sorted(missed)
         if ranked:
             chosen[key.strategy] = ranked[(len(ranked) - 1) // 2][1]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from bench.analysis.metrics import Measured, measure
+from bench.analysis.metrics import ChatMetrics, measure
 from bench.record.writer import LATEST, LATEST_OTHER
 
 SCHEMA = 1
@@ -36,7 +36,7 @@ class Chat(NamedTuple):
     key: CaseKey
     block: int
     request_id: str
-    measured: Measured
+    measured: ChatMetrics
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from bench.analysis.checks import find_problems, find_warnings
 from bench.analysis.comparison import comparisons_of, floor_spread_ms
 from bench.analysis.controls import controls_of
 from bench.analysis.health_marks import mark_of
-from bench.analysis.metrics import Measured
+from bench.analysis.metrics import ChatMetrics
 from bench.analysis.reading import SCHEMA, CaseKey, Chat, Run, case_key, read_run
 from bench.analysis.waterfall import describe_parts
 from bench.stats.percentiles import describe, describe_blocks, interval95
@@ -100,7 +100,7 @@ def summarise_case(key: CaseKey, chats: Sequence[Chat], rows: Sequence[dict[str,
     `aborts` are the counted ones: stopped (of these `prevented` before the upstream was asked) and missed.
     """
     measured = [chat.measured for chat in chats]
-    kinds = Counter(each.kind for each in measured)
+    kinds = Counter(each.outcome for each in measured)
     aborts = kinds["stopped"] + kinds["missed"]
     metrics = {name: _chat_samples(measured, name) for name in CHAT_METRICS}
     metrics["itl_ms"] = [gap_ms for each in measured for gap_ms in each.itl_ms]
@@ -125,8 +125,8 @@ def summarise_case(key: CaseKey, chats: Sequence[Chat], rows: Sequence[dict[str,
         "late": kinds["late"],
         "prevented": sum(each.prevented for each in measured),
         "refused": kinds["refused"],
-        "own": kinds["own"],
-        "turned_away": kinds["turned_away"],
+        "own": kinds["same_worker"],
+        "turned_away": kinds["rejected"],
         "dropped": sum(row.get("dropped") or 0 for row in rows),
         "wrong_stops": sum(each.wrong_stop for each in measured),
         "tokens_after_stop": sum(each.tokens_after_stop for each in measured),
@@ -147,5 +147,5 @@ def block_values(chats: Sequence[Chat], rows: Sequence[dict[str, Any]]) -> dict[
     return dict(values)
 
 
-def _chat_samples(measured: Sequence[Measured], name: str) -> list[float]:
+def _chat_samples(measured: Sequence[ChatMetrics], name: str) -> list[float]:
     return [value for each in measured if (value := getattr(each, name)) is not None]

@@ -197,7 +197,7 @@ def probe_of(rows: Sequence[Row], case: Row, settings: dict[str, Any]) -> Probe:
     """What a measured case says of its rate: pure."""
     chats = [measure(row, settings) for row in rows]
     stops_ms = [each.upstream_stop_ms for each in chats if each.upstream_stop_ms is not None]
-    kinds = Counter(each.kind for each in chats)
+    kinds = Counter(each.outcome for each in chats)
     ill = health.problems(case)
     if case["dropped"]:
         ill.append(f"the load could not send {case['dropped']} chats")
@@ -205,7 +205,7 @@ def probe_of(rows: Sequence[Row], case: Row, settings: dict[str, Any]) -> Probe:
         p99_ms=statistics.quantiles(stops_ms, n=100, method="inclusive")[98] if len(stops_ms) > 1 else None,
         chats=len(chats),
         missed=kinds["missed"],
-        failed=kinds["refused"] + kinds["turned_away"] + sum(each.error is not None for each in chats),
+        failed=kinds["refused"] + kinds["rejected"] + sum(each.error is not None for each in chats),
         ill=tuple(ill),
     )
 

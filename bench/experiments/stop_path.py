@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.analysis import health
-from bench.analysis.chat_outcome import OTHER_WORKER
+from bench.analysis.chat_outcome import JSON_NAMES, OTHER_WORKER
 from bench.analysis.metrics import measure
 from bench.experiments.stop_path_goals import aims_of, problems_of
 from bench.load.driver import expected_s, processes_for
@@ -197,7 +197,7 @@ def _round(
 def _stops(rows: Sequence[Row], case: Case) -> tuple[list[float], dict[str, int], list[str]]:
     """upstream_stop_ms of every counted Stop, how many chats there are of each kind, and what failed, in words."""
     chats = [measure(row, case.scenario.settings()) for row in rows]
-    counts = Counter(str(each.kind) for each in chats)
+    counts = Counter(JSON_NAMES.get(each.outcome, each.outcome) for each in chats)
     counts |= Counter({"wrong_stop": sum(each.wrong_stop for each in chats), "leaked": sum(e.leaked for e in chats)})
     stops_ms = [each.upstream_stop_ms for each in chats if each.upstream_stop_ms is not None]
     return stops_ms, dict(counts), [each.error for each in chats if each.error is not None]

@@ -87,12 +87,12 @@ def _counted(run: Run, case: Summary, left_out: Collection[Block]) -> Summary:
     key = case_key(case)
     own = [chat.measured for chat in run.chats if chat.key == key and (key, chat.block) not in left_out]
     rows = [row for row in run.cases if case_key(row) == key and (key, row["block"]) not in left_out]
-    kinds = Counter(each.kind for each in own)
+    kinds = Counter(each.outcome for each in own)
     return case | {
         "chats": len(own),
         "errors": sum(each.error is not None for each in own),
         "refused": kinds["refused"],
-        "turned_away": kinds["turned_away"],
+        "turned_away": kinds["rejected"],
         "dropped": sum(row.get("dropped") or 0 for row in rows),
     }
 

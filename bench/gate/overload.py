@@ -64,7 +64,7 @@ def unhealthy(run: Run) -> dict[Block, str]:
     asked, refused = (Counter[Block](), Counter[Block]())
     for chat in run.chats:
         asked[chat.key, chat.block] += 1
-        refused[chat.key, chat.block] += chat.measured.kind in ("refused", "turned_away")
+        refused[chat.key, chat.block] += chat.measured.outcome in ("refused", "rejected")
     still = starved(run)
     found = {}
     for row in run.cases:

@@ -85,7 +85,7 @@ def count(chats: Iterable[Chat], left_out: Collection[Block] = ()) -> list[dict[
         case["chats"] += 1
         case["errors"] += measured.error is not None
         case["aborts"] += measured.counted
-        case["missed"] += measured.kind == "missed"
+        case["missed"] += measured.outcome == "missed"
         case["wrong_stops"] += measured.wrong_stop
         case["leaked"] += measured.leaked
         case["tokens_after_stop"] += measured.tokens_after_stop

@@ -13,7 +13,7 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from bench.analysis.metrics import Measured
+from bench.analysis.metrics import ChatMetrics
 from bench.load.driver import expected_s
 from bench.run.instrument import CALIBRATION_CASE, FLOOR_CASE
 from bench.workload.plan import Case
@@ -78,11 +78,11 @@ class View:
         self.say(self._name(case, self._number + 1))
         self._show(self._done_s + expected_s(case) * share)
 
-    def finished(self, case: Case, measured: Sequence[Measured], side: str = "") -> None:
+    def finished(self, case: Case, measured: Sequence[ChatMetrics], side: str = "") -> None:
         """Print the case's line: aborts that counted, their median stop at the upstream, how many were missed."""
         self._done_s += expected_s(case)
         self._number += not is_special(case.scenario.name)
-        kinds = Counter(each.kind for each in measured)
+        kinds = Counter(each.outcome for each in measured)
         stops = [each.upstream_stop_ms for each in measured if each.upstream_stop_ms is not None]
         p50 = f"{statistics.median(stops):8.1f} ms" if stops else "       -   "
         name = f"{side} {case.strategy}".lstrip()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.analysis.metrics import Measured
+from bench.analysis.metrics import ChatMetrics
 from bench.load.driver import Load
 from bench.record.writer import Results, describe_commit, describe_host, describe_versions, utc_now
 from bench.run.meter import Meter
@@ -46,7 +46,7 @@ class _Told(View):
     def advance(self, case: Case, share: float) -> None:
         self._words(f"{case.strategy} {case.scenario.name}: {share:.0%}")
 
-    def finished(self, case: Case, measured: Sequence[Measured], side: str = "") -> None:  # noqa: ARG002 - one side
+    def finished(self, case: Case, measured: Sequence[ChatMetrics], side: str = "") -> None:  # noqa: ARG002 - one side
         self._words(f"{case.strategy} {case.scenario.name}: {len(measured)} chats")
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from bench.analysis.metrics import Measured as Chat
+from bench.analysis.metrics import ChatMetrics as Chat
 from bench.analysis.metrics import measure
 from bench.record.writer import SCHEDULE, Results
 from bench.run import campaign as runner

@@ -6,18 +6,18 @@ import pytest
 from scipy.stats import beta
 
 from bench.analysis.calibration import ENOUGH_DROPS, FLOOR, calibrate, floor_samples, problems
-from bench.analysis.metrics import Measured
+from bench.analysis.metrics import ChatMetrics
 
 
-def stops(arm: str, values_ms: list[float]) -> list[tuple[str, Measured]]:
-    return [(f"calibration-{arm}", Measured("stopped", upstream_stop_ms=value)) for value in values_ms]
+def stops(arm: str, values_ms: list[float]) -> list[tuple[str, ChatMetrics]]:
+    return [(f"calibration-{arm}", ChatMetrics("stopped", upstream_stop_ms=value)) for value in values_ms]
 
 
-def missed(arm: str, count: int) -> list[tuple[str, Measured]]:
-    return [(f"calibration-{arm}", Measured("missed"))] * count
+def missed(arm: str, count: int) -> list[tuple[str, ChatMetrics]]:
+    return [(f"calibration-{arm}", ChatMetrics("missed"))] * count
 
 
-def run(*, delay_ms: float = 10.0, aborts: int = 400, lost: int = 4) -> list[tuple[str, Measured]]:
+def run(*, delay_ms: float = 10.0, aborts: int = 400, lost: int = 4) -> list[tuple[str, ChatMetrics]]:
     """A run of three arms whose stops take 1 to 2 ms by themselves."""
     own_ms = [1 + number / 200 for number in range(200)]
     return [
@@ -30,7 +30,7 @@ def run(*, delay_ms: float = 10.0, aborts: int = 400, lost: int = 4) -> list[tup
 
 def test_what_was_injected_is_found() -> None:
     clopper_pearson = [beta.ppf(0.025, 4, 397), beta.ppf(0.975, 5, 396)]
-    found = calibrate([*run(), ("redis-push", Measured("missed")), ("calibration-delay", Measured("late"))])
+    found = calibrate([*run(), ("redis-push", ChatMetrics("missed")), ("calibration-delay", ChatMetrics("late"))])
     assert found == {
         "delay_ms": {"injected": 10.0, "recovered_p50": 10.0},
         "drop_rate": {
@@ -73,7 +73,7 @@ def test_the_losses_are_counted_to_the_last_one(lost: int, holds: bool) -> None:
 
 
 def test_a_lost_abort_that_came_too_late_to_count_is_no_failure() -> None:
-    late = [("calibration-drop", Measured("late"))] * 2
+    late = [("calibration-drop", ChatMetrics("late"))] * 2
     assert problems(calibrate([*run(aborts=399, lost=4), *late])) == []
     assert problems(calibrate([*run(aborts=399, lost=3), *late])) == []
     assert len(problems(calibrate([*run(aborts=399, lost=2), *late]))) == 1
@@ -93,11 +93,11 @@ def test_a_loss_where_none_was_injected_is_told() -> None:
 
 
 def test_without_samples_nothing_is_claimed() -> None:
-    found = calibrate([("redis-push", Measured("missed"))])
+    found = calibrate([("redis-push", ChatMetrics("missed"))])
     assert (found["delay_ms"]["recovered_p50"], found["drop_rate"]["recovered"]) == (None, None)
     assert len(problems(found)) == 2
 
 
 def test_the_floor_is_the_floors_own_stops() -> None:
-    chats: list[Any] = [(FLOOR, Measured("stopped", upstream_stop_ms=0.4)), (FLOOR, Measured("late")), *run()]
+    chats: list[Any] = [(FLOOR, ChatMetrics("stopped", upstream_stop_ms=0.4)), (FLOOR, ChatMetrics("late")), *run()]
     assert floor_samples(chats) == [0.4]

@@ -32,7 +32,7 @@ def test_a_stop_before_the_upstream_was_asked_is_a_stop_without_latency_or_waste
     pressed_row: dict[str, Any], service: dict[str, Any] | None
 ) -> None:
     measured = measure(row(witness=None, client=ENDED_AT_ONCE, abort=pressed_row) | {"service": service})
-    assert (measured.kind, measured.prevented, measured.error, measured.counted) == ("stopped", True, None, True)
+    assert (measured.outcome, measured.prevented, measured.error, measured.counted) == ("stopped", True, None, True)
     assert (measured.upstream_stop_ms, measured.wasted_tokens, measured.parts_ns) == (None, 0, None)
     assert measured.client_stop_ms == 79
     assert not measured.wrong_stop
@@ -50,13 +50,13 @@ def test_a_stop_before_the_upstream_was_asked_is_a_stop_without_latency_or_waste
 )
 def test_a_chat_that_the_upstream_never_saw_is_no_stop_unless_an_abort_explains_it(parts: dict[str, Any]) -> None:
     measured = measure(row(witness=None, **parts))
-    assert (measured.kind, measured.error, measured.prevented) == ("error", "the upstream never saw it", False)
+    assert (measured.outcome, measured.error, measured.prevented) == ("error", "the upstream never saw it", False)
 
 
 def test_hanging_up_before_the_upstream_was_asked_prevents_it_too() -> None:
     client: dict[str, Any] = {"status": None, "token_ns": [], "end_ns": 1 * MS, "finish_reason": None}
     measured = measure(row("disconnect", witness=None, client=client, abort=abort(1, status=None)))
-    assert (measured.kind, measured.prevented, measured.client_stop_ms) == ("stopped", True, None)
+    assert (measured.outcome, measured.prevented, measured.client_stop_ms) == ("stopped", True, None)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_hanging_up_before_the_upstream_was_asked_prevents_it_too() -> None:
 )
 def test_an_abort_that_did_not_stop_is_refused_late_or_missed(pressed_row: dict[str, Any], kind: str) -> None:
     measured = measure(row(abort=pressed_row), {"abort_margin_ms": 20.0})
-    assert (measured.kind, measured.error) == (kind, None)
+    assert (measured.outcome, measured.error) == (kind, None)
     assert measured.upstream_stop_ms is None
     assert (measured.wasted_tokens is None) == (kind != "missed")
 
@@ -86,28 +86,28 @@ def test_an_abort_that_did_not_stop_is_refused_late_or_missed(pressed_row: dict[
 def test_a_press_that_a_dead_store_answered_too_late_was_promised_nothing(ack_ms: float, kind: str) -> None:
     """It heard 404, for the store had come back empty; while the stream lives that is no excuse."""
     settings = {"abort_margin_ms": 20.0, "fault": "store-crash"}
-    assert measure(row(abort=pressed(75, ack_ms, status=404, accepted_ms=75)), settings).kind == kind
+    assert measure(row(abort=pressed(75, ack_ms, status=404, accepted_ms=75)), settings).outcome == kind
 
 
 def test_a_503_that_stopped_nevertheless_is_a_stop() -> None:
     measured = measure(stopped(abort=pressed(75, 80, status=503)))
-    assert (measured.kind, measured.upstream_stop_ms, measured.abort_ack_ms) == ("stopped", 18, None)
+    assert (measured.outcome, measured.upstream_stop_ms, measured.abort_ack_ms) == ("stopped", 18, None)
 
 
 def test_a_repeated_abort_counts_from_its_first_press_and_its_answer_from_the_accepted_one() -> None:
     measured = measure(stopped(abort=pressed(75, 92.5, tries=3, accepted_ms=91)))
-    assert (measured.kind, measured.upstream_stop_ms, measured.abort_ack_ms) == ("stopped", 18, 1.5)
+    assert (measured.outcome, measured.upstream_stop_ms, measured.abort_ack_ms) == ("stopped", 18, 1.5)
 
 
-def test_a_chat_the_service_turned_away_is_neither_an_error_nor_a_stop() -> None:
+def test_a_chat_the_service_rejected_is_neither_an_error_nor_a_stop() -> None:
     measured = measure(row(client={"status": 503}, witness=None) | {"service": {"finish_reason": "refused_503"}})
-    assert (measured.kind, measured.error, measured.counted) == ("turned_away", None, False)
+    assert (measured.outcome, measured.error, measured.counted) == ("rejected", None, False)
 
 
 @pytest.mark.parametrize(
     ("service", "settings", "kind"),
     [
-        ({"pid": 7, "abort_pid": 7}, {"count_only": "other-worker"}, "own"),
+        ({"pid": 7, "abort_pid": 7}, {"count_only": "other-worker"}, "same_worker"),
         ({"pid": 7, "abort_pid": 8}, {"count_only": "other-worker"}, "stopped"),
         ({"pid": 7, "abort_pid": 7}, {}, "stopped"),
         ({"pid": None, "abort_pid": None}, {"count_only": "other-worker"}, "stopped"),
@@ -118,14 +118,14 @@ def test_where_only_other_workers_count_an_abort_on_the_own_one_does_not(
     service: dict[str, Any] | None, settings: dict[str, Any], kind: str
 ) -> None:
     measured = measure(stopped() | {"service": service}, settings)
-    assert (measured.kind, measured.counted) == (kind, kind == "stopped")
-    assert (measured.upstream_stop_ms is None) == (kind == "own")
+    assert (measured.outcome, measured.counted) == (kind, kind == "stopped")
+    assert (measured.upstream_stop_ms is None) == (kind == "same_worker")
     assert (measured.ttft_ms, measured.itl_ms) == (51, (20,))
 
 
 def test_an_own_worker_abort_that_was_too_late_stays_late() -> None:
     late = row(abort=abort(140, 141)) | {"service": {"pid": 7, "abort_pid": 7}}
-    assert measure(late, {"count_only": "other-worker"}).kind == "late"
+    assert measure(late, {"count_only": "other-worker"}).outcome == "late"
 
 
 def test_intended_times_are_told_beside_the_service_times_where_they_are_known() -> None:

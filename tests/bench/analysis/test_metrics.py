@@ -52,7 +52,7 @@ def stopped(**changes: Any) -> dict[str, Any]:
 
 def test_a_plain_chat_has_first_token_and_gaps_only() -> None:
     measured = measure(row())
-    assert (measured.kind, measured.error, measured.counted) == ("plain", None, False)
+    assert (measured.outcome, measured.error, measured.counted) == ("plain", None, False)
     assert measured.ttft_ms == 51
     assert measured.itl_ms == (20, 20, 20, 20)
     assert measured.upstream_stop_ms is measured.wasted_tokens is measured.abort_ack_ms is None
@@ -60,7 +60,7 @@ def test_a_plain_chat_has_first_token_and_gaps_only() -> None:
 
 def test_a_stop_is_timed_from_the_abort_to_the_lost_connection() -> None:
     measured = measure(stopped())
-    assert (measured.kind, measured.counted) == ("stopped", True)
+    assert (measured.outcome, measured.counted) == ("stopped", True)
     assert measured.upstream_stop_ms == 18
     assert measured.client_stop_ms == 19
     assert measured.abort_ack_ms == 2.5
@@ -70,7 +70,7 @@ def test_a_stop_is_timed_from_the_abort_to_the_lost_connection() -> None:
 
 def test_a_missed_abort_costs_tokens_but_has_no_latency() -> None:
     measured = measure(row(abort=abort(75, 77)))
-    assert (measured.kind, measured.counted, measured.wasted_tokens) == ("missed", True, 3)
+    assert (measured.outcome, measured.counted, measured.wasted_tokens) == ("missed", True, 3)
     assert measured.upstream_stop_ms is measured.client_stop_ms is None
     assert measured.abort_ack_ms == 2
 
@@ -91,14 +91,14 @@ def test_a_token_at_the_very_moment_of_the_abort_is_not_wasted() -> None:
 )  # fmt: skip
 def test_an_abort_that_lost_the_race_is_late_and_counts_nowhere(parts: dict[str, Any]) -> None:
     measured = measure(row(**parts))
-    assert (measured.kind, measured.counted, measured.error) == ("late", False, None)
+    assert (measured.outcome, measured.counted, measured.error) == ("late", False, None)
     assert measured.wasted_tokens is measured.abort_ack_ms is measured.upstream_stop_ms is None
     assert measured.ttft_ms == 51
 
 
 def test_an_aborted_end_before_the_natural_one_is_no_race() -> None:
     """finish_reason `abort` is the service's stop: it must not turn a counted abort into a late one."""
-    assert measure(row(abort=abort(75), client={"end_ns": 70 * MS, "finish_reason": "abort"})).kind == "missed"
+    assert measure(row(abort=abort(75), client={"end_ns": 70 * MS, "finish_reason": "abort"})).outcome == "missed"
 
 
 def test_a_disconnecting_client_needs_no_answer_and_has_no_client_stop() -> None:
@@ -110,7 +110,7 @@ def test_a_disconnecting_client_needs_no_answer_and_has_no_client_stop() -> None
         "finish_reason": None,
     }
     measured = measure({**stopped(client=client, abort=abort(75, status=None)), "strategy": "disconnect"})
-    assert (measured.kind, measured.upstream_stop_ms) == ("stopped", 18)
+    assert (measured.outcome, measured.upstream_stop_ms) == ("stopped", 18)
     assert measured.client_stop_ms is measured.abort_ack_ms is measured.ttft_ms is None
 
 
@@ -128,7 +128,7 @@ def test_a_disconnecting_client_needs_no_answer_and_has_no_client_stop() -> None
 )
 def test_what_cannot_be_trusted_is_an_error_and_gives_no_metric(parts: dict[str, Any], cause: str) -> None:
     measured = measure(row(**parts))
-    assert measured.kind == "error"
+    assert measured.outcome == "error"
     assert cause in (measured.error or "")
     assert measured.ttft_ms is None
     assert measured.itl_ms == ()
@@ -140,7 +140,7 @@ def test_what_cannot_be_trusted_is_an_error_and_gives_no_metric(parts: dict[str,
 )
 def test_a_failed_abort_is_an_error_and_still_a_missed_abort(failed: Any, cause: str) -> None:
     measured = measure(row(abort=failed))
-    assert (measured.kind, measured.error, measured.wasted_tokens) == ("missed", cause, 3)
+    assert (measured.outcome, measured.error, measured.wasted_tokens) == ("missed", cause, 3)
     assert measured.abort_ack_ms is None  # how fast an error came says nothing about the acknowledgement
 
 

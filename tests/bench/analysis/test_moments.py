@@ -33,7 +33,7 @@ def test_the_press_that_was_accepted_counts_and_a_refused_one_has_none(tmp_path:
     moments = [each for each in read_timelines(run, ()).moments if each.key.scenario == "outage"]
     refused = [each for each in moments if each.accepted_ns is None]
     again = [each for each in moments if each.accepted_ns and each.accepted_ns > each.sent_ns]
-    assert len(refused) == sum(chat.measured.kind == "refused" for chat in run.chats) > 0
+    assert len(refused) == sum(chat.measured.outcome == "refused" for chat in run.chats) > 0
     assert again
     assert all(each.lost_ns is None and not each.counted for each in refused)
     assert all(each.lost_ns and each.lost_ns > (each.accepted_ns or 0) for each in again)

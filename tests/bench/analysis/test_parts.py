@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from bench.analysis.metrics import Measured
+from bench.analysis.metrics import ChatMetrics
 from bench.analysis.parts import parts_of
 from bench.analysis.reading import CaseKey, Chat
 from bench.analysis.waterfall import PartsNs
@@ -17,7 +17,8 @@ KEY = CaseKey("redis-push", "flowing", 2, 50)
 
 def chats(every: Sequence[PartsNs | None], blocks: int = 1) -> list[Chat]:
     return [
-        Chat(KEY, index % blocks, str(index), Measured("stopped", parts_ns=parts)) for index, parts in enumerate(every)
+        Chat(KEY, index % blocks, str(index), ChatMetrics("stopped", parts_ns=parts))
+        for index, parts in enumerate(every)
     ]
 
 

@@ -76,7 +76,7 @@ def test_what_a_side_did_not_see_is_none() -> None:
     (row,) = joined([client(0)], [], [])
     assert row["service"] is None
     assert row["witness"] is None
-    assert measure(row).kind == "error"
+    assert measure(row).outcome == "error"
 
 
 def test_strangers_in_journal_and_traces_are_left_out() -> None:
@@ -106,13 +106,13 @@ def test_stopped_missed_late_and_disconnected_are_told_apart() -> None:
         [],
         [journal(0), *(journal(index, lost_ms=None, done_ms=1_580.0) for index in (1, 2, 3))],
     )
-    assert [measure(row).kind for row in rows] == ["stopped", "missed", "late", "plain"]
+    assert [measure(row).outcome for row in rows] == ["stopped", "missed", "late", "plain"]
     assert measure(rows[0]).upstream_stop_ms == pytest.approx(1.0)
     left = client(0, reason=None)
     left["client"]["end_ns"] = left["abort"]["sent_ns"]
     left["abort"] |= {"ack_ns": None, "status": None, "outcome": None}
     (row,) = join({**case_head(CASE, 0), "strategy": "disconnect"}, [left], [], [journal(0)])
-    assert measure(row).kind == "stopped"
+    assert measure(row).outcome == "stopped"
     assert measure(row).client_stop_ms is None
 
 

@@ -51,7 +51,7 @@ def kinds(rows: list[Row], name: str) -> Counter[str]:
     fates = fates_of(rows, SCENARIOS[name])
     assert [each.error for each in fates if each.error] == []
     assert not any(each.wrong_stop or each.leaked or each.tokens_after_stop for each in fates)
-    return Counter(each.kind for each in fates)
+    return Counter(each.outcome for each in fates)
 
 
 def health_problems(folder: Path) -> list[str]:
@@ -162,7 +162,7 @@ def test_stops_on_the_chat_s_own_worker_are_not_counted(folder: Path, summary: d
     own = sum(row["service"]["pid"] == row["service"]["abort_pid"] for row in stopped)
     assert len({row["service"]["pid"] for row in rows}) > 2
     found = kinds(rows, "wrong-worker")
-    assert (found["own"], found["stopped"]) == (own, len(stopped) - own)
+    assert (found["same_worker"], found["stopped"]) == (own, len(stopped) - own)
     (case,) = [case for case in summary["cases"] if case["scenario"] == "wrong-worker"]
     assert (case["workers"], case["own"], case["aborts"]) == (4, own, len(stopped) - own)
 

@@ -42,8 +42,8 @@ def test_a_strategy_is_measured_end_to_end(tmp_path: Path, strategy: str) -> Non
     each = [measure(row) for row in rows]
     aborted = round(FLOWING.abort_share * FLOWING.chats)
     assert [row["index"] for row in rows] == list(range(FLOWING.chats))
-    assert [(one.kind, one.error) for one in each].count(("stopped", None)) == aborted
-    assert [(one.kind, one.error) for one in each].count(("plain", None)) == FLOWING.chats - aborted
+    assert [(one.outcome, one.error) for one in each].count(("stopped", None)) == aborted
+    assert [(one.outcome, one.error) for one in each].count(("plain", None)) == FLOWING.chats - aborted
     assert all(0 < one.upstream_stop_ms < 1000 for one in each if one.upstream_stop_ms is not None)
     for row in rows:  # one clock: what happened first has the smaller stamp
         client, service, witness = row["client"], row["service"], row["witness"]

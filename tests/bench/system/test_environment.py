@@ -73,7 +73,7 @@ def test_a_run_measures_the_same_in_any_shell(tmp_path: Path, monkeypatch: pytes
         (folder,) = execute(tmp_path / "results", cases, environment={"ABORT_INTERVAL_MS": "70"})
     rows = [row for row in chats_of(folder) if row["scenario"] == "flowing"]
     assert {(row["strategy"], measure(row).error) for row in rows} == {("redis-push", None), ("postgres-push", None)}
-    assert {measure(row).kind for row in rows} == {"stopped", "plain"}
+    assert {measure(row).outcome for row in rows} == {"stopped", "plain"}
     assert len(rows) == 2 * 12
     manifest = manifest_of(folder)
     assert manifest["environment"] == {"ABORT_INTERVAL_MS": "70"}
