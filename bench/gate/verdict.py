@@ -1,9 +1,8 @@
 """Is head worse than base? One metric of one case over blocks: how large the change is, and how sure that is.
 
 **Effect.** The difference between head and base on the margin's scale (decision.py), positive is worse, with the
-90 % interval: Hodges and Lehmann's estimate and the exact Wilcoxon interval, which a block that a neighbour on the
-machine spoilt does not move. **p** is a one-sided t test of the block differences: of the usual tests the only one
-that can be small after six blocks (the exact ones end at 1/64), and a spoilt block makes it larger, not smaller.
+90 % rank interval and one-sided p of stats/paired.py: a block that a neighbour on the machine spoilt moves neither
+estimate nor interval, and makes p larger.
 
 **Verdict.** `worse`: the effect is beyond the margin, and p <= ALPHA (after Holm, see family.py), and it is no
 smaller than what such a sample finds with 80 % probability: a smaller one is luck of the draw. `better` likewise.
@@ -17,53 +16,37 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
-
-from scipy.special import nctdtr, stdtr, stdtrit
 
 from bench.gate.decision import Decision, Margin, Verdict
-from bench.stats.hodges_lehmann import Located, paired, unpaired
-from bench.stats.paired import MIN_BLOCKS
+from bench.stats.paired import MIN_BLOCKS, Difference, paired, unpaired
 
 ALPHA = 0.005
 """For one look at a whole family. The gate looks again after each block it adds: tests/bench_gate simulates that."""
 POWER = 0.80
 LEVEL = 0.90
-CERTAIN = 40.0
-"""A margin of so many standard errors is always found; scipy's non-central t has nothing to add up there."""
 
 
 def decide(base: Sequence[float], head: Sequence[float], margin: Margin) -> Decision:
-    """Decide over paired blocks: the i-th values were measured next to each other. Raises ValueError when they differ
-    in number or one is negative or no number."""
+    """Decide over paired blocks: the i-th values were measured next to each other.
+
+    Raises ValueError when they differ in number or one is negative or no number.
+    """
     if len(base) != len(head):
         raise ValueError(f"{len(base)} blocks of base cannot be paired with {len(head)} of head")
-    apart = [_worse_by(one, other, margin) for one, other in zip(base, head, strict=True)]
+    apart = [new - old for old, new in zip(_on_scale(base, margin), _on_scale(head, margin), strict=True)]
     if len(apart) < 2:
         return undecided(base, head, len(apart), margin)
-    spread = statistics.stdev(apart) / math.sqrt(len(apart))
-    located = paired(apart, LEVEL)
-    change = _Change(len(apart), located, statistics.fmean(apart), spread, len(apart) - 1)
-    return _decided(base, head, margin, change)
+    return _decided(base, head, margin, paired(apart))
 
 
 def decide_unpaired(base: Sequence[float], head: Sequence[float], margin: Margin) -> Decision:
-    """The same for blocks that were not measured side by side, such as a baseline's: Welch's t, Mann and Whitney's
-    interval. Blocks of one run share its luck, so the margin must cover what runs differ by (bench/gate/margins.py)."""
-    sides = [[_log(value, margin) for value in values] for values in (base, head)]
-    fewest = min(map(len, sides))
-    if fewest < 2:
-        return undecided(base, head, fewest, margin)
-    sign = -1.0 if margin.higher_is_better else 1.0
-    old, new = ([sign * value for value in side] for side in sides)
-    parts = [statistics.variance(side) / len(side) for side in (old, new)]
-    total = sum(parts)
-    # Welch and Satterthwaite's degrees of freedom; sides without any spread leave nothing to weigh.
-    weighed = sum(part**2 / (len(side) - 1) for part, side in zip(parts, (old, new), strict=True))
-    freedom = total**2 / weighed if weighed else len(old) + len(new) - 2
-    mean = statistics.fmean(new) - statistics.fmean(old)
-    change = _Change(fewest, unpaired(old, new, LEVEL), mean, math.sqrt(total), freedom)
-    return _decided(base, head, margin, change)
+    """The same for blocks that were not measured side by side, such as a baseline's.
+
+    Blocks of one run share its conditions, so the margin must cover the differences between runs (margins.py).
+    """
+    old, new = _on_scale(base, margin), _on_scale(head, margin)
+    fewest = min(len(old), len(new))
+    return undecided(base, head, fewest, margin) if fewest < 2 else _decided(base, head, margin, unpaired(old, new))
 
 
 def settle(decision: Decision) -> Decision:
@@ -71,43 +54,25 @@ def settle(decision: Decision) -> Decision:
     return replace(decision, verdict=_verdict(decision))
 
 
-class _Change(NamedTuple):
-    """A difference on the margin's scale, as blocks saw it: robust estimate, mean, its standard error and freedom."""
-
-    blocks: int
-    located: Located
-    mean: float
-    error: float
-    freedom: float
-
-
-def _decided(base: Sequence[float], head: Sequence[float], margin: Margin, change: _Change) -> Decision:
-    mean, error, freedom = change.mean, change.error, change.freedom
-    limit = margin.limit_at(statistics.median(base))
-    critical = float(stdtrit(freedom, 1 - ALPHA))  # Student's t; scipy.special because this is called very often
-    if error > 1e-12:
-        p_worse, p_better = float(stdtr(freedom, -mean / error)), float(stdtr(freedom, mean / error))
-        noncentral = limit / error
-        power = 1 - float(nctdtr(freedom, noncentral, critical)) if noncentral < CERTAIN else 1.0
-    else:  # every block says the same: operations per token, or nothing at all
-        p_worse, p_better, power = float(mean <= 0), float(mean >= 0), 1.0
+def _decided(base: Sequence[float], head: Sequence[float], margin: Margin, change: Difference) -> Decision:
+    middle = statistics.median(base)
+    limit, interval = margin.limit_at(middle), change.rank_interval(LEVEL)
     return settle(
         Decision(
             verdict="inconclusive",
             blocks=change.blocks,
             margin=margin,
-            base=statistics.median(base),
+            base=middle,
             head=statistics.median(head),
             head_span=(min(head), max(head)),
             limit=limit,
-            effect=change.located.estimate,
-            low=change.located.low,
-            high=change.located.high,
-            p_worse=p_worse,
-            p_better=p_better,
-            power=power,
-            # Minimum detectable effect: Bloom, Minimum detectable effects (Evaluation Review, 1995).
-            detectable=(critical + float(stdtrit(freedom, POWER))) * error,
+            effect=change.estimate,
+            low=interval.low,
+            high=interval.high,
+            p_worse=change.p_above,
+            p_better=change.p_below,
+            power=change.power(limit, ALPHA),
+            detectable=change.detectable(ALPHA, POWER),
         )
     )
 
@@ -131,9 +96,10 @@ def _verdict(decision: Decision) -> Verdict:
     return "equivalent" if -limit < decision.low and decision.high < limit else "inconclusive"
 
 
-def _worse_by(base: float, head: float, margin: Margin) -> float:
-    apart = _log(head, margin) - _log(base, margin)
-    return -apart if margin.higher_is_better else apart
+def _on_scale(values: Sequence[float], margin: Margin) -> list[float]:
+    """The values on the margin's scale, positive is worse."""
+    sign = -1.0 if margin.higher_is_better else 1.0
+    return [sign * _log(value, margin) for value in values]
 
 
 def _log(value: float, margin: Margin) -> float:

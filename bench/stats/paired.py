@@ -1,54 +1,140 @@
-"""Few paired values, one pair per block: effect, interval, p value, and Holm's correction."""
+"""How far two sides are apart over blocks: estimate, interval, p and power, for the comparison and for the gate.
+
+The estimate is Hodges and Lehmann's (1963), which a single bad block does not move. There are two intervals, because
+two questions are asked of few blocks:
+
+`t_interval`, `p`: the comparison of strategies. Both are Student's, so that they agree. In simulated pairs of 5 to 12
+blocks (normal, heavy-tailed, a block in ten twice as slow) the 95 % interval held the truth in 95-98 % of 4,000
+experiments; a bootstrap (percentile or BCa) in 83-95 %. Exact sign flips of fewer than 10 blocks cannot give a p as
+small as Holm requires of 20 comparisons.
+
+`rank_interval`, `p_above`, `p_below`: the gate, which claims equivalence from the interval. The exact Wilcoxon interval
+stays narrow when one block is spoilt; p is the one-sided t test, since an exact one of six blocks ends at 1/64.
+"""
 
 from __future__ import annotations
 
 import math
 import statistics
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from scipy.special import stdtr, stdtrit  # Student's t: scipy.stats.t's cdf and ppf, without their overhead
+import numpy as np
+from scipy.special import nctdtr, stdtr, stdtrit  # scipy.stats.t and nct without their overhead
+
+from bench.stats.wilcoxon import Floats, Interval, rank_interval, rank_sum_counts, signed_rank_counts
 
 MIN_BLOCKS = 5
 """Fewer pairs show no difference whatever their values: no interval or verdict is given on them."""
+NO_ERROR = 1e-12
+"""A standard error below this is rounding: all blocks have the same value."""
+CERTAIN = 40.0
+"""A change of so many standard errors is always found; scipy's non-central t does not converge there."""
 
 
-def hodges_lehmann(values: Sequence[float]) -> float:
-    """The centre of a few values: the median of the means of all pairs, each value with itself included.
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A difference of two sides over `blocks` (of the smaller side).
 
-    Source: Hodges and Lehmann (1963), one-sample estimate by Walsh averages; a wild block in three moves it little.
+    `estimate` is the median of the ordered `candidates`; `null_counts` is the distribution of the rank test where there
+    is no difference. `mean` has the standard `error` and Student's degrees of `freedom`.
     """
-    walsh = [(one + other) / 2 for position, one in enumerate(values) for other in values[position:]]
-    return statistics.median(walsh)
+
+    blocks: int
+    candidates: Floats
+    null_counts: Floats
+    mean: float
+    error: float
+    freedom: float
+
+    @property
+    def estimate(self) -> float:
+        """Hodges and Lehmann's estimate."""
+        return float(np.median(self.candidates))
+
+    def rank_interval(self, level: float) -> Interval:
+        """The exact Wilcoxon interval of the estimate; infinite ends with too few blocks for the level."""
+        return rank_interval(self.candidates, self.null_counts, level)
+
+    def t_interval(self, level: float = 0.95) -> Interval:
+        """Student's interval of the mean."""
+        half = float(stdtrit(self.freedom, (1 + level) / 2)) * self.error
+        return Interval(self.mean - half, self.mean + half)
+
+    @property
+    def p(self) -> float:
+        """The two-sided p of a t test; without any error 0, or 1 where there is no difference either."""
+        if self.error <= NO_ERROR:
+            return float(abs(self.mean) <= NO_ERROR)
+        return float(2 * stdtr(self.freedom, -abs(self.mean) / self.error))
+
+    @property
+    def p_above(self) -> float:
+        """The one-sided p of "not above 0"."""
+        return float(stdtr(self.freedom, -self.mean / self.error)) if self.error > NO_ERROR else float(self.mean <= 0)
+
+    @property
+    def p_below(self) -> float:
+        """The one-sided p of "not below 0"."""
+        return float(stdtr(self.freedom, self.mean / self.error)) if self.error > NO_ERROR else float(self.mean >= 0)
+
+    def power(self, change: float, alpha: float) -> float:
+        """The probability that the one-sided test at `alpha` finds a true `change` in such a sample."""
+        if self.error <= NO_ERROR or change / self.error >= CERTAIN:
+            return 1.0
+        return 1 - float(nctdtr(self.freedom, change / self.error, float(stdtrit(self.freedom, 1 - alpha))))
+
+    def detectable(self, alpha: float, power: float) -> float:
+        """The change that the one-sided test at `alpha` finds with probability `power`.
+
+        Source: Bloom, Minimum detectable effects, Evaluation Review 19 (1995).
+        """
+        return float(stdtrit(self.freedom, 1 - alpha) + stdtrit(self.freedom, power)) * self.error
 
 
-def t_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float] | None:
-    """Student's interval of the mean; None for fewer than two values."""
-    if len(values) < 2:
-        return None
-    half = half_width(values, confidence)
-    middle = statistics.fmean(values)
-    return middle - half, middle + half
+def paired(differences: Sequence[float]) -> Difference:
+    """The difference over blocks that both sides measured, one value each: candidates are the Walsh averages."""
+    values = np.asarray(differences, dtype=float)
+    count = len(values)
+    first, second = np.triu_indices(count)
+    error = statistics.stdev(differences) / math.sqrt(count) if count > 1 else math.inf
+    return Difference(
+        blocks=count,
+        candidates=np.sort((values[first] + values[second]) / 2),
+        null_counts=signed_rank_counts(count),
+        mean=statistics.fmean(differences),
+        error=error,
+        freedom=count - 1,
+    )
 
 
-def half_width(values: Sequence[float], confidence: float = 0.95) -> float:
+def unpaired(base: Sequence[float], head: Sequence[float]) -> Difference:
+    """The difference head - base of blocks that were not measured side by side, at least two of each.
+
+    Candidates are all differences (Mann and Whitney); error and degrees of freedom are Welch and Satterthwaite's.
+    """
+    parts = [statistics.variance(side) / len(side) for side in (base, head)]
+    weights = sum(part**2 / (len(side) - 1) for part, side in zip(parts, (base, head), strict=True))
+    return Difference(
+        blocks=min(len(base), len(head)),
+        candidates=np.sort(np.subtract.outer(np.asarray(head, dtype=float), np.asarray(base, dtype=float)).ravel()),
+        null_counts=rank_sum_counts(len(base), len(head)),
+        mean=statistics.fmean(head) - statistics.fmean(base),
+        error=math.sqrt(sum(parts)),
+        freedom=sum(parts) ** 2 / weights if weights else len(base) + len(head) - 2,
+    )
+
+
+def t_interval(values: Sequence[float], level: float = 0.95) -> Interval | None:
+    """Student's interval of the mean of one value per block; None for fewer than two values."""
+    return paired(values).t_interval(level) if len(values) > 1 else None
+
+
+def half_width(values: Sequence[float], level: float = 0.95) -> float:
     """Half the width of `t_interval`; infinite for fewer than two values."""
     if len(values) < 2:
         return math.inf
-    quantile = float(stdtrit(len(values) - 1, (1 + confidence) / 2))
-    return quantile * statistics.stdev(values) / math.sqrt(len(values))
-
-
-def t_test(differences: Sequence[float]) -> float:
-    """The two-sided p value of paired differences being nothing but noise; 1 for fewer than two.
-
-    scipy.stats.ttest_1samp, without its warnings: equal differences have no noise, so any but zero is beyond it.
-    """
-    if len(differences) < 2:
-        return 1.0
-    middle, spread = statistics.fmean(differences), statistics.stdev(differences)
-    if spread == 0:
-        return 1.0 if middle == 0 else 0.0
-    return float(2 * stdtr(len(differences) - 1, -abs(middle) / spread * math.sqrt(len(differences))))
+    return float(stdtrit(len(values) - 1, (1 + level) / 2)) * statistics.stdev(values) / math.sqrt(len(values))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import math
 import random
 from pathlib import Path
 from typing import Any
@@ -17,35 +16,10 @@ from bench.analysis.blocks import MIN_SAMPLES, block_values
 from bench.analysis.comparison import Comparison, compare, corrected, floor_spread_ms, verdict
 from bench.analysis.reading import CaseKey, read_run
 from bench.analysis.summary import summarise
-from bench.stats.paired import half_width, hodges_lehmann, holm, t_interval, t_test
+from bench.stats.paired import holm, paired
 from tests.bench import fake_results as fake
 
 STRATEGIES = ("redis-push", "redis-timer", "memory-push", "disconnect", "none")
-
-
-def test_hodges_lehmann_is_the_median_of_all_pair_means() -> None:
-    assert hodges_lehmann([1, 2, 6]) == 2.75  # 1, 1.5, 2, 3.5, 4, 6
-    assert hodges_lehmann([5]) == 5
-    assert hodges_lehmann([1, 1, 1, 1, 1, 1, 1, 1, 1, 900]) == 1
-
-
-def test_the_p_value_and_the_interval_are_scipy_s() -> None:
-    values = [0.3, -0.1, 0.4, 0.2, 0.5, 0.1]
-    expected = stats.ttest_1samp(values, 0)
-    assert t_test(values) == pytest.approx(float(expected.pvalue))
-    assert t_interval(values) == pytest.approx(tuple(expected.confidence_interval(0.95)))
-
-
-def test_values_without_spread_are_certain_and_one_value_tells_nothing() -> None:
-    assert (t_test([0.0] * 5), t_test([0.5] * 5), t_test([0.5])) == (1.0, 0.0, 1.0)
-    assert (t_interval([0.5] * 5), t_interval([0.5])) == ((0.5, 0.5), None)
-    assert half_width([1.0]) == math.inf
-
-
-def test_holm_is_step_down_keeps_the_order_and_never_falls() -> None:
-    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert holm([0.6, 0.9]) == [1.0, 1.0]
-    assert holm([]) == []
 
 
 def test_a_comparison_is_paired_by_block() -> None:
@@ -56,7 +30,7 @@ def test_a_comparison_is_paired_by_block() -> None:
     assert (found.blocks, found.p) == (5, 0.0)
     assert found.ratio == pytest.approx(0.5)
     assert found.ratio_ci95 == pytest.approx((0.5, 0.5))
-    assert found.shift == pytest.approx(hodges_lehmann([-0.5, -1, -2, -4, -8]))
+    assert found.shift == pytest.approx(paired([-0.5, -1, -2, -4, -8]).estimate)
     assert compare({0: 1.0}, {1: 1.0}) is None
 
 
