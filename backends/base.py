@@ -1,4 +1,4 @@
-"""The contract between a chat service and whatever carries an abort to the worker that owns the stream."""
+"""The contract between a chat service and a store that carries aborts to the worker that owns the stream."""
 
 from __future__ import annotations
 
@@ -10,83 +10,48 @@ from enum import StrEnum
 from types import TracebackType
 from typing import ClassVar, NamedTuple, Self
 
-Watch = Callable[[], Awaitable[None]]
-"""Watches a listener's connection: never returns, and raises `StoreUnavailableError` when it is lost."""
-
-
-class BackendError(Exception):
-    """What can go wrong with an abort backend.
-
-    BackendError
-    ├── DuplicateChatError     a live chat already has this request id
-    ├── StoreUnavailableError  the store did not answer, or the connection to it was lost; worth a retry
-    │   ├── StoreRefusedError  the store answered, but does not do its part: no rights, read-only, out of memory
-    │   └── DeafListenerError  the listener's connection lives, but no message comes through it
-    └── BackendUrlError        a backend URL that names no strategy, or cannot be read
-    """
-
-
-class DuplicateChatError(BackendError):
-    """A live chat already has this request id."""
-
-
-class StoreUnavailableError(BackendError):
-    """The store did not answer, or the connection to it was lost. Raised in place of the driver's own errors."""
-
-
-class StoreRefusedError(StoreUnavailableError):
-    """The store answered with an error: no rights, read-only, out of memory. Its message has the server's own words."""
-
-
-class DeafListenerError(StoreUnavailableError):
-    """The listener's connection lives and its subscription was confirmed, but a worker's own heartbeat did not come."""
-
-
-class BackendUrlError(BackendError, ValueError):
-    """A backend URL that names no strategy, or cannot be read. Its message holds no part of a secret."""
-
 
 class AbortOutcome(StrEnum):
-    """What became of an abort, as the store saw it."""
+    """The result of an abort request, as the store saw it."""
 
-    ACCEPTED = "accepted"  # recorded now, and (push) the owner was told
-    ALREADY_ABORTED = "already_aborted"  # recorded before
+    ACCEPTED = "accepted"  # recorded by this request and, with push, sent to the owning worker
+    ALREADY_ABORTED = "already_aborted"  # recorded earlier
     STOPPED = "stopped"  # recorded, and the owner has confirmed that the upstream is closed
-    UNKNOWN = "unknown"  # no such chat, a finished one, or somebody else's
-    REMEMBERED = "remembered"  # no such chat yet; it will be stopped if it starts soon
+    UNKNOWN = "unknown"  # no such chat, a finished chat, or a chat of another owner
+    REMEMBERED = "remembered"  # no such chat yet; a chat that starts with this id soon will be stopped
 
 
 class State(StrEnum):
-    """What a store may hold under a request id. Every record expires by itself."""
+    """The states of a record in a store. Every record expires."""
 
     LIVE = "live"
     ABORTED = "aborted"
-    ENDED = "ended"  # a tombstone: tells an abort that comes late from one that comes early
+    ENDED = "ended"  # a tombstone: distinguishes a late abort from an early one
     EARLY = "early"  # an abort that came before its chat
-    REPEATED = "repeated"  # an abort recorded again for a chat that the store had lost: it holds for that life only
+    REPEATED = "repeated"  # an abort reasserted after the store lost the chat; valid for that generation only
 
 
-BEAT = "beat"
-"""In place of a generation: the message is a worker's own heartbeat, and its number stands in place of the id."""
+HEARTBEAT = "beat"
+"""In place of a generation: the message is a worker's heartbeat; its number is in place of the request id."""
 SEEK = "seek"
-"""In place of a generation: an abort found no record under this id. The worker that runs the chat checks its record."""
+"""In place of a generation: an abort found no record for this id. The worker that runs the chat checks its record."""
 
 
 class ChatKey(NamedTuple):
-    """One life of a request id. An id may be used again; the generation tells the lives apart."""
+    """One use of a request id. An id may be reused; the generation distinguishes the uses."""
 
     request_id: str
     generation: str
 
     @classmethod
     def of(cls, message: str) -> Self | None:
-        """The chat that a store's message names, as "<generation> <request id>"; None when it is no message of ours."""
+        """Parse a store's message, "<generation> <request id>"; None for a message in another format."""
         generation, space, request_id = message.partition(" ")
         return cls(request_id, generation) if space else None
 
 
 class Chat(NamedTuple):
-    """A live chat: who may stop it (`owner`) and which process holds its stream (`worker`)."""
+    """A live chat: who may abort it (`owner`) and which process holds its stream (`worker`)."""
 
     request_id: str
     generation: str
@@ -99,12 +64,14 @@ class Chat(NamedTuple):
         return ChatKey(self.request_id, self.generation)
 
 
-Heard = Callable[[ChatKey | None], object]
-"""Takes what a listener hears, see `Store.listen`."""
+MessageHandler = Callable[[ChatKey | None], object]
+"""Called with each message that a listener receives, see `Store.listen`."""
+WaitForLoss = Callable[[], Awaitable[None]]
+"""Waits until a listener's connection is lost, then raises `StoreUnavailableError`. Never returns."""
 
 
-class Flagged(NamedTuple):
-    """What `Store.flag` did; `chat` is the one that is marked now, None if there is none."""
+class FlagResult(NamedTuple):
+    """The result of `Store.flag`; `chat` is the aborted chat, None if there is none."""
 
     outcome: AbortOutcome
     chat: Chat | None = None
@@ -112,116 +79,115 @@ class Flagged(NamedTuple):
 
 @dataclass(frozen=True)
 class Options:
-    """What a deployment may tune; the defaults suit a chat of minutes and a store in the same data centre."""
+    """Settings of a deployment; the defaults suit chats of minutes and a store in the same data centre."""
 
-    namespace: str = "stopwatch"  # Redis key prefix, PostgreSQL schema: deployments that share a server differ in it
-    ttl_s: float = 60.0  # a live record that nobody renews is gone after this
-    remember_s: float = 10.0  # how long early aborts and tombstones are kept
+    namespace: str = "stopwatch"  # Redis key prefix, PostgreSQL schema; must differ between deployments on one server
+    ttl_s: float = 60.0  # lifetime of a live record that is not renewed
+    remember_s: float = 10.0  # lifetime of early aborts and tombstones
     interval_ms: float = 100.0  # between two reads of the timer delivery
-    command_timeout_s: float = 2.0  # for one round trip, and for a connection to make it on
+    command_timeout_s: float = 2.0  # limit for one round trip, and for connecting
     heartbeat_s: float = 3.0  # between two heartbeats of a worker, one store operation each
-    keepalive_s: float = 5.0  # a listener's connection that went silent is found within this
-    start_unregistered: bool = False  # whether chats start while the store is away; they are recorded when it is back
+    keepalive_s: float = 5.0  # a silent listener connection is detected within this time
+    start_unregistered: bool = False  # start chats while the store is unavailable; record them when it is back
 
     @property
     def silence_s(self) -> float:
-        """A listener's connection that was silent for this long is pinged, and has the rest of `keepalive_s` to answer.
+        """Silence on a listener's connection before a ping is sent; the rest of `keepalive_s` is for the reply.
 
-        By default longer than the interval of the heartbeats, so that no ping is sent while they come.
+        Longer than the heartbeat interval by default, so that a healthy listener is never pinged.
         """
         return 0.65 * self.keepalive_s
 
     @property
     def heartbeat_ttl_s(self) -> float:
-        """How long the store keeps a worker's heartbeat: two that fail do not look like an emptied store."""
+        """Lifetime of a worker's heartbeat record. Two failed heartbeats do not look like an emptied store."""
         return 3 * self.heartbeat_s + 2 * self.command_timeout_s
 
 
 class Store(ABC):
-    """Where the abort flag lives. Knows nothing of how the flag is looked for.
+    """Holds the abort flags. Independent of how a delivery reads them.
 
-    Every method raises `StoreUnavailableError` when the store cannot be reached; what it then did is unknown.
+    Every method raises `StoreUnavailableError` when the store cannot be reached; whether it took effect is then
+    unknown.
     """
 
     name: ClassVar[str]
     deaf_hint: ClassVar[str] = ""
-    """The most likely cause when a listener receives no heartbeat, and what to do."""
+    """Advice for a listener that receives no heartbeat: the most likely cause."""
 
     def __init__(self, options: Options, *, notify: bool) -> None:
         self.options = options
-        self.notify = notify  # whether `flag` also tells the owning worker
+        self.notify = notify  # whether `flag` also sends a message to the owning worker
 
     @abstractmethod
     async def __aenter__(self) -> Self:
-        """The store is reachable and takes writes, its schema is there, and the user has every right that is needed."""
+        """Connect, create the schema, and check that the store takes writes and the user has all required rights."""
 
     @abstractmethod
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Every connection is closed. Records stay until they expire."""
+        """Close every connection. Records stay until they expire."""
 
     @abstractmethod
     async def register(self, chat: Chat) -> bool:
-        """The chat can be aborted from now on; True if an abort was already waiting for it.
+        """Record the chat, so that it can be aborted; True if an early abort was waiting for it.
 
         Raises `DuplicateChatError` if a live chat has this id. Atomic.
         """
 
     @abstractmethod
-    async def flag(self, request_id: str, owner: str, *, remember: bool) -> Flagged:
-        """The abort is recorded and, with `notify`, sent to the worker that owns the chat. Atomic.
+    async def flag(self, request_id: str, owner: str, *, remember: bool) -> FlagResult:
+        """Record an abort and, with `notify`, send it to the owning worker. Atomic.
 
-        With `remember`, an abort for an id that the store does not know is kept for `remember_s` from now. Somebody
-        else's id is answered as an unknown one is.
+        With `remember`, an abort of an unknown id is kept for `remember_s`. An id of another owner is treated as
+        unknown.
         """
 
     @abstractmethod
     async def states(self, chats: Collection[Chat]) -> list[State | None]:
-        """What the store holds of each chat: one read for all. None: nothing, or a newer chat under the same id."""
+        """The recorded state of each chat, in one read. None: no record, or a newer chat has the id."""
 
     @abstractmethod
     async def renew(self, chats: Collection[Chat]) -> set[ChatKey]:
-        """Every chat is recorded for another TTL, also if the store had lost it; returns those that must end.
+        """Record every chat for another TTL, also those the store had lost; return the chats that must end.
 
-        These are the aborted ones, and those that cannot be aborted any more because the store had lost them and a
-        newer live chat has their id. What stands under the id then is left alone, as is a chat that has ended. No two
-        of the chats have the same id.
+        These are the aborted ones, and those whose record was lost and whose id now belongs to a newer live chat. The
+        newer record, and the record of an ended chat, are left unchanged. The chats have distinct ids.
         """
 
     @abstractmethod
-    async def repeat(self, chats: Collection[Chat]) -> set[ChatKey]:
-        """The abort of every chat is recorded, and its owner told, once more: the store may have lost it.
+    async def reassert(self, chats: Collection[Chat]) -> set[ChatKey]:
+        """Record and send the abort of every chat again, in case the store lost it; return the chats affected.
 
-        Returns the chats of which that is true. One that has ended, or whose id is in use again, is left alone. No two
-        of the chats have the same id.
+        Chats that have ended, and chats whose id is in use again, are left unchanged. The chats have distinct ids.
         """
 
     @abstractmethod
     async def release(self, chat: Chat) -> None:
-        """The id is free again, unless a newer chat has taken it (compared by generation)."""
+        """Free the id, unless a newer chat has taken it (compared by generation)."""
 
     @abstractmethod
-    async def beat(self, worker: str, number: int) -> bool:
-        """The worker's heartbeat is recorded for `heartbeat_ttl_s` and, with `notify`, sent to its listener. Atomic.
+    async def heartbeat(self, worker: str, number: int) -> bool:
+        """Record the worker's heartbeat for `heartbeat_ttl_s`; with `notify`, send it to the worker's listener. Atomic.
 
-        As `ChatKey(str(number), BEAT)`, the way an abort is sent. False if the store did not hold the one before: it is
-        the worker's first, or the store was emptied.
+        The message is `ChatKey(str(number), HEARTBEAT)` and takes the path of an abort. False if the store did not hold
+        the previous heartbeat: it is the worker's first, or the store was emptied.
         """
 
     @abstractmethod
     async def seek(self, worker: str, request_id: str) -> bool:
-        """With `notify`, `ChatKey(request_id, SEEK)` was sent to every worker's listener.
+        """With `notify`, send `ChatKey(request_id, SEEK)` to the listeners of all workers.
 
-        False if the store does not hold this worker's heartbeat any more: it was emptied.
+        False if the store does not hold this worker's heartbeat: it was emptied.
         """
 
     @abstractmethod
-    def listen(self, worker: str, heard: Heard) -> AbstractAsyncContextManager[Watch]:
-        """Entered: the store confirmed the subscription. From then on `heard` gets each aborted chat of this worker.
+    def listen(self, worker: str, on_message: MessageHandler) -> AbstractAsyncContextManager[WaitForLoss]:
+        """Subscribe over a connection of its own; on entry the store has confirmed the subscription.
 
-        Also its heartbeats (see `beat`), the chats that any worker seeks (see `seek`), and None for a message that is
-        none of ours. It is called in the moment the message comes, so it must not wait for anything. The connection is
-        one of its own; its loss is told, never waited through: the caller must listen again and then re-read its flags,
-        because what was sent meanwhile is gone. For that it awaits what it is given.
+        `on_message` is called with each aborted chat of this worker, its heartbeats, the chats that any worker seeks,
+        and None for a message in another format. It is called from the event loop's read callback and must not block.
+        After a loss (see `WaitForLoss`) the caller must listen again and then re-read its flags, because messages sent
+        in between are gone.
         """

@@ -7,29 +7,30 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 
-from backends.base import BEAT, SEEK, Chat, ChatKey, DeafListenerError, Store, StoreUnavailableError
+from backends.base import HEARTBEAT, SEEK, Chat, ChatKey, Store
 from backends.delivery import STREAM_DEADLINE_S, Delivery
-from backends.lasting import Work, backoff_s, first_of
+from backends.errors import DeafListenerError, StoreUnavailableError
 from backends.signals import AbortSignal
+from backends.supervise import TaskFactory, backoff_s, first_of
 
 LATE_S = 0.25
-"""A heartbeat that takes longer is not given up, but the flags are read meanwhile."""
-TURN_S = 0.01
+"""After this time without its heartbeat the worker reads its flags, and goes on waiting for the heartbeat."""
+LOOP_TURN_S = 0.01
 
 
 class PollDelivery(Delivery):
-    """The flag is read before every chunk is forwarded: no connection to keep, a read per chunk, blind in a silence."""
+    """Reads the flag before each chunk is forwarded: no listener, one read per chunk, no stop during a silence."""
 
     name = "poll"
 
-    def _signal(self, chat: Chat) -> AbortSignal:
+    def _create_signal(self, chat: Chat) -> AbortSignal:
         async def poll() -> bool:
-            # The answer is worth more than the flag: with a store that does not answer it streams on, unread, until
-            # the keeper has found the store again and read all flags.
+            # An unavailable store must not hold up the answer: it streams on without reads until the session has
+            # reached the store again and read all flags.
             if not self._failed.is_set():
                 try:
                     async with asyncio.timeout(STREAM_DEADLINE_S):
-                        await self._read([chat])
+                        await self._read_flags([chat])
                 except StoreUnavailableError as error:
                     self._fail(error)
                 except TimeoutError:
@@ -41,90 +42,92 @@ class PollDelivery(Delivery):
 
 
 class TimerDelivery(Delivery):
-    """One batched read per interval for all the live streams of a worker."""
+    """Reads the flags of all live chats of a worker in one batch per interval."""
 
     name = "timer"
 
-    def _tasks(self) -> Iterable[Work]:
+    def _tasks(self) -> Iterable[TaskFactory]:
         yield from super()._tasks()
-        yield self._tick
+        yield self._read_periodically
 
-    async def _tick(self) -> None:
+    async def _read_periodically(self) -> None:
         while True:
             await asyncio.sleep(self.store.options.interval_ms / 1000)
-            if self._failed.is_set() or not (chats := self._registered()):
-                continue  # after a failure the keeper reads the flags until it succeeds
+            if self._failed.is_set() or not (chats := self._registered_chats()):
+                continue  # after a failure the session reads the flags until it succeeds
             try:
-                await self._read(chats)
+                await self._read_flags(chats)
             except StoreUnavailableError as error:
                 self._fail(error)
 
 
 class PushDelivery(Delivery):
-    """The store tells the owning worker at once; the flag behind the message makes a lost one findable.
+    """The store sends a message to the owning worker; the recorded flag makes a lost message recoverable.
 
-    A heartbeat takes the whole path of an abort: over the connection for commands into the store, and from there
-    through this worker's own channel to its listener. A listener that does not receive it counts as lost.
+    A heartbeat takes the whole path of an abort: over the command connection into the store, and through this worker's
+    own channel to its listener. A listener that does not receive it is replaced.
     """
 
     name = "push"
 
-    def __init__(self, store: Store, *, remember_most: int = 1000) -> None:
-        super().__init__(store, remember_most=remember_most)
+    def __init__(self, store: Store, *, early_limit: int = 1000) -> None:
+        super().__init__(store, early_limit=early_limit)
         self._listener: asyncio.Event | None = None  # the one in use; setting the event ends it
-        self._tried = asyncio.Event()  # set after the first attempt to listen
-        self._received = 0  # the number of the latest heartbeat
-        self._receiving = asyncio.Event()
-        self._sought: set[str] = set()
-        self._seeking = asyncio.Event()
+        self._attempted = asyncio.Event()  # set after the first attempt to listen
+        self._received_number = 0  # of the latest heartbeat
+        self._heartbeat_received = asyncio.Event()
+        self._ids_to_check: set[str] = set()
+        self._check_requested = asyncio.Event()
 
     @property
     def ready(self) -> bool:
-        """False while the listener is down, too."""
-        return super().ready and self._receives
+        """False also while the listener is down."""
+        return super().ready and self._receives_aborts
 
     @property
-    def _receives(self) -> bool:
+    def _receives_aborts(self) -> bool:
         return self._listener is not None and not self._listener.is_set()
 
-    def _tasks(self) -> Iterable[Work]:
+    def _tasks(self) -> Iterable[TaskFactory]:
         yield from super()._tasks()
         yield self._listen
-        yield self._seek
+        yield self._check_sought_chats
 
-    async def _started(self) -> None:
-        """The first attempt decides: a subscription that is refused, or deaf, is mostly a matter of configuration."""
-        await self._tried.wait()
-        if not self._receives and self.last_error is not None:
+    async def _wait_until_started(self) -> None:
+        """Fail after the first attempt: a refused or deaf subscription is usually a configuration error."""
+        await self._attempted.wait()
+        if not self._receives_aborts and self.last_error is not None:
             raise self.last_error
 
-    def _recorded_here(self, chat: Chat) -> None:
-        self._set((chat.key,))  # if it is ours: no message is as fast
+    def _on_recorded(self, chat: Chat) -> None:
+        self._signal_aborts((chat.key,))  # a chat of this worker need not wait for the message
 
     async def _check_path(self) -> None:
         listener = self._listener
-        number = await self._beat()
-        if listener is None or await self._arrives(number, listener, LATE_S):
+        number = await self._send_heartbeat()
+        if listener is None or await self._receive_heartbeat(number, listener, LATE_S):
             return
-        # Late, or lost: an abort that was sent since may be, too.
-        await self._reread()
-        if not await self._arrives(number, listener, self.store.options.command_timeout_s) and not listener.is_set():
-            self.last_error = self._deaf()
+        # Late or lost; the same may be true of an abort sent since.
+        await self._reread_flags()
+        limit_s = self.store.options.command_timeout_s
+        if not await self._receive_heartbeat(number, listener, limit_s) and not listener.is_set():
+            self.last_error = self._deaf_error()
             self.counters.deaf += 1
             listener.set()
 
-    async def _arrives(self, number: int, listener: asyncio.Event, within_s: float) -> bool:
-        """Whether this heartbeat, or a later one, is received in time, and before the listener ends."""
+    async def _receive_heartbeat(self, number: int, listener: asyncio.Event, within_s: float) -> bool:
+        """Whether this heartbeat, or a later one, is received in time and before the listener ends."""
         with suppress(TimeoutError):
             async with asyncio.timeout(within_s):
-                while self._received < number and not listener.is_set():
-                    self._receiving.clear()
-                    await self._receiving.wait()
-        if self._received < number:
-            await asyncio.sleep(TURN_S)  # uvloop runs timers before sockets: after a stall the message may be waiting
-        if self._received < number:
+                while self._received_number < number and not listener.is_set():
+                    self._heartbeat_received.clear()
+                    await self._heartbeat_received.wait()
+        if self._received_number < number:
+            # uvloop runs timers before sockets: after a stall the message may still be unread
+            await asyncio.sleep(LOOP_TURN_S)
+        if self._received_number < number:
             return False
-        self._proven_s = time.monotonic()
+        self._heartbeat_received_s = time.monotonic()
         return True
 
     async def _listen(self) -> None:
@@ -132,63 +135,64 @@ class PushDelivery(Delivery):
         while True:
             listener = asyncio.Event()
             try:
-                async with self.store.listen(self.worker, self._heard) as until_lost:
-                    await first_of(until_lost(), self._use_listener(listener, again=retries > 0))
+                async with self.store.listen(self.worker, self._on_message) as wait_for_loss:
+                    await first_of(wait_for_loss(), self._use_listener(listener, again=retries > 0))
             except StoreUnavailableError as error:
                 self.last_error = error
-                if self._listener is listener:  # it received heartbeats for a while
+                if self._listener is listener:  # it had received heartbeats
                     retries = 0
                 self.counters.lost += retries == 0
-                self._listener_down(listener)
+                self._end_listener(listener)
                 await asyncio.sleep(backoff_s(retries))
                 retries += 1
             except Exception:
-                self._listener_down(listener)
+                self._end_listener(listener)
                 raise
 
     async def _use_listener(self, listener: asyncio.Event, *, again: bool) -> None:
-        """Use this listener until a heartbeat does not come through it. Raises `DeafListenerError` then."""
-        # First subscribed, then read: an abort falls into one or the other, never between them.
+        """Use this listener until a heartbeat is not received through it. Raises `DeafListenerError` then."""
+        # Subscribe first, then read: an abort is found by one or the other, and none falls in between.
         await self._renew()
-        if await self._arrives(await self._beat(), listener, self.store.options.command_timeout_s):
+        number = await self._send_heartbeat()
+        if await self._receive_heartbeat(number, listener, self.store.options.command_timeout_s):
             self.counters.reconnected += again
             self._listener = listener
-            self._tried.set()
+            self._attempted.set()
             await listener.wait()
-        raise self._deaf()
+        raise self._deaf_error()
 
-    def _deaf(self) -> DeafListenerError:
+    def _deaf_error(self) -> DeafListenerError:
         return DeafListenerError(f"the listener's connection receives no messages; {self.store.deaf_hint}")
 
-    def _listener_down(self, listener: asyncio.Event) -> None:
+    def _end_listener(self, listener: asyncio.Event) -> None:
         self._listener = None
         listener.set()
-        self._receiving.set()
-        self._tried.set()
+        self._heartbeat_received.set()
+        self._attempted.set()
 
-    async def _seek(self) -> None:
-        """Check the records of this worker's chats for which an abort came that found none."""
+    async def _check_sought_chats(self) -> None:
+        """Check the records of this worker's chats for which an abort found no record."""
         while True:
-            await self._seeking.wait()
-            self._seeking.clear()
-            sought, self._sought = self._sought, set()
-            chats = [chat for chat in self._registered() if chat.request_id in sought]
+            await self._check_requested.wait()
+            self._check_requested.clear()
+            ids, self._ids_to_check = self._ids_to_check, set()
+            chats = [chat for chat in self._registered_chats() if chat.request_id in ids]
             try:
                 if chats:
-                    await self._read(chats)
+                    await self._read_flags(chats)
             except StoreUnavailableError as error:
                 self._fail(error)
 
-    def _heard(self, key: ChatKey | None) -> None:
+    def _on_message(self, key: ChatKey | None) -> None:
         if key is None:
             self.counters.dropped += 1
-        elif key.generation == BEAT:
+        elif key.generation == HEARTBEAT:
             if key.request_id.isdecimal():
-                self._received = max(self._received, int(key.request_id))
-                self._receiving.set()
+                self._received_number = max(self._received_number, int(key.request_id))
+                self._heartbeat_received.set()
         elif key.generation == SEEK:
             if key.request_id in self._live:
-                self._sought.add(key.request_id)
-                self._seeking.set()
+                self._ids_to_check.add(key.request_id)
+                self._check_requested.set()
         else:
-            self._set((key,))
+            self._signal_aborts((key,))

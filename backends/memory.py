@@ -1,4 +1,4 @@
-"""Abort flags in this process's own memory: the fastest store, and blind to every other worker."""
+"""Abort flags in this process's memory: the fastest store, not shared with other workers."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from types import TracebackType
 from typing import ClassVar, NamedTuple, Self
 
 from backends.base import (
-    BEAT,
+    HEARTBEAT,
     SEEK,
     AbortOutcome,
     Chat,
     ChatKey,
-    DuplicateChatError,
-    Flagged,
-    Heard,
+    FlagResult,
+    MessageHandler,
     Options,
     State,
     Store,
-    Watch,
+    WaitForLoss,
 )
+from backends.errors import DuplicateChatError
 
 
 class _Record(NamedTuple):
@@ -33,16 +33,16 @@ class _Record(NamedTuple):
 
 
 class MemoryStore(Store):
-    """A dict. With several workers an abort only finds its chat when it lands on the worker that owns it."""
+    """A dict. With several workers, an abort reaches its chat only if it is sent to the worker that owns it."""
 
     name: ClassVar[str] = "memory"
 
     def __init__(self, options: Options, *, notify: bool) -> None:
         super().__init__(options, notify=notify)
         self._records: dict[str, _Record] = {}
-        self._short_lived: deque[tuple[float, str]] = deque()  # tombstones and early aborts, oldest first
-        self._listeners: dict[str, Heard] = {}
-        self._beating: set[str] = set()
+        self._short_lived: deque[tuple[float, str]] = deque()  # tombstones and early aborts, in order of expiry
+        self._listeners: dict[str, MessageHandler] = {}
+        self._heartbeats: set[str] = set()  # workers
 
     async def __aenter__(self) -> Self:
         return self
@@ -60,9 +60,9 @@ class MemoryStore(Store):
         self._put(State.ABORTED if aborted else State.LIVE, chat, self.options.ttl_s)
         return aborted
 
-    async def flag(self, request_id: str, owner: str, *, remember: bool) -> Flagged:
+    async def flag(self, request_id: str, owner: str, *, remember: bool) -> FlagResult:
         found = self._find(request_id)
-        unknown = Flagged(AbortOutcome.REMEMBERED if remember else AbortOutcome.UNKNOWN)
+        unknown = FlagResult(AbortOutcome.REMEMBERED if remember else AbortOutcome.UNKNOWN)
         if found is None:
             if remember:
                 self._put(State.EARLY, Chat(request_id, "", owner, ""), self.options.remember_s)
@@ -70,16 +70,16 @@ class MemoryStore(Store):
         if found.chat.owner != owner:
             return unknown
         if found.state is State.ENDED:
-            return Flagged(AbortOutcome.UNKNOWN)
+            return FlagResult(AbortOutcome.UNKNOWN)
         if found.state is State.EARLY:
             if remember:
                 self._put(State.EARLY, found.chat, self.options.remember_s)
-            return Flagged(AbortOutcome.REMEMBERED)
+            return FlagResult(AbortOutcome.REMEMBERED)
         if found.state in (State.ABORTED, State.REPEATED):
-            return Flagged(AbortOutcome.ALREADY_ABORTED, found.chat)
+            return FlagResult(AbortOutcome.ALREADY_ABORTED, found.chat)
         self._put(State.ABORTED, found.chat, self.options.ttl_s)
-        self._tell(found.chat)
-        return Flagged(AbortOutcome.ACCEPTED, found.chat)
+        self._notify(found.chat)
+        return FlagResult(AbortOutcome.ACCEPTED, found.chat)
 
     async def states(self, chats: Collection[Chat]) -> list[State | None]:
         found = [self._find(chat.request_id) for chat in chats]
@@ -93,7 +93,7 @@ class MemoryStore(Store):
         for chat in chats:
             found = self._find(chat.request_id)
             own = found is not None and found.chat.key == chat.key
-            if found is not None and found.state in _KEPT_FROM[own]:
+            if found is not None and found.state in _NOT_RENEWED[own]:
                 if not own:
                     must_end.add(chat.key)
                 continue
@@ -103,8 +103,8 @@ class MemoryStore(Store):
                 must_end.add(chat.key)
         return must_end
 
-    async def repeat(self, chats: Collection[Chat]) -> set[ChatKey]:
-        repeated = set()
+    async def reassert(self, chats: Collection[Chat]) -> set[ChatKey]:
+        reasserted = set()
         for chat in chats:
             found = self._find(chat.request_id)
             if found is None:
@@ -113,77 +113,77 @@ class MemoryStore(Store):
                 continue
             elif found.state is State.LIVE:
                 self._put(State.ABORTED, chat, self.options.ttl_s)
-            repeated.add(chat.key)
-            self._tell(chat)
-        return repeated
+            reasserted.add(chat.key)
+            self._notify(chat)
+        return reasserted
 
     async def release(self, chat: Chat) -> None:
         found = self._find(chat.request_id)
         if found is not None and found.chat.key == chat.key:
             self._put(State.ENDED, chat, self.options.remember_s)
 
-    async def beat(self, worker: str, number: int) -> bool:
-        held = worker in self._beating
-        self._beating.add(worker)
-        if (heard := self._listeners.get(worker)) is not None:
-            heard(ChatKey(str(number), BEAT))
+    async def heartbeat(self, worker: str, number: int) -> bool:
+        held = worker in self._heartbeats
+        self._heartbeats.add(worker)
+        if (on_message := self._listeners.get(worker)) is not None:
+            on_message(ChatKey(str(number), HEARTBEAT))
         return held
 
     async def seek(self, worker: str, request_id: str) -> bool:
-        for heard in self._listeners.values():
-            heard(ChatKey(request_id, SEEK))
-        return worker in self._beating
+        for on_message in self._listeners.values():
+            on_message(ChatKey(request_id, SEEK))
+        return worker in self._heartbeats
 
     @asynccontextmanager
-    async def listen(self, worker: str, heard: Heard) -> AsyncIterator[Watch]:
-        async def never() -> None:
+    async def listen(self, worker: str, on_message: MessageHandler) -> AsyncIterator[WaitForLoss]:
+        async def never_lost() -> None:
             await asyncio.Event().wait()
 
-        self._listeners[worker] = heard
+        self._listeners[worker] = on_message
         try:
-            yield never
+            yield never_lost
         finally:
             del self._listeners[worker]
 
-    def _tell(self, chat: Chat) -> None:
-        if self.notify and (heard := self._listeners.get(chat.worker)) is not None:
-            heard(chat.key)
+    def _notify(self, chat: Chat) -> None:
+        if self.notify and (on_message := self._listeners.get(chat.worker)) is not None:
+            on_message(chat.key)
 
-    def _put(self, state: State, chat: Chat, lives_s: float) -> None:
-        expires_s = time.monotonic() + lives_s
+    def _put(self, state: State, chat: Chat, lifetime_s: float) -> None:
+        expires_s = time.monotonic() + lifetime_s
         self._records[chat.request_id] = _Record(state, chat, expires_s)
         if state in (State.ENDED, State.EARLY, State.REPEATED):
             self._short_lived.append((expires_s, chat.request_id))
 
     def _find(self, request_id: str) -> _Record | None:
-        """The record, if it has not expired; drops the tombstones and early aborts that have."""
-        now = time.monotonic()
-        while self._short_lived and self._short_lived[0][0] <= now:
-            _, old = self._short_lived.popleft()
-            if (record := self._records.get(old)) is not None and record.expires_s <= now:
-                del self._records[old]
+        """The record, unless it has expired; removes expired tombstones and early aborts."""
+        now_s = time.monotonic()
+        while self._short_lived and self._short_lived[0][0] <= now_s:
+            _, expired = self._short_lived.popleft()
+            if (record := self._records.get(expired)) is not None and record.expires_s <= now_s:
+                del self._records[expired]
         found = self._records.get(request_id)
-        return found if found is not None and found.expires_s > now else None
+        return found if found is not None and found.expires_s > now_s else None
 
 
-# What `renew` leaves alone: of a chat's own records, and of those of another life of its id.
-_KEPT_FROM = {True: (State.ENDED,), False: (State.LIVE, State.ABORTED)}
+# States that `renew` leaves unchanged: of the chat's own record (True), and of another chat with its id (False).
+_NOT_RENEWED = {True: (State.ENDED,), False: (State.LIVE, State.ABORTED)}
 
 
 def _aborts(found: _Record, chat: Chat) -> bool:
-    """Whether this record says that the chat is aborted."""
+    """Whether this record aborts the chat."""
     if found.chat.key == chat.key:
         return found.state in (State.ABORTED, State.REPEATED)
     return found.state is State.EARLY and found.chat.owner == chat.owner
 
 
 class NoStore(MemoryStore):
-    """The control: every abort is accepted and none is delivered. For measuring only."""
+    """The control for measurements: accepts every abort and delivers none."""
 
     name: ClassVar[str] = "none"
 
     async def register(self, chat: Chat) -> bool:  # noqa: ARG002 - the contract's signature
         return False
 
-    async def flag(self, request_id: str, owner: str, *, remember: bool) -> Flagged:  # noqa: ARG002 - same
-        return Flagged(AbortOutcome.ACCEPTED)
+    async def flag(self, request_id: str, owner: str, *, remember: bool) -> FlagResult:  # noqa: ARG002 - same
+        return FlagResult(AbortOutcome.ACCEPTED)

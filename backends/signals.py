@@ -1,4 +1,4 @@
-"""What a stream learns of its abort, and what a delivery counts."""
+"""The abort signal of one chat, and the counters of one delivery."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from dataclasses import dataclass
 
 @dataclass
 class Counters:
-    """What happened to one worker's delivery since it started (counts)."""
+    """Events of one worker's delivery since its start (counts)."""
 
-    lost: int = 0  # how often the store was lost; tries to find it again are not counted
+    lost: int = 0  # losses of the store; failed reconnects are not counted
     reconnected: int = 0
-    recovered_aborts: int = 0  # aborts found by re-reading that no message had told of
-    repeated_aborts: int = 0  # accepted aborts that the store had lost, recorded again
+    recovered_aborts: int = 0  # aborts found by reading flags, without a message
+    repeated_aborts: int = 0  # accepted aborts that the store had lost and that were recorded again
     operations: int = 0  # round trips to the store
-    emptied: int = 0  # how often the store had lost all of this worker's records
-    deaf: int = 0  # how often a listener's connection lived and no heartbeat came through it
-    dropped: int = 0  # messages to the listener that were none of ours
-    early_refused: int = 0  # aborts that came before their chat while too many were being remembered
+    emptied: int = 0  # times the store had lost all records of this worker
+    deaf: int = 0  # listeners that were connected but received no heartbeat
+    dropped: int = 0  # messages in an unknown format
+    early_refused: int = 0  # early aborts rejected because too many were already remembered
 
 
 class AbortSignal:
-    """Tells one chat's stream that it shall end. Set at most once, from the owner's event loop only."""
+    """Signals one chat's stream to end. Set at most once, from the owner's event loop only."""
 
     __slots__ = ("_callback", "_event", "poll")
 
@@ -31,11 +31,11 @@ class AbortSignal:
         self._event = asyncio.Event()
         self._callback: Callable[[], object] | None = None
         self.poll = poll
-        """To be awaited before each chunk is forwarded; None when nothing needs to be read there."""
+        """Await before forwarding each chunk; returns `aborted`. None for a delivery that does not poll."""
 
     @property
     def aborted(self) -> bool:
-        """True once the owner knows of the abort."""
+        """True once the abort has reached this worker."""
         return self._event.is_set()
 
     async def wait(self) -> None:
@@ -43,7 +43,7 @@ class AbortSignal:
         await self._event.wait()
 
     def on_abort(self, callback: Callable[[], object]) -> None:
-        """Call `callback` once, in the moment of the abort; at once if that is past."""
+        """Call `callback` once, synchronously with the abort; immediately if the chat is already aborted."""
         self._callback = callback
         if self.aborted:
             callback()

@@ -1,4 +1,4 @@
-"""Reads a store's URL without ever repeating a part of its user name, password or options in a message."""
+"""Parse a store's URL; no message contains a part of its user name, password or options."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, quote, unquote, urlencode
 
-from backends.base import BackendUrlError
+from backends.errors import BackendUrlError
 
 ENCODE = (
     "percent-encode special characters in the user name, the password and the options: "
@@ -30,15 +30,15 @@ class StoreUrl:
 
     @classmethod
     def parse(cls, url: str) -> StoreUrl:
-        """Raises `BackendUrlError` for what a driver would misread, for example a raw `/` in a password."""
+        """Raises `BackendUrlError` for a URL that a driver would misread, for example a raw `/` in a password."""
         scheme, _, rest = url.partition("://")
         authority = re.split("[/?#]", rest, maxsplit=1)[0]
         path, mark, query = rest[len(authority) :].partition("?")
         userinfo, _, hosts = authority.rpartition("@")
         user, _, password = userinfo.partition(":")
-        # Behind the authority, "@" and "#" are most likely parts of a password that holds a raw "/", "?" or "#".
+        # After the authority, "@" and "#" are most likely parts of a password that contains a raw "/", "?" or "#".
         if "#" in rest or "@" in path + query or _HALF_ENCODED.search(userinfo):
-            raise BackendUrlError(f"the backend URL cannot be read: {ENCODE}")
+            raise BackendUrlError(f"the backend URL cannot be parsed: {ENCODE}")
         ports = [_HOST.fullmatch(host) for host in hosts.split(",")]
         if any(found is None or int(found["port"] or 1) not in range(1, 65536) for found in ports):
             raise BackendUrlError(f"the backend URL has no valid host and port ({scheme}://host:port/...); {ENCODE}")
@@ -49,13 +49,13 @@ class StoreUrl:
         return cls(scheme, hosts, unquote(path[1:]), unquote(user), unquote(password), options)
 
     @property
-    def where(self) -> str:
-        """The address for messages."""
+    def address(self) -> str:
+        """The hosts for messages."""
         return self.hosts or "its default address"
 
     def encoded(self, options: dict[str, str]) -> str:
-        """The URL for the driver, every part percent-encoded, with these options in place of its own."""
+        """The URL for the driver, every part percent-encoded, with these options instead of its own."""
         login = quote(self.user, safe="") + (f":{quote(self.password, safe='')}" if self.password else "")
-        path = f"/{quote(self.path, safe='')}" if self.path else ""  # "/" alone would name a database without a name
+        path = f"/{quote(self.path, safe='')}" if self.path else ""  # "/" alone would mean a database without a name
         query = f"?{urlencode(options, quote_via=quote)}" if options else ""
         return f"{self.scheme}://{login and login + '@'}{self.hosts}{path}{query}"

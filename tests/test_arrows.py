@@ -28,7 +28,7 @@ def test_the_arrows_hold() -> None:
     [
         ("backends/base.py", "import anyio"),
         ("backends/base.py", "import backends.memory"),
-        ("backends/redis.py", "import backends.memory"),
+        ("backends/redis/store.py", "import backends.memory"),
         ("backends/memory.py", "import asyncpg"),
         ("backends/memory.py", "import server.sse"),
         ("server/http/limits.py", "import server.relay.chunks"),

@@ -9,7 +9,7 @@ import sys
 from contextlib import suppress
 from typing import NoReturn
 
-import uvloop  # the service's loop, so it is this measurement's too, on both sides
+import uvloop  # on both sides, as in the service
 
 import backends
 from backends.base import Options
@@ -20,33 +20,33 @@ PARTS = {"latency": (parts.latency, 400), "burst": (parts.burst, 1000), "fanout"
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        _end(4, message)
+        _exit(4, message)
 
 
 def main() -> None:
-    """The command line; exit code 2 with one line when the store does not answer, 4 for bad usage."""
+    """Run the command line; exit code 2 if the store does not answer, 4 for bad usage, each with a one-line message."""
     parser = _Parser(prog="python -m backends.measure", description=__doc__)
-    parser.add_argument("part", choices=[*PARTS, "trips", "owner"], help="owner: the second process, started by us")
+    parser.add_argument("part", choices=[*PARTS, "trips", "owner"], help="owner: the second process of the others")
     parser.add_argument(
         "url", nargs="?", default=os.environ.get("ABORT_BACKEND"), help="a push strategy, or ABORT_BACKEND"
     )
-    parser.add_argument("--pairs", type=int, default=5, help="how often everything is measured side by side")
+    parser.add_argument("--pairs", type=int, default=5, help="number of side-by-side measurements")
     parser.add_argument("--samples", type=int, help="aborts per pair and side")
     parser.add_argument("--namespace", default="stopwatch_bench", help="key prefix or schema in the store")
     chosen = parser.parse_args()
     if not chosen.url:
-        _end(4, "no store: name one, e.g. redis+push://127.0.0.1:6379/0, or set ABORT_BACKEND")
+        _exit(4, "no store given: name one, e.g. redis+push://127.0.0.1:6379/0, or set ABORT_BACKEND")
     if "+push://" not in chosen.url:
-        _end(4, "only a push strategy can be measured: redis+push://... or postgres+push://...")
-    # Nothing may happen on the side: no renewal, no keep-alive.
+        _exit(4, "only a push strategy can be measured: redis+push://... or postgres+push://...")
+    # No renewals, heartbeats or pings during the measurement.
     options = Options(namespace=chosen.namespace, ttl_s=3600.0, heartbeat_s=3600.0, keepalive_s=3600.0)
     try:
         with suppress(KeyboardInterrupt):
             uvloop.run(_run(chosen, options))
     except backends.BackendUrlError as error:
-        _end(4, str(error))
+        _exit(4, str(error))
     except (backends.BackendError, OSError) as error:
-        _end(2, str(error))
+        _exit(2, str(error))
 
 
 async def _run(chosen: argparse.Namespace, options: Options) -> None:
@@ -66,7 +66,7 @@ def _write(row: parts.Row) -> None:
     sys.stdout.flush()
 
 
-def _end(code: int, message: str) -> NoReturn:
+def _exit(code: int, message: str) -> NoReturn:
     sys.stderr.write(f"measure: {message}\n")
     sys.exit(code)
 

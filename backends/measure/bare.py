@@ -1,4 +1,4 @@
-"""What to compare with: the driver's own publish and subscribe, with none of our code around it."""
+"""The baseline: each driver's own publish and subscribe, without our code."""
 
 from __future__ import annotations
 
@@ -8,46 +8,46 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 from backends.base import Options, Store
-from backends.postgres_sql import FLAG as FLAG_STATEMENT
-from backends.postgres_sql import in_schema
-from backends.redis_scripts import FLAG as FLAG_SCRIPT
+from backends.postgres.sql import FLAG as FLAG_STATEMENT
+from backends.postgres.sql import in_schema
+from backends.redis.scripts import FLAG as FLAG_SCRIPT
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-Heard = Callable[[str], object]
+NameHandler = Callable[[str], object]
 
 
-class Bare(Protocol):
+class BareClient(Protocol):
     """A plain client of one store."""
 
     async def publish(self, name: str) -> None:
-        """Whoever subscribed is being sent this name."""
+        """Send this name to the subscriber."""
 
-    def subscribed(self, heard: Heard) -> AbstractAsyncContextManager[None]:
-        """Entered: the server confirmed the subscription; `heard` is called with each name published from then on."""
+    def subscribed(self, on_name: NameHandler) -> AbstractAsyncContextManager[None]:
+        """Subscribe; on entry the server has confirmed it. `on_name` is called with each name published afterwards."""
 
     async def flag(self, store: Store, name: str, owner: str) -> None:
-        """The very command of `Store.flag` has run: what is left of an abort without our own code around it."""
+        """Run the command of `Store.flag` itself."""
 
     async def flag_all(self, store: Store, names: Sequence[str], owner: str) -> None:
-        """The same for all the names, sent in one go."""
+        """Run it for all names, sent together."""
 
 
 def is_redis(url: str) -> bool:
-    """Whether a backend URL names Redis; else it names PostgreSQL."""
+    """Whether a backend URL names Redis; the alternative is PostgreSQL."""
     return url.startswith("redis")
 
 
 def driver_url(url: str) -> str:
-    """`redis+push://...` as the driver wants it: `redis://...`."""
+    """Convert `redis+push://...` to the driver's form, `redis://...`."""
     scheme, _, rest = url.partition("://")
     return f"{scheme.partition('+')[0]}://{rest}"
 
 
 @asynccontextmanager
-async def open_bare(url: str, options: Options) -> AsyncIterator[Bare]:
-    """A client with the driver's own defaults; the driver is imported only now."""
+async def open_bare(url: str, options: Options) -> AsyncIterator[BareClient]:
+    """Open a client with the driver's own defaults; the driver is imported here."""
     channel = f"{options.namespace}_bare"
     if is_redis(url):
         from redis.asyncio import Redis  # noqa: PLC0415 - lazily, see above
@@ -65,7 +65,7 @@ async def open_bare(url: str, options: Options) -> AsyncIterator[Bare]:
 
 
 class BareRedis:
-    """PUBLISH, and redis-py's PubSub."""
+    """PUBLISH and redis-py's PubSub."""
 
     def __init__(self, redis: Redis, channel: str, script: str) -> None:
         self._redis = redis
@@ -73,17 +73,17 @@ class BareRedis:
         self._script = script
 
     async def publish(self, name: str) -> None:
-        """See `Bare`."""
+        """See `BareClient`."""
         await self._redis.publish(self._channel, name)
 
     @asynccontextmanager
-    async def subscribed(self, heard: Heard) -> AsyncIterator[None]:
-        """See `Bare`."""
+    async def subscribed(self, on_name: NameHandler) -> AsyncIterator[None]:
+        """See `BareClient`."""
 
         async def listen() -> None:
             async for message in pubsub.listen():
                 if message["type"] == "message":
-                    heard(message["data"].decode())
+                    on_name(message["data"].decode())
                 else:
                     confirmed.set()
 
@@ -98,42 +98,42 @@ class BareRedis:
                 task.cancel()
 
     async def flag(self, store: Any, name: str, owner: str) -> None:
-        """See `Bare`."""
+        """See `BareClient`."""
         await self._flag(self._redis, store, name, owner)
 
     async def flag_all(self, store: Any, names: Sequence[str], owner: str) -> None:
-        """See `Bare`: EVALSHA after EVALSHA in one pipeline."""
+        """See `BareClient`: one EVALSHA per name, in one pipeline."""
         async with self._redis.pipeline(transaction=False) as pipeline:
             for name in names:
                 await self._flag(pipeline, store, name, owner)
             await pipeline.execute()
 
     async def _flag(self, client: Redis, store: Any, name: str, owner: str) -> None:
-        await client.evalsha(self._script, 1, store._key(name), owner, 0, *store._telling(name))
+        await client.evalsha(self._script, 1, store._names.chat(name), owner, 0, *store._publish_arguments(name))
 
 
 class BarePostgres:
-    """NOTIFY, and asyncpg's listener."""
+    """NOTIFY and asyncpg's listener."""
 
     def __init__(self, connection: Any, channel: str) -> None:
         self._connection = connection
         self._channel = channel
 
     async def publish(self, name: str) -> None:
-        """See `Bare`."""
+        """See `BareClient`."""
         await self._connection.execute("SELECT pg_notify($1, $2)", self._channel, name)
 
     @asynccontextmanager
-    async def subscribed(self, heard: Heard) -> AsyncIterator[None]:
-        """See `Bare`."""
-        await self._connection.add_listener(self._channel, lambda *message: heard(message[3]))
+    async def subscribed(self, on_name: NameHandler) -> AsyncIterator[None]:
+        """See `BareClient`."""
+        await self._connection.add_listener(self._channel, lambda *message: on_name(message[3]))
         yield
 
     async def flag(self, store: Any, name: str, owner: str) -> None:
-        """See `Bare`."""
+        """See `BareClient`."""
         await self._connection.fetch(in_schema(FLAG_STATEMENT, store.options.namespace), name, owner, store.notify)
 
     async def flag_all(self, store: Any, names: Sequence[str], owner: str) -> None:
-        """See `Bare`: one `executemany`, which asyncpg runs as one transaction."""
+        """See `BareClient`: one `executemany`, which asyncpg runs as one transaction."""
         rows = [(name, owner, store.notify) for name in names]
         await self._connection.executemany(in_schema(FLAG_STATEMENT, store.options.namespace), rows)

@@ -1,4 +1,4 @@
-"""A TCP proxy that counts round trips: how often a client speaks after the server did, whatever the protocol."""
+"""A TCP proxy that counts round trips in any protocol: client data that follows server data."""
 
 from __future__ import annotations
 
@@ -11,83 +11,83 @@ from urllib.parse import urlsplit
 
 from backends.measure.bare import is_redis
 
-BLOCK = 2**20  # a request comes in one piece
+BLOCK = 2**20  # larger than any request
 
 
-class Trips:
-    """Everything that went through the proxy."""
+class RoundTrips:
+    """The round trips through the proxy, over all connections, including log-ins."""
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
         self._target = (parts.hostname or "127.0.0.1", parts.port or (6379 if is_redis(url) else 5432))
-        self._more = asyncio.Event()
-        self._ends: set[asyncio.StreamWriter] = set()
+        self._counted = asyncio.Event()
+        self._writers: set[asyncio.StreamWriter] = set()
         self._idle = asyncio.Event()
         self._idle.set()
         self.stamps_s: list[float] = []
-        """One for each round trip: when its request came by."""
+        """When the request of each round trip passed."""
         self.url = url
         """The store's address through the proxy."""
 
     @property
     def count(self) -> int:
-        """Round trips so far, over all connections, those for logging in included."""
+        """Number of round trips so far."""
         return len(self.stamps_s)
 
     async def until(self, count: int) -> None:
-        """Return when there have been so many."""
+        """Return when this number of round trips is reached."""
         while self.count < count:
-            self._more.clear()
-            await self._more.wait()
+            self._counted.clear()
+            await self._counted.wait()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Carry one connection until either side closes it."""
+        """Forward one connection until either side closes it."""
         self._idle.clear()
-        far_reader, far_writer = await asyncio.open_connection(*self._target)
-        ends = {writer, far_writer}
-        self._ends |= ends
-        answered = True  # the server has said all it will say until it is asked again
+        server_reader, server_writer = await asyncio.open_connection(*self._target)
+        writers = {writer, server_writer}
+        self._writers |= writers
+        answered = True  # since the last request
 
-        async def ask() -> None:
+        async def forward_requests() -> None:
             nonlocal answered
             while data := await reader.read(BLOCK):
                 if answered:
                     answered = False
                     self.stamps_s.append(time.monotonic())
-                    self._more.set()
-                far_writer.write(data)
+                    self._counted.set()
+                server_writer.write(data)
 
-        async def answer() -> None:
+        async def forward_replies() -> None:
             nonlocal answered
-            while data := await far_reader.read(BLOCK):
+            while data := await server_reader.read(BLOCK):
                 answered = True
                 writer.write(data)
 
-        async def carry(way: asyncio.Task[None]) -> None:
+        async def run(direction: asyncio.Task[None]) -> None:
             with contextlib.suppress(OSError):
-                await way
-            for end in ends:
-                end.transport.abort()  # which ends the other way, too
+                await direction
+            for each in writers:
+                each.transport.abort()  # which ends the other direction, too
 
-        await asyncio.gather(*(carry(asyncio.create_task(way)) for way in (ask(), answer())))
-        for end in ends:
+        await asyncio.gather(*(run(asyncio.create_task(each)) for each in (forward_requests(), forward_replies())))
+        for each in writers:
             with contextlib.suppress(OSError):
-                await end.wait_closed()
-        self._ends -= ends
-        if not self._ends:
+                await each.wait_closed()
+        self._writers -= writers
+        if not self._writers:
             self._idle.set()
 
     async def close(self) -> None:
-        """Cut what is still open; nothing of it is left."""
-        for end in self._ends:
-            end.transport.abort()
+        """Abort the open connections and wait for their end."""
+        for each in self._writers:
+            each.transport.abort()
         await self._idle.wait()
 
 
 @asynccontextmanager
-async def counting(url: str) -> AsyncIterator[Trips]:
-    """The store behind a proxy on a free loopback port."""
-    trips = Trips(url)
+async def counting(url: str) -> AsyncIterator[RoundTrips]:
+    """Put a proxy on a free loopback port in front of the store."""
+    trips = RoundTrips(url)
     server = await asyncio.start_server(trips.serve, "127.0.0.1", 0, limit=BLOCK)
     parts = urlsplit(url)
     login = f"{parts.netloc.rpartition('@')[0]}@" if "@" in parts.netloc else ""

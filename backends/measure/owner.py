@@ -1,7 +1,7 @@
-"""The process on the other side: it owns the chats, and says when it learnt of each abort.
+"""The second process: owns the chats and reports when each abort reached it.
 
-It is told what to do by JSON lines on stdin and answers each with a line on stdout. Stamps are `time.monotonic_ns()`,
-one clock for all processes of a host. It ends when its stdin does.
+Reads commands as JSON lines from stdin and answers each with a line on stdout. Timestamps are `time.monotonic_ns()`,
+one clock for all processes of a host. Ends at the end of stdin.
 """
 
 from __future__ import annotations
@@ -22,64 +22,64 @@ from backends.measure.bare import open_bare
 
 OWNER = "bench"
 SEEN_DEADLINE_S = 10.0
-OPEN_AT_ONCE = 8
+CONCURRENT_STARTS = 8
 
 
 class Owner:
-    """Workers, their chats, and the stamps."""
+    """Workers, their chats, and the arrival times."""
 
     def __init__(self, url: str, options: Options) -> None:
         self._url = url
         self._options = options
-        self._crowds: list[AsyncExitStack] = []
+        self._stacks: list[AsyncExitStack] = []
         self._workers: list[Delivery] = []
         self._chats = AsyncExitStack()
         self._seen: dict[str, int] = {}
         self._missing: set[str] = set()
         self._complete = asyncio.Event()
 
-    def heard(self, name: str) -> None:
-        """Stamp it: called in the moment of an abort's signal, or of a bare message."""
+    def record(self, name: str) -> None:
+        """Record the time of an abort's signal or of a bare message; called as it arrives."""
         self._seen.setdefault(name, time.monotonic_ns())
         self._missing.discard(name)
         if not self._missing:
             self._complete.set()
 
     async def workers(self, count: int) -> None:
-        """So many workers are listening, no more and no fewer."""
+        """Start or end workers until `count` are listening."""
         await self._chats.aclose()
-        while self._crowds and len(self._workers) > count:
-            await self._crowds.pop().aclose()
+        while self._stacks and len(self._workers) > count:
+            await self._stacks.pop().aclose()
             self._workers.pop()
-        gate = asyncio.Semaphore(OPEN_AT_ONCE)
+        starts = asyncio.Semaphore(CONCURRENT_STARTS)
 
-        async def one() -> None:
-            async with gate, AsyncExitStack() as stack:
+        async def start() -> None:
+            async with starts, AsyncExitStack() as stack:
                 worker = await stack.enter_async_context(backends.from_url(self._url, self._options))
-                self._crowds.append(stack.pop_all())
+                self._stacks.append(stack.pop_all())
                 self._workers.append(worker)
 
-        await asyncio.gather(*(one() for _ in range(count - len(self._workers))))
+        await asyncio.gather(*(start() for _ in range(count - len(self._workers))))
 
-    async def hold(self, names: Iterable[str]) -> None:
-        """These chats are live, spread over the workers."""
+    async def watch(self, names: Iterable[str]) -> None:
+        """Start these chats, spread over the workers."""
         for number, name in enumerate(names):
             watch = self._workers[number % len(self._workers)].watch(name, OWNER)
             signal = await self._chats.enter_async_context(watch)
-            signal.on_abort(functools.partial(self.heard, name))
+            signal.on_abort(functools.partial(self.record, name))
 
-    async def drop(self) -> None:
-        """No chat is live."""
+    async def end_chats(self) -> None:
+        """End all chats."""
         await self._chats.aclose()
         self._seen.clear()
 
     def expect(self, names: Iterable[str]) -> None:
-        """The next `seen` waits for these."""
+        """Have the next `seen` wait for these."""
         self._missing = set(names)
         self._complete.clear()
 
     async def seen(self) -> dict[str, int]:
-        """When each name was heard (ns); those that did not come within the deadline are not in it."""
+        """Return the arrival time of each name (ns), without those that did not arrive within the deadline."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self._complete.wait(), SEEN_DEADLINE_S)
         seen, self._seen = self._seen, {}
@@ -87,39 +87,39 @@ class Owner:
 
 
 async def serve(url: str, options: Options) -> None:
-    """Do what stdin says until it ends. An error of the store is told as `{"error": ...}` and ends the process."""
+    """Execute the commands on stdin. An error of the store is reported as `{"error": ...}` and ends the process."""
     reader = asyncio.StreamReader(limit=2**24)
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     owner = Owner(url, options)
     async with AsyncExitStack() as stack:
         try:
             bare = await stack.enter_async_context(open_bare(url, options))
-            await stack.enter_async_context(bare.subscribed(owner.heard))
+            await stack.enter_async_context(bare.subscribed(owner.record))
             await owner.workers(1)
-            _say({"ready": True})
+            _reply({"ready": True})
             while line := await reader.readline():
-                _say(await _obey(owner, json.loads(line)))
+                _reply(await _execute(owner, json.loads(line)))
                 if "expect" in json.loads(line):
-                    _say(await owner.seen())
+                    _reply(await owner.seen())
         except backends.BackendError as error:
-            _say({"error": str(error)})
+            _reply({"error": str(error)})
         finally:
             await owner.workers(0)
 
 
-async def _obey(owner: Owner, command: dict[str, Any]) -> dict[str, Any]:
+async def _execute(owner: Owner, command: dict[str, Any]) -> dict[str, Any]:
     match command:
         case {"workers": count}:
             await owner.workers(count)
-        case {"hold": names}:
-            await owner.hold(names)
-        case {"drop": _}:
-            await owner.drop()
+        case {"watch": names}:
+            await owner.watch(names)
+        case {"end_chats": _}:
+            await owner.end_chats()
         case {"expect": names}:
             owner.expect(names)
     return {"done": True}
 
 
-def _say(answer: dict[str, Any]) -> None:
+def _reply(answer: dict[str, Any]) -> None:
     sys.stdout.write(json.dumps(answer) + "\n")
     sys.stdout.flush()

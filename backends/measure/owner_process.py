@@ -1,4 +1,4 @@
-"""The stopper's end of the owner's process: start it, tell it what to do, end it."""
+"""Start the owner's process, send it commands, and end it."""
 
 from __future__ import annotations
 
@@ -10,32 +10,33 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from backends.base import Options, StoreUnavailableError
+from backends.base import Options
+from backends.errors import StoreUnavailableError
 
-LINE_LIMIT = 2**24  # a thousand stamps are one line
+LINE_LIMIT = 2**24  # bytes; a thousand timestamps are one line
 
 
 class OwnerProcess:
-    """Its commands, see `backends.measure.owner`. Raises StoreUnavailableError with what it said of its store."""
+    """Sends commands, see `backends.measure.owner`. Raises StoreUnavailableError for errors of the owner's store."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         assert process.stdin is not None  # noqa: S101 - asked for below
         assert process.stdout is not None  # noqa: S101 - asked for below
         self._stdin, self._stdout = process.stdin, process.stdout
 
-    async def tell(self, **command: object) -> None:
-        """Return when the owner has done it."""
+    async def send(self, **command: object) -> None:
+        """Send one command and wait until the owner has executed it."""
         self._stdin.write(json.dumps(command).encode() + b"\n")
-        await self.answer()
+        await self.receive()
 
     async def expect(self, names: Sequence[str]) -> None:
-        """`answer` will give when the owner heard of each of these: {name: ns}, without those that never came."""
-        await self.tell(expect=list(names))
+        """Have the next `receive` return the arrival times of these: {name: ns}, without those that never arrived."""
+        await self.send(expect=list(names))
 
-    async def answer(self) -> dict[str, Any]:
-        """The next line it says."""
+    async def receive(self) -> dict[str, Any]:
+        """Return the next line of the owner."""
         line = await self._stdout.readline()
-        answer: dict[str, Any] = json.loads(line) if line else {"error": "the owner's process died"}
+        answer: dict[str, Any] = json.loads(line) if line else {"error": "the owner's process has died"}
         if "error" in answer:
             raise StoreUnavailableError(answer["error"])
         return answer
@@ -43,7 +44,7 @@ class OwnerProcess:
 
 @asynccontextmanager
 async def owner_process(url: str, options: Options) -> AsyncIterator[OwnerProcess]:
-    """A second process with one listening worker; it ends with the block, and also when this process dies."""
+    """Start a second process with one listening worker; it ends with the block, or when this process dies."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "backends.measure", "owner", "--namespace", options.namespace),
         env={**os.environ, "ABORT_BACKEND": url},  # not an argument: it may hold a password
@@ -53,7 +54,7 @@ async def owner_process(url: str, options: Options) -> AsyncIterator[OwnerProces
     )
     try:
         owner = OwnerProcess(process)
-        await owner.answer()
+        await owner.receive()
         yield owner
     finally:
         assert process.stdin is not None  # noqa: S101 - asked for above

@@ -1,4 +1,4 @@
-"""How many round trips to the store each step of a chat takes, counted by a proxy in front of the real server."""
+"""Round trips to the store per step of a chat, counted by a proxy in front of the real server."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import backends
 from backends.base import Options
-from backends.measure.counting import Trips, counting
+from backends.measure.counting import RoundTrips, counting
 from backends.measure.owner import OWNER
 from backends.signals import AbortSignal
 
@@ -18,16 +18,16 @@ CHATS = 20
 STREAMS = (10, 500)
 INTERVALS = 10
 INTERVAL_MS = 100.0
-SETTLED = 3  # the first reads also prepare a statement
+WARM_UP_READS = 3  # the first reads also prepare a statement
 Row = dict[str, Any]
 Step = Callable[[str], Awaitable[object]]
 
 
 async def trips(url: str, options: Options) -> AsyncIterator[Row]:
-    """Rows of a step, how often it was done (`times`), its round trips (`trips`), and those of the very `first` one.
+    """Yield one row per step: its executions (`times`), their round trips (`trips`), and those of the `first` one.
 
-    The timer's rows instead tell of reads with so many live `streams`: `reads` in a time of so many `intervals`, and
-    `closest`, the shortest time between two of them in intervals.
+    The timer's rows instead have the number of live `streams`, the number of `reads`, their duration in `intervals`,
+    and `closest`, the shortest time between two reads in intervals.
     """
     for delivery in ("push", "poll", "timer"):
         for row in await steps(_with(url, delivery), options):
@@ -45,12 +45,12 @@ def _with(url: str, delivery: str) -> str:
 async def steps(url: str, options: Options) -> list[Row]:
     """Register, abort, read (where a chunk is preceded by one) and release."""
     rows: list[Row] = []
-    quiet = replace(options, interval_ms=3.6e6)  # a timer's reads are counted elsewhere
+    quiet = replace(options, interval_ms=3.6e6)  # a timer's reads are counted by `timer_reads`
     names = [f"trips-{number}" for number in range(CHATS + 1)]
     watches: dict[str, AbstractAsyncContextManager[AbortSignal]] = {}
     signals: dict[str, AbortSignal] = {}
 
-    async def count(step: str, counted: Trips, do: Step) -> None:
+    async def count(step: str, counted: RoundTrips, do: Step) -> None:
         marks = [counted.count]
         for name in names:
             await do(name)
@@ -66,7 +66,7 @@ async def steps(url: str, options: Options) -> list[Row]:
         assert poll is not None  # noqa: S101 - a poll has one
         await poll()
 
-    # Two proxies: the owner must not be seen looking whether the aborts it accepted took effect.
+    # Two proxies: a worker also checks whether the aborts it accepted took effect, and that must not be counted.
     async with counting(url) as owners, counting(url) as stoppers, AsyncExitStack() as stack:
         owner = await stack.enter_async_context(backends.from_url(owners.url, quiet))
         await count("register", owners, register)
@@ -79,11 +79,11 @@ async def steps(url: str, options: Options) -> list[Row]:
 
 
 async def timer_reads(url: str, options: Options, streams: int) -> Row:
-    """One worker with so many live streams, watched for some intervals."""
+    """The reads of one worker with this number of live streams."""
     async with counting(url) as counted, backends.from_url(counted.url, options) as owner, AsyncExitStack() as chats:
         for number in range(streams):
             await chats.enter_async_context(owner.watch(f"timer-{number}", OWNER))
-        first = counted.count + SETTLED
+        first = counted.count + WARM_UP_READS
         await counted.until(first + INTERVALS + 1)
         stamps_s = counted.stamps_s[first : first + INTERVALS + 1]
         interval_s = options.interval_ms / 1000

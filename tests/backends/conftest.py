@@ -68,7 +68,7 @@ async def until(true: Callable[[], object], deadline_s: float = 10.0) -> None:
 async def forget(store: Any, request_id: str) -> None:
     """Have the store lose what it holds under this id."""
     if store.name == "redis":
-        await store._commands.ask(("DEL", store._key(request_id)))
+        await store._commands.execute(("DEL", store._names.chat(request_id)))
     elif store.name == "memory":
         store._records.pop(request_id, None)
     else:
@@ -78,13 +78,13 @@ async def forget(store: Any, request_id: str) -> None:
 async def empty(store: Any) -> None:
     """Have the store lose everything, while its connections stay."""
     if store.name == "redis":
-        (keys,) = await store._commands.ask(("KEYS", f"{store.options.namespace}:*"))
-        await store._commands.ask(*(("DEL", key.decode()) for key in keys))  # others' keys are on the same server
+        (keys,) = await store._commands.execute(("KEYS", f"{store.options.namespace}:*"))
+        await store._commands.execute(*(("DEL", key.decode()) for key in keys))  # others' keys are on the same server
     elif store.name == "postgres":
         await store._fetch("TRUNCATE {schema}.chats_v1")
     else:
         store._records.clear()
-        store._beating.clear()
+        store._heartbeats.clear()
 
 
 async def publish(worker: Delivery, message: ChatKey | str) -> None:
@@ -93,8 +93,8 @@ async def publish(worker: Delivery, message: ChatKey | str) -> None:
     request_id = message.request_id if isinstance(message, ChatKey) else ""
     text = f"{message.generation} {message.request_id}" if isinstance(message, ChatKey) else message
     if store.name == "redis":
-        *_, command, channel = store._telling(request_id)
-        await store._commands.ask((command, channel + worker.worker, text))
+        *_, command, channel = store._publish_arguments(request_id)
+        await store._commands.execute((command, channel + worker.worker, text))
     else:
         channel = f"{store.options.namespace}_abort_{worker.worker}"
         await store._fetch("SELECT pg_notify($1, $2)", channel, text)

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from redis.asyncio import Redis
 
-from backends.base import AbortOutcome, Chat, ChatKey, DuplicateChatError, Options, State, Store
+from backends.base import AbortOutcome, Chat, ChatKey, Options, State, Store
+from backends.errors import DuplicateChatError
 from backends.memory import MemoryStore
-from backends.postgres import PostgresStore
-from backends.redis import RedisStore
+from backends.postgres.store import PostgresStore
+from backends.redis.store import RedisStore
 from tests.conftest import namespace
 
 IDS = st.sampled_from(["a", "b"])
@@ -113,7 +114,7 @@ class ContractMachine(RuleBasedStateMachine):
         if not self.chats:
             return
         chat = self.chats[pick % len(self.chats)]
-        repeated = self.do(self.store.repeat([chat]))
+        repeated = self.do(self.store.reassert([chat]))
         if chat.request_id not in self.model:
             self.model[chat.request_id] = (State.REPEATED, chat)
         elif self.held(chat) is State.LIVE:
@@ -146,7 +147,7 @@ def test_any_order_of_events(kind: str, request: pytest.FixtureRequest) -> None:
             store._records.pop(request_id, None)
         elif kind == "redis":
             async with Redis.from_url(url) as client:
-                await client.delete(store._key(request_id))
+                await client.delete(store._names.chat(request_id))
         else:
             connection = await asyncpg.connect(url)
             await connection.execute(f"DELETE FROM {options.namespace}.chats_v1 WHERE request_id = $1", request_id)

@@ -19,7 +19,7 @@ def test_places_are_kept_given_back_and_free_after_a_while(monkeypatch: pytest.M
     assert early.reserve("me", "b")
     assert not early.reserve("me", "c")
     assert early.reserve("me", "a")  # it has its place already
-    early.give_back("me", "b")
+    early.cancel("me", "b")
     assert early.reserve("you", "a")
     now_s += 10.1
     assert early.reserve("me", "c")

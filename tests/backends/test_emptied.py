@@ -57,7 +57,7 @@ async def test_a_stop_is_accepted_also_when_a_heartbeat_has_found_out_before(
     """On the stopper's side: the owner's own is still to come."""
     async with streaming(worker, request_id) as signal:
         await empty(worker.store)
-        await other._beat()
+        await other._send_heartbeat()
         assert await other.abort(request_id, "me") is AbortOutcome.ACCEPTED
         await seen(signal)
 

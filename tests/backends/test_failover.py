@@ -8,9 +8,10 @@ import asyncpg
 import pytest
 from redis.exceptions import ResponseError
 
-from backends import AbortOutcome, AbortSignal, StoreRefusedError, StoreUnavailableError, postgres_errors
+from backends import AbortOutcome, AbortSignal, StoreRefusedError, StoreUnavailableError
 from backends.delivery import Delivery
-from backends.redis_errors import is_refusal
+from backends.postgres.errors import is_refusal as postgres_is_refusal
+from backends.redis.errors import is_refusal
 from bench.system.embedded import EmbeddedServer
 from bench.system.stores import redis_server
 from tests.backends.conftest import until
@@ -240,4 +241,4 @@ def test_which_error_replies_mean_another_server(message: str, refusal: bool) ->
     ],
 )
 def test_which_sqlstates_mean_another_server(sqlstate: str, refusal: bool) -> None:
-    assert postgres_errors.is_refusal(asyncpg.PostgresError.new({"C": sqlstate, "M": "words"})) is refusal
+    assert postgres_is_refusal(asyncpg.PostgresError.new({"C": sqlstate, "M": "words"})) is refusal

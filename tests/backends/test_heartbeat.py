@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 
 import backends
 from backends import StoreUnavailableError
-from backends.base import BEAT, ChatKey, Options
+from backends.base import HEARTBEAT, ChatKey, Options
 from backends.delivery import Delivery
 from tests.backends.conftest import Open, empty, until, url_of
 from tests.conftest import namespace
@@ -24,8 +24,8 @@ REDIS_CALLS = 3  # the script and, as Redis counts them, its SET and PUBLISH
 async def test_a_heartbeat_comes_through_again_and_again(open_worker: Open) -> None:
     async with open_worker(heartbeat_s=BEAT_S) as worker:
         for _ in range(BEATS):
-            proven_s = worker._proven_s
-            await until(lambda before=proven_s: worker._proven_s > before)  # type: ignore[misc]
+            proven_s = worker._heartbeat_received_s
+            await until(lambda before=proven_s: worker._heartbeat_received_s > before)  # type: ignore[misc]
         assert worker.ready
         assert 0 <= worker.heartbeat_age_s < 5
         assert (worker.counters.lost, worker.counters.deaf, worker.counters.emptied) == (0, 0, 0)
@@ -43,7 +43,7 @@ async def test_a_store_that_takes_no_writes_is_no_ready_store(
     async with open_worker(heartbeat_s=BEAT_S) as worker:
         assert worker.ready
         with monkeypatch.context() as patched:
-            patched.setattr(worker.store, "beat", read_only)
+            patched.setattr(worker.store, "heartbeat", read_only)
             await until(lambda: not worker.ready)
             tries = worker.counters.operations
             await until(lambda: worker.counters.operations > tries + 4)  # it stays so, also after many a renewal
@@ -61,7 +61,7 @@ async def test_a_heartbeat_that_is_not_answered_is_given_up(open_worker: Open, m
 
     async with open_worker(heartbeat_s=BEAT_S, command_timeout_s=0.2) as worker:
         with monkeypatch.context() as patched:
-            patched.setattr(worker.store, "beat", never)
+            patched.setattr(worker.store, "heartbeat", never)
             await until(lambda: not worker.ready)
             assert "heartbeat within 0.2 s" in str(worker.last_error)
         await until(lambda: worker.ready)
@@ -74,7 +74,7 @@ async def test_a_worker_cannot_start_without_a_heartbeat(open_worker: Open, monk
 
     async with open_worker() as worker:
         kind = type(worker.store)
-    monkeypatch.setattr(kind, "beat", read_only)
+    monkeypatch.setattr(kind, "heartbeat", read_only)
     with pytest.raises(StoreUnavailableError, match="READONLY"):
         async with open_worker():
             pytest.fail("it has started")
@@ -83,31 +83,31 @@ async def test_a_worker_cannot_start_without_a_heartbeat(open_worker: Open, monk
 @EVERY
 async def test_a_store_tells_whether_it_held_the_heartbeat_before(worker: Delivery, request_id: str) -> None:
     store = worker.store
-    assert [await store.beat(request_id, number) for number in (1, 2, 3)] == [False, True, True]
-    assert await store.beat(f"{request_id}-another", 1) is False
+    assert [await store.heartbeat(request_id, number) for number in (1, 2, 3)] == [False, True, True]
+    assert await store.heartbeat(f"{request_id}-another", 1) is False
     assert await store.seek(request_id, "a-chat")
     await empty(store)
     assert not await store.seek(request_id, "a-chat")
-    assert [await store.beat(request_id, number) for number in (4, 5)] == [False, True]
+    assert [await store.heartbeat(request_id, number) for number in (4, 5)] == [False, True]
 
 
 @PUSH
 async def test_a_heartbeat_goes_to_its_own_worker_alone(worker: Delivery) -> None:
     heard: asyncio.Queue[ChatKey | None] = asyncio.Queue()
     async with worker.store.listen("worker-b", heard.put_nowait):
-        await worker.store.beat("worker-a", 1)
-        await worker.store.beat("worker-b", 2)
+        await worker.store.heartbeat("worker-a", 1)
+        await worker.store.heartbeat("worker-b", 2)
         async with asyncio.timeout(5):
-            assert await heard.get() == ChatKey("2", BEAT)
+            assert await heard.get() == ChatKey("2", HEARTBEAT)
 
 
 @EVERY
 async def test_a_heartbeat_is_one_operation_and_all_that_an_idle_chat_costs(open_worker: Open, strategy: str) -> None:
     """With the default interval far below one operation per worker and second."""
     async with open_worker(heartbeat_s=BEAT_S, interval_ms=3.6e6) as worker, worker.watch("quiet", "me"):
-        beats, operations = worker._beats, worker.counters.operations
-        await until(lambda: worker._beats >= beats + BEATS)
-        per_beat = (worker.counters.operations - operations) / (worker._beats - beats)
+        beats, operations = worker._heartbeats_sent, worker.counters.operations
+        await until(lambda: worker._heartbeats_sent >= beats + BEATS)
+        per_beat = (worker.counters.operations - operations) / (worker._heartbeats_sent - beats)
         assert per_beat <= 1.1 if strategy.startswith("memory") else 1.5  # a late one is read after
     assert per_beat / Options().heartbeat_s < 1
 
@@ -118,10 +118,10 @@ async def test_redis_counts_less_than_one_command_per_second(
 ) -> None:
     async with Redis.from_url(url_of(strategy, request).replace(f"+{strategy.split('-')[1]}", "")) as redis:
         async with open_worker(heartbeat_s=BEAT_S, namespace=namespace("counted")) as worker:
-            await until(lambda: worker._beats >= 2)  # the server knows the script now
-            beats, before = worker._beats, await _calls(redis)
-            await until(lambda: worker._beats >= beats + BEATS)
-            beats, calls = worker._beats - beats, await _calls(redis) - before
+            await until(lambda: worker._heartbeats_sent >= 2)  # the server knows the script now
+            beats, before = worker._heartbeats_sent, await _calls(redis)
+            await until(lambda: worker._heartbeats_sent >= beats + BEATS)
+            beats, calls = worker._heartbeats_sent - beats, await _calls(redis) - before
         assert calls <= REDIS_CALLS * (beats + 1)
         assert Options().heartbeat_s >= REDIS_CALLS
         assert Options().silence_s > Options().heartbeat_s  # no PING between them

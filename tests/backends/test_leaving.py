@@ -6,7 +6,8 @@ import pytest
 
 import backends
 from backends import delivery
-from backends.base import Chat, State, StoreUnavailableError
+from backends.base import Chat, State
+from backends.errors import StoreUnavailableError
 from backends.memory import MemoryStore
 
 
@@ -14,7 +15,7 @@ async def test_a_driver_that_loses_a_cancellation_keeps_no_worker_from_leaving(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """As drivers do when the connection they were waiting on breaks in the same moment: they report that instead."""
-    monkeypatch.setattr(delivery, "CONFIRM_EVERY_S", 0.001)
+    monkeypatch.setattr(delivery, "CONFIRM_INTERVAL_S", 0.001)
     asking = asyncio.Event()
     lost = 0
 

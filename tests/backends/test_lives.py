@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from backends import AbortOutcome, DuplicateChatError, StoreUnavailableError, delivery
-from backends.base import Chat, ChatKey, Heard, Options, State, Watch
+from backends.base import Chat, ChatKey, MessageHandler, Options, State, WaitForLoss
 from backends.deliveries import PollDelivery, PushDelivery
 from backends.memory import MemoryStore
 from tests.backends.conftest import DURABLE, Open, forget, until
@@ -22,7 +22,7 @@ async def test_an_abort_is_forgotten_when_its_id_has_a_new_life(
     open_worker: Open, request_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Or it would be recorded again for ever, and be taken for an abort of the next chat."""
-    monkeypatch.setattr(delivery, "CONFIRM_EVERY_S", 0.05)
+    monkeypatch.setattr(delivery, "CONFIRM_INTERVAL_S", 0.05)
     async with open_worker() as worker, open_worker() as other:
         async with worker.watch(request_id, "me"):
             assert await other.abort(request_id, "me") is AbortOutcome.ACCEPTED
@@ -36,7 +36,7 @@ async def test_two_lives_that_wait_to_be_confirmed_are_one_question(
     open_worker: Open, request_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One statement must not name a row twice, or nothing would ever be confirmed again."""
-    monkeypatch.setattr(delivery, "CONFIRM_EVERY_S", 3600.0)
+    monkeypatch.setattr(delivery, "CONFIRM_INTERVAL_S", 3600.0)
     async with open_worker() as worker, open_worker() as other:
         for _ in range(2):
             async with worker.watch(request_id, "me"):
@@ -96,7 +96,7 @@ class Store(MemoryStore):
         return await super().states(chats)
 
     @asynccontextmanager
-    async def listen(self, worker: str, heard: Heard) -> AsyncIterator[Watch]:
+    async def listen(self, worker: str, heard: MessageHandler) -> AsyncIterator[WaitForLoss]:
         await self._pass("listen")
         self.losing = asyncio.Event()
 

@@ -6,7 +6,7 @@ import asyncpg
 import pytest
 
 from backends.base import Chat, Options
-from backends.postgres import PostgresStore
+from backends.postgres.store import PostgresStore
 from tests.backends.conftest import until
 from tests.conftest import namespace
 
@@ -50,7 +50,7 @@ async def test_a_cancelled_statement_takes_no_other_with_it(postgres_url: str) -
                 pass
         for _ in range(3):
             cancelled = asyncio.create_task(store._fetch("SELECT pg_sleep(60)"))
-            await until(lambda: store._pool._at_hand is None)
+            await until(lambda: store._pool._spare is None)
             cancelled.cancel()
             await asyncio.wait([cancelled])
         ((finished_on, _),) = await other
@@ -61,10 +61,10 @@ async def test_a_cancelled_statement_takes_no_other_with_it(postgres_url: str) -
 async def test_a_connection_that_is_lost_on_its_way_back_spoils_no_answer(postgres_url: str) -> None:
     async with PostgresStore(postgres_url, Options(namespace=namespace()), notify=False) as store:
         pool = store._pool
-        at_hand, other = await pool._take(), await pool._take()
-        await pool._give_back(at_hand)
+        at_hand, other = await pool._acquire(), await pool._acquire()
+        await pool._release(at_hand)
         asyncio.get_running_loop().call_soon(other._con.terminate)  # before the pool's own task can look at it
-        await pool._give_back(other)
+        await pool._release(other)
         assert await store.states([]) == []
 
 

@@ -20,9 +20,9 @@ async def test_the_record_is_told_before_the_wait_for_the_stop() -> None:
     events: list[str] = []
 
     class Watching(PushDelivery):
-        async def _ended(self, chat: Chat, wait_s: float) -> bool:
+        async def _wait_until_ended(self, chat: Chat, wait_s: float) -> bool:
             events.append("waits")
-            return await super()._ended(chat, wait_s)
+            return await super()._wait_until_ended(chat, wait_s)
 
     async with Watching(store) as worker, worker.watch("told", "me") as signal:
         outcome = await worker.abort("told", "me", wait_s=0.01, on_record=lambda: events.append("recorded"))

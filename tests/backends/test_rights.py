@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 import backends
-from backends import AbortOutcome, StoreRefusedError, postgres_sql
-from backends.redis_errors import acl_line
+from backends import AbortOutcome, StoreRefusedError
+from backends.postgres import sql as sql_statements
+from backends.redis.errors import acl_line
 from bench.system.embedded import EmbeddedServer
 from bench.system.stores import postgres_server, redis_server
 from tests.backends.conftest import until
@@ -38,7 +39,7 @@ async def stop_a_chat(url: str, options: backends.Options) -> None:
             while not signal.aborted:
                 await (signal.poll() if signal.poll is not None else asyncio.sleep(0.01))
             await owner.store.renew([owner._live["chat"].chat])
-            await other.store.repeat([owner._live["chat"].chat])
+            await other.store.reassert([owner._live["chat"].chat])
         assert await other.abort("early", "me") is AbortOutcome.REMEMBERED
 
 
@@ -160,8 +161,8 @@ async def make_role(server: EmbeddedServer) -> str:
 
 
 async def made_by_a_dba(server: EmbeddedServer, schema: str, role: str, *grants: str) -> None:
-    grants = grants or postgres_sql.GRANTS
-    statements = [each for each in postgres_sql.SCHEMA.format(schema=schema).split(";") if each.strip()]
+    grants = grants or sql_statements.GRANTS
+    statements = [each for each in sql_statements.SCHEMA.format(schema=schema).split(";") if each.strip()]
     await sql(server.url, *statements, *(grant.format(schema=schema).replace("ROLE_NAME", role) for grant in grants))
 
 
@@ -177,7 +178,7 @@ async def test_the_grants_are_enough_where_a_dba_made_the_table(postgres: Embedd
 async def test_create_is_enough_where_there_is_no_table(postgres: EmbeddedServer) -> None:
     options = backends.Options(namespace=namespace("creates"))
     role = await make_role(postgres)
-    grant = postgres_sql.GRANT_CREATE.replace("ROLE_NAME", role).replace("DATABASE_NAME", "postgres")
+    grant = sql_statements.GRANT_CREATE.replace("ROLE_NAME", role).replace("DATABASE_NAME", "postgres")
     await sql(postgres.url, grant)
     await stop_a_chat(url_for(postgres, role), options)
 
@@ -192,7 +193,7 @@ async def test_fewer_grants_are_refused_with_those_needed(postgres: EmbeddedServ
         await sql(postgres.url, f"REVOKE {missing} ON {kind}{options.namespace}{thing} FROM {role}")
     message = await refused(url_for(postgres, role), options)
     assert "permission denied for" in message
-    for grant in (*postgres_sql.GRANTS, postgres_sql.GRANT_CREATE):
+    for grant in (*sql_statements.GRANTS, sql_statements.GRANT_CREATE):
         assert grant.format(schema=options.namespace) in message
 
 
@@ -233,8 +234,8 @@ async def test_a_dropped_table_that_the_role_cannot_make_is_told(postgres: Embed
         acl_line("stopwatch", "SPUBLISH"),
         acl_line("stopwatch", "PUBLISH"),
         acl_line("stopwatch", ""),
-        *(grant.format(schema="stopwatch") for grant in (*postgres_sql.GRANTS, postgres_sql.GRANT_CREATE)),
-        postgres_sql.SCHEMA.format(schema="stopwatch").strip(),
+        *(grant.format(schema="stopwatch") for grant in (*sql_statements.GRANTS, sql_statements.GRANT_CREATE)),
+        sql_statements.SCHEMA.format(schema="stopwatch").strip(),
     ],
 )
 def test_the_page_has_the_rights_that_the_messages_have(line: str) -> None:

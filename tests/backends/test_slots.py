@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 import backends
 from backends.base import Chat, Options, State
-from backends.redis import BUCKETS
+from backends.redis.keys import BUCKETS
 from bench.system.embedded import free_port
 from bench.system.stores import redis_server
 from tests.backends.conftest import until

@@ -13,7 +13,7 @@ from redis.exceptions import NoScriptError, ResponseError
 
 import backends
 from backends import Options
-from backends.redis_wire import SUSPICIOUS_S, Wire
+from backends.redis.wire import HALF_OPEN_AFTER_S, Wire
 from tests.backends.proxy import proxy_to
 from tests.conftest import namespace
 
@@ -33,23 +33,23 @@ async def opened(url: str, timeout_s: float = LONG_S, heard: Any = print) -> Asy
 async def test_many_callers_at_once_get_their_own_replies(redis_url: str) -> None:
     async with opened(redis_url) as wire, asyncio.TaskGroup() as tasks:
         asked = {
-            word: tasks.create_task(wire.ask(("ECHO", word), ("ECHO", f"{word}!"))) for word in map(str, range(200))
+            word: tasks.create_task(wire.execute(("ECHO", word), ("ECHO", f"{word}!"))) for word in map(str, range(200))
         }
     assert all(each.result() == [word.encode(), f"{word}!".encode()] for word, each in asked.items())
 
 
 async def test_a_reply_that_nobody_waits_for_any_more_goes_to_nobody_else(redis_url: str) -> None:
     async with opened(redis_url) as wire:
-        given_up = asyncio.create_task(wire.ask(("ECHO", "mine")))
+        given_up = asyncio.create_task(wire.execute(("ECHO", "mine")))
         await asyncio.sleep(0)  # it has been sent
         given_up.cancel()
-        assert await wire.ask(("ECHO", "yours")) == [b"yours"]
+        assert await wire.execute(("ECHO", "yours")) == [b"yours"]
         assert given_up.cancelled()
 
 
 async def test_an_error_is_its_callers_alone(redis_url: str) -> None:
     async with opened(redis_url) as wire:
-        asked = [wire.ask(("NO-SUCH",)), wire.ask(("EVALSHA", "0" * 40, 0)), wire.ask(("ECHO", "well"))]
+        asked = [wire.execute(("NO-SUCH",)), wire.execute(("EVALSHA", "0" * 40, 0)), wire.execute(("ECHO", "well"))]
         wrong, unknown, well = await asyncio.gather(*asked, return_exceptions=True)
         assert isinstance(wrong, ResponseError)
         assert isinstance(unknown, NoScriptError)
@@ -59,22 +59,22 @@ async def test_an_error_is_its_callers_alone(redis_url: str) -> None:
 async def test_messages_are_no_replies(redis_url: str) -> None:
     heard: list[Any] = []
     async with opened(redis_url) as wire, opened(redis_url, heard=heard.append) as listener:
-        await listener.ask(("SUBSCRIBE", "news"))
-        await wire.ask(*(("PUBLISH", "news", str(number)) for number in range(50)))
-        assert await listener.ask(("PING",)) == [[b"pong", b""]]
+        await listener.execute(("SUBSCRIBE", "news"))
+        await wire.execute(*(("PUBLISH", "news", str(number)) for number in range(50)))
+        assert await listener.execute(("PING",)) == [[b"pong", b""]]
         assert [message[2] for message in heard] == [str(number).encode() for number in range(50)]
 
 
 async def test_a_lost_connection_is_told_to_all_who_wait(redis_url: str) -> None:
     async with opened(redis_url) as wire, opened(redis_url) as killer:
-        (own,) = await wire.ask(("CLIENT", "ID"))
-        waiting = asyncio.create_task(wire.ask(("BLPOP", "nothing", 0)))
-        await killer.ask(("CLIENT", "KILL", "ID", own))
+        (own,) = await wire.execute(("CLIENT", "ID"))
+        waiting = asyncio.create_task(wire.execute(("BLPOP", "nothing", 0)))
+        await killer.execute(("CLIENT", "KILL", "ID", own))
         with pytest.raises(LostError):
             await waiting
-        await wire.lost()
+        await wire.wait_lost()
         with pytest.raises(LostError):
-            await wire.ask(("PING",))
+            await wire.execute(("PING",))
 
 
 async def test_a_connection_that_went_deaf_is_ended_by_whoever_gives_up(redis_url: str) -> None:
@@ -85,18 +85,18 @@ async def test_a_connection_that_went_deaf_is_ended_by_whoever_gives_up(redis_ur
     ):
         proxy.deafen()
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(SUSPICIOUS_S + 0.05):
-                await wire.ask(("PING",))
+            async with asyncio.timeout(HALF_OPEN_AFTER_S + 0.05):
+                await wire.execute(("PING",))
         assert wire.closed
 
 
 async def test_a_slow_server_is_not_taken_for_a_deaf_one(redis_url: str) -> None:
     async with opened(redis_url) as wire:
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(SUSPICIOUS_S / 4):
-                await wire.ask(("BLPOP", "nothing", str(SUSPICIOUS_S)))
+            async with asyncio.timeout(HALF_OPEN_AFTER_S / 4):
+                await wire.execute(("BLPOP", "nothing", str(HALF_OPEN_AFTER_S)))
         assert not wire.closed
-        assert await wire.ask(("PING",)) == [b"PONG"]
+        assert await wire.execute(("PING",)) == [b"PONG"]
 
 
 async def test_what_is_no_redis_is_left() -> None:
@@ -112,7 +112,7 @@ async def test_what_is_no_redis_is_left() -> None:
         port = server.sockets[0].getsockname()[1]
         async with opened(f"redis://127.0.0.1:{port}/0") as wire:
             with pytest.raises(LostError):
-                await wire.ask(("PING",))
+                await wire.execute(("PING",))
             assert wire.closed
         await left.wait()
 
@@ -125,7 +125,7 @@ async def test_a_worker_holds_one_connection_however_many_ask_at_once(redis_url:
         opened(redis_url) as wire,
     ):
         await asyncio.gather(*(chats.enter_async_context(worker.watch(f"wire-{each}", "me")) for each in range(50)))
-        (found,) = await wire.ask(("CLIENT", "LIST"))
+        (found,) = await wire.execute(("CLIENT", "LIST"))
         assert [found.count(f"name={options.namespace}-{what} ".encode()) for what in ("commands", "listener")] == [
             1,
             1,

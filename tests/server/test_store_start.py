@@ -14,7 +14,7 @@ import httpx2
 import pytest
 from redis import Redis
 
-from backends.redis_errors import acl_line
+from backends.redis.errors import acl_line
 from tests.conftest import namespace
 from tests.processes import running
 
@@ -60,7 +60,7 @@ def test_a_strategy_that_does_not_exist_is_answered_with_the_choices() -> None:
 
 def test_a_url_that_cannot_be_read_is_refused_without_its_secret() -> None:
     message = refusal(ABORT_BACKEND="redis+push://me:hidden#secret@host/0")
-    assert message.startswith("the backend URL cannot be read: percent-encode special characters")
+    assert message.startswith("the backend URL cannot be parsed: percent-encode special characters")
     assert "hidden" not in message
     assert "secret" not in message
 

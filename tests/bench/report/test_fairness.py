@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from backends import Options
-from backends.postgres import PostgresStore
-from backends.postgres_pool import Pool
-from backends.postgres_sql import SCHEMA
-from backends.redis import RedisStore
+from backends.postgres.pool import Pool
+from backends.postgres.sql import SCHEMA
+from backends.postgres.store import PostgresStore
+from backends.redis.store import RedisStore
 from bench.analysis.reading import read_run
 from bench.report.fairness import COMMANDS, INTERVAL_MS, KEPT, LIVES, cards_of
 from bench.report.tables import facts_of

@@ -1,7 +1,7 @@
-"""The Lua scripts of the Redis store: each changes one record in one step, and may tell its owner in the same one.
+"""The Lua scripts of the Redis store. Each changes one record and notifies its owner in one step.
 
-A record is the string "<state> <generation> <worker> <owner>" under one key. A script publishes before it writes: where
-the user may not publish, nothing is recorded, and a second try does not find an abort that nobody was told of.
+A record is the string "<state> <generation> <worker> <owner>" under one key. A script publishes before it writes: if
+the user lacks the right to publish, nothing is recorded, and a retry does not find an abort that was never sent.
 """
 
 _PARSE = """
@@ -9,7 +9,7 @@ local value = redis.call('GET', KEYS[1])
 local state, generation, worker, owner
 if value then state, generation, worker, owner = string.match(value, '^(%S+) (%S+) (%S+) (.*)$') end
 """
-RECORD = (  # ARGV: generation, owner, worker, TTL in ms, whether a record that was lost is being restored
+RECORD = (  # ARGV: generation, owner, worker, TTL in ms, 1 for a renewal
     _PARSE
     + """
 local own = generation == ARGV[1]
@@ -23,7 +23,7 @@ redis.call('SET', KEYS[1], new .. ' ' .. ARGV[1] .. ' ' .. ARGV[3] .. ' ' .. ARG
 return new
 """
 )
-FLAG = (  # ARGV: owner, how long to remember in ms or 0, request id, how to publish or '', channel without the worker
+FLAG = (  # ARGV: owner, time to remember in ms or 0, request id, publish command or '', channel without the worker
     _PARSE
     + """
 local unknown = 'unknown'
@@ -41,7 +41,7 @@ redis.call('SET', KEYS[1], 'aborted ' .. generation .. ' ' .. worker .. ' ' .. o
 return {'accepted', generation, worker}
 """
 )
-REPEAT = (  # ARGV: generation, owner, worker, how long to remember in ms, then as in FLAG
+REASSERT = (  # ARGV: generation, owner, worker, time to remember in ms, then as in FLAG
     _PARSE
     + """
 if value and (generation ~= ARGV[1] or state == 'ended') then return 0 end
@@ -54,7 +54,7 @@ end
 return 1
 """
 )
-RELEASE = (  # ARGV: generation, how long to keep the tombstone in ms
+RELEASE = (  # ARGV: generation, lifetime of the tombstone in ms
     _PARSE
     + """
 if generation == ARGV[1] then
@@ -62,10 +62,10 @@ if generation == ARGV[1] then
 end
 """
 )
-BEAT = """
+HEARTBEAT = """
 local held = redis.call('SET', KEYS[1], '1', 'PX', ARGV[1], 'XX')
 if not held then redis.call('SET', KEYS[1], '1', 'PX', ARGV[1]) end
 if ARGV[2] ~= '' then redis.call(ARGV[2], ARGV[3], ARGV[4]) end
 return held
 """
-"""ARGV: TTL in ms, how to publish or '', the worker's channel, the message."""
+"""ARGV: TTL in ms, publish command or '', the worker's channel, the message."""

@@ -1,15 +1,15 @@
-"""The statements of the PostgreSQL store: each changes one row in one step, and may tell its owner in the same one.
+"""The statements of the PostgreSQL store. Each changes its row and notifies the owner in one step.
 
-The table is UNLOGGED: a flag is worth nothing after a crash, because the streams it could stop are gone too, and
-without write-ahead log an update costs half. The fillfactor leaves room for a row's new version on its page, and no
-indexed column ever changes, so that updates are HOT (heap-only): they touch no index and are pruned in passing.
+The table is UNLOGGED: after a crash the flags are useless, because the streams are gone too, and an update without
+write-ahead log costs half. The fillfactor leaves room for a row's new version on its page, and no indexed column ever
+changes, so that updates are HOT (heap-only): they write no index, and old versions are pruned without vacuum.
 """
 
 from __future__ import annotations
 
 import functools
 
-SCHEMA_LOCK = 0x5706_7A7C  # any constant: workers that start at once make the schema one after the other
+SCHEMA_LOCK = 0x5706_7A7C  # any constant: serializes workers that create the schema at the same time
 SCHEMA = """
 CREATE SCHEMA IF NOT EXISTS {schema};
 CREATE UNLOGGED TABLE IF NOT EXISTS {schema}.chats_v1 (
@@ -25,9 +25,9 @@ GRANTS = (
     "GRANT USAGE ON SCHEMA {schema} TO ROLE_NAME",
     "GRANT SELECT, INSERT, UPDATE, DELETE ON {schema}.chats_v1 TO ROLE_NAME",
 )
-"""What a role needs when schema and table exist."""
+"""Rights of a role if schema and table exist."""
 GRANT_CREATE = "GRANT CREATE ON DATABASE DATABASE_NAME TO ROLE_NAME"
-"""What a role needs that makes schema and table itself."""
+"""Right of a role that creates schema and table itself."""
 EXISTS = "SELECT to_regclass('{schema}.chats_v1') IS NOT NULL"
 RECORD = """
 INSERT INTO {schema}.chats_v1 AS c (request_id, generation, owner, worker, state, expires_at)
@@ -42,8 +42,7 @@ WHERE c.expires_at <= now() OR CASE WHEN c.generation = EXCLUDED.generation THEN
                                     ELSE c.state NOT IN ('live', 'aborted') END
 RETURNING request_id, generation, state
 """
-# As short as can be, for it is what somebody waits for who has pressed Stop; why there was nothing to mark is asked
-# afterwards.
+# Kept short for the latency of a Stop; FOUND looks up the reason only when no row was updated.
 FLAG = """
 UPDATE {schema}.chats_v1 SET state = 'aborted'
 WHERE request_id = $1 AND owner = $2 AND state = 'live' AND expires_at > now()
@@ -63,8 +62,8 @@ WHERE c.expires_at <= now() OR c.state = 'early' AND c.owner = EXCLUDED.owner
 RETURNING state
 """
 STATES = "SELECT request_id, generation, state FROM {schema}.chats_v1 WHERE request_id = ANY($1)"
-REPEAT = """
-WITH repeated AS (
+REASSERT = """
+WITH reasserted AS (
     INSERT INTO {schema}.chats_v1 AS c (request_id, generation, owner, worker, state, expires_at)
     SELECT *, 'repeated', now() + $5 * interval '1 second' FROM unnest($1::text[], $2::text[], $3::text[], $4::text[])
     ON CONFLICT (request_id) DO UPDATE SET
@@ -75,13 +74,13 @@ WITH repeated AS (
     RETURNING request_id, generation, worker
 )
 SELECT request_id, generation,
-    CASE WHEN $6 THEN pg_notify('{schema}_abort_' || worker, generation || ' ' || request_id) END FROM repeated
+    CASE WHEN $6 THEN pg_notify('{schema}_abort_' || worker, generation || ' ' || request_id) END FROM reasserted
 """
 RELEASE = """
 UPDATE {schema}.chats_v1 SET state = 'ended', expires_at = now() + $3 * interval '1 second'
 WHERE request_id = $1 AND generation = $2
 """
-BEAT = """
+HEARTBEAT = """
 WITH held AS (SELECT FROM {schema}.chats_v1 WHERE request_id = $1 AND expires_at > now()), beat AS (
     INSERT INTO {schema}.chats_v1 AS c (request_id, generation, worker, owner, state, expires_at)
     VALUES ($1, '-', $2, '', 'beat', now() + $3 * interval '1 second')
@@ -99,5 +98,5 @@ SWEEP = "DELETE FROM {schema}.chats_v1 WHERE expires_at < now() - interval '1 se
 
 @functools.cache
 def in_schema(statement: str, schema: str) -> str:
-    """The statement for this schema: one object, so that finding what has been prepared hashes it only once."""
+    """The statement for this schema; cached, so that the driver hashes the same string object only once."""
     return statement.format(schema=schema)

@@ -1,8 +1,8 @@
-"""The options of a Redis URL: those that redis-py understands, and those that mean nothing to this store."""
+"""Check the options of a Redis URL: supported, ignored, or refused."""
 
 from __future__ import annotations
 
-from backends.base import BackendUrlError
+from backends.errors import BackendUrlError
 from backends.store_url import StoreUrl
 
 _TLS = {
@@ -19,7 +19,7 @@ _TLS = {
     "ssl_min_version",
     "ssl_password",
 }
-_UNDERSTOOD = {
+_SUPPORTED = {
     "db",
     "password",
     "socket_connect_timeout",
@@ -28,7 +28,7 @@ _UNDERSTOOD = {
     "socket_timeout",
     "username",
 }
-_HARMLESS = {  # they tune redis-py's own pool and parser, or a name that the store chooses by itself
+_IGNORED = {  # settings of redis-py's own pool and parser, and names that the store chooses itself
     "client_name",
     "decode_responses",
     "encoding",
@@ -46,19 +46,19 @@ _HARMLESS = {  # they tune redis-py's own pool and parser, or a name that the st
 
 
 def driver_url(url: str) -> tuple[str, str]:
-    """The `host:port` for messages, and the URL for redis-py. Raises `BackendUrlError`."""
+    """Return `host:port` for messages and the URL for redis-py. Raises `BackendUrlError`."""
     parsed = StoreUrl.parse(url)
     tls = parsed.scheme == "rediss"
     for name in parsed.options.keys() & _TLS:
         if not tls:
-            raise BackendUrlError(f"the option {name!r} of the backend URL needs rediss:// in place of redis://")
-    for name in parsed.options.keys() - _TLS - _UNDERSTOOD - _HARMLESS:
-        known = ", ".join(sorted(_UNDERSTOOD | (_TLS if tls else set())))
+            raise BackendUrlError(f"the option {name!r} of the backend URL needs rediss:// instead of redis://")
+    for name in parsed.options.keys() - _TLS - _SUPPORTED - _IGNORED:
+        known = ", ".join(sorted(_SUPPORTED | (_TLS if tls else set())))
         raise BackendUrlError(f"the option {name!r} of the backend URL is unknown; choose from {known}")
     if "," in parsed.hosts:
         raise BackendUrlError("the backend URL names several hosts; a Redis URL names one: redis://host:port/0")
     database = parsed.path.rstrip("/")
     if database and not (database.isascii() and database.isdigit()):
         raise BackendUrlError("the backend URL's database is not a number: redis://host:port/0")
-    options = {name: value for name, value in parsed.options.items() if name not in _HARMLESS}
-    return parsed.where, parsed.encoded(options)
+    options = {name: value for name, value in parsed.options.items() if name not in _IGNORED}
+    return parsed.address, parsed.encoded(options)

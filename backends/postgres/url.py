@@ -1,4 +1,4 @@
-"""The parameters of a PostgreSQL URL as libpq knows them, translated for asyncpg, which knows fewer."""
+"""Translate the parameters of a PostgreSQL URL from libpq's to asyncpg's, which are fewer."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from backends.base import BackendUrlError
+from backends.errors import BackendUrlError
 from backends.store_url import StoreUrl
 
-_UNDERSTOOD = {  # by asyncpg itself
+_SUPPORTED = {  # by asyncpg itself
     "database",
     "dbname",
     "gsslib",
@@ -31,8 +31,8 @@ _UNDERSTOOD = {  # by asyncpg itself
     "target_session_attrs",
     "user",
 }
-_HARMLESS = {
-    # The store sends UTF-8, names its connections, and finds a half-open one itself (ABORT_KEEPALIVE_S).
+_IGNORED = {
+    # The store sends UTF-8, names its connections, and detects half-open ones itself (ABORT_KEEPALIVE_S).
     "client_encoding",
     "fallback_application_name",
     "keepalives",
@@ -40,7 +40,7 @@ _HARMLESS = {
     "keepalives_idle",
     "keepalives_interval",
     "tcp_user_timeout",
-    # Hosts are tried in their order; compression, SNI and credential delegation are not offered by asyncpg.
+    # asyncpg tries hosts in order, and has no compression, SNI or credential delegation.
     "gssdelegation",
     "load_balance_hosts",
     "max_protocol_version",
@@ -49,13 +49,13 @@ _HARMLESS = {
     "sslkeylogfile",
     "sslsni",
 }
-_OFF = {  # asyncpg does not do this, so only a value that does not insist on it is understood
-    "channel_binding": ("disable", "prefer", "require"),  # what "require" loses is logged, see `notes`
+_OFF = {  # unsupported by asyncpg: only values that do not require the feature are accepted
+    "channel_binding": ("disable", "prefer", "require"),  # "require" is logged, see `warnings`
     "gssencmode": ("disable", "prefer"),
     "replication": ("false", "off", "no", "0"),
     "sslcertmode": ("allow", "disable"),
 }
-_NOT_UNDERSTOOD = {
+_UNSUPPORTED = {
     "hostaddr",
     "oauth_client_id",
     "oauth_client_secret",
@@ -69,8 +69,13 @@ _NOT_UNDERSTOOD = {
     "sslcrldir",
 }
 _SSL_VALUES = {
-    "ssl": {"true": "require", "1": "require", "false": "disable", "0": "disable"},  # as SQLAlchemy and JDBC spell it
-    "requiressl": {"1": "require", "0": "prefer"},  # as old versions of libpq do
+    "ssl": {
+        "true": "require",
+        "1": "require",
+        "false": "disable",
+        "0": "disable",
+    },  # SQLAlchemy, JDBC
+    "requiressl": {"1": "require", "0": "prefer"},  # old versions of libpq
 }
 _NUMBERS = {"connect_timeout": re.compile("[0-9]+", re.ASCII), "port": re.compile("[0-9]+(,[0-9]+)*", re.ASCII)}
 
@@ -79,45 +84,46 @@ _NUMBERS = {"connect_timeout": re.compile("[0-9]+", re.ASCII), "port": re.compil
 class Address:
     """How to connect with asyncpg."""
 
-    where: str
+    hosts: str
     """`host:port` for messages."""
     dsn: str = field(repr=False)
     timeout_s: float
     settings: dict[str, str]
-    """Server settings for every connection."""
-    notes: tuple[str, ...]
-    """Warnings to log at start."""
+    """Server settings of every connection."""
+    warnings: tuple[str, ...]
+    """To log at start."""
 
     def arguments(self, settings: dict[str, str], application: str) -> dict[str, Any]:
-        """The arguments of `asyncpg.connect`; `settings` and the connection's name hold unless the URL has its own."""
+        """The arguments of `asyncpg.connect`; the URL's own settings and application name take precedence."""
         settings = settings | {"application_name": application} | self.settings
         return {"dsn": self.dsn, "timeout": self.timeout_s, "server_settings": settings}
 
 
-def address(url: str, timeout_s: float) -> Address:
-    """Translate the URL; `timeout_s` for a connection holds unless the URL has a `connect_timeout`.
+def parse_address(url: str, timeout_s: float) -> Address:
+    """Translate the URL; its `connect_timeout` replaces `timeout_s`, the limit for connecting.
 
-    A parameter that libpq does not know is taken for a setting of the server, which refuses what it does not know.
-    Raises `BackendUrlError`.
+    A parameter that libpq does not know is sent as a server setting; the server refuses unknown ones. Raises
+    `BackendUrlError`.
     """
     parsed = StoreUrl.parse(url)
-    options, settings, notes = {"target_session_attrs": "read-write"}, {}, []
+    options, settings, warnings = {"target_session_attrs": "read-write"}, {}, []
     for name, value in parsed.options.items():
-        if name in _NOT_UNDERSTOOD or (name in _OFF and value not in _OFF[name]):
+        if name in _UNSUPPORTED or (name in _OFF and value not in _OFF[name]):
             shown = f"{name}={value}" if name in _OFF else name
             raise BackendUrlError(f"asyncpg does not support the parameter {shown!r} of the backend URL: remove it")
         if name in _NUMBERS and not _NUMBERS[name].fullmatch(value):
             raise BackendUrlError(f"the parameter {name!r} is not a number: correct the backend URL")
         if name == "connect_timeout":
-            timeout_s = float(value) or timeout_s  # libpq's 0 means for ever: nobody should wait so long for a Stop
+            timeout_s = float(value) or timeout_s  # libpq's 0 means no limit, which a Stop cannot wait for
         elif name == "channel_binding" and value == "require":
-            notes.append("channel_binding=require has no effect, asyncpg cannot do it: prefer sslmode=verify-full")
+            warnings.append("channel_binding=require has no effect with asyncpg: use sslmode=verify-full")
         elif name in _SSL_VALUES:
             options["sslmode"] = _SSL_VALUES[name].get(value.lower(), value)
-        elif name in _UNDERSTOOD:
+        elif name in _SUPPORTED:
             options[name] = value
-        elif name not in _HARMLESS and name not in _OFF:
+        elif name not in _IGNORED and name not in _OFF:
             settings[name] = value
     hosts = options.get("host", "") if not parsed.hosts else ""
-    where = f"{hosts}:{options['port']}" if hosts and "port" in options else hosts
-    return Address(where or parsed.where, parsed.encoded(options), timeout_s, settings, tuple(notes))
+    if hosts and "port" in options:
+        hosts = f"{hosts}:{options['port']}"
+    return Address(hosts or parsed.address, parsed.encoded(options), timeout_s, settings, tuple(warnings))
