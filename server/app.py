@@ -1,4 +1,4 @@
-"""One worker's application: its life and its routes."""
+"""One worker's application: lifespan, middleware and routes."""
 
 from __future__ import annotations
 
@@ -15,44 +15,44 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
-from server.api import answers, health, native, openai_api, page
-from server.api.abort import DirectAborts
+from server.api import health, native, openai_api, openapi_docs, page
+from server.api.abort import DirectAbortMiddleware
 from server.http import protocol
-from server.http.cors import Outermost
-from server.http.hosts import Hosts
-from server.http.limits import Gate
-from server.http.refusals import refuse, refuse_fault, refuse_invalid
-from server.http.security import Keys
+from server.http.cors import OutermostMiddleware
+from server.http.errors import handle_http_error, handle_invalid_request, handle_server_error
+from server.http.hosts import AllowedHosts
+from server.http.request_guard import RequestGuard
+from server.http.security import ApiKeys
 from server.ops import metrics
 from server.ops.logs import start_logging
+from server.ops.loop_lag import monitor_loop
 from server.ops.revision import revision
 from server.ops.trace import Tracer
-from server.ops.vitals import vital_signs
 from server.process import descriptors
-from server.process.starting import reported
-from server.relay.upstream import make_client
+from server.process.startup_report import report_startup_errors
+from server.relay.upstream_client import make_client
 from server.settings import Settings
 from server.strategy import open_delivery
 from server.worker import Worker
 
 
-class _Service(FastAPI):
-    """FastAPI inside what has to be outside of all of its layers, so that answers to its faults pass it, too."""
+class _App(FastAPI):
+    """FastAPI with OutermostMiddleware around all of its layers, so that internal errors pass through it, too."""
 
-    def __init__(self, cors_origins: str, **more: Any) -> None:
-        super().__init__(**more)
+    def __init__(self, cors_origins: str, **options: Any) -> None:
+        super().__init__(**options)
         self._cors_origins = cors_origins
 
     def build_middleware_stack(self) -> ASGIApp:
-        """Put our outermost layer around FastAPI's."""
-        return Outermost(super().build_middleware_stack(), self._cors_origins)
+        """Wrap FastAPI's stack."""
+        return OutermostMiddleware(super().build_middleware_stack(), self._cors_origins)
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """One worker's application; the settings come from the environment unless given."""
+    """Create one worker's application; the default settings are read from the environment."""
     settings = settings or Settings()
-    keys, hosts = Keys(settings), Hosts(settings)
-    settings = settings.without_keys()  # what lives as long as the worker holds their hashes only
+    keys, hosts = ApiKeys(settings), AllowedHosts(settings)
+    settings = settings.without_keys()  # only their hashes stay in memory
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, float]]:
@@ -61,63 +61,63 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         async with (
             open_delivery(settings) as delivery,
             make_client(settings) as client,
-            vital_signs(tracer, metrics.Sampler(delivery)),
+            monitor_loop(tracer, metrics.Sampler(delivery)),
         ):
             app.state.worker = worker = Worker(settings, delivery, client, tracer)
-            revision()  # looked up now, and not in the first request
-            _end_with_the_supervisor()
-            _before_shutdown(worker.drain)
-            worker.most_chats = descriptors.budget(descriptors.open_files()).chats
+            revision()  # look it up now, not in the first request
+            _stop_with_supervisor()
+            _call_before_shutdown(worker.drain)
+            worker.max_chats = descriptors.budget(descriptors.open_files()).chats
             gc.collect()
-            gc.freeze()  # what is here now stays: a full collection would go through all of it, 50 ms each time
+            gc.freeze()  # exclude what stays from full collections, which would take 50 ms each
             yield {protocol.DEADLINE_S: settings.request_deadline_s}
         tracer.close()
-        metrics.leave()
+        metrics.remove_live_values()
 
-    app = _Service(
+    app = _App(
         settings.cors_origins,
-        title="Chat with an honest Stop",
-        summary="Start a chat under a request_id, and stop it from anywhere.",
-        lifespan=reported(lifespan),
+        title="stopwatch-chat",
+        summary="Start a chat under a request_id, and abort it through any worker.",
+        lifespan=report_startup_errors(lifespan),
         separate_input_output_schemas=False,
     )
     app.state.keys = keys
-    app.add_middleware(DirectAborts)  # inside the gate
-    app.add_middleware(Gate, settings=settings, keys=keys, hosts=hosts)
-    app.add_exception_handler(HTTPException, refuse)
-    app.add_exception_handler(RequestValidationError, refuse_invalid)
-    app.add_exception_handler(Exception, refuse_fault)
-    app.include_router(native.router, responses=answers.ANYWHERE)
-    app.include_router(openai_api.router, responses=answers.ANYWHERE)
-    app.include_router(health.router, responses=answers.ANYWHERE)
+    app.add_middleware(DirectAbortMiddleware)  # inside RequestGuard
+    app.add_middleware(RequestGuard, settings=settings, keys=keys, hosts=hosts)
+    app.add_exception_handler(HTTPException, handle_http_error)
+    app.add_exception_handler(RequestValidationError, handle_invalid_request)
+    app.add_exception_handler(Exception, handle_server_error)
+    app.include_router(native.router, responses=openapi_docs.ANYWHERE)
+    app.include_router(openai_api.router, responses=openapi_docs.ANYWHERE)
+    app.include_router(health.router, responses=openapi_docs.ANYWHERE)
     app.include_router(page.router)
     return app
 
 
-def _end_with_the_supervisor() -> None:
-    """Shut this worker down when the supervisor dies: uvicorn's workers would live on, holding the port."""
+def _stop_with_supervisor() -> None:
+    """Shut this worker down when the supervisor dies: uvicorn's workers would keep running, and keep the port."""
     parent = multiprocessing.parent_process()
     if parent is None:
         return
     loop, sentinel = asyncio.get_running_loop(), parent.sentinel
 
-    def end() -> None:
-        loop.remove_reader(sentinel)  # it stays readable: the loop would do nothing else until the drain has ended
+    def shut_down() -> None:
+        loop.remove_reader(sentinel)  # it stays readable: the loop would spin until the end of the drain
         signal.raise_signal(signal.SIGTERM)
 
-    loop.add_reader(sentinel, end)
+    loop.add_reader(sentinel, shut_down)
 
 
-def _before_shutdown(drain: Callable[[], None]) -> None:
-    """Have `drain` called when uvicorn is told to end: its own shutdown event comes only after the last stream."""
+def _call_before_shutdown(drain: Callable[[], None]) -> None:
+    """Call `drain` on SIGTERM and SIGINT: uvicorn's own shutdown event comes after the last stream."""
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
-        served = signal.getsignal(signum)
-        if not callable(served):  # nobody serves signals here: a test, or somebody else's server
+        previous = signal.getsignal(signum)
+        if not callable(previous):  # no handler: a test, or another ASGI server
             continue
 
-        def handle(number: int, frame: object, served: Callable[..., object] = served) -> None:
+        def handle(number: int, frame: object, previous: Callable[..., object] = previous) -> None:
             loop.call_soon_threadsafe(drain)
-            served(number, frame)
+            previous(number, frame)
 
         signal.signal(signum, handle)

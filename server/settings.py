@@ -1,7 +1,8 @@
-"""The chat service's settings: environment variables, each also an option of `python -m server`."""
+"""The chat service's settings, read from environment variables."""
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from contextlib import suppress
 from pathlib import Path
@@ -20,17 +21,17 @@ _HOST = re.compile(r"\*|(\*\.)?[A-Za-z0-9._-]+(:[0-9]+)?|\[[0-9A-Fa-f:.]+\](:[0-
 _ORIGIN = re.compile(r"\*|null|[A-Za-z][A-Za-z0-9+.-]*://[^/\s?#@]+")
 
 
-def listed(given: str) -> tuple[str, ...]:
-    """The parts of a setting that is a list separated by commas."""
-    return tuple(part.strip() for part in given.split(",") if part.strip())
+def split_list(value: str) -> tuple[str, ...]:
+    """Split a comma-separated setting."""
+    return tuple(part.strip() for part in value.split(",") if part.strip())
 
 
 class SettingError(Exception):
-    """A setting cannot be used; the message is one line that names it and the next step, and holds no secret."""
+    """A setting cannot be used; the message is one line with the setting and what to do, without secrets."""
 
 
 class Settings(BaseSettings):
-    """Read from the environment; secrets are never printed."""
+    """All settings; secrets are never printed."""
 
     model_config = SettingsConfigDict(frozen=True, hide_input_in_errors=True)
 
@@ -39,121 +40,146 @@ class Settings(BaseSettings):
     workers: Annotated[int | None, Field(ge=1, le=64)] = None
     """Worker processes; unset: see `worker_count`."""
     memory_with_workers: bool = False
-    """Let several workers use a memory strategy, though a Stop then reaches its chat only on the same worker."""
+    """Allow a memory strategy with several workers, although an abort then reaches its chat only on the same worker."""
 
     abort_backend: SecretStr = SecretStr("memory+push://")
-    """The strategy and its store, e.g. `redis+push://127.0.0.1:6379/0`; may hold a password."""
+    """The strategy and its store, such as `redis+push://127.0.0.1:6379/0`; may contain a password."""
     abort_namespace: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]{0,29}$")] = "stopwatch"
-    """Redis key prefix and PostgreSQL schema: deployments that share a server differ in it."""
+    """Redis key prefix and PostgreSQL schema; must differ between deployments that share a server."""
     abort_ttl_s: Annotated[float, Field(gt=0)] = 60.0
-    """A dead worker's chats are forgotten after this."""
+    """A dead worker's records expire after this."""
     abort_remember_s: Annotated[float, Field(gt=0)] = 10.0
-    """How long an abort that came before its chat is kept."""
+    """How long an abort that came before its chat stays valid."""
     abort_interval_ms: Annotated[float, Field(gt=0)] = 100.0
-    """The timer delivery's interval."""
+    """Interval of the timer delivery."""
     abort_heartbeat_s: Annotated[float, Field(gt=0)] = 3.0
-    """How often each worker proves that an abort can reach it, at one store operation each."""
+    """Interval of each worker's heartbeat through the store; each costs one store operation."""
     abort_keepalive_s: Annotated[float, Field(gt=0)] = 5.0
-    """A listener's connection that went silent is found within this."""
+    """A half-open listener connection is detected within this."""
     abort_command_timeout_s: Annotated[float, Field(gt=0)] = 2.0
-    """For one round trip to the store, and for a free connection to make it on."""
+    """Limit for one round trip to the store, and for waiting for a free connection."""
 
     abort_outage: Literal["refuse", "start"] = "refuse"
-    """New chats while the store is away: refused with 503, or started and not abortable until the store is back."""
+    """New chats while the store is unreachable: refused with 503, or started and not abortable until it is back."""
 
     api_keys: SecretStr = SecretStr("")
-    """Keys that clients must present, separated by commas; none: anybody may chat, on the loopback interface only."""
+    """Comma-separated keys; clients must send one. Empty: no key needed, and only the loopback interface is served."""
     open_to_network: bool = False
-    """Listen on other interfaces without API keys: anybody who reaches the service then spends on your upstream key."""
+    """Listen on other interfaces without API keys: every client then uses your upstream key."""
     max_chats_per_owner: Annotated[int, Field(ge=1)] = 2000
-    """Live chats of one owner on one worker; beyond it 429."""
+    """Limit on live chats of one owner on one worker; then 429."""
 
     openai_base_url: str = OPENAI_URL
-    """Set to nothing, as a .env file or a CI secret may have it, it is OpenAI's own."""
+    """The upstream's URL; empty, as in a .env file or a missing CI secret, it is OpenAI's."""
     openai_api_key: SecretStr = SecretStr("")
     upstream_note: Annotated[str, Field(max_length=200)] = ""
-    """What the page says of the upstream, e.g. that it is a mock; empty: its host, where no API keys are set."""
+    """Description of the upstream on the page; empty: the upstream's host, if no API keys are set."""
     upstream_connections: Annotated[int, Field(ge=1)] = 4096
-    """Streams that one worker can hold; beyond it a chat waits for a free connection."""
+    """Limit on one worker's upstream connections; further chats wait for a free one."""
 
     upstream_idle_s: Annotated[float, Field(gt=0)] = 120.0
-    """An upstream that is silent for longer is given up: 504, or an SSE error event."""
+    """An upstream that is silent for longer is disconnected: 504, or an SSE error event."""
     headers_grace_s: Annotated[float, Field(ge=0)] = 1.0
-    """When the upstream is silent for longer, the headers of a streamed answer are sent before its first event."""
+    """A streamed answer's headers are sent after this much silence, before the first event."""
     keepalive_comment_s: Annotated[float, Field(gt=0)] = 15.0
-    """After this much silence an SSE comment is sent, so that proxies keep the connection."""
+    """An SSE comment is sent after this much silence, so that proxies keep the connection open."""
     max_event_bytes: Annotated[int, Field(ge=1024)] = MAX_EVENT_BYTES
-    """The longest event taken from the upstream, and the most that is kept in memory for one stream."""
+    """Limit on one event of the upstream, and on the memory for one stream."""
     abort_finish_reason: Literal["stop", "length", "tool_calls", "content_filter", "function_call"] = "stop"
-    """The finish_reason of a stopped stream on /v1, one of OpenAI's own; /chat/ says `abort`."""
+    """finish_reason of an aborted stream on /v1, one of OpenAI's own; on /chat/ it is `abort`."""
     drain_s: Annotated[float, Field(ge=0)] = 5.0
-    """At SIGTERM no new chats are started, and those that run get this long before they are ended with an error."""
+    """After SIGTERM running chats have this long to end; then they end with an error. New chats are refused."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     max_body_bytes: Annotated[int, Field(ge=1024)] = 16 * 1024 * 1024
-    """A larger request body is refused with 413; images in data URLs count."""
+    """Limit on a request body, images in data URLs included; then 413."""
     request_deadline_s: Annotated[float, Field(gt=0)] = 10.0
-    """For a request's line and headers, and for its body (which has one more second for each 16 KiB); then 408."""
+    """Limit for a request's head, and for its body (plus one second per 16 KiB); then 408."""
     cors_origins: str = ""
-    """Web origins whose pages may call the service, separated by commas, or `*`; none: only its own page may."""
+    """Comma-separated web origins whose pages may call the service, or `*`; empty: only the service's own page."""
     allowed_hosts: str = ""
-    """Names that a Host header may hold besides loopback ones, separated by commas; `*.example.com` and `*` work."""
+    """Comma-separated names for the Host header besides loopback ones; `*.example.com` and `*` are allowed."""
     trace_dir: Path | None = None
-    """Where each worker appends one JSON line per chat and per abort, with the time of every phase."""
+    """Folder in which each worker appends one JSON line per chat and abort, with the times of its phases."""
 
     @property
     def in_memory(self) -> bool:
-        """Whether each worker keeps its aborts to itself."""
+        """Whether the store is the memory of one worker."""
         return self.abort_backend.get_secret_value().startswith("memory")
 
     @property
     def worker_count(self) -> int:
-        """How many workers to run: as set, else one with a memory strategy, else two."""
+        """Number of workers: as set, else one for a memory strategy, else two."""
         return self.workers or (1 if self.in_memory else DEFAULT_WORKERS)
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """The API keys, as clients present them."""
-        return listed(self.api_keys.get_secret_value())
+        """The API keys."""
+        return split_list(self.api_keys.get_secret_value())
 
     @field_validator("allowed_hosts")
     @classmethod
-    def _holds_hosts(cls, given: str) -> str:
-        return _checked(given, _HOST, "is not a host name (example: chat.example.com,*.example.org)")
+    def _check_hosts(cls, value: str) -> str:
+        return _checked(value, _HOST, "is not a host name (example: chat.example.com,*.example.org)")
 
     @field_validator("cors_origins")
     @classmethod
-    def _holds_origins(cls, given: str) -> str:
-        origins = ",".join(origin if origin == "*" else origin.rstrip("/").lower() for origin in listed(given))
+    def _check_origins(cls, value: str) -> str:
+        origins = ",".join(origin if origin == "*" else origin.rstrip("/").lower() for origin in split_list(value))
         return _checked(origins, _ORIGIN, "is not an origin (example: https://app.example.com,http://localhost:3000)")
 
     @field_validator("openai_base_url")
     @classmethod
-    def _is_a_url(cls, given: str) -> str:
-        """Refuse what could never be asked: every chat would be a 502."""
-        if not given.strip():
+    def _check_url(cls, value: str) -> str:
+        """Reject an invalid URL: every chat would be answered 502."""
+        if not value.strip():
             return OPENAI_URL
-        with suppress(ValueError):  # not a port, not an address
-            url = urlsplit(given)
+        with suppress(ValueError):  # an invalid port or address
+            url = urlsplit(value)
             if url.scheme in ("http", "https") and url.hostname and url.port != 0:
-                return given
-        raise ValueError("is no URL of an OpenAI API; give one such as http://127.0.0.1:9000/v1")
+                return value
+        raise ValueError("is not the URL of an OpenAI API (example: http://127.0.0.1:9000/v1)")
 
     @field_validator("api_keys")
     @classmethod
-    def _holds_a_key(cls, given: SecretStr) -> SecretStr:
-        """Who writes "," or " " means to have keys: to serve anybody instead would be the opposite."""
-        if given.get_secret_value() and not given.get_secret_value().replace(",", " ").strip():
-            raise ValueError("is set, but holds no key")
-        return given
+    def _check_keys(cls, value: SecretStr) -> SecretStr:
+        """Reject a list without keys, such as ",": serving without keys would be the opposite of its purpose."""
+        if value.get_secret_value() and not value.get_secret_value().replace(",", " ").strip():
+            raise ValueError("is set, but contains no key")
+        return value
+
+    def check_exposure(self) -> None:
+        """Raise `SettingError` for a service open to the network without API keys: any client could use it."""
+        if not _is_loopback(self.host) and not self.keys and not self.open_to_network:
+            raise SettingError(
+                f"--host {self.host} is open to the network and there are no API_KEYS: set API_KEYS, "
+                "or set OPEN_TO_NETWORK=true to let any client chat"
+            )
+
+    def check_memory(self) -> None:
+        """Raise `SettingError` for a memory strategy with several workers, which lose aborts to each other's chats."""
+        workers = self.worker_count
+        if self.in_memory and workers > 1 and not self.memory_with_workers:
+            raise SettingError(
+                f"a memory strategy with {workers} workers loses about {1 - 1 / workers:.0%} of the aborts, because "
+                "they reach another worker than their chat; use --workers 1, or a store that workers share "
+                "(redis+push://..., postgres+push://...), or set MEMORY_WITH_WORKERS=true to run it anyway"
+            )
 
     def without_keys(self) -> Settings:
-        """A copy to keep: the API keys are not in it."""
+        """Return a copy without the API keys."""
         return self.model_copy(update={"api_keys": SecretStr("")})
 
 
-def _checked(given: str, pattern: re.Pattern[str], fault: str) -> str:
-    for part in listed(given):
+def _checked(value: str, pattern: re.Pattern[str], problem: str) -> str:
+    for part in split_list(value):
         if not pattern.fullmatch(part):
-            raise ValueError(f"{part[:100]!r} {fault}")
-    return given
+            raise ValueError(f"{part[:100]!r} {problem}")
+    return value
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,4 +1,4 @@
-"""Opens the abort strategy that the settings name: what the supervisor tries once and every worker then does."""
+"""The abort strategy from the settings; opened once by the supervisor as a check, then by every worker."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from server.settings import Settings
 
 
 def open_delivery(settings: Settings) -> Delivery:
-    """The configured strategy, not yet entered. Raises `BackendUrlError`."""
+    """Create the configured strategy, not yet entered. Raises `BackendUrlError`."""
     return backends.from_url(
         settings.abort_backend.get_secret_value(),
         Options(
@@ -24,8 +24,8 @@ def open_delivery(settings: Settings) -> Delivery:
     )
 
 
-def start_error(error: BackendError) -> str:
-    """Why the strategy cannot start, and what to do: one line."""
+def startup_error(error: BackendError) -> str:
+    """Describe in one line why the strategy cannot start, and what to do."""
     if isinstance(error, BackendUrlError | StoreRefusedError):
-        return str(error)  # says both: it is about the URL, or in the store's own words
+        return str(error)  # it contains both
     return f"{error}; start the store, or correct its address in --backend or ABORT_BACKEND"

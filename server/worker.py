@@ -1,4 +1,4 @@
-"""What one worker process holds for its whole life, and what its endpoints share."""
+"""The state of one worker process, shared by its endpoints."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ WARN_EVERY_S = 10.0
 
 
 class TooManyChatsError(Exception):
-    """This owner has as many live chats on this worker as the settings allow."""
+    """This owner has reached MAX_CHATS_PER_OWNER on this worker."""
 
 
 class OpenFilesError(Exception):
-    """As many chats are live on this worker as its limit on open files allows; the message says so."""
+    """This worker has reached the number of chats that its limit on open files allows; the message has the limit."""
 
 
 class DrainingError(Exception):
-    """This worker is shutting down and starts nothing new."""
+    """This worker is shutting down and starts no chats."""
 
 
 @dataclass
 class Worker:
-    """Settings, strategy, upstream client and tracer of a worker, and how many chats each owner has on it."""
+    """Settings, strategy, upstream client and tracer of a worker, and its live chats."""
 
     settings: Settings
     delivery: Delivery
@@ -46,13 +46,13 @@ class Worker:
     tracer: Tracer
     draining: bool = False
     drained: bool = False
-    """The chats that still ran at the end of the drain have been stopped: each ends with reason `shutdown`."""
+    """The drain is over: chats that still ran were stopped, and end with reason `shutdown`."""
     chats: Counter[str] = field(default_factory=Counter)
     live: int = 0
-    most_chats: int = sys.maxsize
-    """What the limit on open files allows (see descriptors)."""
+    max_chats: int = sys.maxsize
+    """Limit from the open files (see process.descriptors)."""
     name: str = field(default_factory=lambda: str(os.getpid()))
-    """Sent as `X-Worker`: which process holds a chat, and which one took its abort."""
+    """Sent as `X-Worker`, with a chat and with an abort."""
     _warned_s: float = -inf
 
     @property
@@ -61,15 +61,15 @@ class Worker:
         return "none" if self.delivery.name == "none" else f"{self.delivery.store.name}-{self.delivery.name}"
 
     @contextmanager
-    def admitted(self, owner: str) -> Iterator[None]:
-        """Count a chat of this owner while it lives.
+    def admit(self, owner: str) -> Iterator[None]:
+        """Count a live chat of this owner during the block.
 
         Raises `DrainingError`, `OpenFilesError` or `TooManyChatsError`.
         """
         if self.draining:
             raise DrainingError
-        if self.live >= self.most_chats:
-            raise self._no_files()
+        if self.live >= self.max_chats:
+            raise self._open_files_error()
         if self.chats[owner] >= self.settings.max_chats_per_owner:
             raise TooManyChatsError
         self.chats[owner] += 1
@@ -82,9 +82,9 @@ class Worker:
             if not self.chats[owner]:
                 del self.chats[owner]
 
-    def _no_files(self) -> OpenFilesError:
+    def _open_files_error(self) -> OpenFilesError:
         reason = (
-            f"No file descriptors for another chat: the limit on open files allows {self.most_chats} per worker. "
+            f"No file descriptors for another chat: the limit on open files allows {self.max_chats} per worker. "
             "Try again, or raise the limit (ulimit -n)"
         )
         if monotonic() > self._warned_s + WARN_EVERY_S:
@@ -92,8 +92,8 @@ class Worker:
             LOG.warning(reason)
         return OpenFilesError(reason)
 
-    def account(self, trace: ChatTrace) -> None:
-        """Trace, metrics and log line of a chat that is over."""
+    def record_end(self, trace: ChatTrace) -> None:
+        """Write the trace, metrics and log line of a chat that has ended."""
         self.tracer.write(trace)
         metrics.count_chat(trace.finish_reason)
         if trace.first_text_ns is not None:
@@ -111,7 +111,7 @@ class Worker:
         )
 
     def drain(self) -> None:
-        """Start nothing new, and stop what still runs after `drain_s`."""
+        """Refuse new chats, and stop the running ones after `drain_s`."""
         if not self.draining:
             self.draining = True
             LOG.info("drain", extra={"live": self.delivery.live, "drain_s": self.settings.drain_s})
@@ -123,6 +123,6 @@ class Worker:
 
 
 def worker_of(request: Request) -> Worker:
-    """The worker that answers this request."""
+    """Return the worker that serves this request."""
     worker: Worker = request.app.state.worker
     return worker

@@ -1,6 +1,6 @@
-"""One abort: recorded first, then answered, then accounted for; and a way past the framework for those that are plain.
+"""POST /abort/: record the abort, answer, then log and count it; with a fast path around the framework.
 
-What lies between the request and the record is what somebody waits for who has pressed Stop.
+The time from the request to the record is part of every stop's latency.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from backends import AbortOutcome, StoreUnavailableError
-from server.api import answers
-from server.http.limits import WHOLE_BODY
-from server.http.refusals import RETRY_AFTER_S
+from server.api import openapi_docs
+from server.http.errors import RETRY_AFTER_S
+from server.http.request_guard import REQUEST_BODY
 from server.http.schemas import RequestId
 from server.http.security import OWNER
 from server.http.strict_json import parse_json
@@ -30,31 +30,31 @@ PATH = "/abort/"
 NOT_FOUND = "Request ID not found"
 
 
-def _whole(value: object) -> object:
-    """JSON Schema's integers are numbers without a fraction, 1.0 too; neither true nor "1" is one."""
+def _integral(value: object) -> object:
+    """Convert 1.0 to 1: JSON Schema counts it as an integer, but neither true nor "1"."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 class AbortRequest(BaseModel):
-    """Which chat to stop, and how long to wait until it has stopped."""
+    """The chat to stop, and how long to wait for the confirmation."""
 
     model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"request_id": answers.ID, "wait_ms": 2000}]}
+        extra="forbid", json_schema_extra={"examples": [{"request_id": openapi_docs.ID, "wait_ms": 2000}]}
     )
 
     request_id: RequestId
-    wait_ms: Annotated[int, Field(ge=0, le=30_000, strict=True), BeforeValidator(_whole)] = 0
+    wait_ms: Annotated[int, Field(ge=0, le=30_000, strict=True), BeforeValidator(_integral)] = 0
 
 
 class Aborted(BaseModel):
-    """The abort is recorded; `stopped` says that the owner has closed the upstream."""
+    """The abort is recorded; `stopped` means that the chat's worker has closed the upstream connection."""
 
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [
                 {
-                    "message": f"Streaming for request {answers.ID} will be aborted.",
-                    "request_id": answers.ID,
+                    "message": f"Streaming for request {openapi_docs.ID} will be aborted.",
+                    "request_id": openapi_docs.ID,
                     "status": "stopped",
                 }
             ]
@@ -67,7 +67,7 @@ class Aborted(BaseModel):
 
 
 class NotFound(BaseModel):
-    """No live chat of yours has this id; one that starts within `remembered_s` will be stopped at its start."""
+    """No live chat of this API key has the id; a chat that starts with it within `remembered_s` is stopped at once."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"detail": NOT_FOUND}, {"detail": NOT_FOUND, "remembered_s": 10.0}]}
@@ -90,7 +90,7 @@ class AbortResponse(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Record the abort and answer."""
         trace = self._trace
-        # Not made the current one, for it has no children: without an exporter this is all that it costs.
+        # Not the current span, because it has no children: without an exporter this is its whole cost.
         span = SPANS.start_span("abort", attributes={"request_id": trace.request_id})
         try:
             response = await self._record()
@@ -117,7 +117,7 @@ class AbortResponse(Response):
             detail = "The abort could not be recorded: the store cannot be reached. Try again."
             return JSONResponse({"detail": detail}, 503, {"Retry-After": RETRY_AFTER_S})
         trace.outcome = outcome.value
-        await asyncio.sleep(0)  # a chat of this very worker closes its upstream before the answer is even made
+        await asyncio.sleep(0)  # a chat of this worker closes its upstream before the answer is built
         if outcome is AbortOutcome.UNKNOWN:
             return JSONResponse({"detail": NOT_FOUND}, 404)
         if outcome is AbortOutcome.REMEMBERED:
@@ -129,44 +129,44 @@ class AbortResponse(Response):
         )
 
     def _timing(self) -> str:
-        """How long after the abort's arrival it was recorded and, if that was awaited, the upstream closed (ms).
+        """Format the times from the abort's arrival to its record and, if confirmed, to the closed upstream (ms).
 
-        In the form of W3C's "Server Timing": a browser's page can show it beside its own clock.
+        The format is W3C's "Server Timing", which scripts in a browser can read.
         """
         trace = self._trace
-        moments = {"recorded": trace.recorded_ns}
+        times = {"recorded": trace.recorded_ns}
         if trace.outcome == AbortOutcome.STOPPED:
-            moments["stopped"] = monotonic_ns()
+            times["stopped"] = monotonic_ns()
         return ", ".join(
-            f"{name};dur={(moment_ns - trace.received_ns) / 1e6:.3f}"
-            for name, moment_ns in moments.items()
-            if moment_ns is not None
+            f"{name};dur={(time_ns - trace.received_ns) / 1e6:.3f}"
+            for name, time_ns in times.items()
+            if time_ns is not None
         )
 
 
-class DirectAborts:
-    """Takes aborts that are in order past the framework's routing, dependencies and validation: half of their time.
+class DirectAbortMiddleware:
+    """Answers valid aborts without the framework's routing, dependencies and validation, half of their duration.
 
-    Whatever is unusual about one is the framework's to judge, so that there is one source of refusals.
+    Any other request goes to the framework, which is the only source of error responses.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, or pass on."""
+        """Answer a valid abort, or call the application."""
         response = None
         if scope["type"] == "http" and scope["path"] == PATH and scope["method"] == "POST":
-            response = _understood(scope)
+            response = _parse_abort(scope)
         await (response or self._app)(scope, receive, send)
 
 
-def _understood(scope: Scope) -> AbortResponse | None:
-    headers = dict(reversed(scope["headers"]))  # of several with one name the first counts, as in Starlette
+def _parse_abort(scope: Scope) -> AbortResponse | None:
+    headers = dict(reversed(scope["headers"]))  # of equal names the first counts, as in Starlette
     if headers.get(b"content-type") != b"application/json":
         return None
     try:
-        request = AbortRequest.model_validate(parse_json(scope[WHOLE_BODY]))
-    except (ValueError, RecursionError):  # no JSON, no UTF-8, or not what the schema says
+        request = AbortRequest.model_validate(parse_json(scope[REQUEST_BODY]))
+    except (ValueError, RecursionError):  # invalid JSON, UTF-8 or schema
         return None
     return AbortResponse(request, scope[OWNER], scope["app"].state.worker)

@@ -1,4 +1,4 @@
-"""What a load balancer and a Prometheus server ask: /healthz, /readyz, /metrics."""
+"""Endpoints for load balancers and Prometheus: /healthz, /readyz, /metrics."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ router = APIRouter()
 @router.head("/healthz", include_in_schema=False)
 @router.get("/healthz")
 async def healthz(http: Request) -> dict[str, Any]:
-    """Say that this worker is alive, and what it is; `module` and `commit` name the code it runs."""
+    """Report that this worker is alive, with its strategy; `module` and `commit` identify the running code."""
     worker = worker_of(http)
     return {
         "status": "ok",
@@ -35,12 +35,12 @@ async def healthz(http: Request) -> dict[str, Any]:
 
 
 @router.head("/readyz", include_in_schema=False)
-@router.get("/readyz", responses={503: {"description": "an abort might not reach this worker now, or it is draining"}})
+@router.get("/readyz", responses={503: {"description": "an abort might not reach this worker, or it is draining"}})
 async def readyz(http: Request) -> Response:
-    """Say whether an abort can reach this worker now; 503 and a `reason` if not.
+    """Report whether an abort can reach this worker; 503 with a `reason` if not.
 
-    Each worker sends itself a heartbeat the way an abort goes, also when nobody chats: the store takes writes, and what
-    it sends to this worker arrives.
+    Each worker sends itself a heartbeat on the path of an abort, also without chats: a write to the store and, for
+    push, a message to its own listener.
     """
     worker = worker_of(http)
     delivery = worker.delivery
@@ -57,16 +57,16 @@ async def readyz(http: Request) -> Response:
 
 
 def _reason(worker: Worker) -> str:
-    """Why the worker is not ready; a driver's own words name addresses, and are for the log only."""
+    """Return why the worker is not ready; a driver's own message names addresses, so it is only logged."""
     if worker.draining:
         return "shutting down"
     if isinstance(worker.delivery.last_error, DeafListenerError):
         return str(worker.delivery.last_error)
-    return "the store cannot be reached, or takes no writes: see the log"
+    return "the store cannot be reached or rejects writes: see the log"
 
 
 @router.head("/metrics", include_in_schema=False)
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
 async def prometheus(_: Request) -> Response:
-    """All workers' metrics in Prometheus's text format."""
+    """Return all workers' metrics in Prometheus's text format."""
     return Response(metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")

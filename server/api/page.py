@@ -1,4 +1,4 @@
-"""The page to try the service: GET /, its files, and the facts it shows; its headers allow no other origin."""
+"""The demo page: GET /, its files and its data; the headers allow no other origin."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _TYPES = {
     "page.js": "text/javascript; charset=utf-8",
     "chat.js": "text/javascript; charset=utf-8",
     "dial.js": "text/javascript; charset=utf-8",
-    "line.js": "text/javascript; charset=utf-8",
-    "words.js": "text/javascript; charset=utf-8",
+    "worker_client.js": "text/javascript; charset=utf-8",
+    "texts.js": "text/javascript; charset=utf-8",
     "worker.js": "text/javascript; charset=utf-8",
     "icon.svg": "image/svg+xml",
 }
@@ -41,7 +41,7 @@ HEADERS = {
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
-    # A page isolated from all others gets the browser's fine clock (5 us in place of 100): this one measures.
+    # An isolated page gets a clock resolution of 5 us in place of 100: this page measures.
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Embedder-Policy": "require-corp",
     "Cache-Control": "no-cache",
@@ -57,29 +57,29 @@ def _file(name: str) -> Response:
 @router.head("/")
 @router.get("/")
 async def page() -> Response:
-    """Serve the page itself."""
+    """Serve the page."""
     return _file("page.html")
 
 
 @router.get("/page/about")
 async def about(http: Request) -> Response:
-    """Describe what the page talks to: strategy, number of workers, and the upstream."""
+    """Return the strategy, the number of workers and the upstream."""
     worker = worker_of(http)
-    facts = {
+    content = {
         "strategy": worker.strategy,
         "workers": worker.settings.worker_count,
         "upstream": _upstream(worker.settings, public=http.app.state.keys.owner(None) is not None),
     }
-    return JSONResponse(facts, headers=HEADERS)
+    return JSONResponse(content, headers=HEADERS)
 
 
 def _upstream(settings: Settings, *, public: bool) -> str | None:
-    """The operator's own description, else the upstream's host; that only where anybody may chat."""
+    """Return UPSTREAM_NOTE, else the upstream's host if the service needs no API key."""
     return settings.upstream_note or (urlsplit(settings.openai_base_url).hostname if public else None)
 
 
 @router.head("/page/{name}")
 @router.get("/page/{name}")
-async def part(name: str) -> Response:
-    """Serve one of the page's own files; any other name is a 404."""
+async def file(name: str) -> Response:
+    """Serve one of the page's files; 404 for any other name."""
     return _file(name) if name in _TYPES else Response(status_code=404, headers=HEADERS)

@@ -1,1 +1,1 @@
-"""What stands before the routes: protocol, limits, keys, hosts, ids, refusals."""
+"""Request handling before the routes: protocol, limits, API keys, hosts, chat ids, error responses."""

@@ -1,4 +1,4 @@
-"""By which id a chat can be stopped: chosen by the client, taken from its trace, or made here."""
+"""The id of a chat: chosen by the client, taken from its trace id, or generated."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ _VALID = re.compile(ID_PATTERN[1:-1])
 
 
 class ChatId(TypedDict):
-    """A chat's id, as ChatResponse takes it; an optional one is replaced when a live chat has it."""
+    """Arguments of ChatResponse; a replaceable id is replaced if a live chat has it."""
 
     request_id: str
-    id_is_optional: bool
+    id_is_replaceable: bool
 
 
-def fresh_id() -> str:
-    """An id that nobody can guess."""
+def new_id() -> str:
+    """Generate an id that cannot be guessed."""
     return secrets.token_urlsafe(16)
 
 
 def id_headers(request_id: str) -> dict[str, str]:
-    """The headers that tell a client its chat's id, and which process holds the chat."""
+    """Build the headers with a chat's id and the process that runs the chat."""
     return {"X-Request-Id": request_id, "X-Chat-Id": request_id, "X-Worker": str(os.getpid())}
 
 
@@ -39,14 +39,14 @@ class HeaderIds:
     chat_id: str | None
     trace_id: str | None
 
-    def of_chat(self, request_id: str | None) -> ChatId:
-        """The id of the chat: `request_id` from the body, else X-Chat-Id, else X-Request-Id, else a fresh one."""
+    def chat_id_for(self, request_id: str | None) -> ChatId:
+        """Choose the id: `request_id` of the body, else X-Chat-Id, else X-Request-Id, else a new one."""
         if (chosen := request_id or self.chat_id) is not None:
-            return ChatId(request_id=chosen, id_is_optional=False)
-        # Tracing gives parallel calls the same X-Request-Id, and proxies join several: neither may cost the chat.
+            return ChatId(request_id=chosen, id_is_replaceable=False)
+        # Parallel calls of one trace share their X-Request-Id, and proxies join several: the chat must start anyway.
         if self.trace_id is not None and _VALID.fullmatch(self.trace_id):
-            return ChatId(request_id=self.trace_id, id_is_optional=True)
-        return ChatId(request_id=fresh_id(), id_is_optional=False)
+            return ChatId(request_id=self.trace_id, id_is_replaceable=True)
+        return ChatId(request_id=new_id(), id_is_replaceable=False)
 
 
 def _header_ids(

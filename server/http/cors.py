@@ -1,37 +1,37 @@
-"""The outermost layer: CORS headers where they are asked for, and a way around all layers for streamed chunks."""
+"""The outermost middleware: CORS headers, and the server's own `send` for streamed chunks."""
 
 from __future__ import annotations
 
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from server.http.limits import PLAIN_SEND
-from server.settings import listed
+from server.http.request_guard import SERVER_SEND
+from server.settings import split_list
 
-EXPOSED = ("X-Request-Id", "X-Chat-Id", "Retry-After")
-"""Headers of ours that scripts of other origins may read."""
+EXPOSED_HEADERS = ("X-Request-Id", "X-Chat-Id", "Retry-After")
+"""Response headers that scripts of other origins may read."""
 
 
-class Outermost:
-    """Notes the server's own `send`, and lets pages of `cors_origins` call the service.
+class OutermostMiddleware:
+    """Stores the server's `send` in the scope, and answers CORS requests from `cors_origins`.
 
-    Being outside of FastAPI's layers, it adds its headers to every answer, refusals and faults included.
+    It wraps FastAPI's own layers, so that error responses get the headers, too.
     """
 
     def __init__(self, app: ASGIApp, cors_origins: str) -> None:
-        origins = listed(cors_origins)
+        origins = split_list(cors_origins)
         self._app = app
         if origins:
             self._app = CORSMiddleware(
                 app,
                 allow_origins=origins,
                 allow_methods=("GET", "HEAD", "POST"),
-                allow_headers=("*",),  # OpenAI's client for browsers sends a dozen of its own
+                allow_headers=("*",),  # OpenAI's browser client sends a dozen of its own
                 allow_private_network="*" not in origins,
-                expose_headers=EXPOSED,
+                expose_headers=EXPOSED_HEADERS,
             )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on."""
-        scope[PLAIN_SEND] = send
+        """Store `send` and call the application."""
+        scope[SERVER_SEND] = send
         await self._app(scope, receive, send)

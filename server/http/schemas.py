@@ -1,4 +1,4 @@
-"""What the endpoints take, as far as several of them share it."""
+"""Request schemas that several endpoints share."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ RequestId = Annotated[str, Field(pattern=ID_PATTERN, description="1-128 visible 
 
 
 class Message(BaseModel):
-    """One message; what else it carries is the upstream's business."""
+    """One message; further fields are passed on unchecked."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -19,7 +19,7 @@ class Message(BaseModel):
 
 
 class UpstreamChat(BaseModel):
-    """OpenAI's chat completion request; parameters that are not named here pass through."""
+    """OpenAI's chat completion request; other parameters are passed on."""
 
     model_config = ConfigDict(
         extra="allow",
@@ -27,6 +27,6 @@ class UpstreamChat(BaseModel):
     )
 
     request_id: RequestId | None = None
-    """Ours, and not passed on: the id to stop the chat by."""
+    """The id for `POST /abort/`; not passed on to the upstream."""
     model: Annotated[str, Field(min_length=1, max_length=256)]
     messages: Annotated[list[Message], Field(min_length=1, max_length=2048)]

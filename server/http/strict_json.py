@@ -1,4 +1,4 @@
-"""Parse a request's body as JSON that every later stage can encode again."""
+"""Parse a request body as JSON that can be encoded again."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from fastapi import HTTPException, Request, Response
 from fastapi.routing import APIRoute
 
 MAX_DEPTH = 100
-"""Levels of lists and objects in a body; pydantic's serializer fails at 255."""
+"""Limit on nested lists and objects in a body; pydantic's serializer fails at 255."""
 _Path = tuple[str | int, ...]
 
 
 class UnencodableError(ValueError):
-    """A value in the body that Python parses and JSON in UTF-8 cannot hold; `path` names it."""
+    """A value at `path` in the body that Python parses, but that cannot be encoded as JSON in UTF-8."""
 
     def __init__(self, path: _Path, message: str) -> None:
         super().__init__(message)
@@ -24,7 +24,7 @@ class UnencodableError(ValueError):
 
 
 class _NotFiniteError(Exception):
-    """A number is none, or too large for a double."""
+    """A number is NaN, infinite, or beyond a double's range."""
 
 
 def _finite(literal: str) -> float:
@@ -38,10 +38,10 @@ _DECODER = json.JSONDecoder(parse_float=_finite, parse_constant=_finite)
 
 
 def parse_json(body: bytes) -> Any:
-    """Parse JSON. Of two equal keys in an object the last one counts.
+    """Parse JSON; of equal keys in an object the last one counts.
 
     Raises `UnencodableError` for half of a surrogate pair, NaN, infinities, numbers beyond a double's range and more
-    than MAX_DEPTH levels; another ValueError or RecursionError for what is no JSON at all.
+    than MAX_DEPTH levels; another ValueError or RecursionError for invalid JSON.
     """
     encoding, suspect = json.detect_encoding(body), False
     try:
@@ -52,7 +52,7 @@ def parse_json(body: bytes) -> Any:
         parsed = _DECODER.decode(text)
     except _NotFiniteError:
         parsed, suspect = json.loads(text), True
-    # The walk takes longer than the parser, so it is made only where it can find something.
+    # The check takes longer than the parser, so it runs only where it can find something.
     if suspect or "\\ud" in text or "\\uD" in text or text.count("[") + text.count("{") > MAX_DEPTH:
         _check(parsed, ())
     return parsed
@@ -87,14 +87,14 @@ def _printable(key: str) -> str:
 
 class _StrictRequest(Request):
     async def json(self) -> Any:
-        """The parsed body. Raises HTTPException 422, which names the value if it is one that cannot be encoded."""
+        """Parse the body. Raises HTTPException 422, which names a value that cannot be encoded."""
         try:
             return parse_json(await self.body())
         except UnencodableError as error:
             raise _invalid("json_unencodable", ["body", *error.path], str(error)) from None
         except json.JSONDecodeError:
             raise  # FastAPI answers 422 with the position
-        except (ValueError, RecursionError) as error:  # not UTF-8, a number of 5,000 digits, nested without end
+        except (ValueError, RecursionError) as error:  # not UTF-8, a number of 5,000 digits, nested too deeply
             raise _invalid("json_invalid", ["body"], f"The body is not valid JSON: {error}") from None
 
 
@@ -106,7 +106,7 @@ class StrictJSONRoute(APIRoute):
     """A route whose body is parsed by `parse_json`."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """FastAPI's handler, with our request class."""
+        """Wrap FastAPI's handler with our request class."""
         handle = super().get_route_handler()
 
         async def strict(request: Request) -> Response:

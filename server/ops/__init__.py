@@ -1,1 +1,1 @@
-"""What an operator sees: logs, metrics, traces, spans, and which code runs."""
+"""Observability: logs, metrics, traces, spans, and the running revision."""

@@ -1,7 +1,7 @@
-"""Prometheus metrics, right for any number of workers, and what keeps the slow-moving ones up to date.
+"""Prometheus metrics of all workers, and the sampler that updates the gauges.
 
-With several workers prometheus-client shares values through files in PROMETHEUS_MULTIPROC_DIR, which must be set before
-this module is imported; `python -m server` makes the folder and removes it.
+prometheus-client shares the values of several workers through files in PROMETHEUS_MULTIPROC_DIR, which must be set
+before this module is imported; `python -m server` creates and removes the folder.
 """
 
 from __future__ import annotations
@@ -17,48 +17,50 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 from backends import Delivery
 from server.ops.logs import LOG
 
-EVERY_S = 0.5
+SAMPLE_INTERVAL_S = 0.5
 LAG_WINDOW_S = 15.0
-"""The worst lag of so long is shown: who asks as often misses no stall."""
+"""The gauge shows the maximum lag of this window: a scrape interval of 15 s misses no stall."""
 _STOP_BUCKETS_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 
-OWN_REASONS = frozenset(
+SERVICE_REASONS = frozenset(
     ["abort", "disconnect", "shutdown", "error", "unknown", "refused_409", "refused_429", "refused_503"]
 )
-"""Why a chat ended when it was not the upstream that ended it; an upstream's `error` is one, too."""
-_REASONS = OWN_REASONS | {"stop", "length", "tool_calls", "content_filter", "function_call"}
+"""Finish reasons set by the service, not by the upstream; an upstream's `error` is counted here, too."""
+_REASONS = SERVICE_REASONS | {"stop", "length", "tool_calls", "content_filter", "function_call"}
 
-CHATS = Counter("stopwatch_chats", "Chats that have ended, by the reason", ["finish_reason"])
-ABORTS = Counter("stopwatch_aborts", "Aborts that were asked for, by what became of them", ["outcome"])
+CHATS = Counter("stopwatch_chats", "Chats that have ended, by finish_reason", ["finish_reason"])
+ABORTS = Counter("stopwatch_aborts", "Abort requests, by outcome", ["outcome"])
 STOP_S = Histogram(
-    "stopwatch_stop_seconds", "From the abort seen by the owner to the upstream closed", buckets=_STOP_BUCKETS_S
+    "stopwatch_stop_seconds",
+    "From the abort's arrival at the chat's worker to the closed upstream",
+    buckets=_STOP_BUCKETS_S,
 )
 TTFT_S = Histogram(
-    "stopwatch_ttft_seconds", "From the request to the first text: content, reasoning, a refusal or a tool call"
+    "stopwatch_ttft_seconds", "From the request to the first text: content, reasoning, refusal or tool call"
 )
-LIVE = Gauge("stopwatch_live_streams", "Chats that are live now", multiprocess_mode="livesum")
-READY = Gauge("stopwatch_listener_ready", "1 when aborts can reach every worker", multiprocess_mode="livemin")
+LIVE = Gauge("stopwatch_live_streams", "Live chats", multiprocess_mode="livesum")
+READY = Gauge("stopwatch_listener_ready", "1 if aborts can reach every worker", multiprocess_mode="livemin")
 HEARTBEAT_AGE_S = Gauge(
     "stopwatch_heartbeat_age_seconds",
-    "Since a worker's heartbeat last came through the store: the worst of the workers",
+    "Age of the last heartbeat received through the store; the maximum over workers",
     multiprocess_mode="livemax",
 )
 LAG_S = Gauge(
     "stopwatch_event_loop_lag_seconds",
-    "The latest that an event loop ran a timer in the last 15 s",
+    "Maximum delay of an event-loop timer in the last 15 s; the maximum over workers",
     multiprocess_mode="livemax",
 )
-STORE = Counter("stopwatch_store_events", "What happened between the workers and the store", ["event"])
+STORE = Counter("stopwatch_store_events", "Events between the workers and the store", ["event"])
 
 
 def count_chat(finish_reason: str | None) -> None:
-    """Count a chat that has ended; the labels are a closed set, whatever an upstream gives as its reason."""
+    """Count a chat that has ended; a reason outside the known set is counted as `other`."""
     reason = finish_reason or "unknown"
     CHATS.labels(reason if reason in _REASONS else "other").inc()
 
 
 def render() -> bytes:
-    """All workers' metrics in Prometheus's text format."""
+    """Return all workers' metrics in Prometheus's text format."""
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
         return generate_latest(REGISTRY)
     registry = CollectorRegistry()
@@ -66,33 +68,33 @@ def render() -> bytes:
     return generate_latest(registry)
 
 
-def leave() -> None:
-    """Take what this worker counts as live out of the metrics: it is about to end, and nobody may do it later."""
+def remove_live_values() -> None:
+    """Remove this worker's live gauges: it is about to end, and no other process removes them."""
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         mark_process_dead(os.getpid())  # type: ignore[no-untyped-call]
 
 
 class Sampler:
-    """Keeps what cannot be counted as it happens up to date: live streams, readiness, store events, event-loop lag.
+    """Updates live streams, readiness, store events and event-loop lag twice a second.
 
-    It also logs when the store is lost, and when it is back.
+    Also logs when the store is lost, and when it is back.
     """
 
     def __init__(self, delivery: Delivery) -> None:
         self._delivery = delivery
         self._before = asdict(delivery.counters)
         self._since_s = monotonic()
-        self._worst_s = 0.0
-        self._worst_before_s: deque[float] = deque(maxlen=round(LAG_WINDOW_S / EVERY_S))
-        self._away = False
+        self._max_lag_s = 0.0
+        self._recent_max_s: deque[float] = deque(maxlen=round(LAG_WINDOW_S / SAMPLE_INTERVAL_S))
+        self._store_lost = False
 
-    def take(self, lag_s: float) -> None:
-        """Take a reading of the event loop's lag; about twice a second, publish."""
-        self._worst_s = max(self._worst_s, lag_s)
-        if monotonic() - self._since_s < EVERY_S * 0.9:  # a timer may be early
+    def add_lag(self, lag_s: float) -> None:
+        """Add a lag sample; publishes the gauges every SAMPLE_INTERVAL_S."""
+        self._max_lag_s = max(self._max_lag_s, lag_s)
+        if monotonic() - self._since_s < SAMPLE_INTERVAL_S * 0.9:  # a timer may fire early
             return
-        self._worst_before_s.append(self._worst_s)
-        LAG_S.set(max(self._worst_before_s))
+        self._recent_max_s.append(self._max_lag_s)
+        LAG_S.set(max(self._recent_max_s))
         LIVE.set(self._delivery.live)
         READY.set(self._delivery.ready)
         HEARTBEAT_AGE_S.set(self._delivery.heartbeat_age_s)
@@ -100,14 +102,14 @@ class Sampler:
         for event, count in now.items():
             STORE.labels(event).inc(count - self._before[event])
         self._log(lost=now["lost"] > self._before["lost"])
-        self._before, self._since_s, self._worst_s = now, monotonic(), 0.0
+        self._before, self._since_s, self._max_lag_s = now, monotonic(), 0.0
 
     def _log(self, *, lost: bool) -> None:
         ready = self._delivery.ready
-        if not self._away and (lost or not ready):
-            self._away = True
-            reason = self._delivery.last_error or "no heartbeat came through"
+        if not self._store_lost and (lost or not ready):
+            self._store_lost = True
+            reason = self._delivery.last_error or "no heartbeat was received"
             LOG.warning("store lost: an abort might not reach this worker: %s", reason)
-        if self._away and ready:
-            self._away = False
+        if self._store_lost and ready:
+            self._store_lost = False
             LOG.warning("store back: every abort that was accepted has been delivered")

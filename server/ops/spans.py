@@ -1,6 +1,6 @@
-"""The service's OpenTelemetry spans, one for each chat and each abort: nothing until FastAPI or somebody else exports.
+"""OpenTelemetry spans, one for each chat and each abort; without an exporter they do nothing.
 
-They carry names and outcomes only. An exception's text is left out, for nobody knows what it quotes.
+They contain ids and outcomes only. An exception's text is omitted, because it may quote a chat's content.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The service's side of a measurement, as JSON lines: when each phase of a chat or abort was; how the worker fared."""
+"""Measurements inside the service as JSON lines: the times of each chat and abort, and each worker's health."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from server.settings import SettingError
 
 @dataclass(slots=True)
 class ChatTrace:
-    """One chat's moments in CLOCK_MONOTONIC nanoseconds; None where it did not come to that."""
+    """Times of one chat in CLOCK_MONOTONIC nanoseconds; None for a phase that was not reached."""
 
     request_id: str
     received_ns: int = field(default_factory=monotonic_ns)
     registered_ns: int | None = None
-    first_byte_ns: int | None = None  # the first events of the upstream, whatever they hold
+    first_byte_ns: int | None = None  # the upstream's first events, with or without text
     first_text_ns: int | None = None
     signal_ns: int | None = None
     upstream_closed_ns: int | None = None
@@ -30,7 +30,7 @@ class ChatTrace:
 
 @dataclass(slots=True)
 class AbortTrace:
-    """One abort's moments in CLOCK_MONOTONIC nanoseconds, and what became of it."""
+    """Times of one abort in CLOCK_MONOTONIC nanoseconds, and its outcome."""
 
     request_id: str
     received_ns: int = field(default_factory=monotonic_ns)
@@ -40,9 +40,9 @@ class AbortTrace:
 
 @dataclass(slots=True)
 class HealthTrace:
-    """How this worker fared between two moments (CLOCK_MONOTONIC ns): lag of its event loop, longest collection.
+    """A worker's health in an interval (CLOCK_MONOTONIC ns): event-loop lag, longest garbage collection.
 
-    The lags are None when nothing was read in between.
+    The lags are None if the interval has no samples.
     """
 
     from_ns: int
@@ -57,7 +57,7 @@ _KINDS = {ChatTrace: "chat", AbortTrace: "abort", HealthTrace: "health"}
 
 
 class Tracer:
-    """Appends traces to `<folder>/<pid>.jsonl`, a line at a time; without a folder it does nothing.
+    """Appends traces to `<folder>/<pid>.jsonl`, one line each; without a folder it does nothing.
 
     Raises `SettingError`.
     """
@@ -74,12 +74,12 @@ class Tracer:
             raise SettingError(f"setting TRACE_DIR: {folder} cannot be written ({reason}); choose another") from error
 
     @property
-    def on(self) -> bool:
-        """Whether anything is written."""
+    def enabled(self) -> bool:
+        """Whether traces are written."""
         return self._file is not None
 
     def write(self, trace: ChatTrace | AbortTrace | HealthTrace) -> None:
-        """Write down one finished chat or abort, or how the last second was."""
+        """Append one line."""
         if self._file is not None:
             line = {"kind": _KINDS[type(trace)], "pid": os.getpid(), **asdict(trace)}
             self._file.write(json.dumps(line) + "\n")

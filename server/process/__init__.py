@@ -1,1 +1,1 @@
-"""The supervisor, its workers, and what they are given to run in."""
+"""The supervisor, its worker processes, and their sockets, metrics folder and limits."""

@@ -1,1 +1,1 @@
-"""One chat: from the upstream's bytes to the client's, and every way in which it ends."""
+"""One chat: relay the upstream's bytes to the client, and end both connections."""

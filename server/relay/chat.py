@@ -1,4 +1,4 @@
-"""One chat: register it, relay the upstream's events, and end both sides the moment an abort or a hang-up is seen."""
+"""One chat: register it, relay the upstream's events, and end both sides at once on an abort or a disconnect."""
 
 from __future__ import annotations
 
@@ -14,23 +14,24 @@ from starlette.types import Receive, Scope, Send
 
 from backends import AbortSignal, BackendError, DuplicateChatError, StoreUnavailableError
 from server import sse
-from server.http.chat_ids import fresh_id, id_headers
-from server.http.refusals import refusal
-from server.ops.metrics import OWN_REASONS
+from server.http.chat_ids import id_headers, new_id
+from server.http.errors import error_response
+from server.ops.metrics import SERVICE_REASONS
 from server.ops.spans import SPANS
 from server.ops.trace import ChatTrace
+from server.relay.byte_stream import ByteStream
 from server.relay.chunks import abort_events
-from server.relay.connections import Line
-from server.relay.failures import SHUTTING_DOWN, AnswerError
-from server.relay.quiet import Quiet
+from server.relay.connections import DeferredConnection
 from server.relay.relay import Poll, Relay
 from server.relay.reply import FINAL_SEND_S, Reply
-from server.relay.upstream import ByteStream, open_stream
+from server.relay.silence import SilenceMonitor
+from server.relay.upstream import open_stream
+from server.relay.upstream_errors import SHUTTING_DOWN, AnswerError
 from server.worker import DrainingError, OpenFilesError, TooManyChatsError, Worker
 
 
 class ChatResponse(Response):
-    """The streamed answer to one chat, as an ASGI application: nothing stands between it and the socket."""
+    """The streamed answer to one chat, as an ASGI application without framework layers."""
 
     def __init__(
         self,
@@ -40,39 +41,39 @@ class ChatResponse(Response):
         owner: str,
         worker: Worker,
         as_text: bool = False,
-        id_is_optional: bool = False,
+        id_is_replaceable: bool = False,
         abort_reason: str = "abort",
     ) -> None:
         super().__init__()
         settings = worker.settings
-        self._abort_reason = abort_reason  # the finish_reason that the client of an aborted chat gets
+        self._abort_reason = abort_reason  # finish_reason sent for an aborted chat
         self._body = body
         self._owner = owner
         self._worker = worker
         self._trace = ChatTrace(request_id)
-        self._id_is_optional = id_is_optional  # if a live chat has it, a fresh one is taken
+        self._id_is_replaceable = id_is_replaceable  # replaced if a live chat has it
         self._reply = Reply(request_id, as_text=as_text)
         self._relay = Relay(self._trace, self._reply, max_event_bytes=settings.max_event_bytes)
-        self._quiet = Quiet(
+        self._silence = SilenceMonitor(
             self._relay,
             self._reply,
             self._trace,
             grace_s=settings.headers_grace_s,
             comment_s=settings.keepalive_comment_s,
         )
-        self._line = Line()  # to the upstream
+        self._connection = DeferredConnection()
         self._poll: Poll | None = None
-        self._relaying = CancelScope()
-        self._watching = CancelScope()
+        self._relay_scope = CancelScope()
+        self._watch_scope = CancelScope()
         self._failure: Exception | None = None
-        self._stop_reason: str | None = None  # set as soon as the chat is stopped from outside
+        self._stop_reason: str | None = None  # set when the chat is stopped from outside
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer the request, and return when the upstream is closed and the id is free again."""
+        """Answer the request; returns when the upstream is closed and the id is free."""
         trace = self._trace
-        named = {"request_id": trace.request_id}
+        attributes = {"request_id": trace.request_id}
         with SPANS.start_as_current_span(
-            "chat", attributes=named, record_exception=False, set_status_on_exception=False
+            "chat", attributes=attributes, record_exception=False, set_status_on_exception=False
         ) as span:
             try:
                 await self._chat(scope, receive, send)
@@ -90,44 +91,44 @@ class ChatResponse(Response):
                 trace.ended_ns = monotonic_ns()
                 span.set_attribute("request_id", trace.request_id)
                 span.set_attribute("finish_reason", str(trace.finish_reason))
-                self._worker.account(trace)
+                self._worker.record_end(trace)
 
     async def _chat(self, scope: Scope, receive: Receive, send: Send) -> None:
         worker, refused = self._worker, None
-        with worker.admitted(self._owner):
+        with worker.admit(self._owner):
             self._reply.attach(scope, receive, send)
             async with create_task_group() as tasks:
-                # Relaying has the task of its own, and this one watches the client: a chunk that came in this one would
-                # wake it through every await of the framework above, a quarter of what a relayed chunk costs.
+                # The relay runs in its own task, this one waits for the client's disconnect: a chunk received in this
+                # task would resume every await of the framework above it, a quarter of a chunk's CPU time.
                 tasks.start_soon(self._relay_all)
                 try:
-                    # Meanwhile the relay makes ready to ask; it may ask when the chat is registered.
-                    optional = self._id_is_optional
-                    async with self._registration_under_any_id() if optional else self._registration() as signal:
+                    # Meanwhile the relay connects to the upstream; its request is sent after the registration.
+                    replaceable = self._id_is_replaceable
+                    async with self._register_with_fallback_id() if replaceable else self._register() as signal:
                         await self._watch(signal, receive)
                 except BackendError as error:  # the task group would wrap it
                     refused = error
                     self._stop("refused")
             if refused is not None:
                 raise refused
-            # The id is free, and whoever waits for the stop has it confirmed, before the client sees the end.
+            # The id is released, and a waiting abort confirmed, before the client receives the end.
             with move_on_after(FINAL_SEND_S) as limit:
                 await self._finish()
             if limit.cancelled_caught:
-                self._reply.hang_up(0.0)
+                self._reply.abort_connection(0.0)
 
-    def _registration(self) -> AbstractAsyncContextManager[AbortSignal]:
+    def _register(self) -> AbstractAsyncContextManager[AbortSignal]:
         return self._worker.delivery.watch(self._trace.request_id, self._owner)
 
     @asynccontextmanager
-    async def _registration_under_any_id(self) -> AsyncIterator[AbortSignal]:
-        """Register under the optional id, or under a fresh one if a live chat has that."""
+    async def _register_with_fallback_id(self) -> AsyncIterator[AbortSignal]:
+        """Register under the given id, or under a new one if a live chat has it."""
         async with AsyncExitStack() as stack:
             try:
-                signal = await stack.enter_async_context(self._registration())
+                signal = await stack.enter_async_context(self._register())
             except DuplicateChatError:
-                self._trace.request_id = self._reply.request_id = fresh_id()
-                signal = await stack.enter_async_context(self._registration())
+                self._trace.request_id = self._reply.request_id = new_id()
+                signal = await stack.enter_async_context(self._register())
             yield signal
 
     async def _finish(self) -> None:
@@ -146,24 +147,24 @@ class ChatResponse(Response):
             await self._end()
 
     async def _relay_all(self) -> None:
-        """Relay the whole answer. What goes wrong is kept: raised, it would cancel what the id still needs."""
+        """Relay the answer; a failure is stored, because raising it would cancel the release of the id."""
         trace = self._trace
-        await asyncio.sleep(0)  # the registration goes out first: to make a request ready takes longer
-        # The stop acts on the read that is waiting, not between chunks: a silent upstream is closed as fast.
-        with self._relaying:
+        await asyncio.sleep(0)  # send the registration first: preparing the request takes longer
+        # The scope cancels the waiting read, so a silent upstream is closed as fast as one that streams.
+        with self._relay_scope:
             try:
-                if self._id_is_optional:  # the request to the upstream carries the id: it waits until that is settled
-                    await self._line.allowed()
+                if self._id_is_replaceable:  # the request contains the id, which the registration may replace
+                    await self._connection.wait_released()
                 await self._forward()
             except Exception as error:
-                if self._stop_reason is None:  # else it is the cut that the relay has met
+                if self._stop_reason is None:  # else the error is the connection that `_stop` aborted
                     self._failure = error
         if trace.registered_ns is not None:
             trace.upstream_closed_ns = monotonic_ns()
-        self._watching.cancel()
+        self._watch_scope.cancel()
 
     async def _watch(self, signal: AbortSignal, receive: Receive) -> None:
-        """Let the relay ask, end it when the chat is aborted or the client leaves; returns when it has ended."""
+        """Release the request; stop the relay on an abort or a disconnect; return when the relay has ended."""
         trace = self._trace
 
         def aborted() -> None:
@@ -173,18 +174,18 @@ class ChatResponse(Response):
         trace.registered_ns = monotonic_ns()
         self._poll = signal.poll
         signal.on_abort(aborted)
-        early = signal.aborted  # an abort that came before its chat: the upstream is not even asked
+        early = signal.aborted  # the abort came before its chat: the request is never sent
         if not early:
-            self._line.allow()
-            self._begin()
+            self._connection.release()
+            self._start_helpers()
         try:
-            with self._watching:
+            with self._watch_scope:
                 while (await receive())["type"] != "http.disconnect":
                     pass
                 self._stop("disconnect")
                 await sleep_forever()
         finally:
-            await self._cease()
+            await self._stop_helpers()
         trace.finish_reason = self._reason(early=early)
         if trace.finish_reason != "error":
             self._failure = None
@@ -194,36 +195,37 @@ class ChatResponse(Response):
             return "error"
         if self._stop_reason is not None and not self._relay.complete:
             return self._stop_reason
-        reason = self._natural_end()
-        return "other" if reason in OWN_REASONS - {"error"} else reason
+        reason = self._upstream_finish_reason()
+        return "other" if reason in SERVICE_REASONS - {"error"} else reason
 
     def _stop(self, reason: str) -> None:
         if self._stop_reason is None or reason == "disconnect":
             self._stop_reason = reason
-        self._line.cut()  # now, and not when the relay has noticed
-        self._relaying.cancel()
+        self._connection.abort()  # now: the relay's cancellation takes effect in a later iteration of the loop
+        self._relay_scope.cancel()
 
-    def _natural_end(self) -> str | None:
+    def _upstream_finish_reason(self) -> str | None:
         return self._relay.finish_reason()
 
-    def _begin(self) -> None:
-        """The chat is registered: what runs beside the relay begins."""
+    def _start_helpers(self) -> None:
+        """Start the tasks that run beside the relay; the chat is registered."""
         n = self._body.get("n")
-        self._quiet.start(several=isinstance(n, int) and n > 1)
+        self._silence.start(several=isinstance(n, int) and n > 1)
 
-    async def _cease(self) -> None:
-        """The relay has ended: end what runs beside it."""
-        await self._quiet.stop()
+    async def _stop_helpers(self) -> None:
+        """Stop the tasks that run beside the relay, which has ended."""
+        await self._silence.stop()
 
     async def _forward(self) -> None:
-        """Forward whole events until the answer ends or is aborted; returns with the upstream closed."""
+        """Forward events until the answer ends or is aborted; returns with the upstream closed."""
         async with self._open() as stream:
             await self._relay.run(stream, self._poll)
 
     def _open(self) -> AbstractAsyncContextManager[ByteStream]:
         worker = self._worker
-        silence_s = worker.settings.upstream_idle_s
-        return open_stream(worker.client, self._body, self._trace.request_id, silence_s=silence_s, line=self._line)
+        idle_s = worker.settings.upstream_idle_s
+        request_id, connection = self._trace.request_id, self._connection
+        return open_stream(worker.client, self._body, request_id, idle_timeout_s=idle_s, connection=connection)
 
     async def _end(self) -> None:
         await self._reply.end()
@@ -235,10 +237,10 @@ class ChatResponse(Response):
             self._trace.request_id,
             reason=self._abort_reason,
             delivered=self._trace.chunks,
-            texts=self._relay.texts,
+            text_chunks=self._relay.text_chunks,
         )
         await self._reply.end(events + sse.DONE)
 
     def _refuse(self, status: int, detail: str, **headers: str) -> Response:
         self._trace.finish_reason = f"refused_{status}"
-        return refusal(status, detail, id_headers(self._trace.request_id) | headers)
+        return error_response(status, detail, id_headers(self._trace.request_id) | headers)

@@ -1,4 +1,4 @@
-"""Connections to the upstream: made early, used when that is allowed, kept for others when it is not, cut at once."""
+"""Upstream connections that open before their request may be sent, and that can be aborted at once."""
 
 from __future__ import annotations
 
@@ -21,46 +21,47 @@ from aiohttp.tracing import Trace
 from openai import AsyncOpenAI
 
 
-class Line:
-    """One request's way to the upstream: connected at once, used from `allow` on, gone with `cut`."""
+class DeferredConnection:
+    """One request's connection to the upstream: opened at once, written to after `release`, closed by `abort`."""
 
     def __init__(self) -> None:
-        self.allowed_s: float | None = None
-        """When the request might go out (monotonic seconds); None before."""
-        self._allowed = asyncio.Event()
+        self.released_s: float | None = None
+        """When the request was released (monotonic seconds); None before."""
+        self._released = asyncio.Event()
         self._connection: Connection | None = None
 
-    def allow(self) -> None:
-        """Let the request go out."""
-        self.allowed_s = monotonic()
-        self._allowed.set()
+    def release(self) -> None:
+        """Allow the request to be sent."""
+        self.released_s = monotonic()
+        self._released.set()
 
-    async def allowed(self) -> None:
-        """Return when the request may go out."""
-        await self._allowed.wait()
+    async def wait_released(self) -> None:
+        """Return when the request may be sent."""
+        await self._released.wait()
 
-    def hold(self, connection: Connection) -> None:
-        """Be on this connection from now on."""
+    def attach(self, connection: Connection) -> None:
+        """Use this connection from now on."""
         self._connection = connection
 
-    def cut(self) -> None:
-        """End the connection before anything else happens; does nothing when it has been given back."""
+    def abort(self) -> None:
+        """Close the connection before anything else runs; does nothing after it has returned to the pool."""
         transport = self._connection.transport if self._connection is not None else None
         if transport is None or transport.is_closing():
             return
-        # `abort` closes in a later turn of the loop, and by way of all that hear of it: the upstream is told here.
+        # `transport.abort` closes in a later iteration of the loop. Shutting a duplicate of the socket down sends the
+        # FIN now.
         end = transport.get_extra_info("socket")
-        with suppress(OSError), socket.socket(end.family, end.type, end.proto, os.dup(end.fileno())) as twin:
-            twin.shutdown(socket.SHUT_RDWR)
+        with suppress(OSError), socket.socket(end.family, end.type, end.proto, os.dup(end.fileno())) as duplicate:
+            duplicate.shutdown(socket.SHUT_RDWR)
         transport.abort()
 
 
-_line: ContextVar[Line | None] = ContextVar("line", default=None)
-_patient: WeakSet[AsyncOpenAI] = WeakSet()  # clients whose connections know of lines
+_current: ContextVar[DeferredConnection | None] = ContextVar("deferred_connection", default=None)
+_prepared_clients: WeakSet[AsyncOpenAI] = WeakSet()  # clients whose connector is a _DeferringConnector
 
 
-class _Connector(aiohttp.TCPConnector):
-    """Hands a connection out only when the line that asks for it is allowed; nothing is written to it before."""
+class _DeferringConnector(aiohttp.TCPConnector):
+    """Connects at once, and returns the connection to the request when its DeferredConnection is released."""
 
     async def connect(
         self,
@@ -68,47 +69,50 @@ class _Connector(aiohttp.TCPConnector):
         traces: list[Trace],
         timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - aiohttp's signature
     ) -> Connection:
-        line = _line.get()
+        deferred = _current.get()
         while True:
             connection = await super().connect(req, traces, timeout)
-            if line is None:
+            if deferred is None:
                 return connection
             try:
-                await line.allowed()
+                await deferred.wait_released()
             except BaseException:
                 connection.release()  # unused: the next request may have it
                 raise
             if not connection.closed:
-                line.hold(connection)
+                deferred.attach(connection)
                 return connection
-            connection.close()  # the upstream hung up meanwhile: another one, and no waiting this time
+            connection.close()  # the upstream closed it meanwhile: connect again, released this time
 
 
-def make_patient(client: AsyncOpenAI, http: httpx2.AsyncClient) -> None:
-    """Have the connections of `client`, which `http` makes, know of lines; if `http` is openai's, as we know it."""
+def install_connector(client: AsyncOpenAI, http: httpx2.AsyncClient) -> None:
+    """Make `client`, whose HTTP client is `http`, use deferred connections, if `http` is of the expected openai class.
+
+    Otherwise `using` delays the whole request, connecting included, until its release.
+    """
     transports = {http._transport, *http._mounts.values()} - {None}  # the mounts are the environment's proxies
     if all(hasattr(transport, "get_client") for transport in transports):
         for transport in transports:
             transport.client = partial(_session, transport)  # type: ignore[union-attr]  # the class is openai's own
-        _patient.add(client)
+        _prepared_clients.add(client)
 
 
 def _session(transport: Any) -> aiohttp.ClientSession:
-    """What openai's transport makes for itself, with our connector."""
+    """Create the session that openai's transport would create, with our connector."""
     limits = transport.limits
-    connector = _Connector(
+    connector = _DeferringConnector(
         limit=limits.max_connections, keepalive_timeout=limits.keepalive_expiry, ssl=transport.ssl_context
     )
     return aiohttp.ClientSession(connector=connector)
 
 
 @asynccontextmanager
-async def on(line: Line, client: AsyncOpenAI) -> AsyncIterator[None]:
-    """What is asked of this client in the block goes over the line."""
-    if client not in _patient:
-        await line.allowed()
-    token = _line.set(line)
+async def using(connection: DeferredConnection, client: AsyncOpenAI) -> AsyncIterator[None]:
+    """Send the requests that `client` makes in the block over `connection`."""
+    if client not in _prepared_clients:
+        await connection.wait_released()
+    token = _current.set(connection)
     try:
         yield
     finally:
-        _line.reset(token)
+        _current.reset(token)

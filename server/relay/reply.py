@@ -1,4 +1,4 @@
-"""The client's side of a streamed chat: headers, events, and the ends that are not the upstream's."""
+"""The response to the client: headers, events, and its end."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from starlette.types import Receive, Scope, Send
 
 from server import sse
 from server.http.chat_ids import id_headers
-from server.http.limits import HANG_UP, PLAIN_SEND
-from server.relay.failures import AnswerError
+from server.http.request_guard import ABORT_CONNECTION, SERVER_SEND
+from server.relay.upstream_errors import AnswerError
 
 FINAL_SEND_S = 2.0
-"""How long a client that does not read may hold up the end of its chat."""
+"""How long the end of a chat waits for a client that does not read."""
 
 
 class Reply:
-    """The answer to one request, as ASGI messages; `attach` comes first."""
+    """The response to one request, as ASGI messages; call `attach` first."""
 
     scope: Scope
     send_chunk: Send
-    """The server's own `send`: for each chunk, past the framework's wrappers."""
+    """The server's own `send`, without the framework's wrappers: used for every chunk."""
 
     def __init__(self, request_id: str, *, as_text: bool = False) -> None:
         self.request_id = request_id
@@ -27,18 +27,18 @@ class Reply:
         self.started = False
 
     def attach(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer this request."""
+        """Use this request's channels."""
         self.scope, self._receive, self._send = scope, receive, send
-        self.send_chunk = scope.get(PLAIN_SEND, send)
+        self.send_chunk = scope.get(SERVER_SEND, send)
 
     async def start(self) -> None:
-        """Send the headers, unless they have been sent."""
+        """Send the headers if they have not been sent."""
         if self.started:
             return
         headers = {
             "content-type": "text/plain; charset=utf-8" if self.as_text else "text/event-stream; charset=utf-8",
             "cache-control": "no-store",
-            "x-accel-buffering": "no",  # tells nginx not to hold the stream back
+            "x-accel-buffering": "no",  # disables nginx's buffering
             **id_headers(self.request_id),
         }
         raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
@@ -50,33 +50,33 @@ class Reply:
             raise
 
     async def add(self, events: bytes) -> None:
-        """Send whole events besides the upstream's; bare text has no place for them."""
+        """Send whole events of the service's own; a text response omits them."""
         if not self.as_text:
             await self.send_chunk({"type": "http.response.body", "body": events, "more_body": True})
 
     async def end(self, events: bytes = b"") -> None:
-        """Complete the answer, with these events last."""
+        """End the response with these events."""
         await self.start()
         body = b"" if self.as_text else events
         await self._send({"type": "http.response.body", "body": body, "more_body": False})
 
     async def respond(self, response: Response) -> None:
-        """Answer with this and nothing else."""
+        """Send `response` in place of a stream."""
         await response(self.scope, self._receive, self._send)
 
     async def fail(self, error: AnswerError) -> None:
-        """End the answer with this error: a status if nothing has been sent, else an event, or a broken connection."""
+        """End with this error: a status before the headers, then an event; a text response is cut off."""
         if not self.started:
             await self.respond(error.response(id_headers(self.request_id)))
         elif self.as_text:
-            self.hang_up(FINAL_SEND_S)  # a text has no other way to say that it is not complete
+            self.abort_connection(FINAL_SEND_S)  # the only sign that a text is incomplete
         else:
-            await self.end(sse.event({"error": error.error}, "error") + sse.DONE)
+            await self.end(sse.format_event({"error": error.error}, "error") + sse.DONE)
 
-    def hang_up(self, timeout_s: float) -> None:
-        """Break the connection off; what was sent has `timeout_s` to get out.
+    def abort_connection(self, timeout_s: float) -> None:
+        """Close the connection before the response is complete; sent bytes have `timeout_s` to reach the client.
 
-        A server that is not ours does it by itself, because the answer was not completed.
+        Under another ASGI server than ours this does nothing: such a server closes an incomplete response itself.
         """
-        if (hang_up := self.scope.get(HANG_UP)) is not None:
-            hang_up(timeout_s)
+        if (abort := self.scope.get(ABORT_CONNECTION)) is not None:
+            abort(timeout_s)

@@ -1,8 +1,8 @@
-// Talks to the service: one streamed chat, one abort. Knows nothing of the page.
+// The service's API: one streamed chat, one abort. Independent of the page.
 
-const WAIT_MS = 2000; // how long the service may wait for the worker that owns the chat to confirm the stop
+const WAIT_MS = 2000; // how long the service waits for the confirmation of the chat's worker
 
-/** The service answered, and the answer was a refusal or a failure; `status` is null for one in mid-stream. */
+/** An error response, or with status null an error inside a stream. */
 export class ServiceError extends Error {
   constructor(message, status = null, retryAfterS = null) {
     super(message);
@@ -11,10 +11,10 @@ export class ServiceError extends Error {
   }
 }
 
-/** The service could not be reached, or its answer broke off. */
+/** The service could not be reached, or its answer is incomplete. */
 export class ConnectionLostError extends Error {}
 
-/** 1-128 visible characters that nobody else has; randomUUID is missing where the page came over plain HTTP. */
+/** A unique id; randomUUID is missing on pages loaded over plain HTTP. */
 export function newRequestId() {
   if (crypto.randomUUID) return crypto.randomUUID();
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
@@ -22,12 +22,12 @@ export function newRequestId() {
 
 /**
  * Start a chat and yield `{at, text, finishReason}` per event, and once more at its end; `at` is a performance.now().
- * The first item has `worker`, the process that holds the chat. Aborting `signal` closes the connection.
- * Throws ServiceError, and ConnectionLostError also when the stream ends without saying that it is complete.
+ * The first item has `worker`, the process that runs the chat. Aborting `signal` closes the connection.
+ * Throws ServiceError, and ConnectionLostError also for a stream without `[DONE]`.
  */
 export async function* stream(body, key, signal) {
   const response = await post("chat/", body, key, signal);
-  if (!response.ok) throw await refusal(response);
+  if (!response.ok) throw await errorOf(response);
   yield { at: performance.now(), text: "", finishReason: null, worker: response.headers.get("X-Worker") };
   let complete = false;
   for await (const { name, data } of events(response.body)) {
@@ -43,15 +43,15 @@ export async function* stream(body, key, signal) {
     const mock = payload.system_fingerprint === "fp_mock";
     yield { at, text: choice.delta?.content ?? "", finishReason: choice.finish_reason ?? null, mock };
   }
-  if (!complete) throw new ConnectionLostError("The answer broke off before its end.");
+  if (!complete) throw new ConnectionLostError("The answer ended before it was complete.");
   yield { at: performance.now(), text: "", finishReason: null };
 }
 
 /**
- * Abort a chat. Returns `{at, status, worker, closedMs}`: when the answer came; `stopped`, `accepted`,
- * `already_aborted`, or `remembered` when the abort came before its chat; the process that took it; and how long after
- * its arrival there the upstream was closed, null if that was not confirmed.
- * Throws ServiceError (404: the service knows no such chat) and ConnectionLostError.
+ * Abort a chat. Returns `{at, status, worker, closedMs}`: the time of the answer; `stopped`, `accepted`,
+ * `already_aborted`, or `remembered` if the abort came before its chat; the process that received it; and the time from
+ * its arrival there to the closed upstream, null if that was not confirmed.
+ * Throws ServiceError (404: no such chat) and ConnectionLostError.
  */
 export async function abort(requestId, key) {
   const response = await post("abort/", { request_id: requestId, wait_ms: WAIT_MS }, key);
@@ -60,12 +60,12 @@ export async function abort(requestId, key) {
     const closed = /\bstopped;dur=([\d.]+)/.exec(response.headers.get("Server-Timing") ?? "");
     return { at, status: (await response.json()).status, worker: response.headers.get("X-Worker"), closedMs: closed && Number(closed[1]) };
   }
-  const error = await refusal(response);
+  const error = await errorOf(response);
   if (error.remembered) return { at, status: "remembered" };
   throw error;
 }
 
-/** What the service says of itself: `{strategy, workers, upstream}`, or null. */
+/** The service's description `{strategy, workers, upstream}`, or null. */
 export async function about() {
   const response = await fetch(new URL("about", import.meta.url)).catch(() => null);
   return response?.ok ? response.json() : null;
@@ -104,7 +104,7 @@ async function* events(body) {
   }
 }
 
-async function refusal(response) {
+async function errorOf(response) {
   const payload = parsed(await response.text().catch(() => ""));
   const message = messageOf(payload) ?? `The service answered ${response.status}.`;
   const seconds = Number.parseInt(response.headers.get("Retry-After") ?? "", 10);
@@ -113,7 +113,7 @@ async function refusal(response) {
   return error;
 }
 
-// OpenAI's {"error": {"message"}}, FastAPI's {"detail": "..."} and its list of what is wrong with which field.
+// OpenAI's {"error": {"message"}}, FastAPI's {"detail": "..."} and its list of invalid fields.
 function messageOf(payload) {
   const detail = payload?.error?.message ?? payload?.detail;
   if (Array.isArray(detail)) return detail.map((one) => `${one.loc?.at(-1)}: ${one.msg}`).join("; ");
@@ -124,6 +124,6 @@ function parsed(text) {
   try {
     return JSON.parse(text);
   } catch {
-    return null; // an event that is no JSON carries nothing to show
+    return null; // an event without JSON has nothing to show
   }
 }

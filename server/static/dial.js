@@ -1,8 +1,8 @@
-// Draws the watch: a lap is ten seconds, the ring is there where text came, and a silence leaves a gap.
+// Draws the dial: one lap is ten seconds; the ring is drawn while text arrives, and has a gap during a silence.
 
 const LAP_MS = 10_000;
-const JOIN_MS = 250; // chunks closer than this are one flow
-const DOT_MS = 40; // the least that a single chunk paints
+const JOIN_MS = 250; // chunks closer than this are drawn as one arc
+const DOT_MS = 40; // minimum length of an arc
 const RADIUS = 84;
 
 /** The ring, the hand and the mark of the press. All times are ms since the question was sent. */
@@ -11,12 +11,12 @@ export class Dial {
   #past = document.getElementById("past");
   #hand = document.getElementById("hand");
   #mark = document.getElementById("mark");
-  #flows = []; // [start, end] of each flow in the lap that is running
+  #arcs = []; // [start, end] of each arc in the current lap
   #lapIndex = 0;
 
-  /** Back to zero. */
+  /** Reset to zero. */
   reset() {
-    this.#flows = [];
+    this.#arcs = [];
     this.#lapIndex = 0;
     this.#lap.setAttribute("d", "");
     this.#past.setAttribute("d", "");
@@ -24,40 +24,40 @@ export class Dial {
     this.turn(0);
   }
 
-  /** Turn the hand, and paint what came since it was last turned. */
+  /** Turn the hand, and draw the chunks since the last turn. */
   turn(ms) {
     this.#hand.setAttribute("transform", `rotate(${degrees(ms)})`);
     this.#enter(ms);
     this.#lap.setAttribute("d", this.#path());
   }
 
-  /** A chunk came. */
+  /** Add a chunk. */
   chunk(ms) {
     this.#enter(ms);
-    const last = this.#flows.at(-1);
+    const last = this.#arcs.at(-1);
     if (last && ms - last[1] <= JOIN_MS) last[1] = ms;
-    else this.#flows.push([ms, ms]);
+    else this.#arcs.push([ms, ms]);
   }
 
-  /** Stop was pressed. */
+  /** Mark the press of Stop. */
   press(ms) {
     this.#mark.setAttribute("transform", `rotate(${degrees(ms)})`);
   }
 
   #path() {
-    return this.#flows.map(([from, to]) => arc(from, Math.max(to, from + DOT_MS))).join(" ");
+    return this.#arcs.map(([from, to]) => arc(from, Math.max(to, from + DOT_MS))).join(" ");
   }
 
   #enter(ms) {
     const index = Math.floor(ms / LAP_MS);
-    if (index <= this.#lapIndex) return; // a chunk may be told a beat late
+    if (index <= this.#lapIndex) return; // a chunk may be added after the turn into the next lap
     this.#past.setAttribute("d", index === this.#lapIndex + 1 ? this.#path() : "");
-    this.#flows = [];
+    this.#arcs = [];
     this.#lapIndex = index;
   }
 }
 
-/** Three figures or so: `["7.42", "s"]`, `["1:07.4", "min"]`, `["3.4", "ms"]`. */
+/** Format a duration to about three digits: `["7.42", "s"]`, `["1:07.4", "min"]`, `["3.4", "ms"]`. */
 export function reading(ms, unit = "s", digits = 2) {
   if (unit === "ms" && ms < 1000) return [ms.toFixed(ms < 100 ? 1 : 0), "ms"];
   if (ms < 60_000) return [(ms / 1000).toFixed(digits), "s"];

@@ -1,18 +1,18 @@
-// The page: from the form to the service and back to the watch. `chat` is the one whose answer is live, or null.
+// The page's events and state. `chat` is the chat with a running answer, or null.
 
 import { ServiceError, about, newRequestId } from "./chat.js";
 import { Dial, reading } from "./dial.js";
-import { abort, hangUp, stream } from "./line.js";
-import * as words from "./words.js";
+import * as texts from "./texts.js";
+import { abort, closeConnections, stream } from "./worker_client.js";
 
-const BEAT_MS = 100; // as a mechanical stopwatch; painting at every frame would slow down what is being measured
-const REMEMBERED_MS = 1500; // an abort that came before its chat has taken effect by then, or it missed
+const REFRESH_MS = 100; // painting at every frame would slow down what is being measured
+const REMEMBERED_MS = 1500; // an abort that came before its chat has had its effect by then
 const ROWS = 5;
-const WORDS = { stopping: "Stopping", stopped: "Stopped", finished: "Finished", error: "Failed", lost: "Lost" };
+const LABELS = { stopping: "Stopping", stopped: "Stopped", finished: "Finished", error: "Failed", lost: "Lost" };
 
 const element = Object.fromEntries([...document.querySelectorAll("[id]")].map((one) => [one.id, one]));
 const touch = matchMedia("(pointer: coarse)");
-const narrow = matchMedia("(max-width: 55.99rem)"); // as in page.css: one column, the watch a dock at the bottom
+const narrow = matchMedia("(max-width: 55.99rem)"); // as in page.css: one column, the dial at the bottom
 const dial = new Dial();
 const stops = []; // {closed, end} of each stop in this visit, ms
 let chat = null;
@@ -31,18 +31,18 @@ document.addEventListener("keydown", (event) => {
   if (event.key === "Escape" && !event.isComposing && !event.repeat) press(event);
 });
 element.stop.addEventListener("click", press);
-// A page that is kept for the Back button would go on listening to an answer that nobody reads.
-addEventListener("pagehide", () => chat && hangUp());
+// A page kept for the Back button would keep its stream open.
+addEventListener("pagehide", () => chat && closeConnections());
 addEventListener("pageshow", ({ persisted }) => persisted && chat && location.reload());
 
-about().then((facts) => facts && (element.about.textContent = words.about(facts)));
+about().then((service) => service && (element.about.textContent = texts.about(service)));
 
 async function send() {
   const current = {
     id: newRequestId(), key: element.key.value, sentAt: performance.now(), lastAt: null,
     maxTokens: element["max-tokens"].value ? element["max-tokens"].valueAsNumber : null,
-    chunks: 0, late: 0, finishReason: null, endAt: null, owner: null, connection: new AbortController(), hungUp: false,
-    pressAt: null, ackAt: null, ackStatus: null, taker: null, closedMs: null, aborting: null,
+    chunks: 0, late: 0, finishReason: null, endAt: null, owner: null, connection: new AbortController(), closedByPage: false,
+    pressAt: null, ackAt: null, ackStatus: null, receiver: null, closedMs: null, aborting: null,
   }; // prettier-ignore
   chat = current;
   const body = { model: element.model.value, messages: [{ role: "user", content: element.question.value }] };
@@ -52,21 +52,21 @@ async function send() {
     for await (const event of stream({ ...body, request_id: current.id }, current.key, current.connection.signal)) {
       current.lastAt = event.at;
       current.owner ??= event.worker ?? null;
-      if (event.mock && !element.about.textContent.includes("mock")) element.about.textContent += ` ${words.MOCK}`;
+      if (event.mock && !element.about.textContent.includes("mock")) element.about.textContent += ` ${texts.MOCK}`;
       current.finishReason = event.finishReason ?? current.finishReason;
-      if (event.text) take(event.text);
+      if (event.text) addText(event.text);
     }
     current.endAt = current.lastAt;
     finish(current.finishReason === "abort" ? "stopped" : "finished", current);
   } catch (error) {
     current.endAt = performance.now();
-    if (current.hungUp) {
-      current.finishReason = "hung_up";
+    if (current.closedByPage) {
+      current.finishReason = "closed_by_page";
       finish("stopped", current);
       return;
     }
     finish(error instanceof ServiceError ? "error" : "lost", current);
-    say(words.trouble(error, current));
+    showMessages(texts.chatError(error, current));
   }
 }
 
@@ -74,15 +74,15 @@ function begin() {
   element.answer.replaceChildren(document.createTextNode(""));
   element.answer.setAttribute("aria-busy", "true");
   dial.reset();
-  say([]);
+  showMessages([]);
   show("waiting");
   element.stop.focus({ preventScroll: true });
   element.answer.parentElement.scrollIntoView({ block: narrow.matches ? "start" : "nearest" });
-  overshot = 0;
-  beat();
+  hiddenPx = 0;
+  refresh();
 }
 
-function take(text) {
+function addText(text) {
   chat.chunks += 1;
   if (chat.pressAt !== null && chat.lastAt > chat.pressAt) chat.late += 1;
   element.answer.firstChild.appendData(text);
@@ -90,43 +90,43 @@ function take(text) {
   if (document.body.dataset.state === "waiting") show("streaming");
 }
 
-// The press is when the browser got it, not when this code ran; the abort leaves before anything is painted.
+// The press is timed by the browser's event, not by this code; the abort is sent before anything is painted.
 function press({ timeStamp }) {
   if (chat === null || chat.aborting !== null) return;
   chat.pressAt ??= timeStamp;
   chat.aborting = stop(chat);
   dial.press(chat.pressAt - chat.sentAt);
-  say([]);
+  showMessages([]);
   show("stopping");
 }
 
 async function stop(current) {
-  // A closed connection stops the answer, too, and it frees one of the browser's connections for the Stop.
-  const hangUpLater = setTimeout(() => {
+  // Closing the connection stops the answer, too, and frees one of the browser's connections for the Stop.
+  const closeLater = setTimeout(() => {
     if (chat !== current) return;
-    current.hungUp = true;
+    current.closedByPage = true;
     current.connection.abort();
-  }, words.HANG_UP_MS);
+  }, texts.STOP_TIMEOUT_MS);
   try {
-    const ack = await abort(current.id, current.key).finally(() => clearTimeout(hangUpLater));
-    [current.ackAt, current.ackStatus, current.taker] = [ack.at, ack.status, ack.worker ?? null];
+    const ack = await abort(current.id, current.key).finally(() => clearTimeout(closeLater));
+    [current.ackAt, current.ackStatus, current.receiver] = [ack.at, ack.status, ack.worker ?? null];
     current.closedMs = ack.closedMs ?? null;
     if (current.ackStatus === "remembered" && chat === current) {
-      setTimeout(() => missed(current, new ServiceError("Request ID not found", 404)), REMEMBERED_MS);
-      return; // pressing again meanwhile would only be remembered again
+      setTimeout(() => stopFailed(current, new ServiceError("Request ID not found", 404)), REMEMBERED_MS);
+      return; // a second press meanwhile would only be remembered, too
     }
   } catch (error) {
-    missed(current, error);
+    stopFailed(current, error);
   }
   current.aborting = null;
   if (chat === current) show();
 }
 
-function missed(current, error) {
+function stopFailed(current, error) {
   if (chat !== current) return;
   current.aborting = current.ackAt = current.ackStatus = null;
   show(current.chunks ? "streaming" : "waiting");
-  say(words.stopTrouble(error));
+  showMessages(texts.stopError(error));
 }
 
 async function finish(state, current) {
@@ -135,15 +135,15 @@ async function finish(state, current) {
   chat = null;
   element.answer.setAttribute("aria-busy", "false");
   show(state, current);
-  follow(); // the last text may have come since the last beat
-  if (hadFocus && !touch.matches) element.question.focus({ preventScroll: true }); // on a phone it would open the keyboard
+  follow(); // the last text may have come since the last refresh
+  if (hadFocus && !touch.matches) element.question.focus({ preventScroll: true }); // on a phone this would open the keyboard
   await current.aborting;
-  if (chat !== null) return; // somebody was quick and has asked again
-  if (state === "stopped" && current.pressAt !== null) remember(current);
+  if (chat !== null) return; // a new question was sent meanwhile
+  if (state === "stopped" && current.pressAt !== null) addStop(current);
   show(state, current);
 }
 
-function remember({ closedMs, endAt, pressAt }) {
+function addStop({ closedMs, endAt, pressAt }) {
   stops.push({ closed: closedMs, end: endAt - pressAt });
   const rows = stops.map(({ closed, end }, index) => row(index + 1, closed, end)).slice(-ROWS);
   element.history.tBodies[0].replaceChildren(...rows.reverse());
@@ -160,7 +160,7 @@ function row(name, closed, end) {
   head.scope = "row";
   head.textContent = name;
   line.append(head);
-  for (const ms of [closed, end]) line.insertCell().textContent = ms === null ? "–" : words.took(ms);
+  for (const ms of [closed, end]) line.insertCell().textContent = ms === null ? "–" : texts.duration(ms);
   return line;
 }
 
@@ -171,24 +171,24 @@ function median(values) {
   return sorted.length % 2 ? sorted[half] : (sorted[half - 1] + sorted[half]) / 2;
 }
 
-// Write the whole state out; every caller has changed the record first.
+// Render the whole state of a chat.
 function show(state = document.body.dataset.state, current = chat) {
   const { endAt, pressAt, finishReason } = current;
   document.body.dataset.state = state;
   element.send.disabled = chat !== null;
   element.stop.setAttribute("aria-disabled", String(chat === null));
-  element.word.textContent = WORDS[state] ?? "Stop";
-  const sentence = words.status(state, current);
+  element.word.textContent = LABELS[state] ?? "Stop";
+  const sentence = texts.status(state, current);
   if (element.status.textContent !== sentence) element.status.textContent = sentence;
-  element.ack.textContent = words.answered(current);
-  element.closed.textContent = current.closedMs === null ? "–" : `within ${words.took(current.closedMs)}`;
+  element.ack.textContent = texts.answered(current);
+  element.closed.textContent = current.closedMs === null ? "–" : `within ${texts.duration(current.closedMs)}`;
   element.owner.textContent = current.owner ?? "–";
-  element.taker.textContent = current.taker ?? "–";
+  element.taker.textContent = current.receiver ?? "–";
   element.late.textContent = pressAt === null ? "–" : current.late.toLocaleString("en");
-  const end = endAt === null ? null : words.ended(finishReason ?? (state === "lost" ? "lost" : "error"));
+  const end = endAt === null ? null : texts.ended(finishReason ?? (state === "lost" ? "lost" : "error"));
   element.end.textContent =
-    end === null ? "–" : pressAt === null ? end : `${words.took(Math.max(0, endAt - pressAt))}, ${end}`;
-  element.saved.textContent = state === "stopped" ? words.saved(current) : "–";
+    end === null ? "–" : pressAt === null ? end : `${texts.duration(Math.max(0, endAt - pressAt))}, ${end}`;
+  element.saved.textContent = state === "stopped" ? texts.saved(current) : "–";
   time(current);
 }
 
@@ -203,25 +203,25 @@ function time({ chunks, sentAt, pressAt, endAt }) {
   element.chunks.textContent = chunks.toLocaleString("en");
 }
 
-function beat() {
+function refresh() {
   if (chat === null) return;
-  setTimeout(beat, BEAT_MS);
+  setTimeout(refresh, REFRESH_MS);
   const now = performance.now();
   follow();
   dial.turn((chat.pressAt ?? now) - chat.sentAt);
   time(chat);
 }
 
-// Keep the end of the text in sight, unless its reader has scrolled away from it.
-let overshot = 0;
+// Keep the end of the text visible, unless the user has scrolled away from it.
+let hiddenPx = 0;
 function follow() {
   const floor = narrow.matches ? element.stop.parentElement.getBoundingClientRect().top : innerHeight;
   const over = element.answer.getBoundingClientRect().bottom - floor;
-  if (over > 0 && overshot <= 0) scrollBy(0, Math.ceil(over));
-  overshot = Math.floor(element.answer.getBoundingClientRect().bottom - floor);
+  if (over > 0 && hiddenPx <= 0) scrollBy(0, Math.ceil(over));
+  hiddenPx = Math.floor(element.answer.getBoundingClientRect().bottom - floor);
 }
 
-function say(sentences) {
+function showMessages(sentences) {
   element.trouble.replaceChildren(
     ...sentences.map((sentence) => Object.assign(document.createElement("p"), { textContent: sentence })),
   );

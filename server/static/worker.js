@@ -1,11 +1,11 @@
-// Talks to the service in a thread of its own: a browser that has seen a press paints first, and would stamp late.
+// Calls the service in a separate thread: after a press the page's thread paints first, which would delay timestamps.
 
 import { abort, stream } from "./chat.js";
 
 const calls = {
   async *stream(port, ...args) {
     const controller = new AbortController();
-    port.onmessage = () => controller.abort(); // the page wants this call's connection closed
+    port.onmessage = () => controller.abort(); // the page closes this call's connection
     yield* stream(...args, controller.signal);
   },
   async *abort(port, ...args) {

@@ -130,7 +130,7 @@ async def test_less_motion_when_asked_for(visit: Visit) -> None:
 async def test_nothing_but_the_service_may_be_reached_or_run(visit: Visit, service_url: str, mock_url: str) -> None:
     async with httpx2.AsyncClient(base_url=service_url) as client:
         html = (await client.get("/")).text
-        parts = [*re.findall(r'(?:src|href)="([^"]+)"', html), "page/chat.js", "page/dial.js", "page/words.js"]
+        parts = [*re.findall(r'(?:src|href)="([^"]+)"', html), "page/chat.js", "page/dial.js", "page/texts.js"]
         for path in ["/", *parts]:
             answer = await client.get(path)
             assert answer.status_code == 200, path

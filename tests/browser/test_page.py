@@ -240,7 +240,7 @@ async def test_an_answer_without_its_end_is_a_lost_connection(visit: Visit) -> N
     await visit.ask("hello")
     await visit.sees("lost")
     await visit.reads(answer="once", end="lost")
-    await expect(visit.page.get_by_role("alert")).to_contain_text("broke off")
+    await expect(visit.page.get_by_role("alert")).to_contain_text("ended before it was complete")
 
 
 async def test_a_service_that_dies_is_a_lost_connection(visit: Visit, mock_url: str) -> None:

@@ -10,8 +10,8 @@ import pytest
 import respx
 from pydantic import SecretStr
 
-import tests.server.mocked  # noqa: F401 - respx knows of the mocker once it is defined
-from server.relay.upstream import make_client
+import tests.server.respx_httpcore2  # noqa: F401 - respx knows of the mocker once it is defined
+from server.relay.upstream_client import make_client
 from server.settings import Settings
 from tests.processes import running
 

@@ -13,14 +13,14 @@ from backends import Options
 from backends.base import Chat, State
 from backends.deliveries import PushDelivery
 from backends.memory import MemoryStore
-from server.api.abort import AbortRequest, AbortResponse, DirectAborts
+from server.api.abort import AbortRequest, AbortResponse, DirectAbortMiddleware
 from server.app import create_app
-from server.http.limits import WHOLE_BODY
+from server.http.request_guard import REQUEST_BODY
 from server.http.security import OWNER
 from server.ops.trace import AbortTrace, Tracer
 from server.settings import Settings
 from server.worker import Worker
-from tests.server.stage import Client
+from tests.server.harness import Client
 from tests.server.test_http import question
 
 DIRECT, ROUTED = "application/json", "application/json; charset=utf-8"
@@ -75,7 +75,7 @@ class Framework:
 def scope(**different: Any) -> Scope:
     """A plain abort, but for what is different."""
     plain = {"type": "http", "method": "POST", "path": "/abort/", "headers": [(b"content-type", b"application/json")]}
-    return plain | {WHOLE_BODY: b'{"request_id":"x"}', OWNER: "me"} | different
+    return plain | {REQUEST_BODY: b'{"request_id":"x"}', OWNER: "me"} | different
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ async def app() -> Any:
 
 async def test_a_plain_abort_goes_past_the_framework(app: Any) -> None:
     framework, client = Framework(), Client()
-    await DirectAborts(framework)(scope(app=app), client.receive, client.send)
+    await DirectAbortMiddleware(framework)(scope(app=app), client.receive, client.send)
     assert (framework.calls, client.status) == (0, 404)
 
 
@@ -105,20 +105,20 @@ def test_a_number_without_a_fraction_is_an_integer() -> None:
         {"headers": [(b"content-type", b"text/plain")]},
         {"headers": [(b"content-type", b"text/plain"), (b"content-type", b"application/json")]},
         {"headers": []},
-        {WHOLE_BODY: b""},
-        {WHOLE_BODY: b"\xff"},
-        {WHOLE_BODY: b"[" * 100_000},
-        {WHOLE_BODY: b'{"request_id":"x","\\ud83d":1}'},
-        {WHOLE_BODY: b'{"request_id":"x","wait_ms":NaN}'},
-        {WHOLE_BODY: b'{"request_id":"x","wait_ms":true}'},
-        {WHOLE_BODY: b'{"request_id":"x","wait_ms":1.5}'},
-        {WHOLE_BODY: b'{"request_id":"x","wait_ms":30001}'},
+        {REQUEST_BODY: b""},
+        {REQUEST_BODY: b"\xff"},
+        {REQUEST_BODY: b"[" * 100_000},
+        {REQUEST_BODY: b'{"request_id":"x","\\ud83d":1}'},
+        {REQUEST_BODY: b'{"request_id":"x","wait_ms":NaN}'},
+        {REQUEST_BODY: b'{"request_id":"x","wait_ms":true}'},
+        {REQUEST_BODY: b'{"request_id":"x","wait_ms":1.5}'},
+        {REQUEST_BODY: b'{"request_id":"x","wait_ms":30001}'},
     ],
     ids=lambda different: str(different)[:60],
 )
 async def test_what_is_unusual_is_the_frameworks(app: Any, different: dict[str, Any]) -> None:
     framework, client = Framework(), Client()
-    await DirectAborts(framework)(scope(app=app, **different), client.receive, client.send)
+    await DirectAbortMiddleware(framework)(scope(app=app, **different), client.receive, client.send)
     assert (framework.calls, client.status) == (1, 0)
 
 

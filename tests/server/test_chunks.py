@@ -37,7 +37,7 @@ def test_the_reason_is_found_before_a_usage_chunk() -> None:
 
 
 def delta(**fields: Any) -> bytes:
-    return sse.event({"choices": [{"index": 0, "delta": fields}]})
+    return sse.format_event({"choices": [{"index": 0, "delta": fields}]})
 
 
 ROLE = delta(role="assistant", content="", refusal=None)
@@ -53,11 +53,14 @@ ROLE = delta(role="assistant", content="", refusal=None)
         (ROLE, (1, False)),
         (ROLE + b": ping\n\n" + delta(content="x") + delta(content="y"), (1, True)),
         (b": ping\n\n", (0, False)),
-        (sse.event({"choices": []}) + sse.event({"choices": [7]}) + b"data: 7\n\n" + sse.DONE, (3, False)),
+        (
+            sse.format_event({"choices": []}) + sse.format_event({"choices": [7]}) + b"data: 7\n\n" + sse.DONE,
+            (3, False),
+        ),
     ],
 )
 def test_the_first_text_is_neither_a_comment_nor_a_role(events: bytes, found: tuple[int, bool]) -> None:
-    assert chunks.before_text(events) == found
+    assert chunks.events_before_text(events) == found
 
 
 DOWN = {"message": "down", "code": 400}
@@ -66,29 +69,30 @@ DOWN = {"message": "down", "code": 400}
 @pytest.mark.parametrize(
     ("failed", "said"),
     [
-        (sse.event({"error": DOWN}), DOWN),
-        (sse.event({"error": "down"}), "down"),
-        (sse.event({"error": DOWN}, "error"), DOWN),
-        (sse.event(DOWN, "error"), DOWN),
+        (sse.format_event({"error": DOWN}), DOWN),
+        (sse.format_event({"error": "down"}), "down"),
+        (sse.format_event({"error": DOWN}, "error"), DOWN),
+        (sse.format_event(DOWN, "error"), DOWN),
         (b"event: error\ndata: down\n\n", "down"),
         (b"event:error\r\ndata:down\r\n\r\n", "down"),
-        (sse.event({"object": "error"} | DOWN), {"object": "error"} | DOWN),
-        (sse.event({"error": DOWN, "choices": [{"delta": {"content": ""}, "finish_reason": "error"}]}), DOWN),
+        (sse.format_event({"object": "error"} | DOWN), {"object": "error"} | DOWN),
+        (sse.format_event({"error": DOWN, "choices": [{"delta": {"content": ""}, "finish_reason": "error"}]}), DOWN),
     ],
 )
 def test_an_error_is_found_behind_what_came_before_it(failed: bytes, said: object) -> None:
-    assert chunks.failure_in(CHUNK + b"\n\n" + failed + sse.DONE) == (CHUNK + b"\n\n", said)
+    assert chunks.first_error(CHUNK + b"\n\n" + failed + sse.DONE) == (CHUNK + b"\n\n", said)
 
 
 @pytest.mark.parametrize(
-    "events", [CHUNK + b"\n\n", delta(content='"error": {}'), sse.event({"error": None, "choices": []}), b": error\n\n"]
+    "events",
+    [CHUNK + b"\n\n", delta(content='"error": {}'), sse.format_event({"error": None, "choices": []}), b": error\n\n"],
 )
 def test_a_text_about_errors_is_no_error(events: bytes) -> None:
-    assert chunks.failure_in(events) is None
+    assert chunks.first_error(events) is None
 
 
 def ended(last: bytes = CHUNK + b"\n\n", reason: str = "abort", texts: int = 2, **body: Any) -> list[dict[str, Any]]:
-    events = chunks.abort_events(last, {"model": "asked"} | body, "r1", reason=reason, delivered=3, texts=texts)
+    events = chunks.abort_events(last, {"model": "asked"} | body, "r1", reason=reason, delivered=3, text_chunks=texts)
     return list(chunks.payloads(events))
 
 
@@ -120,8 +124,8 @@ def test_a_reason_of_openais_own_comes_with_a_field_that_says_aborted() -> None:
         (delta(reasoning="hm", content=""), 2, "length"),
         (delta(reasoning="hm", content="hi"), 2, "stop"),
         (delta(tool_calls=[{"index": 0}]), 1, "stop"),
-        (sse.event({"choices": 7}), 2, "stop"),
-        (sse.event({"choices": [{"delta": "no object"}]}), 2, "stop"),
+        (sse.format_event({"choices": 7}), 2, "stop"),
+        (sse.format_event({"choices": [{"delta": "no object"}]}), 2, "stop"),
     ],
 )
 def test_an_abort_before_the_text_is_an_answer_cut_short(last: bytes, texts: int, reason: str) -> None:
@@ -140,7 +144,7 @@ def test_usage_is_that_of_what_was_delivered() -> None:
 
 def test_usage_is_the_upstreams_where_it_gives_it_with_each_chunk() -> None:
     figures = {"prompt_tokens": 5, "completion_tokens": 4, "total_tokens": 9}
-    last = sse.event({"choices": [{"index": 0, "delta": {"content": "x"}}], "usage": figures})
+    last = sse.format_event({"choices": [{"index": 0, "delta": {"content": "x"}}], "usage": figures})
     _, usage = ended(last, stream_options={"include_usage": True})
     assert usage["usage"] == figures
     assert "usage_estimated" not in usage

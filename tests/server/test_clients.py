@@ -8,9 +8,9 @@ import pytest
 
 import server.http.protocol
 import server.relay.chat
-from server.http.protocol import HEAD_BYTES
-from server.relay.connections import Line
-from tests.server.stage import CHUNK, Protocol, Sockets, Stage, sockets, stage
+from server.http.protocol import MAX_HEAD_BYTES
+from server.relay.connections import DeferredConnection
+from tests.server.harness import CHUNK, Protocol, Sockets, Stage, sockets, stage
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ async def test_who_leaves_is_acted_on_in_the_next_turns_of_the_loop(
 ) -> None:
     """Turns and not milliseconds: nothing is waited for between the hang-up and the upstream's cut."""
     loop, events = asyncio.get_running_loop(), list[str]()
-    lost, cut = Protocol.connection_lost, Line.cut
+    lost, cut = Protocol.connection_lost, DeferredConnection.abort
 
     def turn() -> None:
         events.append("turn")
@@ -68,12 +68,12 @@ async def test_who_leaves_is_acted_on_in_the_next_turns_of_the_loop(
         loop.call_soon(turn)
         lost(self, exc)
 
-    def note(self: Line) -> None:
+    def note(self: DeferredConnection) -> None:
         events.append("cut")
         cut(self)
 
     monkeypatch.setattr(Protocol, "connection_lost", connection_lost)
-    monkeypatch.setattr(Line, "cut", note)
+    monkeypatch.setattr(DeferredConnection, "abort", note)
     async with sockets(scene) as served:
         connection = await served.ask("first")
         upstream = await scene.upstream.asked()
@@ -104,7 +104,7 @@ async def test_requests_behind_a_chat_are_answered_in_their_turn(scene: Stage) -
 
 async def test_what_is_sent_behind_a_chat_is_bounded(scene: Stage) -> None:
     async with sockets(scene) as served:
-        connection = await served.ask("first", *("behind-it" for _ in range(HEAD_BYTES // 30)))
+        connection = await served.ask("first", *("behind-it" for _ in range(MAX_HEAD_BYTES // 30)))
         assert await ended(served) == "first"
         connection.close()
 
@@ -136,7 +136,7 @@ async def test_an_abort_ends_a_chat_whose_client_does_not_read(
 
 
 async def test_a_client_that_reads_nothing_for_long_has_left(scene: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server.http.protocol, "UNREAD_S", 0.05)
+    monkeypatch.setattr(server.http.protocol, "WRITE_STALL_S", 0.05)
     async with sockets(scene) as served:
         connection = await blocked(scene, served)
         async with asyncio.timeout(10):
@@ -150,7 +150,7 @@ async def test_a_client_that_catches_up_stays(scene: Stage) -> None:
     async with sockets(scene) as served:
         connection = await blocked(scene, served)
         (protocol,) = served.connections
-        timer = protocol._unread
+        timer = protocol._write_stall
         assert timer is not None
         scene.upstream.connections[0].end()
         await everything_until(connection, b"[DONE]\n\n\r\n0\r\n\r\n")

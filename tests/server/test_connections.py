@@ -11,11 +11,11 @@ import pytest
 import server.relay.chat
 from backends import AbortOutcome, DuplicateChatError, StoreUnavailableError
 from bench.system.stores import redis_server
-from server.relay.connections import Line
-from server.relay.failures import UpstreamError
+from server.relay.connections import DeferredConnection
 from server.relay.upstream import open_stream
+from server.relay.upstream_errors import UpstreamError
 from tests.processes import running
-from tests.server.stage import CHUNK, Client, Connection, Stage, stage
+from tests.server.harness import CHUNK, Client, Connection, Stage, stage
 from tests.server.test_http import chunks, question
 from tests.server.test_upstream import BODY
 
@@ -134,11 +134,11 @@ async def test_the_upstream_is_told_before_the_loop_turns() -> None:
         listener.settimeout(10)
         async with stage() as scene:
             scene.worker.client.base_url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
-            line = Line()
-            line.allow()
+            line = DeferredConnection()
+            line.release()
 
             async def ask() -> None:
-                async with open_stream(scene.worker.client, dict(BODY), "r1", silence_s=5, line=line):
+                async with open_stream(scene.worker.client, dict(BODY), "r1", idle_timeout_s=5, connection=line):
                     pass
 
             asking = asyncio.create_task(ask())
@@ -146,7 +146,7 @@ async def test_the_upstream_is_told_before_the_loop_turns() -> None:
             with end:
                 end.settimeout(5)
                 assert (await asyncio.to_thread(end.recv, 65536)).startswith(b"POST ")
-                line.cut()
+                line.abort()
                 while end.recv(65536):
                     pass
                 with pytest.raises(UpstreamError):
@@ -155,12 +155,12 @@ async def test_the_upstream_is_told_before_the_loop_turns() -> None:
 
 async def test_a_line_that_has_given_its_connection_back_does_not_cut_it() -> None:
     async with stage() as scene:
-        lines = Line(), Line()
+        lines = DeferredConnection(), DeferredConnection()
         for line in lines:
-            line.allow()
+            line.release()
 
-        async def ask(line: Line) -> bytes:
-            async with open_stream(scene.worker.client, dict(BODY), "r1", silence_s=5, line=line) as stream:
+        async def ask(line: DeferredConnection) -> bytes:
+            async with open_stream(scene.worker.client, dict(BODY), "r1", idle_timeout_s=5, connection=line) as stream:
                 return b"".join([data async for data in stream])
 
         for number, line in enumerate(lines):
@@ -170,7 +170,7 @@ async def test_a_line_that_has_given_its_connection_back_does_not_cut_it() -> No
                 (connection,) = scene.upstream.connections
                 await connection.asked.wait()
             if number:
-                lines[0].cut()
+                lines[0].abort()
             connection.asked.clear()
             connection.answer(CHUNK)
             connection.end()

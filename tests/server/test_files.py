@@ -12,9 +12,9 @@ from typing import IO
 import httpx2
 import pytest
 
-from server.process.descriptors import FEW_CHATS, budget
+from server.process.descriptors import LOW_CHATS, budget
 from tests.processes import running
-from tests.server.stage import Client, stage
+from tests.server.harness import Client, stage
 from tests.server.test_http import question
 
 LIMIT, CHATS = 256, 300
@@ -102,6 +102,6 @@ async def test_no_descriptor_for_the_upstream_is_a_503_of_ours(caplog: pytest.Lo
 
 def test_a_high_limit_is_not_spoken_of() -> None:
     given = budget(used=40)
-    assert (given.warning() is None) == (given.chats >= FEW_CHATS)
+    assert (given.warning() is None) == (given.chats >= LOW_CHATS)
     assert 2 * given.chats + 40 < given.limit
     assert given.connections + given.chats + 40 < given.limit

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from server.http.hosts import HEALTH, Hosts
+from server.http.hosts import HEALTH_PATHS, AllowedHosts
 from server.settings import Settings
 from tests.processes import running
 
@@ -93,7 +93,7 @@ def test_no_path_but_health_answers_to_another_name(keyless_url: str, method: st
     assert b'"invalid_request_error"' in answer
 
 
-@pytest.mark.parametrize("path", sorted(HEALTH))
+@pytest.mark.parametrize("path", sorted(HEALTH_PATHS))
 def test_health_answers_to_any_name(keyless_url: str, path: str) -> None:
     assert status(asked(keyless_url, "GET", path, f"Host: {EVIL}")) == 200
     assert status(asked(keyless_url, "GET", path, version="1.0")) == 200
@@ -139,7 +139,7 @@ KEYS = SecretStr("a-key")
 )
 def test_when_the_host_is_checked(settings: Settings, host: str, allowed: bool) -> None:
     scope = {"path": "/chat/", "headers": [(b"host", host.encode())]}
-    assert (Hosts(settings).refuse(scope) is None) == allowed
+    assert (AllowedHosts(settings).rejection_reason(scope) is None) == allowed
 
 
 @pytest.mark.parametrize("name", ["https://a.example", "a.example/path", "a b"])

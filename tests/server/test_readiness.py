@@ -57,7 +57,7 @@ async def test_an_idle_worker_whose_store_goes_away_is_not_ready(upstream_url: s
             await until(status(person, 503))
             answer = (await person.get("/readyz")).json()
             assert answer["ready"] is False
-            assert answer["reason"] == "the store cannot be reached, or takes no writes: see the log"
+            assert answer["reason"] == "the store cannot be reached or rejects writes: see the log"
             await until(old)
             assert (await person.get("/readyz")).status_code == 503
             store.start()

@@ -14,7 +14,7 @@ import pytest
 from pydantic import SecretStr
 
 from server.app import create_app
-from server.http.security import ANYBODY, Keys
+from server.http.security import ANONYMOUS, ApiKeys
 from server.settings import Settings
 from server.strategy import open_delivery
 from tests.processes import running
@@ -148,17 +148,17 @@ async def test_other_origins_are_not_let_in(guarded: httpx2.AsyncClient) -> None
 
 
 def test_keys_are_kept_as_hashes_only() -> None:
-    keys = Keys(Settings(api_keys=SecretStr("alice-key,bob-key")))
+    keys = ApiKeys(Settings(api_keys=SecretStr("alice-key,bob-key")))
     alice, bob = keys.owner("alice-key"), keys.owner("bob-key")
     assert alice != bob
     assert None not in (alice, bob)
     assert keys.owner("alice") is keys.owner(None) is None
     assert "alice-key" not in repr(vars(keys)) + str(alice)
-    assert Keys(Settings()).owner(None) == ANYBODY
+    assert ApiKeys(Settings()).owner(None) == ANONYMOUS
 
 
 async def test_a_worker_keeps_no_key_in_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    for ours in ("_before_shutdown", "start_logging"):  # the process is pytest's
+    for ours in ("_call_before_shutdown", "start_logging"):  # the process is pytest's
         monkeypatch.setattr(f"server.app.{ours}", lambda _: None)
     given = Settings(api_keys=SecretStr("alice-key,bob-key"))
     app = create_app(given)
@@ -175,7 +175,7 @@ def test_keys_that_are_set_but_hold_none_are_refused(host: str, keys: str) -> No
         capture_output=True, text=True, check=False, env=os.environ | {"API_KEYS": keys},
     )  # fmt: skip
     assert run.returncode == 4
-    assert run.stderr == "server: setting api_keys: is set, but holds no key\n"
+    assert run.stderr == "server: setting api_keys: is set, but contains no key\n"
 
 
 def test_no_keys_at_all_are_none() -> None:

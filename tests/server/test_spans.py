@@ -24,7 +24,7 @@ from server.relay import chat
 from server.relay.chat import ChatResponse
 from server.settings import Settings
 from tests.processes import running
-from tests.server.stage import Client
+from tests.server.harness import Client
 from tests.server.test_http import question
 
 KEY, UPSTREAM_KEY, ASKED = "alice-key", "sk-a-secret", "what nobody else may read"
@@ -145,7 +145,7 @@ async def test_what_an_exception_quotes_is_in_no_span(monkeypatch: pytest.Monkey
     for module in (abort, chat):
         monkeypatch.setattr(module, "SPANS", provider.get_tracer("test"))
     # It neither admits nor aborts.
-    worker: Any = SimpleNamespace(account=lambda _: None, tracer=Tracer(None), settings=Settings())
+    worker: Any = SimpleNamespace(record_end=lambda _: None, tracer=Tracer(None), settings=Settings())
     client = Client()
     for response in (
         ChatResponse({}, request_id="x", owner="me", worker=worker),

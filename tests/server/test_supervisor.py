@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from bench.system.stores import postgres_server, redis_server
-from server.app import _end_with_the_supervisor
+from server.app import _stop_with_supervisor
 from tests.processes import running
 from tests.server.test_http import chunks, question
 from tests.server.test_outage import value
@@ -205,7 +205,7 @@ async def test_the_end_of_the_supervisor_is_noticed_once(monkeypatch: pytest.Mon
     raised: list[int] = []
     monkeypatch.setattr("multiprocessing.parent_process", lambda: SimpleNamespace(sentinel=read))
     monkeypatch.setattr("signal.raise_signal", raised.append)
-    _end_with_the_supervisor()
+    _stop_with_supervisor()
     os.close(write)  # as the kernel does it; what is left stays readable
     await until(lambda: raised)
     for _ in range(20):

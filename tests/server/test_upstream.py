@@ -16,25 +16,25 @@ from backends.deliveries import PushDelivery
 from backends.memory import MemoryStore
 from server.ops.trace import Tracer
 from server.relay.chat import ChatResponse
-from server.relay.connections import Line
-from server.relay.failures import KEY_REFUSED, UpstreamError
+from server.relay.connections import DeferredConnection
 from server.relay.upstream import list_models, open_stream
+from server.relay.upstream_errors import KEY_REJECTED, UpstreamError
 from server.settings import Settings
 from server.worker import Worker
-from tests.server.stage import CHUNK, Client
+from tests.server.harness import CHUNK, Client
 
 BODY = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "stream": True}
 URL = "http://upstream.test/v1/chat/completions"
 
 
-def free_line() -> Line:
-    line = Line()
-    line.allow()
-    return line
+def released_connection() -> DeferredConnection:
+    connection = DeferredConnection()
+    connection.release()
+    return connection
 
 
 async def relay(client: openai.AsyncOpenAI) -> bytes:
-    async with open_stream(client, dict(BODY), "r1", silence_s=5, line=free_line()) as chunks:
+    async with open_stream(client, dict(BODY), "r1", idle_timeout_s=5, connection=released_connection()) as chunks:
         return b"".join([chunk async for chunk in chunks])
 
 
@@ -65,7 +65,7 @@ async def test_what_the_upstream_says_of_our_key_is_kept_from_the_client(
     router.post(URL).respond(status, json={"error": error})
     with pytest.raises(UpstreamError) as caught:
         await relay(client)
-    assert (caught.value.status, caught.value.error) == (502, KEY_REFUSED | {"code": None, "param": None})
+    assert (caught.value.status, caught.value.error) == (502, KEY_REJECTED | {"code": None, "param": None})
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
@@ -185,10 +185,10 @@ async def test_a_client_that_knows_no_lines_asks_when_it_is_allowed(
     route = router.post(URL).respond(200, content=b"data: [DONE]\n\n")
     calls = []
 
-    class Watching(Line):
-        async def allowed(self) -> None:
+    class Watching(DeferredConnection):
+        async def wait_released(self) -> None:
             calls.append(route.call_count)
 
-    async with open_stream(client, dict(BODY), "r1", silence_s=5, line=Watching()) as stream:
+    async with open_stream(client, dict(BODY), "r1", idle_timeout_s=5, connection=Watching()) as stream:
         assert [data async for data in stream] == [b"data: [DONE]\n\n"]
     assert (calls, route.call_count) == ([0], 1)

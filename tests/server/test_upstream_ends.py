@@ -9,9 +9,9 @@ import pytest
 from server.api.openai_api import WholeChatResponse
 from server.ops import metrics
 from server.relay.chat import ChatResponse
-from server.relay.failures import BROKEN_OFF
+from server.relay.upstream_errors import INCOMPLETE
 from server.sse import DONE
-from tests.server.stage import CHUNK, HEAD, Client, Connection, Stage, stage
+from tests.server.harness import CHUNK, HEAD, Client, Connection, Stage, stage
 
 FINAL = b'data: {"id":"c","choices":[{"index":0,"delta":{},"finish_reason":"length"}]}\n\n'
 USAGE = b'data: {"id": "c", "choices": [], "usage": {"total_tokens": 3}}\n\n'
@@ -70,7 +70,7 @@ async def test_an_upstream_that_breaks_off_has_failed(scene: Stage, parts: tuple
 async def test_an_upstream_that_gives_nothing_has_failed(scene: Stage) -> None:
     client_side, response = await ended(scene, broken_off())
     assert client_side.status == 502
-    assert json.loads(client_side.body)["error"]["message"] == BROKEN_OFF["message"]
+    assert json.loads(client_side.body)["error"]["message"] == INCOMPLETE["message"]
     assert reason(response) == "error"
 
 

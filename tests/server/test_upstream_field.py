@@ -10,22 +10,22 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-import server.relay.quiet
-import server.relay.upstream
+import server.relay.byte_stream
+import server.relay.silence
 from backends import AbortOutcome
 from backends.deliveries import PollDelivery
-from server.http.limits import HANG_UP
+from server.http.request_guard import ABORT_CONNECTION
 from server.relay.chat import ChatResponse
-from server.relay.failures import KEY_REFUSED
+from server.relay.upstream_errors import KEY_REJECTED
 from server.settings import Settings
-from server.sse import DONE, event
-from tests.server.stage import CHUNK, Client, Connection, Stage, framed, make_chat, stage
+from server.sse import DONE, format_event
+from tests.server.harness import CHUNK, Client, Connection, Stage, framed, make_chat, stage
 
 STREAMED = ["chat", "text", "v1"]
 EVENTS = ["chat", "v1"]
-STOP = event({"id": "c", "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
-ROLE = event({"id": "c", "choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}]})
-USAGE = event({"id": "c", "choices": [], "usage": {"total_tokens": 3}})
+STOP = format_event({"id": "c", "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+ROLE = format_event({"id": "c", "choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}]})
+USAGE = format_event({"id": "c", "choices": [], "usage": {"total_tokens": 3}})
 WORDS = {"message": "the model is overloaded", "code": 429}
 
 
@@ -57,10 +57,10 @@ def begin(scene: Stage, kind: str, on_body: Callable[[bytes], object] = lambda _
     response, client = make_chat(scene, kind, **body), Client(on_body)
     run: Run
 
-    def hang_up(_timeout_s: float) -> None:
+    def abort_connection(_timeout_s: float) -> None:
         run.broken = True
 
-    scope = {"type": "http", HANG_UP: hang_up}
+    scope = {"type": "http", ABORT_CONNECTION: abort_connection}
     run = Run(scene, client, response, asyncio.create_task(response(scope, client.receive, client.send)))
     return run
 
@@ -116,7 +116,7 @@ async def test_pings_behind_the_terminal_event_keep_nothing_alive(kind: str) -> 
 
 
 async def test_an_abort_behind_the_terminal_event_is_too_late(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server.relay.upstream, "END_S", 60)  # so that it still looks whether the body ends
+    monkeypatch.setattr(server.relay.byte_stream, "TRAILING_READ_S", 60)  # so that it still looks whether the body ends
     async with stage() as scene:
         run = await answered(scene, "chat", CHUNK, STOP, DONE)
         await run.client.receives(DONE)
@@ -127,7 +127,7 @@ async def test_an_abort_behind_the_terminal_event_is_too_late(monkeypatch: pytes
 
 
 async def test_a_client_that_leaves_behind_the_terminal_event_has_its_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server.relay.upstream, "END_S", 60)
+    monkeypatch.setattr(server.relay.byte_stream, "TRAILING_READ_S", 60)
     async with stage() as scene:
         run = await answered(scene, "chat", CHUNK, STOP, DONE)
         await run.client.receives(DONE)
@@ -141,7 +141,7 @@ async def test_a_client_that_leaves_behind_the_terminal_event_has_its_answer(mon
 async def test_a_finish_reason_ends_an_answer_that_is_held_open(
     monkeypatch: pytest.MonkeyPatch, kind: str, trailing: tuple[bytes, ...]
 ) -> None:
-    monkeypatch.setattr(server.relay.quiet, "LOOK_S", 0.05)
+    monkeypatch.setattr(server.relay.silence, "CHECK_INTERVAL_S", 0.05)
     async with stage(headers_grace_s=0.05) as scene:
         run = await answered(scene, kind, CHUNK, STOP, *trailing)
         await run.over()
@@ -151,15 +151,15 @@ async def test_a_finish_reason_ends_an_answer_that_is_held_open(
 
 
 async def test_one_of_several_choices_does_not_end_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server.relay.quiet, "LOOK_S", 0.01)
+    monkeypatch.setattr(server.relay.silence, "CHECK_INTERVAL_S", 0.01)
     looks = asyncio.Semaphore(0)
-    look = server.relay.quiet.Quiet._look
+    look = server.relay.silence.SilenceMonitor._check
 
-    def counted(self: server.relay.quiet.Quiet) -> None:
+    def counted(self: server.relay.silence.SilenceMonitor) -> None:
         look(self)
         looks.release()
 
-    monkeypatch.setattr(server.relay.quiet.Quiet, "_look", counted)
+    monkeypatch.setattr(server.relay.silence.SilenceMonitor, "_check", counted)
     async with stage(headers_grace_s=0.01) as scene:
         run = await answered(scene, "chat", STOP, n=2)
         await run.client.receives(STOP)
@@ -186,7 +186,7 @@ async def test_a_connection_that_breaks_after_the_finish_reason_has_brought_the_
 @pytest.mark.parametrize("kind", STREAMED)
 @pytest.mark.parametrize("line_end", [b"", b"\n", b"\r\n", b"\r"])
 async def test_the_last_event_needs_no_empty_line(kind: str, line_end: bytes) -> None:
-    last = event({"id": "c", "choices": [{"index": 0, "delta": {"content": " there"}, "finish_reason": "stop"}]})
+    last = format_event({"id": "c", "choices": [{"index": 0, "delta": {"content": " there"}, "finish_reason": "stop"}]})
     async with stage() as scene:
         run = await answered(scene, kind, CHUNK, last.strip() + line_end)
         scene.upstream.connections[0].break_off()
@@ -199,7 +199,7 @@ async def test_the_last_event_needs_no_empty_line(kind: str, line_end: bytes) ->
 @pytest.mark.parametrize("pieces", [1, 500])
 async def test_a_large_event_passes(kind: str, pieces: int) -> None:
     text = "x" * 1_500_000
-    large = event({"id": "c", "choices": [{"index": 0, "delta": {"content": text}}]})
+    large = format_event({"id": "c", "choices": [{"index": 0, "delta": {"content": text}}]})
     size = len(large) // pieces + 1
     async with stage() as scene:
         run = await answered(scene, kind, *[large[i : i + size] for i in range(0, len(large), size)], STOP + DONE)
@@ -288,9 +288,9 @@ async def test_a_text_has_no_place_for_comments() -> None:
     async with stage(headers_grace_s=0.01, keepalive_comment_s=0.02) as scene:
         run = await answered(scene, "text", CHUNK)
         await run.client.receives(b"hi")
-        quiet = run.response._quiet
-        look = quiet._look
-        quiet._look = lambda: (look(), looked.release())  # type: ignore[method-assign,assignment,func-returns-value]
+        silence = run.response._silence
+        look = silence._check
+        silence._check = lambda: (look(), looked.release())  # type: ignore[method-assign,assignment,func-returns-value]
         async with asyncio.timeout(10):
             for _ in range(4):
                 await looked.acquire()
@@ -318,7 +318,7 @@ async def test_a_stop_works_in_the_silence(kind: str, grace_s: float) -> None:
 
 
 def error_event(error: dict[str, Any], name: str = "error") -> bytes:
-    return event({"error": {"code": None, "param": None, "type": "upstream_error"} | error}, name)
+    return format_event({"error": {"code": None, "param": None, "type": "upstream_error"} | error}, name)
 
 
 def same_error(body: bytes, error: dict[str, Any]) -> bool:
@@ -327,12 +327,12 @@ def same_error(body: bytes, error: dict[str, Any]) -> bool:
 
 
 FAILURES = [
-    event({"error": WORDS}, "error"),
-    event({"error": WORDS}),
-    event({"error": WORDS}).replace(b"\n", b"\r\n"),
-    event({"error": WORDS, "choices": [{"index": 0, "delta": {"content": ""}, "finish_reason": "error"}]}),
-    event(WORDS, "error"),
-    event({"error": WORDS}).strip(),  # without its empty line, at the end
+    format_event({"error": WORDS}, "error"),
+    format_event({"error": WORDS}),
+    format_event({"error": WORDS}).replace(b"\n", b"\r\n"),
+    format_event({"error": WORDS, "choices": [{"index": 0, "delta": {"content": ""}, "finish_reason": "error"}]}),
+    format_event(WORDS, "error"),
+    format_event({"error": WORDS}).strip(),  # without its empty line, at the end
     json.dumps({"error": WORDS}).encode(),  # JSON in place of events
 ]
 
@@ -387,7 +387,7 @@ async def test_an_error_in_a_chunk_of_text_is_relayed_once_and_counted(kind: str
 @pytest.mark.parametrize("kind", STREAMED)
 async def test_an_error_ends_an_answer_that_is_held_open(kind: str) -> None:
     async with stage() as scene:
-        run = await answered(scene, kind, CHUNK, event({"error": WORDS}))
+        run = await answered(scene, kind, CHUNK, format_event({"error": WORDS}))
         await run.over()
         await left(scene)
         assert (run.reason, run.broken) == ("error", kind == "text")
@@ -403,9 +403,9 @@ async def test_an_error_ends_an_answer_that_is_held_open(kind: str) -> None:
         ({"error": WORDS | {"code": 200}}, 502, WORDS["message"]),
         ({"error": "no such model"}, 502, "no such model"),
         ({"object": "error", "message": "too long", "code": 400}, 400, "too long"),
-        ({"error": {"message": "wrong: sk-a-s****", "code": 401}}, 502, KEY_REFUSED["message"]),
-        ({"error": {"message": "Incorrect API key provided: x", "code": "y"}}, 502, KEY_REFUSED["message"]),
-        ({"error": {"message": "no", "type": "authentication_error"}}, 502, KEY_REFUSED["message"]),
+        ({"error": {"message": "wrong: sk-a-s****", "code": 401}}, 502, KEY_REJECTED["message"]),
+        ({"error": {"message": "Incorrect API key provided: x", "code": "y"}}, 502, KEY_REJECTED["message"]),
+        ({"error": {"message": "no", "type": "authentication_error"}}, 502, KEY_REJECTED["message"]),
     ],
 )
 async def test_a_200_with_a_json_error_is_that_error(kind: str, said: object, status: int, words: str) -> None:
@@ -424,10 +424,12 @@ async def test_a_200_with_a_json_error_is_that_error(kind: str, said: object, st
 @pytest.mark.parametrize("kind", EVENTS)
 async def test_an_error_about_the_key_is_kept_from_the_client(kind: str) -> None:
     async with stage() as scene:
-        run = await answered(scene, kind, CHUNK, event({"error": {"message": "bad key sk-a-secret", "code": 401}}))
+        run = await answered(
+            scene, kind, CHUNK, format_event({"error": {"message": "bad key sk-a-secret", "code": 401}})
+        )
         await run.over()
         assert b"sk-a" not in run.client.body
-        assert KEY_REFUSED["message"].encode() in run.client.body
+        assert KEY_REJECTED["message"].encode() in run.client.body
 
 
 @pytest.mark.parametrize("kind", STREAMED)

@@ -8,24 +8,27 @@ import aiohttp
 import pytest
 from pydantic import SecretStr
 
-from server.relay.connections import Line
-from server.relay.failures import UpstreamError
-from server.relay.upstream import make_client, open_stream
+from server.relay.connections import DeferredConnection
+from server.relay.upstream import open_stream
+from server.relay.upstream_client import make_client
+from server.relay.upstream_errors import UpstreamError
 from server.settings import Settings
 from tests.processes import running
-from tests.server.test_upstream import free_line
+from tests.server.test_upstream import released_connection
 
 
 def body(marker: str) -> dict[str, Any]:
     return {"model": "mock", "messages": [{"role": "user", "content": f"[mock:{marker}]"}]}
 
 
-async def read(url: str, marker: str, silence_s: float, *, read_slowly_s: float = 0.0) -> SimpleNamespace:
+async def read(url: str, marker: str, idle_timeout_s: float, *, read_slowly_s: float = 0.0) -> SimpleNamespace:
     found = SimpleNamespace(bytes=b"", source=None)
     settings = Settings(openai_base_url=f"{url}/v1", openai_api_key=SecretStr("x"))
     async with (
         make_client(settings) as client,
-        open_stream(client, body(marker), "id", silence_s=silence_s, line=free_line()) as stream,
+        open_stream(
+            client, body(marker), "id", idle_timeout_s=idle_timeout_s, connection=released_connection()
+        ) as stream,
     ):
         found.source = getattr(getattr(stream, "_read", None), "__self__", None)
         async for data in stream:
@@ -59,11 +62,11 @@ async def test_a_client_that_reads_slowly_is_no_silence() -> None:
 async def test_a_wait_for_our_own_side_is_no_silence() -> None:
     with running("mock_llm", "serve", "--port", "0") as mock:
         settings = Settings(openai_base_url=f"{mock.url}/v1", openai_api_key=SecretStr("x"))
-        line = Line()
-        asyncio.get_running_loop().call_later(0.5, line.allow)
+        line = DeferredConnection()
+        asyncio.get_running_loop().call_later(0.5, line.release)
         async with (
             make_client(settings) as client,
-            open_stream(client, body("output_tokens=3,itl_ms=1"), "id", silence_s=0.2, line=line) as stream,
+            open_stream(client, body("output_tokens=3,itl_ms=1"), "id", idle_timeout_s=0.2, connection=line) as stream,
         ):
             data = b"".join([data async for data in stream])
     assert data.endswith(b"data: [DONE]\n\n")

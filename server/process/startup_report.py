@@ -1,4 +1,4 @@
-"""Sends the supervisor one line on why its worker cannot start, in place of a traceback from every worker."""
+"""One line to the supervisor on why a worker cannot start, in place of a traceback from every worker."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from fastapi import FastAPI
 from backends import BackendError
 from server.ops.logs import LOG
 from server.settings import SettingError
-from server.strategy import start_error
+from server.strategy import startup_error
 
-LONGEST = 500
+MAX_LINE_CHARS = 500
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[dict[str, float]]]
 send: Callable[[str], object] | None = None
-"""Takes the line; None without a supervisor, who then sees the traceback as any ASGI server shows it."""
+"""Sends the line; None without our supervisor: the ASGI server then shows the traceback."""
 
 
 def report(error: Exception) -> None:
-    """Send the supervisor what keeps this worker from starting."""
+    """Send the supervisor why this worker cannot start."""
     if send is None:
         return
     if isinstance(error, BackendError):
-        cause = start_error(error)
+        cause = startup_error(error)
     elif isinstance(error, SettingError):
         cause = str(error)
     else:
         cause = f"a worker cannot start: {type(error).__name__}: {error}; LOG_LEVEL=debug shows where"
     LOG.debug("cannot start", exc_info=error)
-    logging.getLogger("uvicorn.error").disabled = True  # it would print the traceback, at any level
-    send(" ".join(cause.split())[:LONGEST])
+    logging.getLogger("uvicorn.error").disabled = True  # it would print the traceback at any level
+    send(" ".join(cause.split())[:MAX_LINE_CHARS])
 
 
-def reported(lifespan: Lifespan) -> Lifespan:
-    """The same lifespan, which reports what is raised while it is being entered."""
+def report_startup_errors(lifespan: Lifespan) -> Lifespan:
+    """Wrap `lifespan` so that exceptions on entry are reported."""
 
     @asynccontextmanager
     async def reporting(app: FastAPI) -> AsyncIterator[dict[str, float]]:

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from starlette.types import Message
 
-import server.http.limits
-from server.http.hosts import Hosts
-from server.http.limits import ARRIVED, WHOLE_BODY, Gate
-from server.http.security import Keys
+import server.http.request_guard
+from server.http.hosts import AllowedHosts
+from server.http.request_guard import REQUEST_BODY, REQUEST_COMPLETE, RequestGuard
+from server.http.security import ApiKeys
 from server.settings import Settings
 from tests.processes import running
-from tests.server.stage import Client
+from tests.server.harness import Client
 
 DEADLINE_S = 1.0
 MOST_BYTES = 4096
@@ -251,16 +251,16 @@ class Uploading(Client):
 async def test_a_slow_but_steady_upload_has_more_time(
     monkeypatch: pytest.MonkeyPatch, bytes_per_s: int, status: int
 ) -> None:
-    monkeypatch.setattr(server.http.limits, "SLOWEST_BYTES_PER_S", bytes_per_s)
+    monkeypatch.setattr(server.http.request_guard, "MIN_UPLOAD_BYTES_PER_S", bytes_per_s)
     settings, client = Settings(request_deadline_s=0.05), Uploading()
     bodies: list[bytes] = []
 
     async def app(scope: Any, _receive: Any, send: Any) -> None:
-        bodies.append(scope[WHOLE_BODY])
+        bodies.append(scope[REQUEST_BODY])
         await send({"type": "http.response.start", "status": 200})
 
     scope = {"type": "http", "method": "POST", "path": "/chat/", "headers": [(b"host", b"localhost")]}
-    await Gate(app, settings, Keys(settings), Hosts(settings))(scope, client.receive, client.send)
+    await RequestGuard(app, settings, ApiKeys(settings), AllowedHosts(settings))(scope, client.receive, client.send)
     assert client.status == status
     assert bodies == ([b"x" * 1000 + b"y"] if status == 200 else [])
 
@@ -276,8 +276,14 @@ async def test_a_body_that_has_arrived_needs_no_timer(monkeypatch: pytest.Monkey
         return {"type": "http.request", "body": b"whole"}
 
     async def app(scope: Any, _receive: Any, send: Any) -> None:
-        await send({"type": "http.response.start", "status": 200 if scope[WHOLE_BODY] == b"whole" else 500})
+        await send({"type": "http.response.start", "status": 200 if scope[REQUEST_BODY] == b"whole" else 500})
 
-    scope = {"type": "http", "method": "POST", "path": "/abort/", "headers": [(b"host", b"localhost")], ARRIVED: True}
-    await Gate(app, settings, Keys(settings), Hosts(settings))(scope, receive, client.send)
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/abort/",
+        "headers": [(b"host", b"localhost")],
+        REQUEST_COMPLETE: True,
+    }
+    await RequestGuard(app, settings, ApiKeys(settings), AllowedHosts(settings))(scope, receive, client.send)
     assert client.status == 200

@@ -1,4 +1,4 @@
-"""A worker's vital signs: how late its event loop runs a timer, and how long garbage collection holds it up."""
+"""A worker's event-loop lag and garbage-collection pauses, for the metrics and the trace."""
 
 from __future__ import annotations
 
@@ -13,74 +13,74 @@ from typing import Any
 from server.ops.metrics import Sampler
 from server.ops.trace import HealthTrace, Tracer
 
-PROBE_S = 0.01
+TRACE_PROBE_S = 0.01
 METRICS_PROBE_S = 0.05
-"""A stall of twice as long is always seen, whenever it comes; twenty wake-ups a second are no load."""
-Take = Callable[[float], None]
+"""A stall of twice this interval is always measured; 20 wake-ups a second cost nothing noticeable."""
+AddLag = Callable[[float], None]
 REPORT_NS = 1_000_000_000
 
 
 @asynccontextmanager
-async def vital_signs(tracer: Tracer, sampler: Sampler) -> AsyncIterator[None]:
-    """Watch the event loop for the metrics during the block; more closely, and garbage collection too, for a trace."""
+async def monitor_loop(tracer: Tracer, sampler: Sampler) -> AsyncIterator[None]:
+    """Measure event-loop lag during the block; with a trace also garbage collection, at a shorter interval."""
     with ExitStack() as stack:
         every_s = METRICS_PROBE_S
-        takers: tuple[Take, ...] = (sampler.take,)
-        if tracer.on:
-            vitals = Vitals(tracer)
-            stack.enter_context(vitals.kept())
-            every_s, takers = PROBE_S, (sampler.take, vitals.take)
+        receivers: tuple[AddLag, ...] = (sampler.add_lag,)
+        if tracer.enabled:
+            reporter = HealthReporter(tracer)
+            stack.enter_context(reporter.running())
+            every_s, receivers = TRACE_PROBE_S, (sampler.add_lag, reporter.add_lag)
         async with asyncio.TaskGroup() as tasks:
-            probing = tasks.create_task(_probe(every_s, takers))
+            probing = tasks.create_task(_probe(every_s, receivers))
             yield
             probing.cancel()
 
 
-async def _probe(every_s: float, takers: tuple[Take, ...]) -> None:
-    """Sleep for `every_s` again and again, and tell the takers how much too late it was over (s, never negative).
+async def _probe(every_s: float, receivers: tuple[AddLag, ...]) -> None:
+    """Sleep for `every_s` repeatedly, and pass the delay of each wake-up (s, at least 0) to the receivers.
 
-    What a timer is late by itself is in it. Runs until cancelled.
+    The delay includes the timer's own inaccuracy. Runs until cancelled.
     """
     while True:
         due_s = monotonic() + every_s
         await asyncio.sleep(every_s)
         lag_s = max(0.0, monotonic() - due_s)
-        for take in takers:
-            take(lag_s)
+        for add_lag in receivers:
+            add_lag(lag_s)
 
 
-class Vitals:
-    """Writes a `HealthTrace` for each second."""
+class HealthReporter:
+    """Writes a `HealthTrace` every second."""
 
     def __init__(self, tracer: Tracer) -> None:
         self._tracer = tracer
         self._lags_s: list[float] = []
         self._from_ns = monotonic_ns()
-        self._collecting_ns = 0
+        self._collection_start_ns = 0
         self._longest_ns = 0
 
-    def take(self, lag_s: float) -> None:
-        """Take a reading of the probe."""
+    def add_lag(self, lag_s: float) -> None:
+        """Add a lag sample."""
         self._lags_s.append(lag_s)
         if monotonic_ns() - self._from_ns >= REPORT_NS:
             self._report()
 
     @contextmanager
-    def kept(self) -> Iterator[None]:
-        """Look at garbage collection during the block; what is left of the last second is written when it ends."""
-        gc.callbacks.append(self._collected)
+    def running(self) -> Iterator[None]:
+        """Measure garbage collections during the block; the last partial second is written at its end."""
+        gc.callbacks.append(self._on_collection)
         try:
             yield
         finally:
-            gc.callbacks.remove(self._collected)
+            gc.callbacks.remove(self._on_collection)
             self._report()
 
-    def _collected(self, phase: str, _: dict[str, Any]) -> None:
+    def _on_collection(self, phase: str, _: dict[str, Any]) -> None:
         now_ns = monotonic_ns()
         if phase == "start":
-            self._collecting_ns = now_ns
+            self._collection_start_ns = now_ns
         else:
-            self._longest_ns = max(self._longest_ns, now_ns - self._collecting_ns)
+            self._longest_ns = max(self._longest_ns, now_ns - self._collection_start_ns)
 
     def _report(self) -> None:
         now_ns = monotonic_ns()
@@ -99,5 +99,5 @@ class Vitals:
 
 
 def _percentile(ordered: list[float], share: float) -> float | None:
-    """The nearest rank, from values in ascending order; None if there are none."""
+    """Return the nearest-rank percentile of sorted values; None if there are none."""
     return ordered[math.ceil(share * len(ordered)) - 1] if ordered else None

@@ -14,10 +14,10 @@ from backends import Options
 from backends.deliveries import PollDelivery
 from backends.memory import MemoryStore
 from server.app import create_app
-from server.ops import vitals
+from server.ops import loop_lag
+from server.ops.loop_lag import monitor_loop
 from server.ops.metrics import LAG_S, Sampler
 from server.ops.trace import Tracer
-from server.ops.vitals import vital_signs
 from server.settings import Settings
 from tests.processes import running
 
@@ -36,7 +36,7 @@ def sampler() -> Sampler:
 async def test_a_blocked_loop_and_a_collection_are_seen(tmp_path: Path) -> None:
     tracer = Tracer(tmp_path)
     gc.freeze()  # what the rest of the process holds would be gone through, too
-    async with vital_signs(tracer, sampler()):
+    async with monitor_loop(tracer, sampler()):
         await asyncio.sleep(0)  # the probe has set its timer
         time.sleep(0.1)  # noqa: ASYNC251 - this is what is to be found
         garbage = [[number] for number in range(200_000)]
@@ -67,7 +67,7 @@ async def test_without_a_trace_only_the_metrics_probe_runs(monkeypatch: pytest.M
 
     monkeypatch.setattr(asyncio, "sleep", nap)
     callbacks = list(gc.callbacks)
-    async with vital_signs(Tracer(None), sampler()):
+    async with monitor_loop(Tracer(None), sampler()):
         while len(naps) < 3:
             await asleep(0)
         assert gc.callbacks == callbacks
@@ -82,14 +82,14 @@ async def test_a_stall_of_twice_the_probe_is_seen_whenever_it_comes(monkeypatch:
         async def nap(delay: float, already_slept_s: float = already_slept_s, now_s: list[float] = now_s) -> None:
             now_s[0] += max(delay, already_slept_s + 0.1)
 
-        def take(lag_s: float, lags_s: list[float] = lags_s) -> None:
+        def add_lag(lag_s: float, lags_s: list[float] = lags_s) -> None:
             lags_s.append(lag_s)
             raise StopIteration
 
-        monkeypatch.setattr(vitals, "monotonic", lambda now_s=now_s: now_s[0])
+        monkeypatch.setattr(loop_lag, "monotonic", lambda now_s=now_s: now_s[0])
         monkeypatch.setattr(asyncio, "sleep", nap)
         with pytest.raises(RuntimeError):
-            await vitals._probe(vitals.METRICS_PROBE_S, (take,))
+            await loop_lag._probe(loop_lag.METRICS_PROBE_S, (add_lag,))
         assert lags_s[0] >= 0.0499
 
 
@@ -98,9 +98,9 @@ def test_the_metrics_show_the_worst_between_two_scrapes() -> None:
 
     def half_a_second(*lags_s: float) -> float:
         for lag_s in lags_s[:-1]:
-            one.take(lag_s)
+            one.add_lag(lag_s)
         one._since_s -= 0.5
-        one.take(lags_s[-1])
+        one.add_lag(lags_s[-1])
         return float(LAG_S._value.get())
 
     assert half_a_second(0.25, 0.01, 0.02) == 0.25
@@ -116,7 +116,7 @@ def test_the_log_tells_when_the_store_is_lost_and_when_it_is_back(caplog: pytest
     def half_a_second() -> list[str]:
         caplog.clear()
         one._since_s -= 0.5
-        one.take(0.0)
+        one.add_lag(0.0)
         return [record.message.partition(":")[0] for record in caplog.records]
 
     with caplog.at_level("INFO", "stopwatch"):
@@ -132,7 +132,7 @@ def test_the_log_tells_when_the_store_is_lost_and_when_it_is_back(caplog: pytest
 
 async def test_a_worker_that_ends_takes_its_gauges_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
-    for ours in ("_before_shutdown", "start_logging"):  # the process is pytest's
+    for ours in ("_call_before_shutdown", "start_logging"):  # the process is pytest's
         monkeypatch.setattr(f"server.app.{ours}", lambda _: None)
     live, counted = tmp_path / f"gauge_livesum_{os.getpid()}.db", tmp_path / f"counter_{os.getpid()}.db"
     app = create_app(Settings())

@@ -1,12 +1,12 @@
-// The page's line to the worker: the two calls of chat.js, with `at` on the page's own clock.
+// Calls chat.js in worker.js; converts `at` to the page's clock.
 
 import { ConnectionLostError, ServiceError } from "./chat.js";
 
 const worker = new Worker("page/worker.js", { type: "module" });
-const open = new Set(); // what takes a message, for each call under way
+const open = new Set(); // the message handler of each running call
 worker.addEventListener("error", () => {
-  const error = { message: "This browser could not start the page's worker." };
-  for (const take of open) take({ error });
+  const error = { message: "This browser could not start the page's web worker." };
+  for (const receive of open) receive({ error });
 });
 
 /** As `stream` in chat.js; aborting `signal` closes its connection. */
@@ -15,11 +15,11 @@ export const stream = (body, key, signal) => call("stream", [body, key], signal)
 /** As `abort` in chat.js. */
 export async function abort(requestId, key) {
   for await (const answer of call("abort", [requestId, key])) return answer;
-  throw new ConnectionLostError("The service gave no answer.");
+  throw new ConnectionLostError("The service did not answer.");
 }
 
-/** End whatever is under way, and with it its connection. */
-export function hangUp() {
+/** End all calls, and close their connections. */
+export function closeConnections() {
   worker.terminate();
 }
 
@@ -27,12 +27,12 @@ async function* call(name, args, signal) {
   const { port1, port2 } = new MessageChannel();
   const inbox = [];
   let wake = () => {};
-  const take = (message) => {
+  const receive = (message) => {
     inbox.push(message);
     wake();
   };
-  open.add(take);
-  port1.onmessage = ({ data }) => take(data);
+  open.add(receive);
+  port1.onmessage = ({ data }) => receive(data);
   signal?.addEventListener("abort", () => port1.postMessage("close"), { once: true });
   worker.postMessage({ name, args }, [port2]);
   try {
@@ -40,18 +40,18 @@ async function* call(name, args, signal) {
       while (inbox.length) {
         const { at, done, error, ...event } = inbox.shift();
         if (done) return;
-        if (error) throw revived(error);
+        if (error) throw toError(error);
         yield { at: at - performance.timeOrigin, ...event };
       }
       await new Promise((resolve) => (wake = resolve));
     }
   } finally {
-    open.delete(take);
+    open.delete(receive);
     port1.close();
   }
 }
 
-// An error loses its class on the way; only the service's own have a status, null in mid-stream.
-function revived({ message, status, retryAfterS }) {
+// A message cannot carry an error's class; only a ServiceError has a status, null inside a stream.
+function toError({ message, status, retryAfterS }) {
   return status === undefined ? new ConnectionLostError(message) : new ServiceError(message, status, retryAfterS);
 }

@@ -14,7 +14,7 @@ from backends import Options
 from backends.deliveries import PushDelivery
 from backends.memory import MemoryStore
 from server.app import create_app
-from server.http.limits import HEADER_BYTES
+from server.http.request_guard import MAX_HEADER_BYTES
 from server.ops.trace import Tracer
 from server.settings import Settings
 from server.worker import Worker
@@ -43,7 +43,7 @@ async def service(client: openai.AsyncOpenAI) -> AsyncIterator[httpx2.AsyncClien
         (422, {"json": {"messages": []}}),
         (422, {"content": b"{", "headers": {"Content-Type": "application/json"}}),
         (422, {"content": b"[" * 2000, "headers": {"Content-Type": "application/json"}}),
-        (431, {"json": question(), "headers": {"X-Long": "x" * HEADER_BYTES}}),
+        (431, {"json": question(), "headers": {"X-Long": "x" * MAX_HEADER_BYTES}}),
     ],
     ids=str,
 )

@@ -17,10 +17,10 @@ from backends.base import Chat
 from backends.deliveries import PushDelivery
 from backends.memory import MemoryStore
 from server.api.openai_api import WholeChatResponse
-from server.http.protocol import BoundedHead
+from server.http.protocol import BoundedHttpProtocol
 from server.ops.trace import Tracer
 from server.relay.chat import ChatResponse
-from server.relay.upstream import make_client
+from server.relay.upstream_client import make_client
 from server.settings import Settings
 from server.worker import Worker
 
@@ -176,7 +176,7 @@ async def stage(delivery_type: type[Delivery] = PushDelivery, **settings_given: 
             connection.transport.abort()
 
 
-class Protocol(BoundedHead):
+class Protocol(BoundedHttpProtocol):
     """The service's own, which says when its client reads too slowly."""
 
     paused: asyncio.Event

@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of every answer: status, shape, example."""
+"""The OpenAPI document's responses: status, schema, example."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ COMPLETION_EXAMPLE = {
 
 
 class OpenAIError(BaseModel):
-    """OpenAI's error object; of an upstream's, with its own words and whatever else it says."""
+    """OpenAI's error object; an upstream's error keeps its own message and further fields."""
 
     message: str
     type: str | None = None
@@ -35,20 +35,20 @@ class OpenAIError(BaseModel):
 
 
 class Refusal(BaseModel):
-    """Why a request was refused: a sentence, or what is wrong with which part of it; and the same as OpenAI says it."""
+    """`detail` is a sentence, or the list of invalid fields; `error` is the same in OpenAI's shape."""
 
     detail: str | list[dict[str, Any]]
     error: OpenAIError
 
 
 class UpstreamRefusal(BaseModel):
-    """OpenAI's error shape."""
+    """An error in OpenAI's shape."""
 
     error: OpenAIError
 
 
 class Unavailable(BaseModel):
-    """Nothing was recorded; worth another try after Retry-After."""
+    """The abort was not recorded; try again after Retry-After."""
 
     detail: str
 
@@ -65,7 +65,7 @@ def _refused(description: str, detail: str, kind: str = "invalid_request_error")
     return _json(Refusal, description, {"detail": detail, "error": _error(detail, kind)})
 
 
-def _passed_on(description: str, message: str, kind: str, code: str | None = None) -> dict[str, Any]:
+def _upstream(description: str, message: str, kind: str, code: str | None = None) -> dict[str, Any]:
     return _json(UpstreamRefusal, description, {"error": _error(message, kind, code)})
 
 
@@ -73,39 +73,39 @@ _INVALID = {
     "detail": [{"type": "missing", "loc": ["body", "model"], "msg": "Field required", "input": {}}],
     "error": _error("body.model: Field required", "invalid_request_error"),
 }
-_NO_KEY = _refused("no API key, or an unknown one", "This service needs an API key: Authorization: Bearer <key>")
+_NO_KEY = _refused("missing or unknown API key", "This service needs an API key: Authorization: Bearer <key>")
 _TOO_LARGE = _refused("the body is too large", "The body is larger than 16777216 bytes (MAX_BODY_BYTES)")
 
-UNAVAILABLE = _passed_on(
-    "the upstream failed, or could not be reached", "the connection to the upstream could not be made or was lost",
+UNAVAILABLE = _upstream(
+    "the upstream failed or could not be reached", "the connection to the upstream could not be made or was lost",
     "upstream_unreachable",
 )  # fmt: skip
-_LATE = _passed_on("the upstream did not answer in time", "the upstream did not answer in time", "upstream_timeout")
-_LIMITED = _passed_on(
-    "too many live chats, or the upstream's own limit; see Retry-After", "Too many live chats: end one, or wait",
+_LATE = _upstream("the upstream did not answer in time", "the upstream did not answer in time", "upstream_timeout")
+_LIMITED = _upstream(
+    "too many live chats, or the upstream's rate limit; see Retry-After", "Too many live chats: end one, or wait",
     "refused",
 )  # fmt: skip
-_UNKNOWN_MODEL = _passed_on(
-    "the upstream does not know the model", "The model `m` does not exist", "invalid_request_error", "model_not_found"
+_UNKNOWN_MODEL = _upstream(
+    "the upstream has no such model", "The model `m` does not exist", "invalid_request_error", "model_not_found"
 )
 ANYWHERE: dict[int | str, dict[str, Any]] = {
     431: _refused("the headers are too large", "The headers are larger than 32768 bytes")
 }
-"""What every endpoint may answer."""
+"""Possible responses of every endpoint."""
 CHAT: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "The answer, as server-sent events; the last chunk says why it ended.",
+        "description": "The answer as server-sent events; the last chunk's `finish_reason` is why it ended.",
         "content": {"text/event-stream": {"example": CHUNK_EXAMPLE}, "text/plain": {"example": "Hello!"}},
     },
-    400: _passed_on(
-        "refused by the upstream, whose status and reason are passed on: this and other 4xx",
+    400: _upstream(
+        "refused by the upstream; this and other 4xx are passed on with its reason",
         "Invalid value: 'max_tokens'", "invalid_request_error",
     ),
     401: _NO_KEY,
     404: _UNKNOWN_MODEL,
     409: _refused("a chat with this request id is live", "A chat with this request ID is live", "refused"),
     413: _TOO_LARGE,
-    422: _json(Refusal, "not what the schema says, or no JSON", _INVALID),
+    422: _json(Refusal, "invalid JSON, or not according to the schema", _INVALID),
     429: _LIMITED,
     502: UNAVAILABLE,
     503: _refused(
@@ -114,22 +114,22 @@ CHAT: dict[int | str, dict[str, Any]] = {
     ),
     504: _LATE,
 }  # fmt: skip
-ABORTED_WHOLE = _passed_on(
-    "the chat was aborted, and its answer was to come as a whole", "the chat was aborted", "aborted", "aborted"
+ABORTED = _upstream(
+    "the chat was aborted before its whole answer was sent", "the chat was aborted", "aborted", "aborted"
 )
 MODELS: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "The upstream's own words.",
+        "description": "The upstream's answer.",
         "content": {"application/json": {"schema": {"type": "object"}, "example": {"object": "list", "data": []}}},
     },
     401: _NO_KEY,
-    429: _passed_on("the upstream's own limit; see Retry-After", "Rate limit reached", "requests"),
+    429: _upstream("the upstream's rate limit; see Retry-After", "Rate limit reached", "requests"),
     502: UNAVAILABLE,
     504: _LATE,
 }
 ONE_MODEL = MODELS | {
     200: {
-        "description": "The upstream's own words.",
+        "description": "The upstream's answer.",
         "content": {
             "application/json": {"schema": {"type": "object"}, "example": {"id": "gpt-4o-mini", "object": "model"}}
         },
@@ -140,9 +140,9 @@ ONE_MODEL = MODELS | {
 ABORT: dict[int | str, dict[str, Any]] = {
     401: _NO_KEY,
     413: _TOO_LARGE,
-    422: _json(Refusal, "not what the schema says, or no JSON", _INVALID),
+    422: _json(Refusal, "invalid JSON, or not according to the schema", _INVALID),
     503: _json(
-        Unavailable, "the store cannot be reached, and nothing was recorded; try again after Retry-After",
+        Unavailable, "the store cannot be reached, so the abort was not recorded; try again after Retry-After",
         {"detail": "The abort could not be recorded: the store cannot be reached. Try again."},
     ),
 }  # fmt: skip
