@@ -19,7 +19,7 @@ from server.api import health, native, openai_api, openapi_docs, page
 from server.api.abort import DirectAbortMiddleware
 from server.http import protocol
 from server.http.cors import OutermostMiddleware
-from server.http.errors import handle_http_error, handle_invalid_request, handle_server_error
+from server.http.error_handlers import handle_http_error, handle_invalid_request, handle_server_error
 from server.http.hosts import AllowedHosts
 from server.http.request_guard import RequestGuard
 from server.http.security import ApiKeys

@@ -9,8 +9,8 @@ from fastapi import APIRouter, Header, Request, Response
 from server.api import openapi_docs
 from server.api.abort import PATH, Aborted, AbortRequest, AbortResponse, NotFound
 from server.http.chat_ids import RequestIds
+from server.http.owner import Owner
 from server.http.schemas import UpstreamChat
-from server.http.security import Owner
 from server.http.strict_json import StrictJSONRoute
 from server.relay.chat import ChatResponse
 from server.worker import worker_of

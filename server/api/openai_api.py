@@ -14,8 +14,8 @@ from pydantic import Field
 from server.api import openapi_docs
 from server.http.chat_ids import RequestIds, id_headers
 from server.http.errors import error_response
+from server.http.owner import Owner
 from server.http.schemas import UpstreamChat
-from server.http.security import Owner
 from server.http.strict_json import StrictJSONRoute
 from server.relay.chat import ChatResponse
 from server.relay.chunks import error_of_payload, finish_reason_of_payload

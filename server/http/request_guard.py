@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 
-from fastapi.responses import Response
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.http.errors import error_response

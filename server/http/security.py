@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import hmac
 from hashlib import sha256
-from typing import Annotated
 
-from fastapi import Depends, Request
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.types import Scope
 
 from server.settings import Settings
@@ -16,7 +13,6 @@ ANONYMOUS = "anybody"  # the owner of all chats of a service without API keys
 OWNER = "stopwatch.owner"
 """Scope key: the owner, set by request_guard.RequestGuard after the key was accepted."""
 MISSING_KEY = "This service needs an API key: Authorization: Bearer <key>"
-_bearer = HTTPBearer(auto_error=False, description="One of API_KEYS, if the service has any")
 
 
 class ApiKeys:
@@ -44,12 +40,3 @@ class ApiKeys:
         header = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
         scheme, _, key = header.decode("latin-1").partition(" ")
         return self.owner(key.strip(" ") if scheme.lower() == "bearer" else None)
-
-
-def _owner(request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> str:
-    owner: str = request.scope[OWNER]  # KeyError: RequestGuard does not guard this path, so the request fails
-    return owner
-
-
-Owner = Annotated[str, Depends(_owner)]
-"""The request's owner; RequestGuard has answered 401 to requests without a valid key."""

@@ -14,7 +14,8 @@ from server.process.stop_signals import TEMPORARY
 PRELOADED = (
     "server.relay.upstream",
     "server.relay.upstream_client",
-    "server.http.security",
+    "server.http.error_handlers",
+    "server.http.owner",
     "server.process.supervisor",
     "server.http.protocol",
     "server.strategy",
