@@ -1,4 +1,4 @@
-# Every chore of the project; `make help` prints this list. The first use of any target makes .venv.
+# Every task of the project; `make help` lists them. The first use of a target makes .venv.
 BACKEND ?= all
 SCENARIO ?=
 WORKERS ?= 2
@@ -6,9 +6,10 @@ PORT ?=
 ARGS ?=
 PYTHON ?= python3 python3.14 python3.13 python3.12 python3.11
 VENV := .venv
+# `exec $(RUN)`: make signals the process that it started, and a shell in between would not forward the signal.
 RUN := $(VENV)/bin/python
-# `exec $(RUN)`: make signals the process that it started, and a shell between would end without passing that on.
 READY := $(VENV)/.ready
+TEST_READY := $(VENV)/.ready-test
 quick = $(if $(filter-out 1 true True TRUE yes Yes YES on On ON 0 false False FALSE no No NO off Off OFF,$(QUICK)),$(error QUICK is '$(QUICK)': choose from 1, true, yes, on, 0, false, no, off),$(if $(filter 1 true True TRUE yes Yes YES on On ON,$(QUICK)),--quick))
 
 START := doctor serve bench report compare
@@ -30,17 +31,30 @@ help: ## print this list
 	        print "Develop"; for (n = 1; n <= count; n++) show(targets[n]) \
 	    }' $(MAKEFILE_LIST)
 
-setup: $(READY) ## make .venv with everything in it (1 min; the other targets do this too)
+setup: $(READY) ## make .venv with what the project runs on (1 min; the other targets do this too)
+
+# Both locks pin the same versions: adding the test set reinstalls nothing of the run set.
+# Python compiles a module when it first imports it; compiling all of them here would take 170 MB and half of the time.
+INSTALL := $(RUN) -m pip install --quiet --disable-pip-version-check --no-compile
 
 $(READY): requirements.lock pyproject.toml
-	@for python in $(PYTHON); do \
-	    if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then found=$$python; break; fi; \
-	done; \
-	test -n "$$found" || { echo "make: no Python 3.11 or newer among: $(PYTHON); install one, or name it: make PYTHON=/path/to/python3" >&2; exit 4; }; \
-	echo "Setting up $(VENV) with $$found (once; about a minute)"; \
-	$$found -m venv --clear $(VENV) || { echo "make: $$found cannot make a virtual environment; on Debian: apt-get install python3-venv" >&2; exit 4; }
-	@$(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
-	@$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(if $(filter requirements.lock,$?),$(new_venv))
+	@$(INSTALL) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+define new_venv
+for python in $(PYTHON); do \
+    if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then found=$$python; break; fi; \
+done; \
+test -n "$$found" || { echo "make: no Python 3.11 or newer among: $(PYTHON); install one, or name it: make PYTHON=/path/to/python3" >&2; exit 4; }; \
+echo "Setting up $(VENV) with $$found (once; about a minute)"; \
+$$found -m venv --clear $(VENV) || { echo "make: $$found cannot make a virtual environment; on Debian: apt-get install python3-venv" >&2; exit 4; }; \
+$(INSTALL) --require-hashes -r requirements.lock
+endef
+
+$(TEST_READY): requirements-test.lock requirements.lock | $(READY)
+	@echo "Adding the test packages to $(VENV) (once; about half a minute)"
+	@$(INSTALL) --require-hashes -r $<
 	@touch $@
 
 bench: $(READY) ## measure and report (12 min; QUICK=1: 2): BACKEND=all|memory|postgres|redis-push|... SCENARIO=name,... WORKERS=n
@@ -49,7 +63,7 @@ bench: $(READY) ## measure and report (12 min; QUICK=1: 2): BACKEND=all|memory|p
 doctor: $(READY) ## check whether this machine is fit to measure on (seconds)
 	@exec $(RUN) -m bench doctor $(ARGS)
 
-calibrate: $(READY) ## measure known delays and losses ten times: does the instrument find them? (2 min)
+calibrate: $(READY) ## measure known delays and losses ten times, and report the measurement error (2 min)
 	@exec $(RUN) -m bench calibrate $(ARGS)
 
 bench-relay: $(READY) ## CPU time per relayed chunk, compared with a bare and a naive relay (5 min)
@@ -67,7 +81,7 @@ knee: $(READY) ## find the rate at which stops get slow or lost (3 min a strateg
 regress: $(READY) ## compare HEAD with BASE=<git ref>, both measured here (up to 12 min)
 	@exec $(RUN) -m bench regress --base "$(or $(BASE),origin/main)" --workers "$(WORKERS)" $(if $(SCENARIO),--scenario "$(SCENARIO)") $(ARGS)
 
-prove: $(READY) ## measure the gate's false alarms and missed faults (3 hours; ARGS="--aa 1 --faults 1" for a first look)
+prove: $(READY) ## measure the gate's false-positive and false-negative rates (3 hours; ARGS="--aa 1 --faults 1" for a trial)
 	@exec $(RUN) -m bench prove $(ARGS)
 
 baseline: $(READY) ## measure, and keep it as results/baseline.json for `.venv/bin/python -m bench check` (12 min)
@@ -77,7 +91,7 @@ baseline: $(READY) ## measure, and keep it as results/baseline.json for `.venv/b
 soak: $(READY) ## mixed traffic, then look for leaks (10 min): BACKEND=redis|postgres-poll|...
 	@exec $(RUN) -m bench soak --backend "$(BACKEND)" $(ARGS)
 
-serve: $(READY) ## try it: store, mock upstream (unless OPENAI_API_KEY is set) and service: BACKEND=redis|postgres|memory PORT=8000
+serve: $(READY) ## start store, mock upstream (unless OPENAI_API_KEY is set) and service: BACKEND=redis|postgres|memory PORT=8000
 	@exec $(RUN) -m bench serve --backend "$(BACKEND)" $(if $(PORT),--port "$(PORT)") $(ARGS)
 
 report: $(READY) ## draw the report of a run again: RUN_DIR=results/latest
@@ -86,24 +100,26 @@ report: $(READY) ## draw the report of a run again: RUN_DIR=results/latest
 compare: $(READY) ## two runs in one page: A=results/... B=results/...
 	@exec $(RUN) -m bench compare "$(A)" "$(B)" $(ARGS)
 
-test: $(READY) ## run the tests: ARGS="tests/backends -k push"
+test: $(TEST_READY) ## run the tests: ARGS="tests/backends -k push"
 	@exec $(RUN) -m pytest $(ARGS)
 
 clients: export CLIENTS_KEEP = 1
-clients: $(READY) ## real OpenAI clients, each stopped from both sides (LOAD_TOOLS=1: guidellm and aiperf too, 7 GB more)
+clients: $(TEST_READY) ## real OpenAI clients, each stopped from both sides (LOAD_TOOLS=1: guidellm and aiperf too, 7 GB more)
 	@exec $(RUN) -m tests.clients.environments $(if $(filter-out 0,$(LOAD_TOOLS)),--load-tools)
 	@exec $(RUN) -m pytest tests/clients $(ARGS)
 
-check: $(READY) ## lint, formatting, types, import contracts (1 min)
+check: $(TEST_READY) ## lint, formatting, types, import contracts (1 min)
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check --quiet . || { echo "make: run '$(VENV)/bin/ruff format .'" >&2; exit 1; }
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports --no-cache
 
-lock: ## renew requirements.lock from pyproject.toml (needs uv)
+lock: COMPILE := uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-emit-index-url pyproject.toml
+lock: ## renew both locks from pyproject.toml (needs uv; ARGS=--upgrade for newer versions)
 	@command -v uv >/dev/null || { echo "make: uv is not installed: pip install uv, then make lock again" >&2; exit 4; }
-	uv pip compile --quiet --universal --generate-hashes --all-extras --python-version 3.11 --no-header --no-emit-index-url pyproject.toml --output-file requirements.lock
+	$(COMPILE) --extra redis --extra postgres --extra bench --extra setup $(ARGS) --output-file requirements.lock
+	$(COMPILE) --all-extras --constraints requirements.lock $(ARGS) --output-file requirements-test.lock
 
-clean: ## remove .venv, .clients and caches; results stay
+clean: ## remove .venv, .clients and caches, but no results
 	rm -rf $(VENV) .clients .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
