@@ -10,6 +10,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 TEST_READY := $(VENV)/.ready-test
+SLOW := $(wildcard tests/slow/test_*.py tests/slow/*/test_*.py)
 quick = $(if $(filter-out 1 true True TRUE yes Yes YES on On ON 0 false False FALSE no No NO off Off OFF,$(QUICK)),$(error QUICK is '$(QUICK)': choose from 1, true, yes, on, 0, false, no, off),$(if $(filter 1 true True TRUE yes Yes YES on On ON,$(QUICK)),--quick))
 
 START := doctor serve bench report compare
@@ -17,7 +18,7 @@ MEASURE := knee stop-path bench-relay bench-backends soak calibrate
 GATE := regress baseline prove
 
 .DEFAULT_GOAL := help
-.PHONY: help setup doctor bench bench-relay bench-backends stop-path calibrate knee regress prove baseline soak serve report compare test clients check lock clean
+.PHONY: help setup doctor bench bench-relay bench-backends stop-path calibrate knee regress prove baseline soak serve report compare test test-slow clients check lock clean
 
 help: ## print this list
 	@awk -F':.*## ' -v groups="Start here:$(START)|Measure:$(MEASURE)|Gate:$(GATE)" ' \
@@ -102,6 +103,9 @@ compare: $(READY) ## two runs in one page: A=results/... B=results/...
 
 test: $(TEST_READY) ## run the tests: ARGS="tests/backends -k push"
 	@exec $(RUN) -m pytest $(ARGS)
+
+test-slow: $(if $(SLOW),$(TEST_READY)) ## run the tests in tests/slow, each of which takes minutes (CI runs them every night)
+	@$(if $(SLOW),exec $(RUN) -m pytest tests/slow $(ARGS),echo "make: tests/slow has no tests")
 
 clients: export CLIENTS_KEEP = 1
 clients: $(TEST_READY) ## real OpenAI clients, each stopped from both sides (LOAD_TOOLS=1: guidellm and aiperf too, 7 GB more)

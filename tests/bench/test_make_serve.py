@@ -1,4 +1,4 @@
-"""`make serve`, ended in every way that a person or a machine has: nothing that it started is left."""
+"""`make serve` ended by each signal that a user or a supervisor sends: all processes that it started end."""
 
 import os
 import shutil
@@ -20,54 +20,56 @@ TOP = Path(__file__).parents[2]
 
 @pytest.fixture
 def make() -> Iterator[psutil.Process]:
-    """`make serve` with everything running; what it uses stands beside this interpreter, and is not made."""
+    """`make serve` after its greeting, on this interpreter's environment instead of .venv."""
     command = ["make", "-o", ".venv/.ready", f"RUN={sys.executable}", "serve", "BACKEND=memory", "PORT=0", "ARGS="]
     env = {name: value for name, value in os.environ.items() if not name.startswith(("OPENAI_", "MAKE", "MFLAGS"))}
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=TOP, env=env, start_new_session=True
     ) as process:
         assert process.stdout is not None
-        assert any("wait_ms" in line for line in process.stdout)  # the last line of its greeting
+        assert any("wait_ms" in line for line in process.stdout)  # the greeting's last line
         yield psutil.Process(process.pid)
         process.kill()
 
 
-def serve_of(make: psutil.Process) -> int:
+def serve_process(make: psutil.Process) -> int:
     return make.children()[0].pid
 
 
-def make_itself(make: psutil.Process) -> int:
+def make_process(make: psutil.Process) -> int:
     return make.pid
 
 
-def its_group(make: psutil.Process) -> int:
+def process_group(make: psutil.Process) -> int:
     return -make.pid
 
 
 @pytest.mark.parametrize(
-    ("whom", "signum"),
+    ("receiver", "signum"),
     [
-        (make_itself, signal.SIGTERM),
+        (make_process, signal.SIGTERM),
         pytest.param(
-            make_itself,
+            make_process,
             signal.SIGKILL,
-            marks=pytest.mark.skipif(sys.platform != "linux", reason="only Linux says that the parent has gone"),
+            marks=pytest.mark.skipif(sys.platform != "linux", reason="only Linux signals the death of a parent"),
         ),
-        (serve_of, signal.SIGKILL),
-        (its_group, signal.SIGTERM),
-        (its_group, signal.SIGHUP),
+        (serve_process, signal.SIGKILL),
+        (process_group, signal.SIGTERM),
+        (process_group, signal.SIGHUP),
     ],
 )
-def test_nothing_is_left(make: psutil.Process, whom: Callable[[psutil.Process], int], signum: signal.Signals) -> None:
+def test_no_process_is_left(
+    make: psutil.Process, receiver: Callable[[psutil.Process], int], signum: signal.Signals
+) -> None:
     started = make.children(recursive=True)
     assert len(started) > 4  # serve, guard, mock, supervisor and worker
-    os.kill(whom(make), signum)
+    os.kill(receiver(make), signum)
     _, alive = psutil.wait_procs(started, DEADLINE_S)
     assert alive == []
 
 
-def test_signals_at_once_interrupt_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """make passes on to its child what their whole group also got; the second must not break into the cleaning up."""
+def test_two_signals_at_once_interrupt_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """make forwards a signal that the whole group also received; the second one must not interrupt the clean-up."""
     now_s = 100.0
     monkeypatch.setattr("time.monotonic", lambda: now_s)
     kept = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
@@ -86,4 +88,4 @@ def test_signals_at_once_interrupt_once(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_every_command_of_a_target_replaces_its_shell() -> None:
     lines = [line for line in (TOP / "Makefile").read_text().splitlines() if "$(RUN) -m" in line and "pip" not in line]
-    assert [line for line in lines if not line.startswith("\t@exec $(RUN) -m ")] == []
+    assert [line for line in lines if "exec $(RUN) -m " not in line] == []
