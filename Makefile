@@ -102,7 +102,7 @@ compare: $(READY) ## two runs in one page: A=results/... B=results/...
 	@exec $(RUN) -m bench compare "$(A)" "$(B)" $(ARGS)
 
 test: $(TEST_READY) ## run the tests: ARGS="tests/backends -k push"
-	@exec $(RUN) -m pytest $(ARGS)
+	@exec $(RUN) -m tests $(ARGS)
 
 test-slow: $(if $(SLOW),$(TEST_READY)) ## run the tests in tests/slow, each of which takes minutes (CI runs them every night)
 	@$(if $(SLOW),exec $(RUN) -m pytest tests/slow $(ARGS),echo "make: tests/slow has no tests")

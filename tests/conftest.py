@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from bench.system.stores import Store, open_store
+from tests.pure import is_pure
 
 _RUN = f"test_{secrets.token_hex(4)}"
 _made: set[str] = set()
@@ -27,6 +28,12 @@ def namespace(name: str = "") -> str:
 # Benches that tests start wait for no other one on this machine; those of one test session come one after the other.
 os.environ["BENCH_LOCK"] = str(Path(tempfile.gettempdir()) / f"stopwatch-{_RUN}.lock")
 os.environ["ABORT_NAMESPACE"] = namespace()  # for every service that a test starts
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if is_pure(item.path):
+            item.add_marker("pure")
 
 
 @pytest.fixture(scope="session", autouse=True)
