@@ -11,7 +11,7 @@ Outcome = Literal["plain", "stopped", "missed", "late", "same_worker", "refused"
 OTHER_WORKER = "other-worker"
 JSON_NAMES: Mapping[Outcome, str] = {"same_worker": "own", "rejected": "turned_away"}
 """Outcomes that the files of schema 1 count under another name."""
-Row = dict[str, Any]
+Row = Any  # ChatRow, once it is read by attributes
 
 
 class ChatOutcome(NamedTuple):

@@ -57,7 +57,7 @@ class ChatMetrics:
         return self.outcome in ("stopped", "missed")
 
 
-def measure(row: Row, settings: Mapping[str, Any] | None = None) -> ChatMetrics:
+def measure(row: Row, settings: Any = None) -> ChatMetrics:
     """Derive the metrics of one chat row; raises KeyError or TypeError when the row is not of schema 1.
 
     `settings` are the scenario's as the manifest keeps them. A counted abort was sent before the client saw the

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import gzip
-import json
-import zlib
 from bisect import bisect_right
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench.analysis.reading import CaseKey, Run, case_key
+from bench.record.reader import Raw
 from bench.workload.strategies import DISCONNECT
 
-Row = dict[str, Any]
+Row = Any  # ChatRow
 NS_PER_MS = 1e6
 
 
@@ -49,7 +46,7 @@ def read_timelines(run: Run, wanted: Collection[str]) -> Timelines:
     """
     found = Timelines()
     counted = {chat.request_id for chat in run.chats if chat.measured.counted}
-    for row in _rows(run.folder / "chats.jsonl.gz"):
+    for row in Raw(run.folder, run.manifest, run.cases).chats():
         if row["request_id"] in wanted:
             found.rows[row["request_id"]] = row
         if moment := _moment(row, counted):
@@ -72,17 +69,6 @@ def median_chats(run: Run, keys: Collection[CaseKey]) -> dict[str, str]:
         if ranked:
             chosen[key.strategy] = ranked[(len(ranked) - 1) // 2][1]
     return chosen
-
-
-def _rows(path: Path) -> Iterator[Row]:
-    """The rows of aborted chats; `read_run` tells of damage, so here the end is the end."""
-    try:
-        with gzip.open(path, "rt", encoding="utf-8") as lines:
-            for line in lines:
-                if '"abort": null' not in line:  # half of all rows: not worth parsing
-                    yield json.loads(line)
-    except (OSError, EOFError, zlib.error, ValueError):
-        return
 
 
 def _moment(row: Row, counted: Collection[str]) -> Moment | None:

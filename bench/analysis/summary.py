@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from bench.analysis import blocks, calibration, health
 from bench.analysis.checks import find_problems, find_warnings
@@ -16,6 +17,9 @@ from bench.analysis.health_marks import mark_of
 from bench.analysis.metrics import ChatMetrics
 from bench.analysis.reading import SCHEMA, CaseKey, Chat, Run, case_key, read_run
 from bench.analysis.waterfall import describe_parts
+from bench.record.base import encode_file
+from bench.record.files import replace_file
+from bench.record.summary import Summary as SummaryRecord
 from bench.stats.percentiles import describe, describe_blocks, interval95
 from bench.workload.strategies import is_special, scenario_rank, strategy_rank
 
@@ -31,7 +35,7 @@ CHAT_METRICS = (
     "ttft_intended_ms",
 )
 
-Summary = dict[str, Any]
+Summary = Any  # bench.record.summary.Summary, once every reader uses attributes
 
 
 def summarise(folder: Path) -> Summary:
@@ -65,7 +69,7 @@ def write_summary(run: Run) -> Summary:
         problems += calibration.problems(instrument["calibration"])
     warnings = find_warnings(run, cases, controls)
     warnings += health.stolen(run.cases)
-    summary = {
+    found = {
         "schema": SCHEMA,
         "valid": not problems,
         "problems": problems,
@@ -76,9 +80,8 @@ def write_summary(run: Run) -> Summary:
         "comparisons": comparisons_of(run, cases, values),
         "controls": controls,
     }
-    scratch = run.folder / ".summary.json.part"
-    scratch.write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    scratch.replace(run.folder / "summary.json")
+    summary = msgspec.convert(found, SummaryRecord)
+    replace_file(run.folder / "summary.json", encode_file(summary))
     return summary
 
 

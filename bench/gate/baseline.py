@@ -21,6 +21,8 @@ from bench.gate.decision import Margin
 from bench.gate.family import BlockValues
 from bench.gate.gate_run import GateError, GateRun, judged
 from bench.gate.margins import DEFAULTS, Margins
+from bench.record.base import encode_file
+from bench.record.files import replace_file
 from bench.record.writer import utc_now
 from bench.workload.strategies import is_special
 
@@ -102,10 +104,8 @@ def conditions(run: GateRun) -> dict[str, Any]:
 
 def write(path: Path, record: Mapping[str, Any]) -> None:
     """Write baseline.json, whole or not at all; raises GateError where it cannot be written."""
-    scratch = path.with_name(f".{path.name}.part")
     try:
-        scratch.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-        scratch.replace(path)
+        replace_file(path, encode_file(record))
     except OSError as error:
         raise GateError(
             f"{path} cannot be written ({error.strerror or error}): choose another with --baseline"

@@ -50,7 +50,7 @@ class GateRun:
         return self.run.folder
 
     @property
-    def manifest(self) -> dict[str, Any]:
+    def manifest(self) -> Any:
         """The contents of its manifest.json."""
         return self.run.manifest
 

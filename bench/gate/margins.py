@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench.gate.decision import Margin
+from bench.record.base import encode_file
+from bench.record.files import replace_file
 from bench.record.writer import describe_host, other_machine
 
 SCHEMA = 1
@@ -75,9 +77,7 @@ def noise(pairs: Mapping[str, Sequence[tuple[float, float]]], host: Mapping[str,
 
 def write_noise(path: Path, record: Mapping[str, Any]) -> None:
     """Write noise.json, whole or not at all."""
-    scratch = path.with_name(f".{path.name}.part")
-    scratch.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    scratch.replace(path)
+    replace_file(path, encode_file(record))
 
 
 def read_margins(path: Path, host: Mapping[str, Any] | None = None) -> Margins:

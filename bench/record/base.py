@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -42,6 +43,20 @@ class Record(msgspec.Struct, kw_only=True):
         value = getattr(self, name, None)
         return default if value is None else value
 
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.__struct_fields__)
+
+    def items(self) -> list[tuple[str, Any]]:
+        """The fields with their values."""
+        return [(name, getattr(self, name)) for name in self.__struct_fields__]
+
+    def values(self) -> list[Any]:
+        """The values of the fields."""
+        return [value for _name, value in self.items()]
+
+    def __or__(self, other: Any) -> dict[str, Any]:
+        return {**self, **other}
+
     def keys(self) -> tuple[str, ...]:
         """The names of the fields."""
         return self.__struct_fields__
@@ -52,7 +67,7 @@ def decode(data: bytes | str, kind: type[T], place: str) -> T:
     try:
         return msgspec.json.decode(data, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise RecordError(f"{place} is not valid: {error}") from error
+        raise RecordError(f"{place} cannot be read ({error}): it is damaged, or not of schema {SCHEMA}") from error
 
 
 def read_file(path: Path, kind: type[T]) -> T:
@@ -60,7 +75,7 @@ def read_file(path: Path, kind: type[T]) -> T:
     data = path.read_bytes()
     found = decode(data, _Version, str(path)).schema
     if found != SCHEMA:
-        raise RecordError(f"{path} has schema {found!r}, this program reads {SCHEMA}")
+        raise RecordError(f"{path} has schema {found!r}, this program reads {SCHEMA}: use the version that wrote it")
     return decode(data, kind, str(path))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bench.record.base import SCHEMA, Record
 
 Setting = bool | int | float | str | list[str | float] | dict[str, str] | None
+Number = int | float  # whole numbers stay whole
 
 
 class Host(Record, kw_only=True):
@@ -23,26 +24,26 @@ class ScenarioSettings(Record, kw_only=True):
 
     name: str = ""  #: name of the scenario
     sentence: str = ""  #: description
-    ttft_ms: float = 0.0  #: upstream: time to the first token
-    itl_ms: float = 0.0  #: upstream: time between tokens
+    ttft_ms: Number = 0  #: upstream: time to the first token
+    itl_ms: Number = 0  #: upstream: time between tokens
     output_tokens: int = 0  #: upstream: tokens of an answer
     streams: int = 0  #: most chats open at a time
     chats: int = 0  #: chats of a block
-    rate_per_s: float | None = None  #: chats started per second; null: closed loop
+    rate_per_s: Number | None = None  #: chats started per second; null: closed loop
     arrivals: str = "poisson"  #: poisson or constant (open loop)
-    abort_share: float = 0.0  #: share of the chats that are aborted
+    abort_share: Number = 0  #: share of the chats that are aborted
     abort_over: dict[str, float] = {}  #: when aborts are sent: weight of each window
-    abort_margin_ms: float = 0.0  #: distance of an abort from the ends of its window
+    abort_margin_ms: Number = 0  #: distance of an abort from the ends of its window
     abort_by: str = "request"  #: request, or hangup (the client disconnects)
-    again_ms: float | None = None  #: a second abort follows the first after this time
+    again_ms: Number | None = None  #: a second abort follows the first after this time
     stall_at: int | None = None  #: the upstream pauses after this token
-    stall_ms: float = 0.0  #: length of the pause
+    stall_ms: Number = 0  #: length of the pause
     workers: int | None = None  #: worker processes; null: those of the run
     count_only: str | None = None  #: other-worker: only aborts that reach another worker than the chat's count
     fault: str | None = None  #: store-crash
-    fault_at_ms: float = 0.0  #: the store is stopped this long after the load began
-    fault_for_ms: float = 0.0  #: the store is unavailable for this time
-    read_pause_ms: float = 0.0  #: the client pauses after each read
+    fault_at_ms: Number = 0  #: the store is stopped this long after the load began
+    fault_for_ms: Number = 0  #: the store is unavailable for this time
+    read_pause_ms: Number = 0  #: the client pauses after each read
     read_bytes: int = 65536  #: most bytes of a read
 
 

@@ -152,7 +152,7 @@ class ProcessUse(PhaseUse, kw_only=True):
     """A process during the load."""
 
     name: str  #: load, mock or service
-    pid: int  #: process id
+    pid: int | None = None  #: process id
     phases: dict[str, PhaseUse] = {}  #: the same for `arriving` and `ending`, where they last 0.5 s
 
 

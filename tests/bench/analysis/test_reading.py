@@ -55,8 +55,8 @@ def spoil_chat_row(folder: Path) -> None:
         (spoil_schema, "has schema 9, this program reads 1: use the version that wrote it"),
         (spoil_no_chats, "has no chats.jsonl.gz, so no case of it was finished"),
         (spoil_no_cases, "holds no finished case: run `make bench` again"),
-        (spoil_case_row, "has a line that is no case"),
-        (spoil_chat_row, "line 1 of chats.jsonl.gz is no chat row of schema 1"),
+        (spoil_case_row, "line 1 of cases.jsonl is no row of schema 1"),
+        (spoil_chat_row, "line 1 of chats.jsonl.gz is no row of schema 1"),
     ],
 )
 def test_an_unreadable_folder_says_why_and_what_next_in_one_line(tmp_path: Path, spoil: object, words: str) -> None:

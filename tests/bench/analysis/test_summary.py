@@ -15,9 +15,16 @@ import numpy as np
 import pytest
 from scipy.stats import quantile_test
 
-from bench.analysis.summary import describe, describe_blocks, interval95, summarise
+from bench.analysis import summary as written
+from bench.analysis.summary import describe, describe_blocks, interval95
 from bench.stats.percentiles import DIGITS
 from tests.bench import fake_results as fake
+
+
+def summarise(folder: Path) -> dict[str, Any]:
+    """The summary as the file has it."""
+    written.summarise(folder)
+    return dict(json.loads((folder / "summary.json").read_text()))
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +99,9 @@ def test_one_block_gives_its_value_and_no_interval() -> None:
 
 
 def test_every_case_asked_for_is_in_the_summary_with_the_fixed_keys(full: dict[str, Any]) -> None:
-    assert list(full) == ["schema", "valid", "problems", "warnings", "cases", "comparisons", "controls"]
+    assert list(full) == [
+        "schema", "valid", "problems", "warnings", "floor", "calibration", "cases", "idle", "comparisons", "controls",
+    ]  # fmt: skip
     assert (full["schema"], full["valid"], full["problems"], full["warnings"]) == (1, True, [], [])
     found = {(case["strategy"], case["scenario"]) for case in full["cases"]}
     assert found == {(strategy, scenario) for strategy in fake.STRATEGIES for scenario in fake.SCENARIOS}

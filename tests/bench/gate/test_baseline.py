@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from bench.gate import baseline
@@ -49,7 +50,7 @@ def test_a_slack_in_milliseconds_becomes_floors() -> None:
 def test_the_file_comes_back_as_it_was_kept(tmp_path: Path, record: dict[str, Any]) -> None:
     baseline.write(tmp_path / "baseline.json", record)
     kept = baseline.read(tmp_path / "baseline.json")
-    assert kept == json.loads(json.dumps(record))
+    assert kept == json.loads(msgspec.json.encode(record))
     assert (kept["floor_p50_ms"], kept["workers"], kept["strategies"]) == (0.5, 2, ["redis-push", "redis-timer"])
     assert (kept["run"], kept["scenarios"]["flowing"]["itl_ms"]) == ("base", 20.0)
     assert len(baseline.values_of(kept)[PUSH, "upstream_stop_ms"]) == 6
@@ -90,7 +91,7 @@ def test_costs_are_judged_only_where_nobody_stops(tmp_path: Path) -> None:
     kept = baseline.make(load(write_run(tmp_path / "base", stop_ms=STOPS)), LOCAL)
     judged = {(case["scenario"], metric) for case in kept["cases"] for metric in case["ratios"] if "_per_" in metric}
     assert judged == {("steady", metric) for metric in COSTS}
-    old = json.loads(json.dumps(kept))  # from before that rule
+    old = json.loads(msgspec.json.encode(kept))  # from before that rule
     old["scenarios"]["steady"]["abort_share"] = 0.9
     assert not any(metric in COSTS for _case, metric in baseline.values_of(old))
     calm = baseline.make(load(write_run(tmp_path / "calm", stop_ms=STOPS, ops_in=(0,))), LOCAL)
