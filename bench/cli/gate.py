@@ -28,17 +28,15 @@ def baseline(
 ) -> None:
     """Keep a full run as the baseline: every metric as a multiple of the run's own floor, and the noise margins."""
     from bench.gate import baseline as kept  # noqa: PLC0415 - `--help` and usage errors need none of this
-    from bench.gate.gate_run import GateError, load  # noqa: PLC0415
-    from bench.gate.margins import NoiseError, read_margins  # noqa: PLC0415
+    from bench.gate.errors import GateError  # noqa: PLC0415
+    from bench.gate.margins import read_margins  # noqa: PLC0415
 
     try:
-        record = kept.make(load(folder), read_margins(noise))
+        record = kept.make(kept.load(folder), read_margins(noise))
         kept.write(to, record)
     except GateError as error:
         end(error.code, str(error))
-    except NoiseError as error:
-        end(BAD_USAGE, str(error))
-    console.print(f"{len(record['cases'])} cases, floor {record['floor_p50_ms']:.3g} ms; {record['margins']['says']}")
+    console.print(f"{len(record.cases)} cases, floor {record.floor_p50_ms:.3g} ms; {record.margins.says}")
     console.print(f"baseline: {to}", highlight=False, soft_wrap=True)
 
 
@@ -52,17 +50,15 @@ def check(
     from bench.cli.verdict_table import show  # noqa: PLC0415
     from bench.gate import baseline as kept  # noqa: PLC0415 - `--help` and usage errors need none of this
     from bench.gate import baseline_check  # noqa: PLC0415
+    from bench.gate.errors import GateError  # noqa: PLC0415
     from bench.gate.export import write  # noqa: PLC0415
-    from bench.gate.gate_run import GateError, load  # noqa: PLC0415
-    from bench.gate.margins import NoiseError, read_margins  # noqa: PLC0415
+    from bench.gate.margins import read_margins  # noqa: PLC0415
 
     judged = folder if (folder / "manifest.json").exists() else None
     try:
-        outcome = baseline_check.check(kept.read(against), load(folder), read_margins(noise))
+        outcome = baseline_check.check(kept.read(against), kept.load(folder), read_margins(noise))
     except GateError as error:
         give_up(error.code, str(error), judged)
-    except NoiseError as error:
-        give_up(BAD_USAGE, str(error), judged)
     show(outcome, console)
     try:
         written = write(outcome, folder, typer.echo)

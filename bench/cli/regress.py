@@ -77,9 +77,10 @@ def regress(
     Exit codes: 0 fine, 1 worse, 2 the measurement is invalid, 3 inconclusive, 4 bad usage.
     """
     from bench.cli.verdict_table import show  # noqa: PLC0415
-    from bench.gate.base_commit import ROOT, choose_base  # noqa: PLC0415 - `--help` needs none of this
+    from bench.gate.commits import ROOT, choose_base  # noqa: PLC0415 - `--help` needs none of this
+    from bench.gate.errors import GateError  # noqa: PLC0415
     from bench.gate.export import write, write_failure  # noqa: PLC0415
-    from bench.gate.margins import NoiseError, read_margins  # noqa: PLC0415
+    from bench.gate.margins import read_margins  # noqa: PLC0415
     from bench.gate.regress import Gate  # noqa: PLC0415
     from bench.run.campaign import Settings  # noqa: PLC0415
     from bench.system.embedded import StoreError  # noqa: PLC0415
@@ -97,7 +98,7 @@ def regress(
         compared = choose_base(base, checkout, tip=tip, or_parent=or_parent)
         margins = read_margins(noise)
         gate = Gate(cases, settings, margins, results, console)
-    except (PlanError, FolderError, GitError, NoiseError) as error:
+    except (PlanError, FolderError, GateError) as error:
         give_up(BAD_USAGE, str(error), None)
     for note in compared.notes:
         console.print(note, highlight=False, soft_wrap=True, markup=False)
@@ -106,7 +107,7 @@ def regress(
             # Stays when the disk is full, or this process is killed.
             write_failure("the measurement broke off before its verdict", INVALID, gate.folder, {})
             outcome = gate.run(compared, minutes=minutes, repository=checkout)
-    except (StoreError, ChildError, GitError) as error:
+    except (StoreError, ChildError, GitError, GateError) as error:
         give_up(INVALID, f"could not measure: {error}", gate.folder)
     except KeyboardInterrupt:
         give_up(INTERRUPTED, "interrupted; everything started has been stopped", gate.folder)
@@ -137,22 +138,22 @@ def aa(
     """
     cases = select(scenarios=_words(scenario), workers=workers, strategies=_words(strategy))
     check_crashes(cases)
-    from bench.gate.aa_test import MAX_ALARMS, Itself  # noqa: PLC0415
-    from bench.gate.margins import NoiseError  # noqa: PLC0415
+    from bench.gate.aa_test import MAX_ALARMS, AATest  # noqa: PLC0415
+    from bench.gate.errors import GateError  # noqa: PLC0415
     from bench.run.campaign import Settings  # noqa: PLC0415
     from bench.system.embedded import StoreError  # noqa: PLC0415 - `--help` and usage errors need none of this
     from bench.system.procs import ChildError  # noqa: PLC0415
 
     settings = Settings("all", workers, False, seed, "aa", environment=parse(env or ()))
-    itself = Itself(cases, settings, results, console)
+    test = AATest(cases, settings, results, console)
     try:
-        found = itself.run(blocks)
+        found = test.run(blocks)
     except (StoreError, ChildError) as error:
         end(INVALID, f"could not measure: {error}")
     except KeyboardInterrupt:
         end(INTERRUPTED, "interrupted; everything started has been stopped")
-    except NoiseError as error:
-        end(INVALID, str(error))
+    except GateError as error:
+        end(error.code, str(error))
     if found.problems:
         for problem in found.problems:
             typer.echo(f"bench: problem: {problem}", err=True)
@@ -163,7 +164,7 @@ def aa(
     for line in found.left_out:
         console.print(line, highlight=False, soft_wrap=True)
     console.print(f"noise: {noise}", highlight=False, soft_wrap=True)
-    if loud := found.loud:
+    if loud := found.too_many_alarms:
         end(REGRESSION, f"more than {MAX_ALARMS:.0%} false alarms: {', '.join(loud)}")
 
 

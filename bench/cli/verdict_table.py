@@ -18,7 +18,7 @@ def show(outcome: Outcome, console: Console) -> None:
     console.print(table(outcome))
     for line in outcome.reasons:
         console.print(Text(line, style="red"), soft_wrap=True)
-    for line in (outcome.margins_say, *outcome.notes):
+    for line in (outcome.margin_source, *outcome.notes):
         console.print(Text(line, style="dim"), soft_wrap=True)
     verdict = Text(outcome.verdict, style=f"bold {COLOURS[outcome.verdict]}")
     console.print(Text.assemble("verdict: ", verdict, f": {outcome.sentence}"), soft_wrap=True)

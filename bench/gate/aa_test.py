@@ -1,21 +1,26 @@
-"""A/A: the same code measured as two sides. What differs is noise: the gate's margins, and the rate of false alarms."""
+"""A/A test: the same code measured as two sides, for the margins of the gate and the rate of its false alarms."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import random
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from bench.analysis.comparison import ALPHA, Blocks, corrected, verdict
 from bench.analysis.reading import read_run
 from bench.analysis.summary import write_summary
-from bench.gate.block_filter import unwell
-from bench.gate.false_alarms import COMPARISONS, false_alarms, split
+from bench.gate.block_filter import unhealthy_blocks
+from bench.gate.errors import INVALID, GateError
 from bench.gate.gate_run import block_values
-from bench.gate.margins import DEFAULTS, LEAST_PAIRS, NoiseError, noise, write_noise
+from bench.gate.margins import DEFAULTS, MIN_PAIRS, noise_of
+from bench.record.base import encode_file
+from bench.record.files import replace_file
+from bench.record.verdict import FalseAlarmPair, FalseAlarms, Noise
 from bench.record.writer import Results, utc_now
 from bench.run.campaign import Run, Settings
 from bench.run.meter import Measured
@@ -26,50 +31,52 @@ from bench.workload.plan import Case
 from bench.workload.strategies import is_special
 
 LABELS = "ABCDEFG"
-"""Seven labels make 21 pairs; 20 are compared."""
+"""Seven labels make 21 pairs, of which COMPARISONS are compared."""
+COMPARISONS = 20
 METRIC = "upstream_stop_ms"
 MAX_ALARMS = 0.05
-"""Of the comparisons of one case; more, and the comparison itself cannot be trusted on this machine."""
+"""Share of the comparisons of one case; with more false alarms, comparisons on this machine cannot be trusted."""
+ALARMS = ("faster", "slower")
 
 
 @dataclass(frozen=True)
-class Found:
-    """What an A/A measurement gave; `alarms` are false_alarms' answer for each case that has enough blocks.
+class AAResult:
+    """What an A/A test found; `left_out` are sentences on what was measured and not used."""
 
-    `left_out` tells, in words, what was measured and not used.
-    """
-
-    record: dict[str, Any]
-    alarms: dict[str, dict[str, Any]]
-    problems: Sequence[str]
+    noise: Noise
+    problems: Sequence[str] = ()
     left_out: Sequence[str] = ()
 
     @property
-    def loud(self) -> list[str]:
-        """The cases in which too many comparisons cried wolf."""
-        return [case for case, found in self.alarms.items() if (found["rate"] or 0.0) > MAX_ALARMS]
+    def alarms(self) -> Mapping[str, FalseAlarms]:
+        """The comparisons by case, for the cases with enough blocks."""
+        return self.noise.false_alarms or {}
+
+    @property
+    def too_many_alarms(self) -> list[str]:
+        """The cases with more false alarms than MAX_ALARMS."""
+        return [case for case, found in self.alarms.items() if (found.rate or 0.0) > MAX_ALARMS]
 
     def write(self, path: Path) -> None:
-        """Keep the noise for the gate, and the comparisons beside it."""
-        write_noise(path, self.record | {"false_alarms": self.alarms})
+        """Write noise.json, whole or not at all."""
+        replace_file(path, encode_file(self.noise))
 
     def table(self) -> Table:
-        """The noise of each metric, and how many of the comparisons cried wolf, with and without Holm's correction."""
+        """The noise of each metric, and the false alarms of each case with and without Holm's correction."""
         table = Table(title="the same code against itself", title_justify="left", box=None, header_style="bold")
         for name in ("metric", "pairs", "spread of a ratio"):
             table.add_column(name, justify="left" if name == "metric" else "right")
-        for metric, measured in self.record["metrics"].items():
-            table.add_row(metric, str(measured["pairs"]), f"{measured['spread']:.1%}")
+        for metric, measured in self.noise.metrics.items():
+            table.add_row(metric, str(measured.pairs), f"{measured.spread:.1%}")
         for case, found in self.alarms.items():
-            if found["rate"] is None:
-                table.add_row(f"{case}: false alarms", "0", "too few blocks")
-                continue
-            told = f"{found['alarms']} ({found['rate']:.0%}; uncorrected {found['uncorrected']:.0%})"
-            table.add_row(f"{case}: false alarms", f"{found['comparisons']}", told)
+            rate = "too few blocks"
+            if found.rate is not None:
+                rate = f"{found.alarms} ({found.rate:.0%}; uncorrected {found.uncorrected:.0%})"
+            table.add_row(f"{case}: false alarms", str(found.comparisons), rate)
         return table
 
 
-class Itself:
+class AATest:
     """Two sides of one checkout, in interleaved blocks."""
 
     def __init__(self, cases: Sequence[Case], settings: Settings, results: Path, console: Console) -> None:
@@ -78,8 +85,8 @@ class Itself:
         self._console = console
         self._kept = [Results(results, f"{settings.label}-{name}") for name in ("a", "b")]
 
-    def run(self, blocks: int) -> Found:
-        """Measure so many pairs. Raises StoreError, ChildError, KeyboardInterrupt, NoiseError when none are usable."""
+    def run(self, blocks: int) -> AAResult:
+        """Measure this many pairs of blocks. Raises StoreError, ChildError, and GateError if none are usable."""
         sides = [Measured(Side(name), kept) for name, kept in zip(("a", "b"), self._kept, strict=True)]
         Run(
             self._cases,
@@ -89,17 +96,17 @@ class Itself:
             more=lambda done, _took_s, _medians_ms: done < blocks,
             expects=Expected(blocks),
         ).execute()
-        return found_in([kept.folder for kept in self._kept])
+        return evaluate([kept.folder for kept in self._kept])
 
 
-def found_in(folders: Sequence[Path]) -> Found:
-    """What two sides' results show. Raises NoiseError when no metric has enough pairs."""
+def evaluate(folders: Sequence[Path]) -> AAResult:
+    """The result of two sides. Raises GateError if no metric has enough pairs."""
     runs = [read_run(folder) for folder in folders]
     summaries = [write_summary(run) for run in runs]
-    sick = unwell(runs[0]) | unwell(runs[1])
-    one, other = (block_values(run, sick) for run in runs)
+    excluded = unhealthy_blocks(runs[0]) | unhealthy_blocks(runs[1])
+    one, other = (block_values(run, excluded) for run in runs)
     pairs: dict[str, list[tuple[float, float]]] = {}
-    alarms: dict[str, dict[str, Any]] = {}
+    alarms: dict[str, FalseAlarms] = {}
     for key, values in one.items():
         case, metric = key
         if is_special(case.scenario) or metric not in DEFAULTS:
@@ -107,22 +114,67 @@ def found_in(folders: Sequence[Path]) -> Found:
         common = sorted(values.keys() & other.get(key, {}).keys())
         pairs.setdefault(metric, []).extend((values[block], other[key][block]) for block in common)
         if metric == METRIC:
-            # Both sides' blocks in the order in which they were measured, as if they were one long run.
-            in_a_row = {
-                2 * block + turn: side[key][block] for turn, side in enumerate((one, other)) for block in common
-            }
-            tables = split(in_a_row, LABELS)
+            # The blocks of both sides in the order in which they were measured, like those of one long run.
+            row = {2 * block + turn: side[key][block] for turn, side in enumerate((one, other)) for block in common}
+            tables = split(row, LABELS)
             if len(tables[LABELS[0]]) >= MIN_BLOCKS:
-                alarms[f"{case.strategy} in {case.scenario}"] = false_alarms(tables, COMPARISONS)
-    few = {metric: len(each) for metric, each in pairs.items() if len(each) < LEAST_PAIRS}
+                alarms[f"{case.strategy} in {case.scenario}"] = false_alarms(tables)
+    few = {metric: len(each) for metric, each in pairs.items() if len(each) < MIN_PAIRS}
     enough = {metric: each for metric, each in pairs.items() if metric not in few}
     if not enough:
-        raise NoiseError(f"no metric has {LEAST_PAIRS} usable A/A pairs: let `bench aa` measure more blocks")
-    left_out = [f"{metric}: {count} pairs, not used ({LEAST_PAIRS} are needed)" for metric, count in few.items()]
-    left_out += [f"{len(sick)} blocks of cases left out: the instrument was not well"] if sick else []
-    return Found(
-        record=noise(enough, runs[0].manifest["host"], utc_now()),
-        alarms=alarms,
-        problems=[problem for summary in summaries for problem in summary["problems"]],
+        raise GateError(f"no metric has {MIN_PAIRS} usable A/A pairs: let `bench aa` measure more blocks", INVALID)
+    left_out = [f"{metric}: {count} pairs, not used ({MIN_PAIRS} needed)" for metric, count in few.items()]
+    left_out += [f"{len(excluded)} unhealthy blocks excluded"] if excluded else []
+    return AAResult(
+        Noise(made_utc=utc_now(), host=runs[0].manifest.host, metrics=noise_of(enough), false_alarms=alarms),
+        problems=[problem for summary in summaries for problem in summary.problems],
         left_out=left_out,
     )
+
+
+def false_alarms(tables: Mapping[str, Blocks], comparisons: int = COMPARISONS) -> FalseAlarms:
+    """Compare labels that are one and the same strategy; `tables` hold the block values of each label.
+
+    The pairs are chosen so that all labels occur about equally often. `rate` counts verdicts as a run gives them (Holm
+    over all pairs), `uncorrected` p values below 0.05; both are None if no pair has enough blocks. Raises ValueError
+    for too few labels.
+    """
+    labels, around = list(tables), len(tables)  # a ring of labels: first the neighbours, then those two apart, ...
+    pairs = sorted(
+        combinations(range(around), 2),
+        key=lambda pair: (min(pair[1] - pair[0], around - pair[1] + pair[0]), pair),
+    )[:comparisons]
+    if len(pairs) < comparisons:
+        raise ValueError(f"{len(tables)} labels make {len(pairs)} comparisons, {comparisons} were asked for")
+    compared = corrected((labels[i], labels[j], tables[labels[i]], tables[labels[j]]) for i, j in pairs)
+    entries = [
+        FalseAlarmPair(
+            a=a, b=b, blocks=each.blocks, ratio=each.ratio, p=each.p, p_holm=p_holm, verdict=verdict(each, p_holm)
+        )
+        for a, b, each, p_holm in compared
+        if each.p is not None
+    ]
+    alarms = sum(entry.verdict in ALARMS for entry in entries)
+    significant = sum(entry.p < ALPHA for entry in entries if entry.p is not None)
+    return FalseAlarms(
+        comparisons=len(entries),
+        alarms=alarms,
+        rate=alarms / len(entries) if entries else None,
+        uncorrected=significant / len(entries) if entries else None,
+        pairs=entries,
+    )
+
+
+def split(values: Blocks, labels: Sequence[str], seed: int = 1) -> dict[str, dict[int, float]]:
+    """Distribute one strategy's blocks over `labels`: of each group of consecutive blocks every label gets one.
+
+    So the values of a new block were measured near each other, as in a real run. Blocks left at the end are not used.
+    """
+    rng = random.Random(seed)
+    order = sorted(values)
+    tables: dict[str, dict[int, float]] = {label: {} for label in labels}
+    for new_block in range(len(order) // len(labels)):
+        group = order[new_block * len(labels) : (new_block + 1) * len(labels)]
+        for label, block in zip(labels, rng.sample(group, len(group)), strict=True):
+            tables[label][new_block] = values[block]
+    return tables

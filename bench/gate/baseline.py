@@ -1,62 +1,100 @@
-"""The committed baseline: what a run measured as multiples of its own floor, for people who cannot run the base.
+"""The baseline: a run as multiples of its own floor, for comparison with a run of another machine or another day.
 
-Milliseconds of two machines cannot be compared; how much longer than the floor (the same machine, the same run, no
-service) a stop took can be, roughly. results/baseline.json:
-
-`{"schema": 1, "made_utc", "run", "commit", "host", "record_schema", "workers", "floor_p50_ms", "scenarios": {name:
-settings}, "strategies": [...], "margins": {"measured", "says", "of": {metric: {"share", "slack"}}}, "cases":
-[{"strategy", "scenario", "workers", "streams", "ratios": {metric: [one per block]}}]}`, margins in the metric's unit.
+Milliseconds of two machines cannot be compared; the ratio to the floor (same machine, same run, no service) roughly
+can. The contents of results/baseline.json are described in bench/record/verdict.py.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bench.analysis.metrics import UNITS
-from bench.analysis.reading import CaseKey, of_run
+from bench.analysis.reading import CaseKey, Run, UnreadableResults, read_run
+from bench.gate.block_filter import Block, unhealthy_blocks
 from bench.gate.decision import Margin
+from bench.gate.errors import INVALID, GateError
 from bench.gate.family import BlockValues
-from bench.gate.gate_run import GateError, GateRun, judged
-from bench.gate.margins import DEFAULTS, Margins
-from bench.record.base import encode_file
+from bench.gate.gate_run import block_values
+from bench.gate.margins import Margins
+from bench.record.base import RecordError, encode_file, read_file
 from bench.record.files import replace_file
+from bench.record.summary import Summary
+from bench.record.verdict import Baseline, BaselineCase, BaselineMargins, MarginRecord
 from bench.record.writer import utc_now
+from bench.stats.paired import MIN_BLOCKS
 from bench.workload.strategies import is_special
 
-SCHEMA = 1
-KEYS = (
-    "run",
-    "commit",
-    "host",
-    "record_schema",
-    "workers",
-    "strategies",
-    "scenarios",
-    "floor_p50_ms",
-    "margins",
-    "cases",
-)
 AGAIN = "make a new one with `make baseline`"
-TIMES = ("upstream_stop_ms", "client_stop_ms", "abort_ack_ms", "ttft_ms", "server_cpu_us_per_token")
-"""Divided by the floor. `ttft_ms` first loses the time that the scenario's upstream waits on purpose."""
+CPU = "server_cpu_us_per_token"
+TIMES = ("upstream_stop_ms", "client_stop_ms", "abort_ack_ms", "ttft_ms", CPU)
+"""Divided by the floor; from `ttft_ms` the scenario's own delay is subtracted first."""
 COUNTS = ("wasted_tokens", "store_ops_per_token", "store_ops_per_chat")
-"""Left as they are: no machine is faster at them. Rates and `itl_ms` are set by the scenario, and are left out."""
+"""Not divided: they do not depend on the machine. Rates and `itl_ms` are set by the scenario and are left out."""
 RATIO_UNITS = UNITS | dict.fromkeys(TIMES, "x floor")
 
 
-def ratios(run: GateRun) -> dict[tuple[CaseKey, str], dict[int, float]]:
-    """The run's block values without a unit: multiples of its floor, and counts. Raises GateError without a floor."""
-    floor_ms, scenarios = run.floor_ms, run.manifest.get("scenarios") or {}
+@dataclass(frozen=True)
+class FullRun:
+    """A valid run with enough blocks: the block values of its usable blocks, and the reason for each excluded one."""
+
+    run: Run
+    summary: Summary
+    values: BlockValues
+    excluded: Mapping[Block, str]
+
+    @property
+    def floor_ms(self) -> float:
+        """The run's own floor. Raises GateError if it was not measured."""
+        if not self.summary.floor or not self.summary.floor.p50:
+            raise GateError(f"{self.run.folder} has no floor: measure again with this version (`make bench`)")
+        return self.summary.floor.p50
+
+    def conditions(self) -> dict[str, Any]:
+        """The fields of a baseline that two runs must have in common to be compared."""
+        manifest = self.run.manifest
+        return {
+            "record_schema": manifest.schema,
+            "workers": manifest.settings.get("workers"),
+            "strategies": sorted({case.strategy for case in self.summary.cases}),
+            "scenarios": manifest.scenarios,
+            "environment": manifest.service_environment or {},
+        }
+
+
+def load(folder: Path) -> FullRun:
+    """Read a run. Raises GateError: no results (4), QUICK (4), too few blocks (4), invalid (2)."""
+    try:
+        run = read_run(folder)
+        summary = read_file(folder / "summary.json", Summary)
+    except UnreadableResults as error:
+        raise GateError(str(error)) from error
+    except (OSError, RecordError) as error:
+        raise GateError(f"{error}: `make report RUN_DIR={folder}` writes the summary again") from error
+    if run.manifest.is_quick:
+        raise GateError(f"{folder} is a QUICK run, which yields no verdict: run `make bench` without QUICK=1")
+    if not summary.valid:
+        cause = "; ".join(summary.problems or ["no reason given"])
+        raise GateError(f"{folder} is not valid, so it cannot be compared: {cause}", INVALID)
+    blocks = len({row.block for row in run.cases})
+    if blocks < MIN_BLOCKS:
+        raise GateError(f"{folder} has too few blocks ({blocks}, a verdict needs {MIN_BLOCKS}): give the run more time")
+    excluded = unhealthy_blocks(run)
+    return FullRun(run, summary, block_values(run, excluded), excluded)
+
+
+def ratios(run: FullRun) -> dict[tuple[CaseKey, str], dict[int, float]]:
+    """The run's block values as multiples of its floor, and counts as they are. Raises GateError without a floor."""
+    floor_ms, scenarios = run.floor_ms, run.run.manifest.scenarios
     found = {}
     for (case, metric), blocks in run.values.items():
         if is_special(case.scenario) or metric not in (*TIMES, *COUNTS):
             continue
-        planned = float(scenarios.get(case.scenario, {}).get("ttft_ms", 0.0)) if metric == "ttft_ms" else 0.0
+        planned_ms = scenarios[case.scenario].ttft_ms if metric == "ttft_ms" and case.scenario in scenarios else 0.0
         unit = _floor_in(metric, floor_ms)
-        found[case, metric] = {block: max(value - planned, 0.0) / unit for block, value in blocks.items()}
+        found[case, metric] = {block: max(value - planned_ms, 0.0) / unit for block, value in blocks.items()}
     return found
 
 
@@ -69,89 +107,45 @@ def relative_margins(of: Mapping[str, Margin], floor_ms: float) -> dict[str, Mar
     }
 
 
-def make(run: GateRun, margins: Margins) -> dict[str, Any]:
-    """The contents of baseline.json for a full, valid run (`bench.gate.gate_run.load` refuses others)."""
+def make(run: FullRun, margins: Margins) -> Baseline:
+    """The contents of baseline.json."""
     by_case: dict[CaseKey, dict[str, list[float]]] = {}
     for (case, metric), blocks in ratios(run).items():
         by_case.setdefault(case, {})[metric] = [round(blocks[block], 6) for block in sorted(blocks)]
-    return {
-        "schema": SCHEMA,
-        "made_utc": utc_now(),
-        "run": run.folder.resolve().name,
-        "commit": run.manifest.get("commit"),
-        "host": run.manifest.get("host"),
-        **conditions(run),
-        "floor_p50_ms": run.floor_ms,
-        "margins": {
-            "measured": margins.measured,
-            "says": margins.says,
-            "of": {name: {"share": margin.share, "slack": margin.slack} for name, margin in margins.of.items()},
-        },
-        "cases": [{**case._asdict(), "ratios": metrics} for case, metrics in sorted(by_case.items())],
-    }
+    records = {name: MarginRecord(share=each.share, slack=each.slack) for name, each in margins.of.items()}
+    return Baseline(
+        made_utc=utc_now(),
+        run=run.run.folder.resolve().name,
+        commit=run.run.manifest.commit,
+        host=run.run.manifest.host,
+        floor_p50_ms=run.floor_ms,
+        margins=BaselineMargins(measured=margins.measured, says=margins.source, of=records),
+        cases=[BaselineCase(**case._asdict(), ratios=metrics) for case, metrics in sorted(by_case.items())],
+        **run.conditions(),
+    )
 
 
-def conditions(run: GateRun) -> dict[str, Any]:
-    """What two runs must have in common: record schema, workers, strategies, scenarios with their settings, --env."""
-    return {
-        "record_schema": run.manifest.get("schema"),
-        "workers": (run.manifest.get("settings") or {}).get("workers"),
-        "strategies": sorted({case["strategy"] for case in run.summary["cases"]}),
-        "scenarios": run.manifest.get("scenarios") or {},
-        "environment": of_run(run.manifest) or {},
-    }
-
-
-def write(path: Path, record: Mapping[str, Any]) -> None:
-    """Write baseline.json, whole or not at all; raises GateError where it cannot be written."""
+def write(path: Path, baseline: Baseline) -> None:
+    """Write baseline.json, whole or not at all. Raises GateError if it cannot be written."""
     try:
-        replace_file(path, encode_file(record))
+        replace_file(path, encode_file(baseline))
     except OSError as error:
-        raise GateError(
-            f"{path} cannot be written ({error.strerror or error}): choose another with --baseline"
-        ) from error
+        cause = error.strerror or error
+        raise GateError(f"{path} cannot be written ({cause}): choose another with --baseline") from error
 
 
-def read(path: Path) -> dict[str, Any]:
-    """Read baseline.json; raises GateError where it is absent, damaged or of another schema."""
+def read(path: Path) -> Baseline:
+    """Read baseline.json. Raises GateError if it is absent, damaged or of another schema."""
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        return read_file(path, Baseline)
     except FileNotFoundError:
-        raise GateError(f"{path} is not there: {AGAIN}") from None
-    except (OSError, ValueError) as error:
-        raise GateError(f"{path} cannot be read ({error}): {AGAIN}") from error
-    found = record.get("schema") if isinstance(record, dict) else None
-    if found != SCHEMA:
-        raise GateError(f"{path} has schema {found!r}, this program reads {SCHEMA}: {AGAIN}")
-    lacking = [key for key in KEYS if key not in record]
-    if lacking:
-        raise GateError(f"{path} is damaged, it has no {', '.join(lacking)}: {AGAIN}")
-    return dict(record)
-
-
-def values_of(record: Mapping[str, Any]) -> BlockValues:
-    """The baseline's ratios as `(case, metric) -> block -> ratio`, those that may be judged."""
-    kept = {
-        (CaseKey(case["strategy"], case["scenario"], case["workers"], case["streams"]), metric): dict(enumerate(blocks))
-        for case in record["cases"]
-        for metric, blocks in case["ratios"].items()
-    }
-    return judged(kept, record["scenarios"])
-
-
-def margins_of(record: Mapping[str, Any]) -> Margins:
-    """The margins that the baseline was made with."""
-    kept = record["margins"]
-    of = {
-        name: Margin(each["share"], each["slack"], DEFAULTS[name].higher_is_better)
-        for name, each in kept["of"].items()
-        if name in DEFAULTS
-    }
-    return Margins(of, kept["measured"], kept["says"])
+        raise GateError(f"{path} does not exist: {AGAIN}") from None
+    except (OSError, RecordError) as error:
+        raise GateError(f"{error}: {AGAIN}") from error
 
 
 def _floor_in(metric: str, floor_ms: float) -> float:
     """The floor in the metric's unit; 1 for a count."""
     if metric in COUNTS:
         return 1.0
-    return floor_ms * 1000 if metric == "server_cpu_us_per_token" else floor_ms
+    return floor_ms * 1000 if metric == CPU else floor_ms

@@ -1,91 +1,121 @@
-"""Compares a run with the committed baseline, floor by floor; refuses what was measured under other conditions."""
+"""Compare a run with the baseline, both as multiples of their own floor; refuse one measured under other conditions."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from bench.gate import baseline
-from bench.gate.block_filter import starved, too_few
+from bench.gate.baseline import AGAIN, RATIO_UNITS, FullRun, ratios, relative_margins
+from bench.gate.block_filter import stalled_workers, too_few_usable
 from bench.gate.decision import Margin
-from bench.gate.family import decide_all_unpaired, told_once
-from bench.gate.gate_run import GateError, GateRun
-from bench.gate.margins import Margins
+from bench.gate.errors import GateError
+from bench.gate.family import BlockValues, decide_all_unpaired, single_block_notes
+from bench.gate.gate_run import without_stop_costs
+from bench.gate.margins import DEFAULTS, Margins
 from bench.gate.outcome import Outcome
-from bench.gate.zero_tolerance import judge
+from bench.gate.zero_tolerance import apply_rules
+from bench.record.manifest import Host
+from bench.record.schema import CaseKey
+from bench.record.verdict import Baseline, SideInfo
 from bench.record.writer import other_machine
 from bench.stats.paired import MIN_BLOCKS
 
-WORDS_ONLY = ("name", "sentence")
+DESCRIPTIONS = ("name", "sentence")
+"""Fields of a scenario that do not change its load."""
 
 
-def check(record: Mapping[str, Any], run: GateRun, local: Margins) -> Outcome:
-    """Judge `run` by a baseline's record; `local` are the margins of this machine.
+def check(baseline: Baseline, run: FullRun, local: Margins) -> Outcome:
+    """Compare a run with a baseline; `local` are the margins of this machine.
 
-    Raises GateError (4) naming the first condition that differs.
+    Raises GateError that names the first condition in which they differ.
     """
-    difference = unlike(record, baseline.conditions(run))
-    if difference:
-        raise GateError(f"the baseline was measured under other conditions: {difference}; {baseline.AGAIN}")
-    chosen = choose(baseline.margins_of(record), local)
-    notes = []
-    if not record["host"] or other_machine(record["host"], run.manifest.get("host") or {}):
-        notes.append("measured on another machine than the baseline: the floor takes out most of that, not all")
-    old, new = baseline.values_of(record), baseline.ratios(run)
-    margins = baseline.relative_margins(chosen.of, record["floor_p50_ms"])
+    if difference := unlike(conditions_of(baseline), run.conditions()):
+        raise GateError(f"the baseline was measured under other conditions: {difference}; {AGAIN}")
+    chosen, notes, manifest = choose_margins(margins_of(baseline), local), [], run.run.manifest
+    there, here = baseline.host or Host(), manifest.host or Host()
+    if there == Host() or other_machine(there, here):
+        notes.append("measured on another machine than the baseline: the floor corrects for most of that, not all")
+    old, new = values_of(baseline), ratios(run)
+    margins = relative_margins(chosen.of, baseline.floor_p50_ms)
     for metric in sorted({metric for _case, metric in new} - {metric for _case, metric in old}):
         del margins[metric]
-        notes.append(f"the baseline has no {metric}, so it is not judged: {baseline.AGAIN}")
-    broken = judge(None, run.run, {*run.left_out, *starved(run.run)})
+        notes.append(f"the baseline has no {metric}, so it is not judged: {AGAIN}")
+    rules = apply_rules(None, run.run, {*run.excluded, *stalled_workers(run.run)})
     return Outcome(
         findings=decide_all_unpaired(old, new, margins),
-        fired=broken.fired,
-        doubtful=broken.doubtful,
-        doubts=list(too_few(run.run, run.left_out, MIN_BLOCKS).values()),
-        losses=broken.losses,
-        base={"name": f"baseline {record['run']}", "commit": record["commit"]},
-        head=run.side,
-        margins_say=chosen.says,
-        notes=[*notes, *told_once(old, new, margins)],
-        units=baseline.RATIO_UNITS,
+        broken=rules.broken,
+        unproven_rules=rules.unproven,
+        doubts=list(too_few_usable(run.run, run.excluded, MIN_BLOCKS).values()),
+        losses=rules.losses,
+        base=SideInfo(name=f"baseline {baseline.run}", commit=baseline.commit),
+        head=SideInfo(name=run.run.folder.resolve().name, commit=manifest.commit),
+        margin_source=chosen.source,
+        notes=[*notes, *single_block_notes(old, new, margins)],
+        units=RATIO_UNITS,
     )
 
 
-def choose(made_with: Margins, local: Margins) -> Margins:
-    """Measured margins before defaults; where both machines were measured, the noisier one's for each metric."""
+def values_of(baseline: Baseline) -> BlockValues:
+    """The baseline's ratios by case, metric and block; costs only of scenarios without aborts."""
+    kept = {
+        (CaseKey(case.strategy, case.scenario, case.workers, case.streams), metric): dict(enumerate(blocks))
+        for case in baseline.cases
+        for metric, blocks in case.ratios.items()
+    }
+    return without_stop_costs(kept, baseline.scenarios)
+
+
+def margins_of(baseline: Baseline) -> Margins:
+    """The margins that the baseline was made with."""
+    of = {
+        name: Margin(each.share, each.slack, DEFAULTS[name].higher_is_better)
+        for name, each in baseline.margins.of.items()
+        if name in DEFAULTS
+    }
+    return Margins(of, baseline.margins.measured, baseline.margins.says)
+
+
+def choose_margins(made_with: Margins, local: Margins) -> Margins:
+    """Measured margins before defaults; if both were measured, the wider one of each metric."""
     if not local.measured:
         return made_with
     if not made_with.measured:
         return local
-
-    def wider(metric: str, margin: Margin) -> Margin:
-        return max(margin, made_with.of.get(metric, margin), key=lambda each: each.share)
-
-    of = {metric: wider(metric, margin) for metric, margin in local.of.items()}
-    return Margins(of, measured=True, says=f"the wider of the baseline's and this machine's: {local.says}")
+    pairs = {metric: (margin, made_with.of.get(metric, margin)) for metric, margin in local.of.items()}
+    of = {metric: max(pair, key=lambda each: each.share) for metric, pair in pairs.items()}
+    return Margins(of, True, f"the wider of the baseline's and this machine's: {local.source}")
 
 
-def unlike(record: Mapping[str, Any], run: Mapping[str, Any]) -> str | None:
-    """What differs first between a baseline's and a run's conditions, by name and with both values; None if nothing."""
-    for key in ("record_schema", "workers", "strategies"):
-        old, new = record[key], run[key]
-        if isinstance(old, list):
-            sides = (("lacks", sorted(set(old) - set(new))), ("adds", sorted(set(new) - set(old))))
-            told = [f"this run {word} {', '.join(names)}" for word, names in sides if names]
-            if told:
-                return f"{key}: {' and '.join(told)}"
-        elif old != new:
-            return f"{key} is {old!r} there and {new!r} here"
-    given: Mapping[str, str] = run["environment"]
-    kept: Mapping[str, str] = record.get("environment", given)  # an old baseline does not say
-    for name in dict.fromkeys((*kept, *given)):
-        if kept.get(name) != given.get(name):
-            return f"environment: {name} is {kept.get(name)!r} there and {given.get(name)!r} here"
-    for name in sorted({*record["scenarios"], *run["scenarios"]}):
-        before, now = record["scenarios"].get(name), run["scenarios"].get(name)
-        if before is None or now is None:
-            return f"scenario {name} is only {'here' if before is None else 'there'}"
-        for key in dict.fromkeys((*before, *now)):
-            if key not in WORDS_ONLY and before.get(key) != now.get(key):
-                return f"scenario {name}: {key} is {before.get(key)!r} there and {now.get(key)!r} here"
+def conditions_of(baseline: Baseline) -> dict[str, Any]:
+    """The conditions of a baseline, as `FullRun.conditions` names them."""
+    names = ("record_schema", "workers", "strategies", "scenarios", "environment")
+    return {name: getattr(baseline, name) for name in names}
+
+
+def unlike(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
+    """The first difference between the conditions of a baseline and of a run, with both values; None without one."""
+    for kind in ("strategies", "scenarios"):
+        before, now = set(old[kind]), set(new[kind])
+        parts = [
+            f"this run {verb} {', '.join(sorted(names))}"
+            for verb, names in (("lacks", before - now), ("adds", now - before))
+            if names
+        ]
+        if parts:
+            return f"{kind}: {' and '.join(parts)}"
+    there, here = _flat(old), _flat(new)
+    if old["environment"] is None:  # an older baseline
+        here = {name: value for name, value in here.items() if not name.startswith("environment")}
+    for name in dict.fromkeys((*there, *here)):
+        if there.get(name) != here.get(name):
+            return f"{name} is {there.get(name)!r} there and {here.get(name)!r} here"
     return None
+
+
+def _flat(conditions: Mapping[str, Any]) -> dict[str, Any]:
+    flat = {"record_schema": conditions["record_schema"], "workers": conditions["workers"]}
+    flat |= {f"environment: {name}": value for name, value in (conditions["environment"] or {}).items()}
+    for name, scenario in conditions["scenarios"].items():
+        fields = [field for field in scenario.__struct_fields__ if field not in DESCRIPTIONS]
+        flat |= {f"scenario {name}: {field}": getattr(scenario, field) for field in fields}
+    return flat

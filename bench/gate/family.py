@@ -28,7 +28,7 @@ def decide_all(base: BlockValues, head: BlockValues, margins: Mapping[str, Margi
     """Decide every metric that has a margin, over the blocks that both sides measured; p is adjusted over all of them.
 
     What only one side has is `inconclusive` with no block, so that a metric that vanished cannot pass unseen; what
-    `told_once` tells is left out.
+    `single_block_notes` tells is left out.
     """
 
     def paired(old: Mapping[int, float], new: Mapping[int, float], margin: Margin) -> Decision:
@@ -53,7 +53,7 @@ def decide_all_unpaired(base: BlockValues, head: BlockValues, margins: Mapping[s
     return _adjusted(Finding(*key, unpaired(key)) for key in _asked(base, head, margins))
 
 
-def told_once(base: BlockValues, head: BlockValues, margins: Mapping[str, Margin]) -> list[str]:
+def single_block_notes(base: BlockValues, head: BlockValues, margins: Mapping[str, Margin]) -> list[str]:
     """What was counted in one block only, in words: no statistics can be made of that, and no further block helps.
 
     Such is how often a strategy asks PostgreSQL, which does not change from block to block.

@@ -1,26 +1,37 @@
-"""Measures base and head in interleaved blocks, and decides after each whether another one could change the verdict."""
+"""Measure base and head in interleaved blocks; decide after each block whether another one could change the verdict."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
+import msgspec
 from rich.console import Console
 
+from bench.analysis.metrics import measure
+from bench.analysis.reading import Chat, unlike_environments
 from bench.analysis.reading import Run as ReadRun
-from bench.analysis.reading import read_run, unlike_environments
-from bench.analysis.summary import Summary, write_summary
-from bench.gate.base_commit import ROOT, Comparison
-from bench.gate.block_filter import left_of, miscalibrated, problems_of, starved, too_few, unwell
-from bench.gate.checkouts import doubts_on, notes_on, worktrees
-from bench.gate.family import decide_all, more_needed, told_once
+from bench.analysis.summary import write_summary
+from bench.gate.block_filter import (
+    calibration_problems,
+    side_problems,
+    stalled_workers,
+    too_few_usable,
+    unhealthy_blocks,
+    usable_count,
+)
+from bench.gate.commits import ROOT, Comparison, lock_doubts, uncommitted_notes, worktrees
+from bench.gate.decision import Margin
+from bench.gate.family import decide_all, more_needed, single_block_notes
 from bench.gate.gate_run import block_values
 from bench.gate.margins import Margins
 from bench.gate.outcome import Outcome
 from bench.gate.overload import overloads
-from bench.gate.zero_tolerance import judge
-from bench.record.writer import Results
+from bench.gate.zero_tolerance import apply_rules
+from bench.record.manifest import Manifest
+from bench.record.schema import CaseRow, ChatRow
+from bench.record.verdict import SideInfo
+from bench.record.writer import Results, Row
 from bench.run.campaign import Run, Settings
 from bench.run.meter import Measured
 from bench.run.progress import Expected
@@ -38,11 +49,100 @@ METRICS = (
     "store_ops_per_token",
     "store_ops_per_chat",
 )
-"""What is judged; of these the costs only where nobody stops anything (bench/gate/gate_run.py)."""
+"""The metrics that are judged; the costs among them only in scenarios without aborts."""
+
+
+class MeasuredSide(Results):
+    """A results folder whose rows also stay in memory, so that no file is read again after each block."""
+
+    def __init__(self, parent: Path, label: str) -> None:
+        super().__init__(parent, label)
+        self.manifest = Manifest()
+        self.cases: list[CaseRow] = []
+        self.chats: list[Chat] = []
+
+    @property
+    def run(self) -> ReadRun:
+        """The rows written so far."""
+        return ReadRun(self.folder, self.manifest, self.cases, self.chats)
+
+    def write_manifest(self, manifest: Row) -> None:
+        """Write manifest.json."""
+        super().write_manifest(manifest)
+        self.manifest = msgspec.convert(manifest, Manifest)
+
+    def append(self, chats: Iterable[Row], case: Row) -> None:
+        """Write a finished case and its chats."""
+        rows, row = msgspec.convert(list(chats), list[ChatRow]), msgspec.convert(case, CaseRow)
+        super().append(chats, case)
+        scenario = self.manifest.scenarios.get(row.scenario)
+        self.cases.append(row)
+        self.chats += [Chat(chat.key, chat.block, chat.request_id, measure(chat, scenario)) for chat in rows]
+
+
+class Evidence:
+    """What the blocks measured so far show: excluded blocks, broken rules, and the values of the usable blocks."""
+
+    def __init__(self, base: ReadRun, head: ReadRun, margins: Mapping[str, Margin]) -> None:
+        self.base, self.head = base, head
+        self.margins = {name: margins[name] for name in METRICS}
+        self.excluded_on = {"base": unhealthy_blocks(base) | stalled_workers(base), "head": unhealthy_blocks(head)}
+        self.excluded = self.excluded_on["base"] | self.excluded_on["head"]
+        self.rules = apply_rules(base, head, self.excluded | stalled_workers(head))
+        self.overloads = overloads(base, head)
+        self.usable = usable_count(head, self.excluded)
+        self.values = block_values(base, self.excluded), block_values(head, self.excluded)
+
+    def could_change(self, blocks: int, fit: int) -> bool:
+        """Whether the verdict after `blocks` blocks could differ from that after the `fit` blocks there is time for."""
+        if self.rules.broken or self.overloads or calibration_problems(self.base):
+            return False  # further blocks cannot change these
+        usable = min(self.usable.values(), default=0)
+        if blocks < MIN_BLOCKS or (blocks < fit and overloads(self.base, self.head, scale=fit / blocks)):
+            return True
+        if usable * fit < MIN_BLOCKS * blocks:
+            return False  # at this rate the time ends before there are enough usable blocks
+        if usable < MIN_BLOCKS or self.rules.unproven:
+            return True
+        return more_needed(each.decision for each in decide_all(*self.values, self.margins))
+
+    def outcome(
+        self, compared: Comparison | None, margin_source: str, notes: Iterable[str], doubts: Iterable[str]
+    ) -> Outcome:
+        """The verdict; writes the summaries of both sides."""
+        # A chat that failed on head is a broken rule of head's; on base it makes the comparison invalid.
+        unlike = [
+            f"base (A) and head (B) were not measured with the same settings: {each}"
+            for each in unlike_environments(self.base.manifest, self.head.manifest)
+        ]
+        problems = [side_problems(run, write_summary(run), self.excluded) for run in (self.base, self.head)]
+        few = too_few_usable(self.head, self.excluded, MIN_BLOCKS)
+        none_left = len(few) == len(self.usable)
+        counts = " and ".join(f"{len(blocks)} of {name}'s" for name, blocks in self.excluded_on.items())
+        excluded = [f"unhealthy blocks that were excluded: {counts}"] if self.excluded else []
+        return Outcome(
+            findings=decide_all(*self.values, self.margins),
+            broken=[*self.rules.broken, *self.overloads],
+            base=_side(self.base, compared),
+            head=_side(self.head),
+            margin_source=margin_source,
+            base_problems=[*unlike, *problems[0]],
+            head_problems=problems[1],
+            instrument_problems=list(few.values()) if none_left else (),
+            doubts=[*doubts, *([] if none_left else few.values())],
+            unproven_rules=self.rules.unproven,
+            losses=self.rules.losses,
+            notes=[
+                *notes,
+                *_code_notes(self.base, self.head),
+                *excluded,
+                *single_block_notes(*self.values, self.margins),
+            ],
+        )
 
 
 class Gate:
-    """One comparison of two states of the code; `run` gives its outcome, and where head's results are."""
+    """One comparison of two commits; head's results are in `folder`."""
 
     def __init__(
         self, cases: Sequence[Case], settings: Settings, margins: Margins, results: Path, console: Console
@@ -51,92 +151,49 @@ class Gate:
         self._settings = settings
         self._margins = margins
         self._console = console
-        self._kept = [Results(results, f"{settings.label}-{name}") for name in ("base", "head")]
-        self.folder = self._kept[1].folder
-        self._compared: Comparison | None = None
+        self.sides = [MeasuredSide(results, f"{settings.label}-{name}") for name in ("base", "head")]
+        self.folder = self.sides[1].folder
 
     def run(self, compared: Comparison, *, minutes: float, repository: Path = ROOT) -> Outcome:
-        """Compare two commits of the repository.
-
-        Raises GitError, StoreError, ChildError, KeyboardInterrupt.
-        """
-        self._compared = compared
+        """Compare two commits of the repository. Raises GateError, GitError, StoreError, ChildError."""
         with worktrees(compared.base, compared.head, repository=repository) as folders:
-            notes, doubts = [*compared.notes, *notes_on(repository)], doubts_on(folders)
+            notes, doubts = [*compared.notes, *uncommitted_notes(repository)], lock_doubts(folders)
             sides = [
                 Measured(Side(name, folder), kept)
-                for name, folder, kept in zip(("base", "head"), folders, self._kept, strict=True)
+                for name, folder, kept in zip(("base", "head"), folders, self.sides, strict=True)
             ]
 
             def more(blocks: int, took_s: float, _medians_ms: Mapping[str, Sequence[float]]) -> bool:
                 fit = int(minutes * 60 * blocks / took_s)
-                return blocks < fit and self._could_change(blocks, fit)
+                return blocks < fit and self.evidence().could_change(blocks, fit)
 
             expects = Expected(None, minutes)
             Run(self._cases, self._settings, sides, self._console, more=more, expects=expects).execute()
-        return self._outcome(notes, doubts)
+        return self.evidence().outcome(compared, self._margins.source, notes, doubts)
 
-    def _could_change(self, blocks: int, fit: int) -> bool:
-        """Whether the verdict after so many blocks could become another one after as many as fit into the time."""
-        (base, base_summary), (head, _) = self._summaries()
-        left_out = unwell(base) | starved(base) | unwell(head)
-        broken = judge(base, head, left_out | starved(head))
-        if broken.fired or miscalibrated(base_summary) or overloads(base, head):
-            return False  # one lost abort is one too many; and no block takes back what the calibration showed
-        well = min(left_of(head, left_out).values(), default=0)
-        if blocks < MIN_BLOCKS or (blocks < fit and overloads(base, head, as_many=fit / blocks)):
-            return True
-        if well * fit < MIN_BLOCKS * blocks:
-            return False  # on so busy a machine the time would end before there is enough evidence
-        old, new = block_values(base, left_out), block_values(head, left_out)
-        findings = decide_all(old, new, {name: self._margins.of[name] for name in METRICS})
-        return well < MIN_BLOCKS or bool(broken.doubtful) or more_needed(each.decision for each in findings)
-
-    def _outcome(self, notes: Sequence[str], doubts: Sequence[str]) -> Outcome:
-        # Chats that failed on head are head's fault, and judged as such; on base they spoil the comparison.
-        (base, base_summary), (head, head_summary) = self._summaries()
-        unwell_on = [unwell(base) | starved(base), unwell(head)]
-        left_out = unwell_on[0] | unwell_on[1]
-        old, new = block_values(base, left_out), block_values(head, left_out)
-        margins = {name: self._margins.of[name] for name in METRICS}
-        broken, few = judge(base, head, left_out | starved(head)), too_few(head, left_out, MIN_BLOCKS)
-        unlike = [
-            f"base (A) and head (B) were not measured with the same settings: {each}"
-            for each in unlike_environments(base.manifest, head.manifest)
-        ]
-        nothing_left = len(few) == len(left_of(head, left_out))
-        counted = [f"{len(sick)} of {name}'s" for name, sick in zip(("base", "head"), unwell_on, strict=True)]
-        told = [f"blocks left out, the machine not being well: {' and '.join(counted)}"] if left_out else []
-        return Outcome(
-            findings=decide_all(old, new, margins),
-            fired=[*broken.fired, *overloads(base, head)],
-            base=_side(base) | (self._compared.as_row() if self._compared else {}),
-            head=_side(head),
-            margins_say=self._margins.says,
-            base_problems=[*unlike, *problems_of(base, base_summary, left_out)],
-            head_problems=problems_of(head, head_summary, left_out),
-            instrument_problems=list(few.values()) if nothing_left else (),
-            doubts=[*doubts, *([] if nothing_left else few.values())],
-            doubtful=broken.doubtful,
-            losses=broken.losses,
-            notes=[*notes, *_ran(base, head), *told, *told_once(old, new, margins)],
-        )
-
-    def _summaries(self) -> list[tuple[ReadRun, Summary]]:
-        return [(run, write_summary(run)) for run in (read_run(kept.folder) for kept in self._kept)]
+    def evidence(self) -> Evidence:
+        """What both sides have measured so far."""
+        base, head = (side.run for side in self.sides)
+        return Evidence(base, head, self._margins.of)
 
 
-def _side(run: ReadRun) -> dict[str, Any]:
-    """How the verdict names a side: its results folder, its commit, and the code that its service ran."""
-    code = run.manifest.get("code") or {}
-    return {"name": run.folder.name, "commit": run.manifest["commit"], **code}
+def _side(run: ReadRun, compared: Comparison | None = None) -> SideInfo:
+    """The description of a side in verdict.json: its folder, its commit, and the code that its service ran."""
+    code = run.manifest.code
+    side = SideInfo(name=run.folder.name, commit=run.manifest.commit)
+    if code:
+        side.module, side.commit, side.reported = code.module, code.commit, code.reported
+    if compared:
+        side.ref, side.ref_commit = compared.ref, compared.ref_commit
+        side.ahead, side.behind = compared.ahead, compared.behind
+    return side
 
 
-def _ran(base: ReadRun, head: ReadRun) -> list[str]:
-    """Which code each side's service ran, in words."""
+def _code_notes(base: ReadRun, head: ReadRun) -> list[str]:
+    """A sentence per side: the code that its service ran."""
     return [
-        f"{name} ran {code['module']} of {str(code['commit'])[:7]}"
-        + ("" if code["reported"] else " (not reported by its /healthz: the path that its Python imports)")
+        f"{name} ran {code.module} of {str(code.commit)[:7]}"
+        + ("" if code.reported else " (not reported by its /healthz: the path that its Python imports)")
         for name, run in (("base", base), ("head", head))
-        if (code := run.manifest.get("code"))
+        if (code := run.manifest.code)
     ]

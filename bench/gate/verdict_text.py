@@ -1,4 +1,4 @@
-"""Findings in words and plain numbers, the same in the terminal, in markdown, in JUnit and in annotations."""
+"""Findings as text, the same in the terminal, in markdown, in JUnit and in annotations."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ ABSENT = "-"
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """A value with so many digits that count, and no exponent."""
+    """A value with this many significant digits and no exponent."""
     if value is None:
         return ABSENT
     return f"{value:,.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
 
 
 def change(decision: Decision) -> str:
-    """Head against base as a percentage and, in the metric's unit, as a difference."""
+    """Head against base as a percentage and as a difference in the metric's unit."""
     if decision.shift is None or decision.blocks == 0:
         return ABSENT
     share = f"{decision.ratio - 1:+.1%}, " if decision.ratio is not None else ""
@@ -26,7 +26,7 @@ def change(decision: Decision) -> str:
 
 
 def interval(decision: Decision) -> str:
-    """The 90 % interval of the change, as a percentage, or of the difference where base is zero."""
+    """The 90 % interval of the change, as percentages, or of the difference if base is zero."""
     low, high = decision.interval("ratio")
     if low is not None and high is not None:
         return f"{low - 1:+.1%} to {high - 1:+.1%}"
@@ -35,14 +35,14 @@ def interval(decision: Decision) -> str:
 
 
 def margin(finding: Finding, outcome: Outcome) -> str:
-    """What would not have counted."""
-    allowed = finding.decision.margin
-    slack = f" + {number(allowed.slack)} {outcome.unit(finding.metric)}".rstrip() if allowed.slack else ""
-    return f"{allowed.share:.1%}{slack}"
+    """The largest change that does not count."""
+    found = finding.decision.margin
+    slack = f" + {number(found.slack)} {outcome.unit(finding.metric)}".rstrip() if found.slack else ""
+    return f"{found.share:.1%}{slack}"
 
 
 def sentence(finding: Finding, outcome: Outcome) -> str:
-    """One finding with everything that makes it believable."""
+    """One finding with all its figures."""
     decision, unit = finding.decision, outcome.unit(finding.metric)
     if not decision.blocks:
         sides = [name for name, value in (("base", decision.base), ("head", decision.head)) if value is None]

@@ -96,6 +96,12 @@ class SideInfo(Record, kw_only=True):
 
     name: str | UnsetType = UNSET  #: name
     commit: str | UnsetType | None = UNSET  #: commit
+    module: str | UnsetType = UNSET  #: file of the `server` package that its service ran
+    reported: bool | UnsetType = UNSET  #: whether the service reported that file and its commit
+    ref: str | UnsetType = UNSET  #: base: the name that the user gave
+    ref_commit: str | UnsetType = UNSET  #: base: the commit of that name
+    ahead: int | UnsetType = UNSET  #: base: commits that only head has
+    behind: int | UnsetType = UNSET  #: base: commits that only `ref` has
 
 
 class VerdictRecord(Record, kw_only=True):
@@ -105,7 +111,7 @@ class VerdictRecord(Record, kw_only=True):
     verdict: str  #: worse, better, equivalent, inconclusive or invalid
     exit_code: int  #: exit code of the command
     sentence: str  #: the verdict with its figures
-    blocks: int  #: fewest blocks of a metric
+    blocks: int  #: most blocks of any metric
     rules: list[JudgedRow] = []  #: zero-tolerance rules that head broke, and metrics that are worse
     findings: list[JudgedRow] = []  #: every metric of every case
     unproven: list[JudgedRow] = []  #: broken rules that do not count

@@ -163,7 +163,8 @@ def other_machine(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
 
     What only one of them has is no difference: older records have no `cpu`.
     """
-    keys = [key for key in there if key in here and there[key] != here[key]]
+    pairs = {key: (there.get(key), here.get(key)) for key in there}
+    keys = [key for key, pair in pairs.items() if None not in pair and pair[0] != pair[1]]
     return "; ".join(f"{key} is {there[key]} there, {here[key]} here" for key in keys)
 
 

@@ -40,6 +40,12 @@ def summary_case(strategy: str = "redis-push", workers: int = 2, **more: Any) ->
             "missed": 0, "wrong_stops": 0, "leaked": 0, "tokens_after_stop": 0, "metrics": {}} | more  # fmt: skip
 
 
+def counts(strategy: str = "redis-push", workers: int = 2, **more: int) -> dict[CaseKey, dict[str, int]]:
+    """The counts that the rules look at, of one case in `flowing`."""
+    names = ("errors", "aborts", "missed", "wrong_stops", "leaked", "tokens_after_stop")
+    return {CaseKey(strategy, "flowing", workers, 150): {"chats": 1000} | dict.fromkeys(names, 0) | more}
+
+
 def write_run(
     folder: Path,
     *,
@@ -51,14 +57,14 @@ def write_run(
     manifest: Mapping[str, Any] | None = None,
     scenario: Mapping[str, Any] | None = None,
     lose: Collection[str] = (),
-    sick: Collection[int] = (),
+    unhealthy: Collection[int] = (),
     ops_in: Collection[int] | None = None,
     cpu_us: float = CPU_US,
     ops: float = OPS_PER_CHAT,
 ) -> Path:
     """A run of `stop_ms`' strategies in `flowing` and `steady`, eight chats a block, its summary beside it.
 
-    `lose`: these strategies lose an abort in block 0 of `flowing`. `sick`: in these blocks of it the mock was late.
+    `lose`: these strategies lose an abort in block 0 of `flowing`. `unhealthy`: the mock was late there in these.
     `ops_in`: store operations are known of these blocks only. `cpu_us`, `ops`: CPU time of a token and store operations
     of a chat, in both scenarios.
     """
@@ -73,11 +79,11 @@ def write_run(
             calm = [unstopped(strategy, block, index) for index in range(8)]
             for rows in (own, calm):
                 row = case_row(strategy, block, rows, cpu_us=cpu_us * rng.uniform(0.99, 1.01), ops=ops)
-                late_ms = 40.0 if block in sick and rows is own else 0.4
+                late_ms = 40.0 if block in unhealthy and rows is own else 0.4
                 known = ops_in is None or block in ops_in
                 cases.append(row | {"witness_late_p99_ms": late_ms} | ({} if known else {"store_ops": None}))
             chats += own + calm
-    said: dict[str, Any] = {
+    written: dict[str, Any] = {
         "schema": 1, "valid": True, "problems": [],
         "cases": [
             summary_case(strategy, scenario=settings["name"], streams=settings["streams"])
@@ -86,9 +92,9 @@ def write_run(
         ],
     }  # fmt: skip
     if floor_ms:
-        said["floor"] = {"n": 60, "p50": floor_ms}
+        written["floor"] = {"n": 60, "p50": floor_ms, "ci95": {}}
     write_rows(folder, chats, cases, dict(manifest or {}), dict(scenario or {}))
-    (folder / "summary.json").write_text(json.dumps(said | dict(summary or {})))
+    (folder / "summary.json").write_text(json.dumps(written | dict(summary or {})))
     return folder
 
 

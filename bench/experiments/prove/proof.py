@@ -14,7 +14,7 @@ from typing import Any
 
 from bench.experiments.prove.faults import FAULTS, change_docs
 from bench.experiments.prove.record import AA, DOCS, PARTS, Entry, entry, promises, write
-from bench.gate.base_commit import ROOT, commit_of
+from bench.gate.commits import ROOT
 from bench.load.driver import expected_s
 from bench.record.writer import Results, describe_host, utc_now
 from bench.run.instrument import CALIBRATION_CASE, FLOOR_CASE
@@ -156,7 +156,7 @@ def make_commits(clone: Path, parts: Sequence[str]) -> dict[str, str]:
 
     `aa` changes docs only: the gate refuses to compare a commit with itself. Raises GitError, FaultError.
     """
-    head = commit_of("HEAD")
+    head = git(ROOT, "rev-parse", "HEAD")
     clone.parent.mkdir(parents=True, exist_ok=True)
     git(clone.parent, "clone", "--quiet", "--no-hardlinks", str(ROOT), str(clone))
     commits = {BASE: head}

@@ -56,7 +56,7 @@ def test_the_newest_run_is_the_default() -> None:
 @pytest.mark.parametrize(
     ("arguments", "words", "code"),
     [
-        (["check", "results/base"], "results/baseline.json is not there", 4),
+        (["check", "results/base"], "results/baseline.json does not exist", 4),
         (["baseline", "results/gone"], "results/gone is no folder", 4),
         (["baseline", "results/quick"], "QUICK", 4),
         (["baseline", "results/invalid"], "not valid", 2),

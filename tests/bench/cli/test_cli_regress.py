@@ -12,7 +12,7 @@ import typer
 from typer.testing import CliRunner
 
 from bench.cli import regress as cli_regress
-from bench.gate.base_commit import Comparison
+from bench.gate.commits import Comparison
 from bench.gate.margins import DEFAULTS
 from bench.gate.regress import METRICS, Gate
 from bench.gate.zero_tolerance import promises_delivery
@@ -26,7 +26,7 @@ from bench.workload.plan import select
 def outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("GITHUB_OUTPUT", str(tmp_path / "outputs"))
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
-    monkeypatch.setattr("bench.gate.base_commit.choose_base", lambda ref, _repository, **_: compared(ref))
+    monkeypatch.setattr("bench.gate.commits.choose_base", lambda ref, _repository, **_: compared(ref))
     return tmp_path / "outputs"
 
 

@@ -20,7 +20,7 @@ from bench.experiments.prove import proof as prove
 from bench.experiments.prove.faults import FAULTS, Fault, FaultError, change_docs
 from bench.experiments.prove.proof import BASE, Asked, Proof, expected_run_s, make_commits
 from bench.experiments.prove.record import AA, PARTS, Entry, entry, promises
-from bench.gate.base_commit import ROOT
+from bench.gate.commits import ROOT
 from bench.record.writer import Results
 from bench.workload.plan import select
 from bench.workload.scenario import PlanError

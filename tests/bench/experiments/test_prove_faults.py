@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from bench.experiments.prove.faults import FAULTS
-from bench.gate.base_commit import ROOT
+from bench.gate.commits import ROOT
 from bench.record.settle import settled
 from bench.system.procs import Child
 

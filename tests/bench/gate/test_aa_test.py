@@ -1,4 +1,4 @@
-"""A against A: what it leaves out instead of failing, and when it says that the comparison cries wolf."""
+"""The A/A test: what it leaves out instead of failing, and when it reports too many false alarms."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from bench.cli import regress as cli_regress
-from bench.gate import aa_test as itself
-from bench.gate.aa_test import Found, found_in
-from bench.gate.margins import NoiseError
+from bench.gate.aa_test import AAResult, AATest, evaluate
+from bench.gate.errors import INVALID, GateError
+from bench.record.verdict import FalseAlarms, Noise, NoiseMetric
 from tests.bench.fake_gate import write_run
 
 STOPS = {"postgres-push": 2.0}
@@ -26,41 +26,40 @@ def two_sides(tmp_path: Path, **more: Any) -> list[Path]:
     return [write_run(tmp_path / name, stop_ms=STOPS, seed=seed, **({"blocks": 40} | more)) for name, seed in names]
 
 
-def test_a_metric_of_too_few_pairs_is_told_and_not_used(tmp_path: Path) -> None:
+def test_a_metric_with_too_few_pairs_is_named_and_not_used(tmp_path: Path) -> None:
     """PostgreSQL's operations are counted in the first block only."""
-    found = found_in(two_sides(tmp_path, ops_in=(0,)))
-    assert "store_ops_per_token: 1 pairs, not used (10 are needed)" in found.left_out
-    assert "store_ops_per_token" not in found.record["metrics"]
-    assert found.record["metrics"]["upstream_stop_ms"]["pairs"] == 40
+    found = evaluate(two_sides(tmp_path, ops_in=(0,)))
+    assert "store_ops_per_token: 1 pairs, not used (10 needed)" in found.left_out
+    assert "store_ops_per_token" not in found.noise.metrics
+    assert found.noise.metrics["upstream_stop_ms"].pairs == 40
 
 
-def test_unwell_blocks_are_no_noise(tmp_path: Path) -> None:
-    found = found_in(two_sides(tmp_path, sick=(3, 5)))
-    assert found.record["metrics"]["upstream_stop_ms"]["pairs"] == 38
-    assert any("2 blocks of cases left out" in line for line in found.left_out)
+def test_unhealthy_blocks_are_no_noise(tmp_path: Path) -> None:
+    found = evaluate(two_sides(tmp_path, unhealthy=(3, 5)))
+    assert found.noise.metrics["upstream_stop_ms"].pairs == 38
+    assert any("2 unhealthy blocks excluded" in line for line in found.left_out)
 
 
 def test_without_any_usable_pair_there_is_no_noise(tmp_path: Path) -> None:
-    with pytest.raises(NoiseError, match="let `bench aa` measure more blocks"):
-        found_in(two_sides(tmp_path, blocks=4))
+    with pytest.raises(GateError, match="let `bench aa` measure more blocks"):
+        evaluate(two_sides(tmp_path, blocks=4))
 
 
-def alarm(rate: float | None, uncorrected: float | None) -> dict[str, Any]:
-    return {"comparisons": 20 if rate is not None else 0, "alarms": 2, "rate": rate, "uncorrected": uncorrected}
-
-
-def found(rate: float | None) -> Found:
-    record = {"metrics": {"ttft_ms": {"pairs": 40, "spread": 0.02}}}
-    return Found(record, {"redis-push in flowing": alarm(rate, None if rate is None else 0.15)}, problems=[])
+def found(rate: float | None) -> AAResult:
+    alarms = FalseAlarms(comparisons=20, alarms=2, rate=rate, uncorrected=0.15)
+    if rate is None:
+        alarms = FalseAlarms(comparisons=0, alarms=0)
+    metrics = {"ttft_ms": NoiseMetric(pairs=40, spread=0.02)}
+    return AAResult(Noise(made_utc="now", metrics=metrics, false_alarms={"redis-push in flowing": alarms}))
 
 
 def test_the_table_shows_the_rate_before_and_after_the_correction() -> None:
     console = Console(width=120, record=True, file=StringIO())
     console.print(found(0.10).table())
     console.print(found(None).table())
-    said = console.export_text()
-    assert "2 (10%; uncorrected 15%)" in said
-    assert "too few blocks" in said
+    text = console.export_text()
+    assert "2 (10%; uncorrected 15%)" in text
+    assert "too few blocks" in text
 
 
 @pytest.mark.parametrize(("rate", "code"), [(0.10, 1), (0.05, 0), (0.0, 0), (None, 0)])
@@ -74,15 +73,15 @@ def test_more_than_one_false_alarm_in_twenty_is_a_failure(
 
 
 def test_too_little_noise_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def measure(_self: object, _blocks: int) -> Found:
-        raise NoiseError("no metric has 10 usable A/A pairs")
+    def measure(_self: object, _blocks: int) -> AAResult:
+        raise GateError("no metric has 10 usable A/A pairs", INVALID)
 
     done = aa(tmp_path, monkeypatch, measure)
     assert (done.exit_code, done.stderr) == (2, "bench: no metric has 10 usable A/A pairs\n")
 
 
 def aa(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, measure: Any) -> Any:
-    monkeypatch.setattr(itself.Itself, "run", measure)
+    monkeypatch.setattr(AATest, "run", measure)
     app = typer.Typer(pretty_exceptions_enable=False)
     app.command()(cli_regress.aa)
     return CliRunner().invoke(app, ["--results", str(tmp_path), "--noise", str(tmp_path / "noise.json")])

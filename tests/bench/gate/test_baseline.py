@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -10,22 +10,25 @@ import msgspec
 import pytest
 
 from bench.gate import baseline
-from bench.gate.baseline_check import check, choose
+from bench.gate.baseline import load
+from bench.gate.baseline_check import check, choose_margins, margins_of, values_of
 from bench.gate.decision import Margin
-from bench.gate.gate_run import COSTS, GateError, load
+from bench.gate.errors import GateError
+from bench.gate.gate_run import COSTS
 from bench.gate.margins import DEFAULTS, Margins
+from bench.record.verdict import Baseline
 from tests.bench.fake_gate import CPU_US, OPS_PER_CHAT, PUSH, STEADY_PUSH, write_run
 
 STOPS = {"redis-push": 2.0, "redis-timer": 52.0}
-LOCAL = Margins(DEFAULTS, measured=False, says="default margins")
+LOCAL = Margins(DEFAULTS, measured=False, source="default margins")
 
 
 @pytest.fixture
-def record(tmp_path: Path) -> dict[str, Any]:
+def record(tmp_path: Path) -> Baseline:
     return baseline.make(load(write_run(tmp_path / "base", stop_ms=STOPS)), LOCAL)
 
 
-def verdicts(record: dict[str, Any], folder: Path) -> dict[tuple[str, str], str]:
+def verdicts(record: Baseline, folder: Path) -> dict[tuple[str, str], str]:
     found = check(record, load(folder), LOCAL).findings
     return {(each.case.strategy, each.metric): each.decision.verdict for each in found}
 
@@ -47,24 +50,24 @@ def test_a_slack_in_milliseconds_becomes_floors() -> None:
     assert "chats_per_s" not in found
 
 
-def test_the_file_comes_back_as_it_was_kept(tmp_path: Path, record: dict[str, Any]) -> None:
+def test_the_file_comes_back_as_it_was_kept(tmp_path: Path, record: Baseline) -> None:
     baseline.write(tmp_path / "baseline.json", record)
     kept = baseline.read(tmp_path / "baseline.json")
-    assert kept == json.loads(msgspec.json.encode(record))
-    assert (kept["floor_p50_ms"], kept["workers"], kept["strategies"]) == (0.5, 2, ["redis-push", "redis-timer"])
-    assert (kept["run"], kept["scenarios"]["flowing"]["itl_ms"]) == ("base", 20.0)
-    assert len(baseline.values_of(kept)[PUSH, "upstream_stop_ms"]) == 6
-    assert baseline.margins_of(kept) == LOCAL
+    assert kept == record
+    assert (kept.floor_p50_ms, kept.workers, kept.strategies) == (0.5, 2, ["redis-push", "redis-timer"])
+    assert (kept.run, kept.scenarios["flowing"].itl_ms) == ("base", 20.0)
+    assert len(values_of(kept)[PUSH, "upstream_stop_ms"]) == 6
+    assert margins_of(kept) == LOCAL
 
 
-def test_a_machine_half_as_fast_is_equivalent(tmp_path: Path, record: dict[str, Any]) -> None:
+def test_a_machine_half_as_fast_is_equivalent(tmp_path: Path, record: Baseline) -> None:
     """Everything takes twice as long there, the floor too."""
     twice = {name: 2 * stop for name, stop in STOPS.items()}
     folder = write_run(tmp_path / "slow", stop_ms=twice, floor_ms=1.0, seed=2)
     assert verdicts(record, folder)["redis-push", "upstream_stop_ms"] == "equivalent"
 
 
-def test_more_floors_than_before_is_worse(tmp_path: Path, record: dict[str, Any]) -> None:
+def test_more_floors_than_before_is_worse(tmp_path: Path, record: Baseline) -> None:
     outcome = check(record, load(write_run(tmp_path / "head", stop_ms=STOPS | {"redis-push": 7.0})), LOCAL)
     assert (outcome.verdict, outcome.exit_code) == ("worse", 1)
     (found,) = [each for each in outcome.findings if each.decision.verdict == "worse" and "upstream" in each.metric]
@@ -72,28 +75,28 @@ def test_more_floors_than_before_is_worse(tmp_path: Path, record: dict[str, Any]
     assert found.decision.head == pytest.approx(14.0, rel=0.05)
 
 
-def test_the_same_again_is_equivalent_and_a_lost_abort_is_worse(tmp_path: Path, record: dict[str, Any]) -> None:
+def test_the_same_again_is_equivalent_and_a_lost_abort_is_worse(tmp_path: Path, record: Baseline) -> None:
     folder = write_run(tmp_path / "again", stop_ms=STOPS, seed=3)
     outcome = check(record, load(folder), LOCAL)
     assert (outcome.verdict, outcome.lost.aborts) == ("equivalent", 2 * 6 * 8)
     outcome = check(record, load(write_run(tmp_path / "lossy", stop_ms=STOPS, lose=("redis-push",))), LOCAL)
-    assert (outcome.verdict, [each.rule for each in outcome.fired]) == ("worse", ["missed"])
+    assert (outcome.verdict, [each.rule for each in outcome.broken]) == ("worse", ["missed"])
 
 
-def test_a_lost_abort_of_an_unwell_block_is_a_doubt(tmp_path: Path, record: dict[str, Any]) -> None:
-    folder = write_run(tmp_path / "sick", stop_ms=STOPS, lose=("redis-push",), sick=(0,), seed=3)
+def test_a_lost_abort_of_an_unhealthy_block_is_unproven(tmp_path: Path, record: Baseline) -> None:
+    folder = write_run(tmp_path / "unhealthy", stop_ms=STOPS, lose=("redis-push",), unhealthy=(0,), seed=3)
     outcome = check(record, load(folder), LOCAL)
-    assert (outcome.verdict, [each.rule for each in outcome.doubtful]) == ("inconclusive", ["missed"])
+    assert (outcome.verdict, [each.rule for each in outcome.unproven_rules]) == ("inconclusive", ["missed"])
 
 
 def test_costs_are_judged_only_where_nobody_stops(tmp_path: Path) -> None:
     """As in `regress`; and PostgreSQL's operations, counted in one block only, do not keep a verdict away."""
     kept = baseline.make(load(write_run(tmp_path / "base", stop_ms=STOPS)), LOCAL)
-    judged = {(case["scenario"], metric) for case in kept["cases"] for metric in case["ratios"] if "_per_" in metric}
+    judged = {(case.scenario, metric) for case in kept.cases for metric in case.ratios if "_per_" in metric}
     assert judged == {("steady", metric) for metric in COSTS}
-    old = json.loads(msgspec.json.encode(kept))  # from before that rule
-    old["scenarios"]["steady"]["abort_share"] = 0.9
-    assert not any(metric in COSTS for _case, metric in baseline.values_of(old))
+    old = copy.deepcopy(kept)  # from before that rule
+    old.scenarios["steady"].abort_share = 0.9
+    assert not any(metric in COSTS for _case, metric in values_of(old))
     calm = baseline.make(load(write_run(tmp_path / "calm", stop_ms=STOPS, ops_in=(0,))), LOCAL)
     outcome = check(calm, load(write_run(tmp_path / "again", stop_ms=STOPS, ops_in=(0,), seed=2)), LOCAL)
     assert outcome.verdict == "equivalent"
@@ -102,15 +105,15 @@ def test_costs_are_judged_only_where_nobody_stops(tmp_path: Path) -> None:
     assert len(once) == 2 * len(STOPS)
 
 
-def test_a_baseline_from_before_a_metric_does_not_keep_a_verdict_away(tmp_path: Path, record: dict[str, Any]) -> None:
-    for case in record["cases"]:
-        case["ratios"].pop("store_ops_per_chat", None)
+def test_a_baseline_from_before_a_metric_does_not_keep_a_verdict_away(tmp_path: Path, record: Baseline) -> None:
+    for case in record.cases:
+        case.ratios.pop("store_ops_per_chat", None)
     outcome = check(record, load(write_run(tmp_path / "run", stop_ms=STOPS, seed=2)), LOCAL)
     assert outcome.verdict == "equivalent"
     assert any("the baseline has no store_ops_per_chat" in note for note in outcome.notes)
 
 
-def test_another_machine_is_told_not_refused(tmp_path: Path, record: dict[str, Any]) -> None:
+def test_another_machine_is_noted_not_refused(tmp_path: Path, record: Baseline) -> None:
     same, other = (
         write_run(tmp_path / name, stop_ms=STOPS, manifest=manifest)
         for name, manifest in (("same", {}), ("other", {"host": {"cpus": 2}}))
@@ -122,16 +125,16 @@ def test_another_machine_is_told_not_refused(tmp_path: Path, record: dict[str, A
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"scenario": {"itl_ms": 5.0}}, "scenario flowing: itl_ms is 20 there and 5.0 here"),
-        ({"scenario": {"rate_per_s": 10}}, "scenario flowing: rate_per_s is 80 there and 10 here"),
-        ({"manifest": {"scenarios": {}}}, "scenario flowing is only there"),
+        ({"scenario": {"itl_ms": 5.0}}, "scenario flowing: itl_ms is 20.0 there and 5.0 here"),
+        ({"scenario": {"rate_per_s": 10}}, "scenario flowing: rate_per_s is 80.0 there and 10.0 here"),
+        ({"manifest": {"scenarios": {}}}, "scenarios: this run lacks flowing, steady"),
         ({"manifest": {"settings": {"workers": 4}}}, "workers is 2 there and 4 here"),
         ({"stop_ms": {"redis-push": 2.0, "redis-poll": 9.0}},
          "strategies: this run lacks redis-timer and this run adds redis-poll"),
     ],
 )  # fmt: skip
 def test_what_was_measured_otherwise_is_refused_by_name(
-    tmp_path: Path, record: dict[str, Any], change: dict[str, Any], words: str
+    tmp_path: Path, record: Baseline, change: dict[str, Any], words: str
 ) -> None:
     folder = write_run(tmp_path / "other", **({"stop_ms": STOPS} | change))
     with pytest.raises(GateError, match=words) as refused:
@@ -139,13 +142,13 @@ def test_what_was_measured_otherwise_is_refused_by_name(
     assert refused.value.code == 4
 
 
-def test_another_record_is_refused(tmp_path: Path, record: dict[str, Any]) -> None:
+def test_another_record_is_refused(tmp_path: Path, record: Baseline) -> None:
     run = load(write_run(tmp_path / "run", stop_ms=STOPS))
     with pytest.raises(GateError, match="record_schema is 0 there and 1 here"):
-        check(record | {"record_schema": 0}, run, LOCAL)
+        check(msgspec.structs.replace(record, record_schema=0), run, LOCAL)
 
 
-def test_a_sentence_may_change(tmp_path: Path, record: dict[str, Any]) -> None:
+def test_a_sentence_may_change(tmp_path: Path, record: Baseline) -> None:
     folder = write_run(tmp_path / "run", stop_ms=STOPS, scenario={"sentence": "The same in other words."})
     assert check(record, load(folder), LOCAL).verdict == "equivalent"
 
@@ -170,11 +173,11 @@ def test_what_is_no_ground_for_a_verdict(tmp_path: Path, change: dict[str, Any],
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (None, "is not there: make a new one with `make baseline`"),
-        ("{", "cannot be read"),
-        ("[]", "has schema None"),
+        (None, "does not exist: make a new one with `make baseline`"),
+        ("{", "is not valid.*make a new one"),
+        ("[]", "is not valid.*make a new one"),
         ('{"schema": 2}', "has schema 2, this program reads 1"),
-        ('{"schema": 1, "run": "x"}', "is damaged, it has no commit, host"),
+        ('{"schema": 1, "run": "x"}', "is not valid: Object missing required field"),
     ],
 )
 def test_a_baseline_that_cannot_be_used(tmp_path: Path, text: str | None, words: str) -> None:
@@ -186,9 +189,9 @@ def test_a_baseline_that_cannot_be_used(tmp_path: Path, text: str | None, words:
 
 
 def test_measured_margins_before_defaults_and_the_noisier_machines() -> None:
-    quiet = Margins({"ttft_ms": Margin(0.05, 1.0)}, measured=True, says="quiet")
-    loud = Margins({"ttft_ms": Margin(0.30, 1.0)}, measured=True, says="loud")
-    assert choose(quiet, LOCAL) == quiet
-    assert choose(LOCAL, quiet) == quiet
-    assert choose(LOCAL, LOCAL) == LOCAL
-    assert choose(loud, quiet).of == choose(quiet, loud).of == loud.of
+    quiet = Margins({"ttft_ms": Margin(0.05, 1.0)}, measured=True, source="quiet")
+    loud = Margins({"ttft_ms": Margin(0.30, 1.0)}, measured=True, source="loud")
+    assert choose_margins(quiet, LOCAL) == quiet
+    assert choose_margins(LOCAL, quiet) == quiet
+    assert choose_margins(LOCAL, LOCAL) == LOCAL
+    assert choose_margins(loud, quiet).of == choose_margins(quiet, loud).of == loud.of

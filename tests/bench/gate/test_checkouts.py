@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.gate.base_commit import commit_of
-from bench.gate.checkouts import doubts_on, notes_on, worktrees
-from bench.system.git import GitError
+from bench.gate.commits import commit_of, lock_doubts, uncommitted_notes, worktrees
+from bench.gate.errors import GateError
 
 LOCK = "redis==8.1.0 \\\n    --hash=sha256:aa\nasyncpg==0.32 ; python_version >= '3.11' \\\n    --hash=sha256:bb\n"
 
@@ -47,18 +46,18 @@ def test_another_repository_whose_service_lies_below_its_top(other: Path) -> Non
 
 def test_a_commit_without_the_service_is_named(other: Path) -> None:
     with (
-        pytest.raises(GitError, match="has no chat/server/, so there is no service"),
+        pytest.raises(GateError, match="has no chat/server/, so there is no service"),
         worktrees("HEAD~2", repository=other / "chat"),
     ):
         pass
-    with pytest.raises(GitError, match="gone is no folder"):
+    with pytest.raises(GateError, match="gone is not a folder"):
         commit_of("HEAD", other / "gone")
 
 
 def test_uncommitted_changes_are_told(other: Path) -> None:
-    assert notes_on(other) == []
+    assert uncommitted_notes(other) == []
     (other / "readme").write_text("two")
-    assert "not part of head" in notes_on(other)[0]
+    assert "not part of head" in uncommitted_notes(other)[0]
 
 
 @pytest.mark.parametrize(
@@ -79,6 +78,6 @@ def test_other_packages_are_a_doubt_and_other_hashes_are_none(
         folder.mkdir()
         if text is not None:
             (folder / "requirements.lock").write_text(text)
-    found = doubts_on(folders)
+    found = lock_doubts(folders)
     assert len(found) == (says is not None)
     assert says is None or re.search(says, found[0])

@@ -6,36 +6,29 @@ import inspect
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
+from bench.analysis.reading import read_run
 from bench.cli import regress as cli_regress
 from bench.experiments.prove.proof import expected_run_s
 from bench.gate.gate_run import COSTS
-from bench.gate.margins import DEFAULTS, Margins
 from bench.gate.outcome import Outcome
-from bench.gate.regress import METRICS, Gate
-from bench.run.campaign import Settings
+from bench.gate.regress import METRICS
 from bench.workload.plan import counted_apart, select
 from bench.workload.scenario import load_scenarios
 from tests.bench.fake_gate import CPU_US, OPS_PER_CHAT, write_run
+from tests.bench.gate.test_block_filter import Compared
 
 DEFAULT = select(scenarios=cli_regress.GATED_IN.split(","), strategies=cli_regress.GATED.split(","))
 
 
 def judged(tmp_path: Path, *, cpu_us: float = CPU_US, ops: float = OPS_PER_CHAT, blocks: int = 6) -> Outcome:
     """The outcome of a gate whose head costs so much."""
-    gate = Gate(
-        select(scenarios=["flowing", "steady"], strategies=["redis-push"]),
-        Settings("all", 2, False, 1, "regress"),
-        Margins(DEFAULTS, measured=False, says="default margins"),
-        tmp_path,
-        Console(quiet=True),
-    )
-    for each, seed, cost in zip(gate._kept, (1, 2), ((CPU_US, OPS_PER_CHAT), (cpu_us, ops)), strict=True):
-        each.logs.rmdir()
-        each.folder.rmdir()
+    gate = Compared(tmp_path)
+    for side, seed, cost in zip(gate.sides, (1, 2), ((CPU_US, OPS_PER_CHAT), (cpu_us, ops)), strict=True):
+        side.logs.rmdir()
+        side.folder.rmdir()
         write_run(
-            each.folder,
+            side.folder,
             stop_ms={"redis-push": 2.0},
             seed=seed,
             blocks=blocks,
@@ -43,7 +36,9 @@ def judged(tmp_path: Path, *, cpu_us: float = CPU_US, ops: float = OPS_PER_CHAT,
             cpu_us=cost[0],
             ops=cost[1],
         )
-    return gate._outcome([], [])
+        run = read_run(side.folder)
+        side.manifest, side.cases, side.chats = run.manifest, run.cases, run.chats
+    return gate.judge()
 
 
 def test_by_default_a_scenario_is_measured_in_which_costs_are_judged() -> None:

@@ -1,4 +1,4 @@
-"""The same against itself: verdicts cry wolf in at most 5 % of comparisons, and intervals hold as often as they say."""
+"""A strategy against itself: at most 5 % of comparisons are false alarms, and intervals cover what they claim."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import random
 import pytest
 
 from bench.analysis.comparison import compare
-from bench.gate.false_alarms import COMPARISONS, false_alarms, split
+from bench.gate.aa_test import COMPARISONS, false_alarms, split
+from bench.record.verdict import FalseAlarms
 
 NOISES = ("5 %", "10 %", "heavy tails", "a block in ten is twice as slow")
 BLOCKS = range(5, 13)
@@ -38,10 +39,10 @@ def test_twenty_comparisons_of_the_same_strategy_raise_next_to_no_alarm(kind: st
         false_alarms({label: measured(kind, BLOCKS[number % len(BLOCKS)], rng) for label in LABELS})
         for number in range(runs)
     ]
-    assert all(each["comparisons"] == COMPARISONS for each in told)
-    assert sum(each["rate"] for each in told) / runs <= 0.05
-    assert sum(each["alarms"] > 0 for each in told) / runs <= 0.085
-    assert 0.01 <= sum(each["uncorrected"] for each in told) / runs <= 0.06  # the test behind it is not just deaf
+    assert all(each.comparisons == COMPARISONS for each in told)
+    assert sum((each.rate or 0.0) for each in told) / runs <= 0.05
+    assert sum(each.alarms > 0 for each in told) / runs <= 0.085
+    assert 0.01 <= sum((each.uncorrected or 0.0) for each in told) / runs <= 0.06  # it can still find something
 
 
 @pytest.mark.parametrize("kind", NOISES)
@@ -67,22 +68,22 @@ def test_twice_as_fast_is_found(kind: str) -> None:
     found = 0
     for _ in range(50):
         tables = {label: measured(kind, 8, rng) for label in LABELS[:-1]} | {"quick": measured(kind, 8, rng, faster=2)}
-        pairs = [pair for pair in false_alarms(tables)["pairs"] if pair["b"] == "quick"]
-        found += all(pair["verdict"] == "slower" for pair in pairs)
+        pairs = [pair for pair in false_alarms(tables).pairs if pair.b == "quick"]
+        found += all(pair.verdict == "slower" for pair in pairs)
     assert found >= 47
 
 
 def test_labels_take_part_evenly() -> None:
     labels = "abcdefghijkl"
-    pairs = false_alarms({label: {block: 1.0 + block for block in range(5)} for label in labels})["pairs"]
-    counts = [sum(label in (pair["a"], pair["b"]) for pair in pairs) for label in labels]
-    assert len(pairs) == len({(pair["a"], pair["b"]) for pair in pairs}) == 20
+    pairs = false_alarms({label: {block: 1.0 + block for block in range(5)} for label in labels}).pairs
+    counts = [sum(label in (pair.a, pair.b) for pair in pairs) for label in labels]
+    assert len(pairs) == len({(pair.a, pair.b) for pair in pairs}) == 20
     assert set(counts) <= {2, 3, 4}
 
 
 def test_too_few_labels_or_blocks_are_told() -> None:
     few = {label: dict.fromkeys(range(4), 1.0) for label in "abcdefg"}
-    assert false_alarms(few) == {"comparisons": 0, "alarms": 0, "rate": None, "uncorrected": None, "pairs": []}
+    assert false_alarms(few) == FalseAlarms(comparisons=0, alarms=0)
     with pytest.raises(ValueError, match="6 labels make 15 comparisons, 20 were asked for"):
         false_alarms(dict(list(few.items())[:6]))
 

@@ -11,22 +11,23 @@ from typing import Any
 import pytest
 
 from bench.gate import baseline_check
-from bench.gate.base_commit import Comparison
+from bench.gate.commits import Comparison
 from bench.gate.export import write, write_failure
 from bench.gate.outcome import Outcome
 from bench.gate.regress import Gate
+from bench.record.verdict import SideInfo
 from bench.system.lock import only_bench
 from tests.bench.cli.test_cli_regress import bench as regress
 from tests.bench.run.test_storage import room
 
-OUTCOME = Outcome([], [], {"name": "base"}, {"name": "head"}, margins_say="default margins")
+OUTCOME = Outcome(base=SideInfo(name="base"), head=SideInfo(name="head"), margin_source="default margins")
 
 
 @pytest.fixture
 def outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("GITHUB_OUTPUT", str(tmp_path / "outputs"))
     monkeypatch.setattr(
-        "bench.gate.base_commit.choose_base", lambda *_, **__: Comparison("base", "1", "1", "2", 1, 0, False, "")
+        "bench.gate.commits.choose_base", lambda *_, **__: Comparison("base", "1", "1", "2", 1, 0, False, "")
     )
     return tmp_path / "outputs"
 
@@ -80,7 +81,7 @@ def test_verdict_files_are_written_all_or_none(tmp_path: Path, again: Callable[[
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-def test_another_bench_is_told_on_github_too(tmp_path: Path, outputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_bench_is_on_github_too(tmp_path: Path, outputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BENCH_LOCK", str(tmp_path / "lock"))
     with only_bench():
         done = regress(tmp_path)
@@ -90,7 +91,7 @@ def test_another_bench_is_told_on_github_too(tmp_path: Path, outputs: Path, monk
     assert not (tmp_path / "results").exists()
 
 
-def test_a_quick_that_is_neither_yes_nor_no_is_told_too(
+def test_a_quick_that_is_neither_yes_nor_no_is_reported_too(
     tmp_path: Path, outputs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Gate, "run", lambda *_, **__: OUTCOME)
@@ -101,8 +102,8 @@ def test_a_quick_that_is_neither_yes_nor_no_is_told_too(
 
 
 def test_a_run_with_another_environment_is_not_compared_with_the_baseline() -> None:
-    same = {"record_schema": 1, "workers": 2, "strategies": ["none"], "scenarios": {}}
-    kept, run = same | {"environment": {"ABORT_INTERVAL_MS": "50"}}, same | {"environment": {}}
+    old = {"record_schema": 1, "workers": 2, "strategies": ["none"], "scenarios": {}, "environment": None}
+    kept, run = old | {"environment": {"ABORT_INTERVAL_MS": "50"}}, old | {"environment": {}}
     assert baseline_check.unlike(kept, run) == "environment: ABORT_INTERVAL_MS is '50' there and None here"
     assert baseline_check.unlike(kept, kept) is None
-    assert baseline_check.unlike(same, run) is None, "an old baseline does not say"
+    assert baseline_check.unlike(old, kept) is None, "an old baseline does not record it"

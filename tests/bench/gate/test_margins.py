@@ -2,24 +2,39 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
 from bench.gate.decision import Margin
-from bench.gate.margins import DEFAULTS, LEAST_SHARE, NoiseError, margins, noise, read_margins, write_noise
+from bench.gate.errors import GateError
+from bench.gate.margins import DEFAULTS, MIN_SHARE, margins, noise_of, read_margins
+from bench.record.base import encode_file, read_file
+from bench.record.manifest import Host
+from bench.record.verdict import Noise
 from bench.record.writer import describe_host
 from tests.bench.fake_gate import HOST
 
 UTC = "2026-11-24T10:00:00Z"
 
 
-def measured(spread: float, metric: str = "ttft_ms", level: float = 1000.0, pairs: int = 400) -> dict[str, object]:
+def measured(spread: float, metric: str = "ttft_ms", level: float = 1000.0, pairs: int = 400) -> Noise:
     values = level * np.random.default_rng(1).lognormal(0.0, spread / math.sqrt(2), (pairs, 2))
-    return noise({metric: [(float(one), float(other)) for one, other in values]}, HOST, UTC)
+    metrics = noise_of({metric: [(float(one), float(other)) for one, other in values]})
+    return Noise(made_utc=UTC, host=here(), metrics=metrics)
+
+
+def here(**more: object) -> Host:
+    return msgspec.convert(HOST | more, Host)
+
+
+def write(path: Path, noise: Noise, **host: object) -> None:
+    """noise.json; `host` replaces what is recorded of the machine."""
+    noise.host = here(**host)
+    path.write_bytes(encode_file(noise))
 
 
 def test_three_spreads_of_a_against_a() -> None:
@@ -30,7 +45,7 @@ def test_three_spreads_of_a_against_a() -> None:
 
 def test_a_noisy_machine_gets_a_wider_margin_and_a_quiet_one_a_narrower() -> None:
     loud, quiet = (margins(measured(spread, "server_cpu_us_per_token")).of for spread in (0.3, 0.001))
-    assert quiet["server_cpu_us_per_token"].share == LEAST_SHARE
+    assert quiet["server_cpu_us_per_token"].share == MIN_SHARE
     assert loud["server_cpu_us_per_token"].share > DEFAULTS["server_cpu_us_per_token"].share
 
 
@@ -38,8 +53,8 @@ def test_what_was_not_measured_keeps_its_default_and_is_named() -> None:
     found = margins(measured(0.04))
     assert found.of["upstream_stop_ms"] == DEFAULTS["upstream_stop_ms"]
     assert found.measured
-    assert UTC in found.says
-    assert "upstream_stop_ms" in found.says
+    assert UTC in found.source
+    assert "upstream_stop_ms" in found.source
 
 
 def test_throughput_stays_the_other_way_round() -> None:
@@ -47,51 +62,49 @@ def test_throughput_stays_the_other_way_round() -> None:
 
 
 def test_few_pairs_are_no_measurement() -> None:
-    with pytest.raises(NoiseError, match="ttft_ms: 9 A/A pairs, 10 are needed"):
-        noise({"ttft_ms": [(1.0, 1.1)] * 9}, HOST, UTC)
+    with pytest.raises(GateError, match=r"ttft_ms: 9 A/A pairs \(10 needed\)"):
+        noise_of({"ttft_ms": [(1.0, 1.1)] * 9})
 
 
 def test_the_file_says_what_was_measured(tmp_path: Path) -> None:
     path = tmp_path / "noise.json"
-    write_noise(path, measured(0.04))
-    assert read_margins(path, HOST) == margins(json.loads(path.read_text()))
-    assert json.loads(path.read_text())["host"] == HOST
-    assert [each.name for each in tmp_path.iterdir()] == ["noise.json"]
+    write(path, measured(0.04))
+    assert read_margins(path, here()) == margins(read_file(path, Noise))
 
 
 def test_without_a_file_the_defaults_say_that_they_are(tmp_path: Path) -> None:
     found = read_margins(tmp_path / "noise.json")
     assert (found.of, found.measured) == (DEFAULTS, False)
-    assert "python -m bench aa" in found.says
+    assert "python -m bench aa" in found.source
 
 
 @pytest.mark.parametrize(
     ("host", "words"),
     [
-        ({**HOST, "cpus": 64}, "cpus is 64 there, 4 here"),
-        ({**HOST, "system": "Linux 5.4"}, "system is Linux 5.4 there, Linux 6.1 here"),
-        ({**HOST, "cpu": "Other 2 GHz"}, "cpu is Other 2 GHz there, This 1 GHz here"),
-        ({}, "its host is not recorded"),
+        ({"cpus": 64}, "cpus is 64 there, 4 here"),
+        ({"system": "Linux 5.4"}, "system is Linux 5.4 there, Linux 6.1 here"),
+        ({"cpu": "Other 2 GHz"}, "cpu is Other 2 GHz there, This 1 GHz here"),
+        (dict.fromkeys(HOST), "its host is not recorded"),
     ],
 )
 def test_the_noise_of_another_machine_is_not_used(tmp_path: Path, host: dict[str, object], words: str) -> None:
     path = tmp_path / "noise.json"
-    write_noise(path, measured(0.04) | {"host": host})
-    found = read_margins(path, HOST | {"cpu": "This 1 GHz"})
+    write(path, measured(0.04), **host)
+    found = read_margins(path, here(cpu="This 1 GHz"))
     assert (found.of, found.measured) == (DEFAULTS, False)
-    assert f"is not used, it was measured on another machine ({words})" in found.says
-    assert "\n" not in found.says
+    assert f"is not used, it was measured on another machine ({words})" in found.source
+    assert "\n" not in found.source
 
 
 def test_a_record_from_before_the_cpus_model_is_used_where_all_else_is_alike(tmp_path: Path) -> None:
     path = tmp_path / "noise.json"
-    write_noise(path, measured(0.04))
-    assert read_margins(path, HOST | {"cpu": "This 1 GHz"}).measured
+    write(path, measured(0.04))
+    assert read_margins(path, here(cpu="This 1 GHz")).measured
 
 
 def test_this_machine_is_itself(tmp_path: Path) -> None:
     path = tmp_path / "noise.json"
-    write_noise(path, measured(0.04) | {"host": describe_host()})
+    write(path, measured(0.04), **msgspec.to_builtins(describe_host()))
     assert read_margins(path).measured
 
 
@@ -102,7 +115,7 @@ def test_this_machine_is_itself(tmp_path: Path) -> None:
 def test_a_damaged_file_is_told_in_one_line(tmp_path: Path, text: str) -> None:
     path = tmp_path / "noise.json"
     path.write_text(text)
-    with pytest.raises(NoiseError, match=r"noise\.json .*run `.venv/bin/python -m bench aa` again"):
+    with pytest.raises(GateError, match=r"noise\.json .*run `.venv/bin/python -m bench aa` again"):
         read_margins(path)
 
 

@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -13,21 +14,27 @@ from rich.console import Console
 
 from bench.analysis.reading import CaseKey
 from bench.cli.verdict_table import show
+from bench.gate.ci_formats import github_annotations, junit, markdown, smaller_is_better
 from bench.gate.export import record, write, write_failure
 from bench.gate.family import decide_all
-from bench.gate.github import markdown, smaller_is_better, workflow_commands
-from bench.gate.junit import junit
 from bench.gate.margins import DEFAULTS
 from bench.gate.outcome import Outcome
-from bench.gate.zero_tolerance import fired
+from bench.gate.zero_tolerance import broken_rules
+from bench.record.base import encode_file, read_file
+from bench.record.verdict import SideInfo, VerdictRecord
 from bench.stats.proportions import Losses
-from tests.bench.fake_gate import PUSH, TIMER, summary_case
+from tests.bench.fake_gate import PUSH, TIMER, counts
 
 STEADY = [2.0, 2.1, 1.9, 2.05, 1.95, 2.0]
 
 
 def line(values: list[float]) -> dict[int, float]:
     return dict(enumerate(values))
+
+
+def as_json(outcome: Outcome) -> Any:
+    """What verdict.json holds."""
+    return json.loads(encode_file(record(outcome)))
 
 
 @pytest.fixture
@@ -46,8 +53,8 @@ def outcome() -> Outcome:
         (PUSH, "chats_per_s"): line([50.0, 30.0, 41.0, 29.0, 52.0, 40.0]),
     }
     found = decide_all(base, head, DEFAULTS)
-    sides = ({"name": "main", "commit": "0123abc"}, {"name": "head", "commit": "4567def"})
-    return Outcome(found, [], *sides, margins_say="default margins")
+    base_side, head_side = SideInfo(name="main", commit="0123abc"), SideInfo(name="head", commit="4567def")
+    return Outcome(found, base=base_side, head=head_side, margin_source="default margins")
 
 
 def test_one_of_each(outcome: Outcome) -> None:
@@ -74,16 +81,16 @@ def test_the_worst_that_was_shown_is_the_verdict(
 
 
 def test_an_invalid_side_ends_it_but_a_broken_rule_of_head_does_not_hide_behind_it(outcome: Outcome) -> None:
-    broken = fired([], [summary_case(leaked=1)])
+    broken = broken_rules({}, counts(leaked=1))
     assert replace(outcome, base_problems=["overloaded"]).verdict == "invalid"
     assert replace(outcome, head_problems=["overloaded"]).verdict == "invalid"
-    assert replace(outcome, head_problems=["2 % failed"], fired=broken).verdict == "worse"
-    assert replace(outcome, base_problems=["overloaded"], fired=broken).verdict == "invalid"
-    assert replace(outcome, findings=outcome.having("equivalent"), fired=broken).exit_code == 1
+    assert replace(outcome, head_problems=["2 % failed"], broken=broken).verdict == "worse"
+    assert replace(outcome, base_problems=["overloaded"], broken=broken).verdict == "invalid"
+    assert replace(outcome, findings=outcome.having("equivalent"), broken=broken).exit_code == 1
 
 
 def test_the_record_names_every_rule_that_fired(outcome: Outcome) -> None:
-    kept = record(replace(outcome, fired=fired([summary_case()], [summary_case(missed=2)])))
+    kept = as_json(replace(outcome, broken=broken_rules(counts(), counts(missed=2))))
     assert (kept["schema"], kept["verdict"], kept["exit_code"], kept["blocks"]) == (1, "worse", 1, 6)
     assert (kept["base"]["commit"], kept["head"]["commit"]) == ("0123abc", "4567def")
     assert [rule["rule"] for rule in kept["rules"]] == ["missed", "worse"]
@@ -100,14 +107,14 @@ def test_the_record_names_every_rule_that_fired(outcome: Outcome) -> None:
 
 def test_a_metric_without_blocks_is_written_as_json_too(outcome: Outcome) -> None:
     empty = decide_all({(PUSH, "ttft_ms"): line([2.0])}, {}, DEFAULTS)
-    kept = json.loads(json.dumps(record(replace(outcome, findings=empty)), allow_nan=False))
+    kept = as_json(replace(outcome, findings=empty))
     assert kept["findings"][0]["effect"] == {"ratio": None, "shift": None}
     assert kept["findings"][0]["sentence"] == "redis-push in flowing, 2 workers: no ttft_ms in head"
 
 
 def test_junit_fails_skips_and_passes(outcome: Outcome) -> None:
-    broken = fired([], [summary_case(missed=1)])
-    suite = ET.fromstring(junit(replace(outcome, fired=broken)))
+    broken = broken_rules({}, counts(missed=1))
+    suite = ET.fromstring(junit(replace(outcome, broken=broken)))
     assert (suite.get("tests"), suite.get("failures"), suite.get("skipped"), suite.get("errors")) == (
         "5",
         "2",
@@ -129,7 +136,7 @@ def test_junit_fails_skips_and_passes(outcome: Outcome) -> None:
 def test_annotations_escape_what_would_end_them(outcome: Outcome) -> None:
     nasty = CaseKey("a,b:c", "50%\r\n::error::", 2, 50)
     finding = outcome.having("worse")[0]._replace(case=nasty)
-    (line_,) = workflow_commands(replace(outcome, findings=[finding]))
+    (line_,) = github_annotations(replace(outcome, findings=[finding]))
     title, _, text = line_.removeprefix("::error title=").partition("::")
     assert title == "upstream_stop_ms%3A a%2Cb%3Ac in 50%25%0D%0A%3A%3Aerror%3A%3A%2C 2 workers"
     assert "\n" not in line_
@@ -137,27 +144,27 @@ def test_annotations_escape_what_would_end_them(outcome: Outcome) -> None:
     assert "%25" in text
 
 
-def test_an_invalid_measurement_accuses_nobody(outcome: Outcome) -> None:
-    """Not in JSON, not in JUnit, not in an annotation: whatever head seems to have broken is told, and not claimed."""
-    broken = fired([], [summary_case(missed=1)])
-    invalid = replace(outcome, base_problems=["2 % failed"], fired=broken)
+def test_an_invalid_measurement_claims_nothing(outcome: Outcome) -> None:
+    """Not in JSON, not in JUnit, not in an annotation: whatever head seems to have broken is shown, and not claimed."""
+    broken = broken_rules({}, counts(missed=1))
+    invalid = replace(outcome, base_problems=["2 % failed"], broken=broken)
     assert invalid.verdict == "invalid"
-    kept = record(invalid)
+    kept = as_json(invalid)
     assert (kept["rules"], [each["rule"] for each in kept["unproven"]]) == ([], ["missed"])
     assert {each["verdict"] for each in kept["findings"]} == {"inconclusive"}
     suite = ET.fromstring(junit(invalid))
     assert (suite.get("failures"), suite.get("errors"), suite.get("skipped")) == ("0", "1", "5")
-    assert not any(line_.startswith("::error") for line_ in workflow_commands(invalid))
+    assert not any(line_.startswith("::error") for line_ in github_annotations(invalid))
     assert "❌" not in markdown(invalid)
-    assert "no evidence: redis-push in flowing, 2 workers: 1 aborts" in markdown(invalid)
+    assert "unproven: redis-push in flowing, 2 workers: 1 aborts" in markdown(invalid)
 
 
-def test_a_rule_that_only_unwell_blocks_showed_is_told_and_not_claimed(outcome: Outcome) -> None:
-    fine = replace(outcome, findings=outcome.having("equivalent"), doubtful=fired([], [summary_case(missed=1)]))
-    kept = record(fine)
+def test_a_rule_that_was_broken_only_in_excluded_blocks_is_shown_and_not_claimed(outcome: Outcome) -> None:
+    fine = replace(outcome, findings=outcome.having("equivalent"), unproven_rules=broken_rules({}, counts(missed=1)))
+    kept = as_json(fine)
     assert (kept["verdict"], kept["rules"], kept["unproven"][0]["rule"]) == ("inconclusive", [], "missed")
     assert ET.fromstring(junit(fine)).get("failures") == "0"
-    assert workflow_commands(fine)[0].startswith("::warning title=inconclusive::")
+    assert github_annotations(fine)[0].startswith("::warning title=inconclusive::")
 
 
 def test_how_many_losses_could_have_gone_unseen(outcome: Outcome) -> None:
@@ -165,7 +172,7 @@ def test_how_many_losses_could_have_gone_unseen(outcome: Outcome) -> None:
     losses = {"redis-push": Losses(0, 600), "postgres-push": Losses(0, 540)}
     told = replace(fine, losses=losses)
     assert told.sentence.endswith("; 0 of 1,140 aborts lost: at most 0.26 % (95 %))")
-    kept = record(told)["losses"]
+    kept = as_json(told)["losses"]
     assert (kept["lost"], kept["aborts"], kept["level"]) == (0, 1140, 0.95)
     assert kept["at_most"] == pytest.approx(1 - 0.05 ** (1 / 1140), abs=1e-6)
     assert kept["strategies"]["redis-push"]["at_most"] == pytest.approx(1 - 0.05 ** (1 / 600), abs=1e-6)
@@ -192,17 +199,17 @@ def test_what_broke_off_says_so_where_machines_look(tmp_path: Path) -> None:
 
 def test_annotations_say_why_there_is_no_verdict(outcome: Outcome) -> None:
     open_ = replace(outcome, findings=outcome.having("inconclusive"))
-    assert workflow_commands(open_)[0].startswith("::warning title=inconclusive::")
-    invalid = workflow_commands(replace(outcome, base_problems=["the mock could not keep its pace"]))
+    assert github_annotations(open_)[0].startswith("::warning title=inconclusive::")
+    invalid = github_annotations(replace(outcome, base_problems=["the mock could not keep its pace"]))
     assert invalid == [
         "::warning title=measurement invalid::the measurement is invalid: the mock could not keep its pace"
     ]
-    assert workflow_commands(replace(outcome, findings=outcome.having("equivalent"))) == []
+    assert github_annotations(replace(outcome, findings=outcome.having("equivalent"))) == []
 
 
 def test_no_more_annotations_than_github_shows(outcome: Outcome) -> None:
-    many = fired([], [summary_case(f"redis-{number}", missed=1) for number in range(30)])
-    assert len(workflow_commands(replace(outcome, fired=many))) == 10
+    many = [each for n in range(30) for each in broken_rules({}, counts(f"redis-{n}", missed=1))]
+    assert len(github_annotations(replace(outcome, broken=many))) == 10
 
 
 def test_markdown_cannot_be_broken_by_a_name(outcome: Outcome) -> None:
@@ -237,15 +244,15 @@ def test_the_files_and_what_github_gets(outcome: Outcome, tmp_path: Path) -> Non
     environ = {"GITHUB_STEP_SUMMARY": str(summary), "GITHUB_OUTPUT": str(outputs), "GITHUB_ACTIONS": "true"}
     files = write(outcome, tmp_path / "gate", said.append, environ)
     assert [path.name for path in files] == ["verdict.json", "verdict.xml", "verdict.md", "benchmark.json"]
-    assert json.loads(files[0].read_text()) == record(outcome)
+    assert read_file(files[0], VerdictRecord) == record(outcome)
     assert ET.parse(files[1]).getroot().tag == "testsuite"
     assert json.loads(files[3].read_text()) == smaller_is_better(outcome)
     assert summary.read_text() == "# before\n" + files[2].read_text()
     assert outputs.read_text() == "verdict=worse\nexit-code=1\nmeasured=true\n"
-    assert said == workflow_commands(outcome)
+    assert said == github_annotations(outcome)
 
 
-def test_elsewhere_nobody_is_told(outcome: Outcome, tmp_path: Path) -> None:
+def test_elsewhere_there_are_no_annotations(outcome: Outcome, tmp_path: Path) -> None:
     said: list[str] = []
     write(outcome, tmp_path, said.append, {})
     assert said == []
@@ -254,7 +261,7 @@ def test_elsewhere_nobody_is_told(outcome: Outcome, tmp_path: Path) -> None:
 
 def test_the_terminal_ends_with_the_verdict(outcome: Outcome) -> None:
     console = Console(file=StringIO(), width=80)
-    show(replace(outcome, fired=fired([], [summary_case(missed=1)])), console)
+    show(replace(outcome, broken=broken_rules({}, counts(missed=1))), console)
     assert isinstance(console.file, StringIO)
     lines = console.file.getvalue().splitlines()
     assert lines[-1].startswith("verdict: worse: head is worse than base (1 zero-tolerance rule broken; 1 worse")

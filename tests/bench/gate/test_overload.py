@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -13,17 +14,21 @@ from bench.analysis.reading import Run
 from bench.gate.export import record
 from bench.gate.outcome import Outcome
 from bench.gate.overload import ALPHA, RULE, overloads, p_head_only
+from bench.record.manifest import Manifest
+from bench.record.schema import CaseRow
+from bench.record.verdict import Effect, Limit
 from bench.stats.paired import MIN_BLOCKS, holm
 from tests.bench.gate.test_block_filter import Compared
 
 LAST = 12
 
 
-def row(block: int, *, strategy: str = "redis-push", **more: Any) -> dict[str, Any]:
-    return {
+def row(block: int, *, strategy: str = "redis-push", **more: Any) -> CaseRow:
+    found = {
         "strategy": strategy, "scenario": "flowing", "workers": 2, "streams": 150, "block": block,
         "chats_planned": 80, "witness_late_p99_ms": 0.4, **more,
     }  # fmt: skip
+    return msgspec.convert(found, CaseRow)
 
 
 BAD: dict[str, dict[str, Any]] = {
@@ -36,7 +41,7 @@ BAD: dict[str, dict[str, Any]] = {
             "chunks_per_s": 900.0,
         }
     },
-    "a worker stands still": {
+    "a worker stalls": {
         "health": {"processes": [{"name": "service", "pid": 8, "lag_max_ms": 200.0}], "chunks_per_s": 900.0}
     },
     "chats are dropped": {"dropped": 12},
@@ -50,7 +55,7 @@ def run(bad: Sequence[int], blocks: int, *, cases: int = 1, what: str = "the moc
         for case in range(cases)
         for block in range(blocks)
     ]
-    return Run(Path(), {}, rows, [])
+    return Run(Path(), Manifest(), rows, [])
 
 
 @pytest.mark.parametrize("what", BAD)
@@ -84,9 +89,9 @@ def test_how_many_blocks_are_enough(head: int, base: int, blocks: int, cases: in
 def test_scaling_looks_ahead() -> None:
     sides = run([0], 5), run(range(5), 5)
     assert not overloads(*sides)
-    assert overloads(*sides, as_many=2.0)
+    assert overloads(*sides, scale=2.0)
     assert not overloads(run([], 2), run([0, 1], 2))
-    assert overloads(run([], 2), run([0, 1], 2), as_many=4.0)
+    assert overloads(run([], 2), run([0, 1], 2), scale=4.0)
 
 
 @pytest.fixture
@@ -96,21 +101,21 @@ def gate(tmp_path: Path) -> Compared:
 
 def test_it_makes_the_verdict_worse_and_not_invalid(gate: Compared) -> None:
     gate.side("base")
-    gate.side("head", sick=range(6))
-    outcome = gate._outcome([], [])
+    gate.side("head", unhealthy=range(6))
+    outcome = gate.judge()
     assert (outcome.verdict, outcome.exit_code) == ("worse", 1)
     assert "1 case in which head disturbs the measurement" in outcome.sentence
-    (rule,) = record(outcome)["rules"]
-    assert (rule["rule"], rule["effect"], rule["margin"]) == (RULE, {"base": 0, "head": 6}, {"p": 0.001082})
+    (rule,) = record(outcome).rules
+    assert (rule.rule, rule.effect, rule.margin) == (RULE, Effect(base=0, head=6), Limit(p=0.001082))
 
 
 def test_where_both_are_unhealthy_it_stays_invalid(gate: Compared) -> None:
-    gate.side("base", sick=range(6))
-    gate.side("head", sick=range(6))
-    outcome = gate._outcome([], [])
-    assert (outcome.verdict, outcome.fired) == ("invalid", [])
+    gate.side("base", unhealthy=range(6))
+    gate.side("head", unhealthy=range(6))
+    outcome = gate.judge()
+    assert (outcome.verdict, outcome.broken) == ("invalid", [])
     gate.side("head")
-    assert gate._outcome([], []).verdict == "invalid"
+    assert gate.judge().verdict == "invalid"
 
 
 def _false_alarms(rng: np.random.Generator, share: float, cases: int, tests: Callable[[int, int, int], float]) -> bool:
@@ -142,5 +147,5 @@ def test_head_against_itself_is_called_worse_in_at_most_one_percent(cases: int, 
 
 def test_an_outcome_says_which_rules_are_of_which_kind() -> None:
     (found,) = overloads(run([], 5), run(range(5), 5))
-    outcome = Outcome([], [found], {}, {}, margins_say="", head_problems=["too late"])
+    outcome = Outcome(broken=[found], head_problems=["too late"])
     assert outcome.sentence.startswith("head is worse than base (1 case in which head disturbs the measurement; ")

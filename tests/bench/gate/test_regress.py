@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.gate.base_commit import ROOT, commit_of
-from bench.gate.checkouts import worktrees
+from bench.gate.commits import ROOT, commit_of, worktrees
+from bench.gate.errors import GateError
 from bench.system.embedded import temporary_folder
-from bench.system.git import GitError
 
 SCENARIO = """
 sentence = "Short."
@@ -128,5 +127,5 @@ def test_worktrees_go_also_when_something_fails() -> None:
 
 def test_a_ref_that_is_none_is_named() -> None:
     assert len(commit_of("HEAD")) == 40
-    with pytest.raises(GitError, match=r"'v0\.0\.0-none' is no commit"):
+    with pytest.raises(GateError, match=r"'v0\.0\.0-none' is not a commit"):
         commit_of("v0.0.0-none")

@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import pytest
 
-from bench.gate.zero_tolerance import RULES, fired, promises_delivery
-from tests.bench.fake_gate import summary_case
+from bench.analysis.reading import CaseKey
+from bench.gate.zero_tolerance import RULES, broken_rules, promises_delivery
+from tests.bench.fake_gate import counts
 
 
-def rules(*cases: dict[str, object], base: tuple[dict[str, object], ...] = ()) -> list[str]:
-    return [each.rule for each in fired(base, cases)]
+def rules(head: dict[CaseKey, dict[str, int]], base: dict[CaseKey, dict[str, int]] | None = None) -> list[str]:
+    return [each.rule for each in broken_rules(base or {}, head)]
 
 
 @pytest.mark.parametrize("rule", RULES)
 def test_one_is_too_many(rule: str) -> None:
-    (broken,) = fired([summary_case()], [summary_case() | {rule: 1}])
+    (case,) = counts()
+    (broken,) = broken_rules(counts(), {case: counts()[case] | {rule: 1}})
     assert (broken.rule, broken.head, broken.base) == (rule, 1, 0)
     assert broken.sentence.startswith("redis-push in flowing, 2 workers: 1 ")
     assert broken.sentence.endswith("(base: 0)")
 
 
-def test_a_clean_head_breaks_none_and_base_excuses_nobody() -> None:
-    dirty = summary_case(missed=3)
-    assert rules(summary_case(), base=(dirty,)) == []
-    (broken,) = fired([dirty], [summary_case(missed=1)])
+def test_a_clean_head_breaks_none_and_base_is_no_excuse() -> None:
+    dirty = counts(missed=3)
+    assert rules(counts(), base=dirty) == []
+    (broken,) = broken_rules(dirty, counts(missed=1))
     assert (broken.head, broken.base) == (1, 3)
 
 
@@ -36,25 +38,17 @@ def test_a_clean_head_breaks_none_and_base_excuses_nobody() -> None:
         ("memory-push", 2, False), ("memory-poll", 4, False), ("none", 1, False), ("none", 2, False),
     ],
 )  # fmt: skip
-def test_who_promises_that_every_abort_arrives(strategy: str, workers: int, promised: bool) -> None:
+def test_which_strategies_promise_that_every_abort_arrives(strategy: str, workers: int, promised: bool) -> None:
     assert promises_delivery(strategy, workers) is promised
-    assert rules(summary_case(strategy, workers, missed=500)) == (["missed"] if promised else [])
+    assert rules(counts(strategy, workers, missed=500)) == (["missed"] if promised else [])
 
 
 def test_missing_by_design_excuses_neither_leaks_nor_wrong_stops() -> None:
-    case = summary_case("memory-push", 2, missed=500, wrong_stops=1, leaked=2)
-    assert rules(case) == ["wrong_stops", "leaked"]
+    assert rules(counts("memory-push", 2, missed=500, wrong_stops=1, leaked=2)) == ["wrong_stops", "leaked"]
 
 
 def test_errors_beyond_one_in_a_hundred() -> None:
-    assert rules(summary_case(errors=10)) == []
-    (broken,) = fired([], [summary_case(errors=11)])
+    assert rules(counts(errors=10)) == []
+    (broken,) = broken_rules({}, counts(errors=11))
     assert (broken.rule, broken.base) == ("errors", None)
-    assert "11 of 1000 chats that failed, allowed is 1%" in broken.sentence
-
-
-def test_a_summary_of_before_these_counts_is_read() -> None:
-    old = {key: value for key, value in summary_case().items() if key not in ("wrong_stops", "leaked")}
-    assert rules(old) == []
-    (broken,) = fired([old], [summary_case(leaked=1)])
-    assert broken.base is None
+    assert "11 of 1000 chats failed (limit 1%)" in broken.sentence

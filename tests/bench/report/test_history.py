@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from matplotlib.image import imread
 
-from bench.gate.gate_run import GateError
+from bench.gate.errors import GateError
 from bench.report.history import history
 from bench.report.history_chart import draw
 from tests.bench.fake_gate import FLOWING, HOST, write_history

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.gate.base_commit import choose_base, commit_of
-from bench.gate.checkouts import worktrees
+from bench.gate.commits import choose_base, commit_of, worktrees
+from bench.gate.errors import GateError
 from bench.record.writer import describe_commit
-from bench.system.git import GitError
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -49,7 +48,7 @@ def test_the_merge_base_is_compared_and_the_distance_told(top: Path) -> None:
     assert found.notes == [
         f"HEAD is 2 commits ahead of main and 2 behind; base is the merge base with main, {found.base[:7]}"
     ]
-    assert found.as_row() == {"ref": "main", "ref_commit": git(top, "rev-parse", "main"), "ahead": 2, "behind": 2}
+    assert (found.ref, found.ref_commit) == ("main", git(top, "rev-parse", "main"))
     with worktrees(found.base, found.head, repository=top) as folders:
         assert [(folder / "server" / "__init__.py").read_text() for folder in folders] == ["one", "five"]
 
@@ -62,7 +61,7 @@ def test_the_tip_when_asked_for(top: Path) -> None:
 
 @pytest.mark.parametrize("ref", ["HEAD", "work", "HEAD^0"])
 def test_head_itself_is_refused_or_its_parent_taken(top: Path, ref: str) -> None:
-    with pytest.raises(GitError, match=rf"BASE '{ref.replace('^', '.')}' is HEAD itself .*BASE=HEAD~1"):
+    with pytest.raises(GateError, match=rf"BASE '{ref.replace('^', '.')}' is HEAD itself .*BASE=HEAD~1"):
         choose_base(ref, top)
     found = choose_base(ref, top, or_parent=True)
     assert found.base == git(top, "rev-parse", "HEAD~1")
@@ -72,7 +71,7 @@ def test_head_itself_is_refused_or_its_parent_taken(top: Path, ref: str) -> None
 def test_a_ref_that_contains_head(top: Path) -> None:
     """As a HEAD that was merged already."""
     git(top, "checkout", "--quiet", "main~1")
-    with pytest.raises(GitError, match="BASE 'main' contains HEAD"):
+    with pytest.raises(GateError, match="BASE 'main' contains HEAD"):
         choose_base("main", top)
     assert choose_base("main", top, or_parent=True).base == git(top, "rev-parse", "main~2")
     assert choose_base("main", top, tip=True).base == git(top, "rev-parse", "main")
@@ -80,30 +79,30 @@ def test_a_ref_that_contains_head(top: Path) -> None:
 
 def test_another_commit_with_the_same_files_is_refused(top: Path) -> None:
     git(top, "commit", "--quiet", "--allow-empty", "--message", "again")
-    with pytest.raises(GitError, match=r"BASE 'HEAD~1' leads to .*, which has the same files as HEAD"):
+    with pytest.raises(GateError, match=r"BASE 'HEAD~1' leads to .*, which has the same files as HEAD"):
         choose_base("HEAD~1", top)
 
 
 def test_a_typo_is_not_answered_with_a_fetch_of_all_history(top: Path, tmp_path: Path) -> None:
-    with pytest.raises(GitError, match=r"BASE 'nope' is no commit here .*check its name") as typo:
+    with pytest.raises(GateError, match=r"BASE 'nope' is not a commit here .*check its name") as typo:
         commit_of("nope", top)
     assert "shallow" not in str(typo.value)
     git(tmp_path, "clone", "--quiet", "--depth", "1", "--branch", "work", top.as_uri(), "shallow")
-    with pytest.raises(GitError, match=r"this clone is shallow: `git fetch --unshallow`, .*`fetch-depth: 0`"):
+    with pytest.raises(GateError, match=r"this clone is shallow: `git fetch --unshallow`, .*`fetch-depth: 0`"):
         commit_of("nope", tmp_path / "shallow")
 
 
 def test_histories_that_do_not_meet(top: Path, tmp_path: Path) -> None:
     shallow = tmp_path / "shallow"
     git(tmp_path, "clone", "--quiet", "--depth", "1", "--branch", "work", "--no-single-branch", top.as_uri(), "shallow")
-    with pytest.raises(GitError, match=r"have no common commit here .*git fetch --unshallow"):
+    with pytest.raises(GateError, match=r"have no common commit here .*git fetch --unshallow"):
         choose_base("origin/main", shallow)
     assert choose_base("origin/main", shallow, tip=True).notes[0].count("shallow clone") == 1
-    with pytest.raises(GitError, match=r"HEAD has no parent here .*git fetch --unshallow"):
+    with pytest.raises(GateError, match=r"HEAD has no parent here .*git fetch --unshallow"):
         choose_base("HEAD", shallow, or_parent=True)
     git(top, "checkout", "--quiet", "--orphan", "alone")
     commit(top, "alone")
-    with pytest.raises(GitError, match=r"have no common commit here .*--tip"):
+    with pytest.raises(GateError, match=r"have no common commit here .*--tip"):
         choose_base("main", top)
 
 
@@ -172,11 +171,11 @@ def test_a_repository_that_git_refuses_is_told_in_gits_words(
     (tmp_path / "bin" / "git").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
     with pytest.raises(
-        GitError, match=r"detected dubious ownership .*git config --global --add safe\.directory"
+        GateError, match=r"detected dubious ownership .*git config --global --add safe\.directory"
     ) as told:
         choose_base("main", top)
     assert "unshallow" not in str(told.value)
     assert "\n" not in str(told.value)
     monkeypatch.setenv("PATH", str(real.parent))
-    with pytest.raises(GitError, match="not a git repository"):
+    with pytest.raises(GateError, match="not a git repository"):
         commit_of("HEAD", tmp_path)

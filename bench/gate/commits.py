@@ -1,0 +1,165 @@
+"""The two commits that a gate compares: choose the base, and check both out as temporary git worktrees."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.gate.errors import INVALID, GateError
+from bench.system.embedded import temporary_folder
+from bench.system.git import GitError, git
+
+ROOT = Path(__file__).parents[2]
+LOCK, SERVICE = "requirements.lock", "server"
+PIN = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^]]*\])?==([^\s;\\]+)", re.MULTILINE)
+MAX_NAMED_PACKAGES = 3
+NO_MERGE_BASE = "; compare with the tip itself with --tip"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The commits that a gate compares; `ref` is the user's name for the base, `ref_commit` the commit of that name.
+
+    `base` is their merge base, the tip, or HEAD's parent; `reason` is the sentence for the last. `ahead` and `behind`
+    count the commits that only HEAD has, and those that only `ref` has.
+    """
+
+    ref: str
+    ref_commit: str
+    base: str
+    head: str
+    ahead: int
+    behind: int
+    shallow: bool
+    reason: str = ""
+
+    @property
+    def notes(self) -> list[str]:
+        """One sentence: how the base was chosen."""
+        if self.reason:
+            return [self.reason]
+        counted = " (of the commits in this shallow clone)" if self.shallow else ""
+        commits = "commit" if self.ahead == 1 else "commits"
+        distance = f"HEAD is {self.ahead} {commits} ahead of {self.ref} and {self.behind} behind{counted}"
+        chosen = "the tip of" if self.base == self.ref_commit else "the merge base with"
+        return [f"{distance}; base is {chosen} {self.ref}, {self.base[:7]}"]
+
+
+def choose_base(ref: str, repository: Path = ROOT, *, tip: bool = False, or_parent: bool = False) -> Comparison:
+    """Choose the commit to compare HEAD with: the merge base of `ref` and HEAD, with `tip` the commit of `ref`.
+
+    `or_parent`: HEAD's first parent where the base would be HEAD, as on a push to the default branch. Raises GateError
+    for an unknown ref, for histories without a common commit, and for a base with the same files as HEAD.
+    """
+    ref_commit, head = commit_of(ref, repository), commit_of("HEAD", repository)
+    unshallow, reason = _unshallow_advice(repository), ""
+    with _git_errors(f"BASE {ref!r} and HEAD have no common commit here (", f"){unshallow or NO_MERGE_BASE}"):
+        base = ref_commit if tip else git(repository, "merge-base", ref_commit, head)
+    if base == head and or_parent:
+        with _git_errors("HEAD has no parent here to compare with (", f"){unshallow}"):
+            base = _resolve(repository, "HEAD~1^{commit}")
+        reason = f"{ref} contains HEAD, so HEAD is compared with its first parent, {base[:7]}"
+    with _git_errors():
+        counts = git(repository, "rev-list", "--left-right", "--count", f"{head}...{ref_commit}")
+        same_files = _resolve(repository, f"{base}^{{tree}}") == _resolve(repository, f"{head}^{{tree}}")
+    if same_files:
+        if base == head:
+            cause = "is HEAD itself" if ref_commit == head else "contains HEAD"
+        else:
+            cause = f"leads to {base[:7]}, which has the same files as HEAD"
+        raise GateError(
+            f"BASE {ref!r} {cause} ({head[:7]}), so there is nothing to compare: name an older commit, for example"
+            " BASE=HEAD~1 (`python -m bench aa` measures the same code twice)"
+        )
+    ahead, behind = (int(count) for count in counts.split())
+    return Comparison(ref, ref_commit, base, head, ahead, behind, bool(unshallow), reason)
+
+
+def commit_of(ref: str, repository: Path = ROOT) -> str:
+    """The commit of a ref. Raises GateError; its message includes git's own where the repository cannot be read."""
+    if not ref or ref.startswith("-"):
+        raise GateError(f"BASE is {ref!r}: name a git ref, for example BASE=origin/main")
+    if not repository.is_dir():
+        raise GateError(f"{repository} is not a folder: give the checkout whose HEAD is to be measured")
+    with _git_errors():
+        unshallow = _unshallow_advice(repository)  # fails where git refuses the whole repository, whatever the ref
+    advice = f"check its name (`git branch --all` lists branches), or fetch it{unshallow}"
+    with _git_errors(f"BASE {ref!r} is not a commit here (", f"): {advice}"):
+        return _resolve(repository, f"{ref}^{{commit}}")
+
+
+@contextlib.contextmanager
+def worktrees(base: str, head: str = "HEAD", *, repository: Path = ROOT) -> Iterator[tuple[Path, Path]]:
+    """Check both refs out side by side, and remove them at the end.
+
+    `repository` is the service's folder in a checkout, its top or below; the folders given are the same ones of the
+    two worktrees. Raises GateError for an unknown ref and for a commit without the service, GitError otherwise.
+    """
+    commits = [commit_of(ref, repository) for ref in (base, head)]
+    below = git(repository, "rev-parse", "--show-prefix")
+    with temporary_folder("regress") as scratch:
+        folders = (scratch / "base", scratch / "head")
+        try:
+            for folder, commit in zip(folders, commits, strict=True):
+                git(repository, "worktree", "add", "--detach", "--quiet", str(folder), commit)
+                if not (folder / below / SERVICE).is_dir():
+                    raise GateError(
+                        f"{commit[:7]} has no {below}{SERVICE}/, so there is no service to measure", INVALID
+                    )
+            yield folders[0] / below, folders[1] / below
+        finally:
+            for folder in folders:
+                with contextlib.suppress(GitError):
+                    git(repository, "worktree", "remove", "--force", str(folder))
+            with contextlib.suppress(GitError):
+                git(repository, "worktree", "prune")  # also those of a run that was killed
+
+
+def uncommitted_notes(repository: Path = ROOT) -> list[str]:
+    """A sentence if the checkout has changes that are not measured."""
+    if git(repository, "status", "--porcelain", "--untracked-files=no"):
+        return ["uncommitted changes are not part of head: commit them to have them measured"]
+    return []
+
+
+def lock_doubts(folders: tuple[Path, Path]) -> list[str]:
+    """A sentence if the two states pin different packages: both sides run with the installed ones."""
+    base, head = (_pins(folder / LOCK) for folder in folders)
+    changed = sorted(name for name in base.keys() | head.keys() if base.get(name) != head.get(name))
+    if not changed:
+        return []
+    named = changed[:MAX_NAMED_PACKAGES]
+    text = ", ".join(f"{name} {base.get(name, 'none')} -> {head.get(name, 'none')}" for name in named)
+    more = f" and {len(changed) - len(named)} more" if len(changed) > len(named) else ""
+    return [f"{LOCK} differs ({text}{more}); both sides ran with the installed packages, so this was not measured"]
+
+
+def _pins(lock: Path) -> dict[str, str]:
+    """Package -> pinned version; hashes and comments are ignored."""
+    text = lock.read_text(encoding="utf-8") if lock.exists() else ""
+    found: dict[str, list[str]] = {}
+    for name, version in PIN.findall(text):
+        found.setdefault(name.lower(), []).append(version)
+    return {name: " or ".join(sorted(versions)) for name, versions in found.items()}
+
+
+def _resolve(repository: Path, name: str) -> str:
+    return git(repository, "rev-parse", "--verify", "--end-of-options", name)
+
+
+def _unshallow_advice(repository: Path) -> str:
+    """The advice for a shallow clone, empty for a full one."""
+    shallow = git(repository, "rev-parse", "--is-shallow-repository") == "true"
+    return "; this clone is shallow: `git fetch --unshallow`, with actions/checkout `fetch-depth: 0`" if shallow else ""
+
+
+@contextlib.contextmanager
+def _git_errors(before: str = "", after: str = "") -> Iterator[None]:
+    """Turn GitError into GateError, with this text around git's."""
+    try:
+        yield
+    except GitError as error:
+        raise GateError(f"{before}{error}{after}") from None
