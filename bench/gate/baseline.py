@@ -72,7 +72,7 @@ def load(folder: Path) -> FullRun:
     except UnreadableResults as error:
         raise GateError(str(error)) from error
     except (OSError, RecordError) as error:
-        raise GateError(f"{error}: `make report RUN_DIR={folder}` writes the summary again") from error
+        raise GateError(f"{error}; `make report RUN_DIR={folder}` writes the summary again") from error
     if run.manifest.is_quick:
         raise GateError(f"{folder} is a QUICK run, which yields no verdict: run `make bench` without QUICK=1")
     if not summary.valid:
@@ -141,7 +141,7 @@ def read(path: Path) -> Baseline:
     except FileNotFoundError:
         raise GateError(f"{path} does not exist: {AGAIN}") from None
     except (OSError, RecordError) as error:
-        raise GateError(f"{error}: {AGAIN}") from error
+        raise GateError(f"{error}; {AGAIN}") from error
 
 
 def _floor_in(metric: str, floor_ms: float) -> float:

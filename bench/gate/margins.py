@@ -76,7 +76,7 @@ def read_margins(path: Path, host: Host | None = None) -> Margins:
     try:
         noise = read_file(path, Noise)
     except (OSError, RecordError) as error:
-        raise GateError(f"{path} cannot be read ({error}): run {AA} again") from error
+        raise GateError(f"{error}; run {AA} again") from error
     recorded, here = noise.host or Host(), host or msgspec.convert(describe_host(), Host)
     if elsewhere := other_machine(recorded, here) if recorded != Host() else "its host is not recorded":
         source = f"default margins: {path} is not used, it was measured on another machine ({elsewhere})"

@@ -12,7 +12,7 @@ import typer
 from typer.testing import CliRunner
 
 from bench.cli import regress as cli_regress
-from bench.gate.commits import Comparison
+from bench.gate.commits import ROOT, Comparison
 from bench.gate.margins import DEFAULTS
 from bench.gate.regress import METRICS, Gate
 from bench.gate.zero_tolerance import promises_delivery
@@ -69,11 +69,34 @@ def test_what_broke_off_leaves_an_invalid_verdict(
 @pytest.mark.parametrize(
     ("arguments", "says"), [(["--strategy", "redis-pull"], "redis-push"), (["--noise", __file__], "cannot be read")]
 )
-def test_bad_usage_is_told_on_github_too(tmp_path: Path, outputs: Path, arguments: list[str], says: str) -> None:
+def test_bad_usage_is_reported_on_github_too(tmp_path: Path, outputs: Path, arguments: list[str], says: str) -> None:
     done = bench(tmp_path, *arguments)
     assert (done.exit_code, done.stderr.count("\n")) == (4, 1)
     assert says in (tmp_path / "summary.md").read_text()
     assert outputs.read_text() == "verdict=invalid\nexit-code=4\nmeasured=false\n"
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a git checkout")
+@pytest.mark.parametrize(
+    ("arguments", "env", "says"),
+    [
+        (["--base", "no-such-ref"], {}, "no-such-ref"),
+        (["--base", "--upload-pack=x"], {}, "BASE"),
+        (["--base", "HEAD"], {}, "is HEAD itself"),
+        (["--strategy", "redis-pull"], {}, "redis-push"),
+        (["--scenario", "gone"], {}, "flowing"),
+        ([], {"QUICK": "1"}, "QUICK"),
+    ],
+)
+def test_bad_usage_is_one_line_and_costs_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], env: dict[str, str], says: str
+) -> None:
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    done = bench(tmp_path, *arguments)
+    assert (done.exit_code, done.stderr.count("\n")) == (4, 1)
+    assert says in done.stderr
     assert not (tmp_path / "results").exists()
 
 

@@ -174,10 +174,10 @@ def test_what_is_no_ground_for_a_verdict(tmp_path: Path, change: dict[str, Any],
     ("text", "words"),
     [
         (None, "does not exist: make a new one with `make baseline`"),
-        ("{", "is not valid.*make a new one"),
-        ("[]", "is not valid.*make a new one"),
+        ("{", "cannot be read .*make a new one"),
+        ("[]", "cannot be read .*make a new one"),
         ('{"schema": 2}', "has schema 2, this program reads 1"),
-        ('{"schema": 1, "run": "x"}', "is not valid: Object missing required field"),
+        ('{"schema": 1, "run": "x"}', "cannot be read .Object missing required field"),
     ],
 )
 def test_a_baseline_that_cannot_be_used(tmp_path: Path, text: str | None, words: str) -> None:

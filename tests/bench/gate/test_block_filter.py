@@ -56,7 +56,7 @@ class Compared(Gate):
                 chat["client"]["error"] = "connection reset"
             chats += own
             row = case_row("redis-push", block, own) | {"witness_late_p99_ms": 40.0 if block in unhealthy else 0.4}
-            service = {"name": "service", "lag_max_ms": 140.0 if block in stalled_in else 20.0}
+            service = {"name": "service", "pid": 1, "lag_max_ms": 140.0 if block in stalled_in else 20.0}
             cases.append(row | {"health": {"processes": [service], "chunks_per_s": 900.0}})
         write_rows(side.folder, chats, cases, {"side": name, "blocks": len(stop_ms), **manifest})
         run = read_run(side.folder)

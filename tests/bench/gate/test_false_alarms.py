@@ -30,19 +30,23 @@ def measured(kind: str, blocks: int, rng: random.Random, faster: float = 1.0) ->
     return {block: 2 / faster * math.exp(noise(kind, rng)) for block in range(blocks)}
 
 
-@pytest.mark.parametrize("kind", NOISES)
-def test_twenty_comparisons_of_the_same_strategy_raise_next_to_no_alarm(kind: str) -> None:
-    """Holm holds for the whole run: 1 run in 20 may have any alarm at all (0.085 is 3.2 standard errors above)."""
+def check_rates(kind: str, runs: int) -> None:
+    """Holm holds for the whole run: in 1 run of 20 there may be any alarm at all; three standard errors are allowed."""
     rng = random.Random(kind)
-    runs = 400
-    told = [
+    found = [
         false_alarms({label: measured(kind, BLOCKS[number % len(BLOCKS)], rng) for label in LABELS})
         for number in range(runs)
     ]
-    assert all(each.comparisons == COMPARISONS for each in told)
-    assert sum((each.rate or 0.0) for each in told) / runs <= 0.05
-    assert sum(each.alarms > 0 for each in told) / runs <= 0.085
-    assert 0.01 <= sum((each.uncorrected or 0.0) for each in told) / runs <= 0.06  # it can still find something
+    assert all(each.comparisons == COMPARISONS for each in found)
+    assert sum(each.rate or 0.0 for each in found) / runs <= 0.05
+    assert sum(each.alarms > 0 for each in found) / runs <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / runs)
+    assert 0.01 <= sum(each.uncorrected or 0.0 for each in found) / runs <= 0.06  # it can still find something
+
+
+@pytest.mark.parametrize("kind", NOISES)
+def test_twenty_comparisons_of_the_same_strategy_raise_next_to_no_alarm(kind: str) -> None:
+    """With 400 runs in tests/slow/gate."""
+    check_rates(kind, runs=120)
 
 
 @pytest.mark.parametrize("kind", NOISES)

@@ -60,17 +60,20 @@ def test_code_that_names_nothing_is_looked_for_where_its_python_imports(
         code_of(service, ROOT)
 
 
+@pytest.fixture(scope="module")
+def other(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Child]:
+    """PYTHONSAFEPATH: the folder that it is started in does not count, and the installed package is found."""
+    with serving(checkout, tmp_path_factory.mktemp("other") / "server.log", PYTHONSAFEPATH="1") as running:
+        yield running
+
+
 @pytest.mark.parametrize("reported", [True, False])
 def test_a_service_that_imports_another_checkout_is_refused_in_one_line(
-    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, reported: bool
+    other: Child, checkout: Path, monkeypatch: pytest.MonkeyPatch, *, reported: bool
 ) -> None:
-    """PYTHONSAFEPATH: the folder that it is started in does not count, and the installed package is found."""
     if not reported:
         monkeypatch.setattr(code_check, "ask", lambda _url, _path: {"status": "ok"})
-    with (
-        serving(checkout, tmp_path / "server.log", PYTHONSAFEPATH="1") as other,
-        pytest.raises(ChildError, match="unset PYTHONPATH and PYTHONSAFEPATH") as refused,
-    ):
+    with pytest.raises(ChildError, match="unset PYTHONPATH and PYTHONSAFEPATH") as refused:
         code_of(other, checkout)
     assert "\n" not in str(refused.value)
 
