@@ -27,8 +27,8 @@ def baseline(
     noise: Noise = NOISE,
 ) -> None:
     """Keep a full run as the baseline: every metric as a multiple of the run's own floor, and the noise margins."""
+    from bench.gate import GateError  # noqa: PLC0415
     from bench.gate import baseline as kept  # noqa: PLC0415 - `--help` and usage errors need none of this
-    from bench.gate.errors import GateError  # noqa: PLC0415
     from bench.gate.margins import read_margins  # noqa: PLC0415
 
     try:
@@ -48,9 +48,8 @@ def check(
 ) -> None:
     """Compare a run with the baseline, both as multiples of their own floor. Exit codes as for `regress`."""
     from bench.cli.verdict_table import show  # noqa: PLC0415
-    from bench.gate import baseline as kept  # noqa: PLC0415 - `--help` and usage errors need none of this
-    from bench.gate import baseline_check  # noqa: PLC0415
-    from bench.gate.errors import GateError  # noqa: PLC0415
+    from bench.gate import GateError, baseline_check  # noqa: PLC0415 - `--help` and usage errors need none of this
+    from bench.gate import baseline as kept  # noqa: PLC0415
     from bench.gate.export import write  # noqa: PLC0415
     from bench.gate.margins import read_margins  # noqa: PLC0415
 

@@ -77,8 +77,8 @@ def regress(
     Exit codes: 0 fine, 1 worse, 2 the measurement is invalid, 3 inconclusive, 4 bad usage.
     """
     from bench.cli.verdict_table import show  # noqa: PLC0415
+    from bench.gate import GateError  # noqa: PLC0415
     from bench.gate.commits import ROOT, choose_base  # noqa: PLC0415 - `--help` needs none of this
-    from bench.gate.errors import GateError  # noqa: PLC0415
     from bench.gate.export import write, write_failure  # noqa: PLC0415
     from bench.gate.margins import read_margins  # noqa: PLC0415
     from bench.gate.regress import Gate  # noqa: PLC0415
@@ -138,8 +138,8 @@ def aa(
     """
     cases = select(scenarios=_words(scenario), workers=workers, strategies=_words(strategy))
     check_crashes(cases)
+    from bench.gate import GateError  # noqa: PLC0415
     from bench.gate.aa_test import MAX_ALARMS, AATest  # noqa: PLC0415
-    from bench.gate.errors import GateError  # noqa: PLC0415
     from bench.run.campaign import Settings  # noqa: PLC0415
     from bench.system.embedded import StoreError  # noqa: PLC0415 - `--help` and usage errors need none of this
     from bench.system.procs import ChildError  # noqa: PLC0415

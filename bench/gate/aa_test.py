@@ -14,8 +14,8 @@ from rich.table import Table
 from bench.analysis.comparison import ALPHA, Blocks, corrected, verdict
 from bench.analysis.reading import read_run
 from bench.analysis.summary import write_summary
+from bench.gate import INVALID, GateError
 from bench.gate.block_filter import unhealthy_blocks
-from bench.gate.errors import INVALID, GateError
 from bench.gate.gate_run import block_values
 from bench.gate.margins import DEFAULTS, MIN_PAIRS, noise_of
 from bench.record.base import encode_file

@@ -13,9 +13,9 @@ from typing import Any
 
 from bench.analysis.metrics import UNITS
 from bench.analysis.reading import CaseKey, Run, UnreadableResults, read_run
+from bench.gate import INVALID, GateError
 from bench.gate.block_filter import Block, unhealthy_blocks
 from bench.gate.decision import Margin
-from bench.gate.errors import INVALID, GateError
 from bench.gate.family import BlockValues
 from bench.gate.gate_run import block_values
 from bench.gate.margins import Margins

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from bench.gate import GateError
 from bench.gate.baseline import AGAIN, RATIO_UNITS, FullRun, ratios, relative_margins
 from bench.gate.block_filter import stalled_workers, too_few_usable
 from bench.gate.decision import Margin
-from bench.gate.errors import GateError
 from bench.gate.family import BlockValues, decide_all_unpaired, single_block_notes
 from bench.gate.gate_run import without_stop_costs
 from bench.gate.margins import DEFAULTS, Margins

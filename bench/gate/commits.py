@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.gate.errors import INVALID, GateError
+from bench.gate import INVALID, GateError
 from bench.system.embedded import temporary_folder
 from bench.system.git import GitError, git
 

@@ -10,10 +10,9 @@ from pathlib import Path
 from msgspec import UNSET, UnsetType
 
 from bench.analysis.reading import case_name
-from bench.gate.ci_formats import github_annotations, junit, markdown, smaller_is_better
 from bench.gate.family import Finding
 from bench.gate.outcome import Outcome
-from bench.gate.verdict_text import sentence
+from bench.gate.verdict_text import github_annotations, junit, markdown, sentence, smaller_is_better
 from bench.gate.zero_tolerance import BrokenRule
 from bench.record.base import encode_file
 from bench.record.verdict import (

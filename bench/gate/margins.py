@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import msgspec
 
+from bench.gate import GateError
 from bench.gate.decision import Margin
-from bench.gate.errors import GateError
 from bench.record.base import RecordError, read_file
 from bench.record.manifest import Host
 from bench.record.verdict import Noise, NoiseMetric

@@ -13,8 +13,8 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from bench.cli import regress as cli_regress
+from bench.gate import INVALID, GateError
 from bench.gate.aa_test import AAResult, AATest, evaluate
-from bench.gate.errors import INVALID, GateError
 from bench.record.verdict import FalseAlarms, Noise, NoiseMetric
 from tests.bench.fake_gate import write_run
 

@@ -9,11 +9,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from bench.gate import baseline
+from bench.gate import GateError, baseline
 from bench.gate.baseline import load
 from bench.gate.baseline_check import check, choose_margins, margins_of, values_of
 from bench.gate.decision import Margin
-from bench.gate.errors import GateError
 from bench.gate.gate_run import COSTS
 from bench.gate.margins import DEFAULTS, Margins
 from bench.record.verdict import Baseline

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from bench.gate import GateError
 from bench.gate.commits import commit_of, lock_doubts, uncommitted_notes, worktrees
-from bench.gate.errors import GateError
 
 LOCK = "redis==8.1.0 \\\n    --hash=sha256:aa\nasyncpg==0.32 ; python_version >= '3.11' \\\n    --hash=sha256:bb\n"
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from bench.gate import GateError
 from bench.gate.commits import choose_base, commit_of, worktrees
-from bench.gate.errors import GateError
 from bench.record.writer import describe_commit
 
 

@@ -9,8 +9,8 @@ import msgspec
 import numpy as np
 import pytest
 
+from bench.gate import GateError
 from bench.gate.decision import Margin
-from bench.gate.errors import GateError
 from bench.gate.margins import DEFAULTS, MIN_SHARE, margins, noise_of, read_margins
 from bench.record.base import encode_file, read_file
 from bench.record.manifest import Host

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from bench.gate import GateError
 from bench.gate.commits import ROOT, commit_of, worktrees
-from bench.gate.errors import GateError
 from bench.system.embedded import temporary_folder
 
 SCENARIO = """

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 from matplotlib.image import imread
 
-from bench.gate.errors import GateError
-from bench.report.history import history
+from bench.report.history import HistoryError, history
 from bench.report.history_chart import draw
 from tests.bench.fake_gate import FLOWING, HOST, write_history
 
@@ -69,15 +68,15 @@ def test_what_is_left_out_is_counted_by_its_reason(tmp_path: Path) -> None:
 )
 def test_what_nobody_measured_names_what_there_is(tmp_path: Path, asked: tuple[str, ...], words: str) -> None:
     write_history(tmp_path, [2.0, 2.0])
-    with pytest.raises(GateError, match=words):
+    with pytest.raises(HistoryError, match=words):
         history(tmp_path, *asked)
 
 
 def test_no_run_at_all(tmp_path: Path) -> None:
-    with pytest.raises(GateError, match=r"no run to show \(no run folder\): run `make bench`"):
+    with pytest.raises(HistoryError, match=r"no run to show \(no run folder\): run `make bench`"):
         history(tmp_path, STOP)
     write_history(tmp_path, [2.0], quick=True)
-    with pytest.raises(GateError, match=r"\(1 QUICK\)"):
+    with pytest.raises(HistoryError, match=r"\(1 QUICK\)"):
         history(tmp_path, STOP)
 
 
