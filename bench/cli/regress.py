@@ -100,8 +100,7 @@ def regress(
         gate = Gate(cases, settings, margins, results, console)
     except (PlanError, FolderError, GateError) as error:
         give_up(BAD_USAGE, str(error), None)
-    for note in compared.notes:
-        console.print(note, highlight=False, soft_wrap=True, markup=False)
+    console.print(compared.note, highlight=False, soft_wrap=True, markup=False)
     try:
         with writing(gate.folder):
             # Stays when the disk is full, or this process is killed.
@@ -138,16 +137,14 @@ def aa(
     """
     cases = select(scenarios=_words(scenario), workers=workers, strategies=_words(strategy))
     check_crashes(cases)
-    from bench.gate import GateError  # noqa: PLC0415
-    from bench.gate.aa_test import MAX_ALARMS, AATest  # noqa: PLC0415
+    from bench.gate import GateError, aa_test  # noqa: PLC0415 - `--help` and usage errors need none of this
     from bench.run.campaign import Settings  # noqa: PLC0415
     from bench.system.embedded import StoreError  # noqa: PLC0415 - `--help` and usage errors need none of this
     from bench.system.procs import ChildError  # noqa: PLC0415
 
     settings = Settings("all", workers, False, seed, "aa", environment=parse(env or ()))
-    test = AATest(cases, settings, results, console)
     try:
-        found = test.run(blocks)
+        found = aa_test.measure(cases, settings, results, console, blocks=blocks)
     except (StoreError, ChildError) as error:
         end(INVALID, f"could not measure: {error}")
     except KeyboardInterrupt:
@@ -165,7 +162,7 @@ def aa(
         console.print(line, highlight=False, soft_wrap=True)
     console.print(f"noise: {noise}", highlight=False, soft_wrap=True)
     if loud := found.too_many_alarms:
-        end(REGRESSION, f"more than {MAX_ALARMS:.0%} false alarms: {', '.join(loud)}")
+        end(REGRESSION, f"more than {aa_test.MAX_ALARMS:.0%} false alarms: {', '.join(loud)}")
 
 
 def give_up(code: int, message: str, folder: Path | None) -> NoReturn:

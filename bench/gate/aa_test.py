@@ -76,27 +76,19 @@ class AAResult:
         return table
 
 
-class AATest:
-    """Two sides of one checkout, in interleaved blocks."""
-
-    def __init__(self, cases: Sequence[Case], settings: Settings, results: Path, console: Console) -> None:
-        self._cases = cases
-        self._settings = settings
-        self._console = console
-        self._kept = [Results(results, f"{settings.label}-{name}") for name in ("a", "b")]
-
-    def run(self, blocks: int) -> AAResult:
-        """Measure this many pairs of blocks. Raises StoreError, ChildError, and GateError if none are usable."""
-        sides = [Measured(Side(name), kept) for name, kept in zip(("a", "b"), self._kept, strict=True)]
-        Run(
-            self._cases,
-            self._settings,
-            sides,
-            self._console,
-            more=lambda done, _took_s, _medians_ms: done < blocks,
-            expects=Expected(blocks),
-        ).execute()
-        return evaluate([kept.folder for kept in self._kept])
+def measure(cases: Sequence[Case], settings: Settings, results: Path, console: Console, *, blocks: int) -> AAResult:
+    """Measure one checkout as two sides. Raises StoreError, ChildError, and GateError without usable pairs."""
+    kept = [Results(results, f"{settings.label}-{name}") for name in ("a", "b")]
+    sides = [Measured(Side(name), each) for name, each in zip(("a", "b"), kept, strict=True)]
+    Run(
+        cases,
+        settings,
+        sides,
+        console,
+        more=lambda done, _took_s, _medians_ms: done < blocks,
+        expects=Expected(blocks),
+    ).execute()
+    return evaluate([each.folder for each in kept])
 
 
 def evaluate(folders: Sequence[Path]) -> AAResult:

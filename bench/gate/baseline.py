@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from bench.analysis.metrics import UNITS
 from bench.analysis.reading import CaseKey, Run, UnreadableResults, read_run
@@ -51,17 +50,6 @@ class FullRun:
         if not self.summary.floor or not self.summary.floor.p50:
             raise GateError(f"{self.run.folder} has no floor: measure again with this version (`make bench`)")
         return self.summary.floor.p50
-
-    def conditions(self) -> dict[str, Any]:
-        """The fields of a baseline that two runs must have in common to be compared."""
-        manifest = self.run.manifest
-        return {
-            "record_schema": manifest.schema,
-            "workers": manifest.settings.get("workers"),
-            "strategies": sorted({case.strategy for case in self.summary.cases}),
-            "scenarios": manifest.scenarios,
-            "environment": manifest.service_environment or {},
-        }
 
 
 def load(folder: Path) -> FullRun:
@@ -113,15 +101,20 @@ def make(run: FullRun, margins: Margins) -> Baseline:
     for (case, metric), blocks in ratios(run).items():
         by_case.setdefault(case, {})[metric] = [round(blocks[block], 6) for block in sorted(blocks)]
     records = {name: MarginRecord(share=each.share, slack=each.slack) for name, each in margins.of.items()}
+    manifest, workers = run.run.manifest, run.run.manifest.settings.get("workers")
     return Baseline(
         made_utc=utc_now(),
         run=run.run.folder.resolve().name,
-        commit=run.run.manifest.commit,
-        host=run.run.manifest.host,
+        commit=manifest.commit,
+        host=manifest.host,
+        record_schema=manifest.schema,
+        workers=workers if isinstance(workers, int) else None,
+        strategies=sorted({case.strategy for case in run.summary.cases}),
+        scenarios=manifest.scenarios,
+        environment=manifest.service_environment or {},
         floor_p50_ms=run.floor_ms,
         margins=BaselineMargins(measured=margins.measured, says=margins.source, of=records),
         cases=[BaselineCase(**case._asdict(), ratios=metrics) for case, metrics in sorted(by_case.items())],
-        **run.conditions(),
     )
 
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from bench.gate import GateError
-from bench.gate.baseline import AGAIN, RATIO_UNITS, FullRun, ratios, relative_margins
+from bench.gate.baseline import AGAIN, RATIO_UNITS, FullRun, make, relative_margins
 from bench.gate.block_filter import stalled_workers, too_few_usable
 from bench.gate.decision import Margin
 from bench.gate.family import BlockValues, decide_all_unpaired, single_block_notes
@@ -29,28 +26,29 @@ def check(baseline: Baseline, run: FullRun, local: Margins) -> Outcome:
 
     Raises GateError that names the first condition in which they differ.
     """
-    if difference := unlike(conditions_of(baseline), run.conditions()):
+    new = make(run, local)
+    if difference := unlike(baseline, new):
         raise GateError(f"the baseline was measured under other conditions: {difference}; {AGAIN}")
-    chosen, notes, manifest = choose_margins(margins_of(baseline), local), [], run.run.manifest
-    there, here = baseline.host or Host(), manifest.host or Host()
+    chosen, notes = choose_margins(margins_of(baseline), local), []
+    there, here = baseline.host or Host(), new.host or Host()
     if there == Host() or other_machine(there, here):
         notes.append("measured on another machine than the baseline: the floor corrects for most of that, not all")
-    old, new = values_of(baseline), ratios(run)
+    old_values, new_values = values_of(baseline), values_of(new)
     margins = relative_margins(chosen.of, baseline.floor_p50_ms)
-    for metric in sorted({metric for _case, metric in new} - {metric for _case, metric in old}):
+    for metric in sorted({metric for _case, metric in new_values} - {metric for _case, metric in old_values}):
         del margins[metric]
         notes.append(f"the baseline has no {metric}, so it is not judged: {AGAIN}")
     rules = apply_rules(None, run.run, {*run.excluded, *stalled_workers(run.run)})
     return Outcome(
-        findings=decide_all_unpaired(old, new, margins),
+        findings=decide_all_unpaired(old_values, new_values, margins),
         broken=rules.broken,
         unproven_rules=rules.unproven,
         doubts=list(too_few_usable(run.run, run.excluded, MIN_BLOCKS).values()),
         losses=rules.losses,
         base=SideInfo(name=f"baseline {baseline.run}", commit=baseline.commit),
-        head=SideInfo(name=run.run.folder.resolve().name, commit=manifest.commit),
+        head=SideInfo(name=new.run, commit=new.commit),
         margin_source=chosen.source,
-        notes=[*notes, *single_block_notes(old, new, margins)],
+        notes=[*notes, *single_block_notes(old_values, new_values, margins)],
         units=RATIO_UNITS,
     )
 
@@ -86,16 +84,12 @@ def choose_margins(made_with: Margins, local: Margins) -> Margins:
     return Margins(of, True, f"the wider of the baseline's and this machine's: {local.source}")
 
 
-def conditions_of(baseline: Baseline) -> dict[str, Any]:
-    """The conditions of a baseline, as `FullRun.conditions` names them."""
-    names = ("record_schema", "workers", "strategies", "scenarios", "environment")
-    return {name: getattr(baseline, name) for name in names}
-
-
-def unlike(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
-    """The first difference between the conditions of a baseline and of a run, with both values; None without one."""
-    for kind in ("strategies", "scenarios"):
-        before, now = set(old[kind]), set(new[kind])
+def unlike(old: Baseline, new: Baseline) -> str | None:
+    """The first difference between the conditions of two baselines, with both values; None without one."""
+    for kind, before, now in (
+        ("strategies", set(old.strategies), set(new.strategies)),
+        ("scenarios", set(old.scenarios), set(new.scenarios)),
+    ):
         parts = [
             f"this run {verb} {', '.join(sorted(names))}"
             for verb, names in (("lacks", before - now), ("adds", now - before))
@@ -103,8 +97,8 @@ def unlike(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
         ]
         if parts:
             return f"{kind}: {' and '.join(parts)}"
-    there, here = _flat(old), _flat(new)
-    if old["environment"] is None:  # an older baseline
+    there, here = _conditions(old), _conditions(new)
+    if old.environment is None:  # an older baseline
         here = {name: value for name, value in here.items() if not name.startswith("environment")}
     for name in dict.fromkeys((*there, *here)):
         if there.get(name) != here.get(name):
@@ -112,10 +106,10 @@ def unlike(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _flat(conditions: Mapping[str, Any]) -> dict[str, Any]:
-    flat = {"record_schema": conditions["record_schema"], "workers": conditions["workers"]}
-    flat |= {f"environment: {name}": value for name, value in (conditions["environment"] or {}).items()}
-    for name, scenario in conditions["scenarios"].items():
+def _conditions(baseline: Baseline) -> dict[str, object]:
+    found: dict[str, object] = {"record_schema": baseline.record_schema, "workers": baseline.workers}
+    found |= {f"environment: {name}": value for name, value in (baseline.environment or {}).items()}
+    for name, scenario in baseline.scenarios.items():
         fields = [field for field in scenario.__struct_fields__ if field not in DESCRIPTIONS]
-        flat |= {f"scenario {name}: {field}": getattr(scenario, field) for field in fields}
-    return flat
+        found |= {f"scenario {name}: {field}": getattr(scenario, field) for field in fields}
+    return found

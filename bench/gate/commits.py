@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from bench.gate import INVALID, GateError
 from bench.system.embedded import temporary_folder
@@ -19,12 +19,11 @@ MAX_NAMED_PACKAGES = 3
 NO_MERGE_BASE = "; compare with the tip itself with --tip"
 
 
-@dataclass(frozen=True)
-class Comparison:
+class Comparison(NamedTuple):
     """The commits that a gate compares; `ref` is the user's name for the base, `ref_commit` the commit of that name.
 
-    `base` is their merge base, the tip, or HEAD's parent; `reason` is the sentence for the last. `ahead` and `behind`
-    count the commits that only HEAD has, and those that only `ref` has.
+    `base` is their merge base, the tip, or HEAD's parent, and `note` a sentence on that. `ahead` and `behind` count the
+    commits that only HEAD has, and those that only `ref` has.
     """
 
     ref: str
@@ -33,19 +32,7 @@ class Comparison:
     head: str
     ahead: int
     behind: int
-    shallow: bool
-    reason: str = ""
-
-    @property
-    def notes(self) -> list[str]:
-        """One sentence: how the base was chosen."""
-        if self.reason:
-            return [self.reason]
-        counted = " (of the commits in this shallow clone)" if self.shallow else ""
-        commits = "commit" if self.ahead == 1 else "commits"
-        distance = f"HEAD is {self.ahead} {commits} ahead of {self.ref} and {self.behind} behind{counted}"
-        chosen = "the tip of" if self.base == self.ref_commit else "the merge base with"
-        return [f"{distance}; base is {chosen} {self.ref}, {self.base[:7]}"]
+    note: str
 
 
 def choose_base(ref: str, repository: Path = ROOT, *, tip: bool = False, or_parent: bool = False) -> Comparison:
@@ -55,13 +42,13 @@ def choose_base(ref: str, repository: Path = ROOT, *, tip: bool = False, or_pare
     for an unknown ref, for histories without a common commit, and for a base with the same files as HEAD.
     """
     ref_commit, head = commit_of(ref, repository), commit_of("HEAD", repository)
-    unshallow, reason = _unshallow_advice(repository), ""
+    unshallow, note = _unshallow_advice(repository), ""
     with _git_errors(f"BASE {ref!r} and HEAD have no common commit here (", f"){unshallow or NO_MERGE_BASE}"):
         base = ref_commit if tip else git(repository, "merge-base", ref_commit, head)
     if base == head and or_parent:
         with _git_errors("HEAD has no parent here to compare with (", f"){unshallow}"):
             base = _resolve(repository, "HEAD~1^{commit}")
-        reason = f"{ref} contains HEAD, so HEAD is compared with its first parent, {base[:7]}"
+        note = f"{ref} contains HEAD, so HEAD is compared with its first parent, {base[:7]}"
     with _git_errors():
         counts = git(repository, "rev-list", "--left-right", "--count", f"{head}...{ref_commit}")
         same_files = _resolve(repository, f"{base}^{{tree}}") == _resolve(repository, f"{head}^{{tree}}")
@@ -75,7 +62,12 @@ def choose_base(ref: str, repository: Path = ROOT, *, tip: bool = False, or_pare
             " BASE=HEAD~1 (`python -m bench aa` measures the same code twice)"
         )
     ahead, behind = (int(count) for count in counts.split())
-    return Comparison(ref, ref_commit, base, head, ahead, behind, bool(unshallow), reason)
+    if not note:
+        counted = " (of the commits in this shallow clone)" if unshallow else ""
+        chosen = "the tip of" if base == ref_commit else "the merge base with"
+        note = f"HEAD is {ahead} commit{'s' * (ahead != 1)} ahead of {ref} and {behind} behind{counted}"
+        note += f"; base is {chosen} {ref}, {base[:7]}"
+    return Comparison(ref, ref_commit, base, head, ahead, behind, note)
 
 
 def commit_of(ref: str, repository: Path = ROOT) -> str:

@@ -8,7 +8,6 @@ over the cases. Both sides of a block are measured one directly after the other,
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 
 import numpy as np
 from scipy.stats import fisher_exact
@@ -18,7 +17,6 @@ from bench.analysis.checks import MAX_ERROR_SHARE
 from bench.analysis.reading import CaseKey, Run, case_name
 from bench.gate.block_filter import Block, stalled_workers
 from bench.gate.zero_tolerance import BrokenRule
-from bench.record.schema import CaseRow
 from bench.stats.paired import MIN_BLOCKS, holm
 from bench.workload.strategies import is_special
 
@@ -74,17 +72,14 @@ def disturbed_blocks(run: Run) -> dict[Block, str]:
     stalled, found = stalled_workers(run), {}
     for row in run.cases:
         block = (row.key, row.block)
-        reasons = [*health.problems(row), *([stalled[block]] if block in stalled else []), *_dropped(row)]
+        reasons = [*health.problems(row), *([stalled[block]] if block in stalled else [])]
+        if row.dropped > MAX_ERROR_SHARE * row.chats_planned:
+            reasons.append(f"{row.dropped} of {row.chats_planned} chats were not sent, as `streams` were open already")
         if refused[block] > MAX_ERROR_SHARE * chats[block] and not row.fault:
             reasons.append(f"{refused[block]} of {chats[block]} chats or aborts were refused with 503")
         if reasons and not is_special(row.scenario):
             found[block] = reasons[0]
     return found
-
-
-def _dropped(row: CaseRow) -> Iterator[str]:
-    if row.dropped > MAX_ERROR_SHARE * row.chats_planned:
-        yield f"{row.dropped} of {row.chats_planned} chats were not sent, because `streams` were open already"
 
 
 def _first_reason(disturbed: dict[Block, str], key: CaseKey) -> str:

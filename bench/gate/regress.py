@@ -157,7 +157,7 @@ class Gate:
     def run(self, compared: Comparison, *, minutes: float, repository: Path = ROOT) -> Outcome:
         """Compare two commits of the repository. Raises GateError, GitError, StoreError, ChildError."""
         with worktrees(compared.base, compared.head, repository=repository) as folders:
-            notes, doubts = [*compared.notes, *uncommitted_notes(repository)], lock_doubts(folders)
+            notes, doubts = [compared.note, *uncommitted_notes(repository)], lock_doubts(folders)
             sides = [
                 Measured(Side(name, folder), kept)
                 for name, folder, kept in zip(("base", "head"), folders, self.sides, strict=True)

@@ -31,7 +31,7 @@ def outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def compared(ref: str) -> Comparison:
-    return Comparison(ref, "0123abc", "0123abc", "4567def", ahead=1, behind=0, shallow=False)
+    return Comparison(ref, "0123abc", "0123abc", "4567def", ahead=1, behind=0, note="")
 
 
 def bench(tmp_path: Path, *arguments: str) -> Any:

@@ -13,8 +13,8 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from bench.cli import regress as cli_regress
-from bench.gate import INVALID, GateError
-from bench.gate.aa_test import AAResult, AATest, evaluate
+from bench.gate import INVALID, GateError, aa_test
+from bench.gate.aa_test import AAResult, evaluate
 from bench.record.verdict import FalseAlarms, Noise, NoiseMetric
 from tests.bench.fake_gate import write_run
 
@@ -66,14 +66,14 @@ def test_the_table_shows_the_rate_before_and_after_the_correction() -> None:
 def test_more_than_one_false_alarm_in_twenty_is_a_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rate: float | None, code: int
 ) -> None:
-    done = aa(tmp_path, monkeypatch, lambda _self, _blocks: found(rate))
+    done = aa(tmp_path, monkeypatch, lambda *_, **__: found(rate))
     assert done.exit_code == code, done.output
     assert ("redis-push in flowing" in done.stderr) == (code == 1)
     assert json.loads((tmp_path / "noise.json").read_text())["metrics"]["ttft_ms"]["pairs"] == 40
 
 
 def test_too_little_noise_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def measure(_self: object, _blocks: int) -> AAResult:
+    def measure(*_: object, **__: object) -> AAResult:
         raise GateError("no metric has 10 usable A/A pairs", INVALID)
 
     done = aa(tmp_path, monkeypatch, measure)
@@ -81,7 +81,7 @@ def test_too_little_noise_is_one_line(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def aa(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, measure: Any) -> Any:
-    monkeypatch.setattr(AATest, "run", measure)
+    monkeypatch.setattr(aa_test, "measure", measure)
     app = typer.Typer(pretty_exceptions_enable=False)
     app.command()(cli_regress.aa)
     return CliRunner().invoke(app, ["--results", str(tmp_path), "--noise", str(tmp_path / "noise.json")])

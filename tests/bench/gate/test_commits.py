@@ -45,9 +45,9 @@ def test_the_merge_base_is_compared_and_the_distance_told(top: Path) -> None:
     found = choose_base("main", top)
     assert found.base == git(top, "rev-parse", "main~2")
     assert (found.head, found.ahead, found.behind) == (git(top, "rev-parse", "work"), 2, 2)
-    assert found.notes == [
+    assert found.note == (
         f"HEAD is 2 commits ahead of main and 2 behind; base is the merge base with main, {found.base[:7]}"
-    ]
+    )
     assert (found.ref, found.ref_commit) == ("main", git(top, "rev-parse", "main"))
     with worktrees(found.base, found.head, repository=top) as folders:
         assert [(folder / "server" / "__init__.py").read_text() for folder in folders] == ["one", "five"]
@@ -56,7 +56,7 @@ def test_the_merge_base_is_compared_and_the_distance_told(top: Path) -> None:
 def test_the_tip_when_asked_for(top: Path) -> None:
     found = choose_base("main", top, tip=True)
     assert found.base == git(top, "rev-parse", "main")
-    assert "base is the tip of main" in found.notes[0]
+    assert "base is the tip of main" in found.note
 
 
 @pytest.mark.parametrize("ref", ["HEAD", "work", "HEAD^0"])
@@ -65,7 +65,7 @@ def test_head_itself_is_refused_or_its_parent_taken(top: Path, ref: str) -> None
         choose_base(ref, top)
     found = choose_base(ref, top, or_parent=True)
     assert found.base == git(top, "rev-parse", "HEAD~1")
-    assert found.notes == [f"{ref} contains HEAD, so HEAD is compared with its first parent, {found.base[:7]}"]
+    assert found.note == f"{ref} contains HEAD, so HEAD is compared with its first parent, {found.base[:7]}"
 
 
 def test_a_ref_that_contains_head(top: Path) -> None:
@@ -97,7 +97,7 @@ def test_histories_that_do_not_meet(top: Path, tmp_path: Path) -> None:
     git(tmp_path, "clone", "--quiet", "--depth", "1", "--branch", "work", "--no-single-branch", top.as_uri(), "shallow")
     with pytest.raises(GateError, match=r"have no common commit here .*git fetch --unshallow"):
         choose_base("origin/main", shallow)
-    assert choose_base("origin/main", shallow, tip=True).notes[0].count("shallow clone") == 1
+    assert choose_base("origin/main", shallow, tip=True).note.count("shallow clone") == 1
     with pytest.raises(GateError, match=r"HEAD has no parent here .*git fetch --unshallow"):
         choose_base("HEAD", shallow, or_parent=True)
     git(top, "checkout", "--quiet", "--orphan", "alone")

@@ -15,7 +15,7 @@ from bench.gate.commits import Comparison
 from bench.gate.export import write, write_failure
 from bench.gate.outcome import Outcome
 from bench.gate.regress import Gate
-from bench.record.verdict import SideInfo
+from bench.record.verdict import Baseline, BaselineMargins, SideInfo
 from bench.system.lock import only_bench
 from tests.bench.cli.test_cli_regress import bench as regress
 from tests.bench.run.test_storage import room
@@ -26,9 +26,7 @@ OUTCOME = Outcome(base=SideInfo(name="base"), head=SideInfo(name="head"), margin
 @pytest.fixture
 def outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("GITHUB_OUTPUT", str(tmp_path / "outputs"))
-    monkeypatch.setattr(
-        "bench.gate.commits.choose_base", lambda *_, **__: Comparison("base", "1", "1", "2", 1, 0, False, "")
-    )
+    monkeypatch.setattr("bench.gate.commits.choose_base", lambda *_, **__: Comparison("base", "1", "1", "2", 1, 0, ""))
     return tmp_path / "outputs"
 
 
@@ -102,8 +100,13 @@ def test_a_quick_that_is_neither_yes_nor_no_is_reported_too(
 
 
 def test_a_run_with_another_environment_is_not_compared_with_the_baseline() -> None:
-    old = {"record_schema": 1, "workers": 2, "strategies": ["none"], "scenarios": {}, "environment": None}
-    kept, run = old | {"environment": {"ABORT_INTERVAL_MS": "50"}}, old | {"environment": {}}
+    old, kept, run = (
+        Baseline(
+            run="", commit=None, host=None, record_schema=1, workers=2, strategies=["none"], scenarios={}, cases=[],
+            floor_p50_ms=1.0, margins=BaselineMargins(measured=False, says="", of={}), environment=environment,
+        )
+        for environment in (None, {"ABORT_INTERVAL_MS": "50"}, dict[str, str]())
+    )  # fmt: skip
     assert baseline_check.unlike(kept, run) == "environment: ABORT_INTERVAL_MS is '50' there and None here"
     assert baseline_check.unlike(kept, kept) is None
     assert baseline_check.unlike(old, kept) is None, "an old baseline does not record it"

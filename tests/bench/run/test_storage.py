@@ -133,7 +133,7 @@ def test_a_command_ends_in_one_line_with_exit_code_2(
         ("soak", "bench.experiments.soak.run.find_leaks"),
         ("instrument", "bench.experiments.instrument_error.measure_errors"),
         ("prove", "bench.experiments.prove.proof.Proof.run"),
-        ("aa", "bench.gate.aa_test.AATest.run"),
+        ("aa", "bench.gate.aa_test.measure"),
     ],
 )
 def test_so_do_all_that_measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, function: str) -> None:
