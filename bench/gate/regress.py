@@ -73,8 +73,10 @@ class MeasuredSide(Results):
 
     def append(self, chats: Iterable[Row], case: Row) -> None:
         """Write a finished case and its chats."""
-        rows, row = msgspec.convert(list(chats), list[ChatRow]), msgspec.convert(case, CaseRow)
-        super().append(chats, case)
+        written = list(chats)
+        super().append(written, case)
+        rows = msgspec.convert(written, list[ChatRow])
+        row = msgspec.convert(case, CaseRow)
         scenario = self.manifest.scenarios.get(row.scenario)
         self.cases.append(row)
         self.chats += [Chat(chat.key, chat.block, chat.request_id, measure(chat, scenario)) for chat in rows]

@@ -15,11 +15,11 @@ from bench.gate.family import decide_all, single_block_notes
 from bench.gate.gate_run import block_values
 from bench.gate.margins import DEFAULTS, Margins
 from bench.gate.outcome import Outcome
-from bench.gate.regress import Gate
+from bench.gate.regress import Gate, MeasuredSide
 from bench.gate.zero_tolerance import apply_rules
 from bench.run.campaign import Settings
 from bench.workload.plan import select
-from tests.bench.fake_gate import PUSH, case_row, chat_row, lost, write_rows
+from tests.bench.fake_gate import FLOWING, PUSH, case_row, chat_row, lost, write_rows
 
 SETTINGS = Settings("all", 2, False, 1, "regress")
 BLOCKS, CHATS = 6, 40
@@ -244,3 +244,15 @@ def test_a_metric_of_a_single_block_neither_prevents_a_verdict_nor_passes_unseen
     assert [each.decision.verdict for each in gone] == ["equivalent", "inconclusive"]
     first = values(ttft_ms={0: 1.0}, store_ops_per_token={0: 0.03})
     assert len(decide_all(first, first, DEFAULTS)) == 2  # after one block everything has one value
+
+
+def test_the_rows_in_memory_are_those_of_the_files(tmp_path: Path) -> None:
+    """The gate reads no file again after a block."""
+    manifest = {"scenarios": {"flowing": FLOWING}, "blocks": 2, "complete": True}
+    side = MeasuredSide(tmp_path, "head")
+    side.write_manifest(manifest)
+    for block in range(2):
+        chats = [chat_row("redis-push", block, index, 2.0) for index in range(3)]
+        side.append(iter(chats), case_row("redis-push", block, chats))
+    assert side.run == read_run(side.folder)
+    assert len(side.chats) == 6
