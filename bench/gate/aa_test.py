@@ -20,8 +20,9 @@ from bench.gate.gate_run import block_values
 from bench.gate.margins import DEFAULTS, MIN_PAIRS, noise_of
 from bench.record.base import encode_file
 from bench.record.files import replace_file
+from bench.record.host import utc_now
 from bench.record.verdict import FalseAlarmPair, FalseAlarms, Noise
-from bench.record.writer import Results, utc_now
+from bench.record.writer import Results
 from bench.run.campaign import Run, Settings
 from bench.run.meter import Measured
 from bench.run.progress import Expected

@@ -20,9 +20,9 @@ from bench.gate.gate_run import block_values
 from bench.gate.margins import Margins
 from bench.record.base import RecordError, encode_file, read_file
 from bench.record.files import replace_file
+from bench.record.host import utc_now
 from bench.record.summary import Summary
 from bench.record.verdict import Baseline, BaselineCase, BaselineMargins, MarginRecord
-from bench.record.writer import utc_now
 from bench.stats.paired import MIN_BLOCKS
 from bench.workload.strategies import is_special
 

@@ -11,10 +11,10 @@ from bench.gate.gate_run import without_stop_costs
 from bench.gate.margins import DEFAULTS, Margins
 from bench.gate.outcome import Outcome
 from bench.gate.zero_tolerance import apply_rules
+from bench.record.host import other_machine
 from bench.record.manifest import Host
 from bench.record.schema import CaseKey
 from bench.record.verdict import Baseline, SideInfo
-from bench.record.writer import other_machine
 from bench.stats.paired import MIN_BLOCKS
 
 DESCRIPTIONS = ("name", "sentence")

@@ -11,14 +11,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import msgspec
-
 from bench.gate import GateError
 from bench.gate.decision import Margin
 from bench.record.base import RecordError, read_file
+from bench.record.host import describe_host, other_machine
 from bench.record.manifest import Host
 from bench.record.verdict import Noise, NoiseMetric
-from bench.record.writer import describe_host, other_machine
 
 AA = "`.venv/bin/python -m bench aa`"
 SIGMAS = 3.0
@@ -77,7 +75,7 @@ def read_margins(path: Path, host: Host | None = None) -> Margins:
         noise = read_file(path, Noise)
     except (OSError, RecordError) as error:
         raise GateError(f"{error}; run {AA} again") from error
-    recorded, here = noise.host or Host(), host or msgspec.convert(describe_host(), Host)
+    recorded, here = noise.host or Host(), host or describe_host()
     if elsewhere := other_machine(recorded, here) if recorded != Host() else "its host is not recorded":
         source = f"default margins: {path} is not used, it was measured on another machine ({elsewhere})"
         return Margins(DEFAULTS, False, f"{source}; {AA} measures this one's noise")

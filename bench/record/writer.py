@@ -163,8 +163,7 @@ def other_machine(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
 
     What only one of them has is no difference: older records have no `cpu`.
     """
-    pairs = {key: (there.get(key), here.get(key)) for key in there}
-    keys = [key for key, pair in pairs.items() if None not in pair and pair[0] != pair[1]]
+    keys = [key for key in there if key in here and there[key] != here[key]]
     return "; ".join(f"{key} is {there[key]} there, {here[key]} here" for key in keys)
 
 

@@ -124,8 +124,8 @@ def test_another_machine_is_noted_not_refused(tmp_path: Path, record: Baseline) 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"scenario": {"itl_ms": 5.0}}, "scenario flowing: itl_ms is 20.0 there and 5.0 here"),
-        ({"scenario": {"rate_per_s": 10}}, "scenario flowing: rate_per_s is 80.0 there and 10.0 here"),
+        ({"scenario": {"itl_ms": 5.0}}, "scenario flowing: itl_ms is 20 there and 5.0 here"),
+        ({"scenario": {"rate_per_s": 10}}, "scenario flowing: rate_per_s is 80 there and 10 here"),
         ({"manifest": {"scenarios": {}}}, "scenarios: this run lacks flowing, steady"),
         ({"manifest": {"settings": {"workers": 4}}}, "workers is 2 there and 4 here"),
         ({"stop_ms": {"redis-push": 2.0, "redis-poll": 9.0}},

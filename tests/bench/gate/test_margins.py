@@ -13,9 +13,9 @@ from bench.gate import GateError
 from bench.gate.decision import Margin
 from bench.gate.margins import DEFAULTS, MIN_SHARE, margins, noise_of, read_margins
 from bench.record.base import encode_file, read_file
+from bench.record.host import describe_host
 from bench.record.manifest import Host
 from bench.record.verdict import Noise
-from bench.record.writer import describe_host
 from tests.bench.fake_gate import HOST
 
 UTC = "2026-11-24T10:00:00Z"
