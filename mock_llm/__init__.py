@@ -1,1 +1,1 @@
-"""A fake OpenAI that streams on time, and the witness of when its connection was really cut."""
+"""A mock OpenAI server that streams on schedule and records when each connection was lost."""

@@ -1,4 +1,4 @@
-"""The mock's command line: serve, and measure what this machine can serve."""
+"""The mock's command line: serve, and measure the capacity of this machine."""
 
 import sys
 from typing import Annotated, Any
@@ -18,7 +18,7 @@ from mock_llm.settings import Dist, Fault, Settings, one_line
 BAD_USAGE = 4
 
 app = typer.Typer(
-    help="A fake OpenAI that streams on time, and the witness of when its connection was really cut.",
+    help="A mock OpenAI server that streams on schedule and records when each connection was lost.",
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -39,7 +39,7 @@ python -m mock_llm capacity --streams 200 --itl-ms 20 --seconds 3 --rounds 1
 
 
 def _option(name: str) -> Any:
-    """Return the flag of a setting; None means not given, so that the environment is asked next."""
+    """Return the option of a setting; without a value (None) the environment variable applies."""
     setting = Settings.model_fields[name]
     default = "none" if setting.default is None else str(setting.default)
     return typer.Option(help=setting.description, show_default=default)
@@ -64,13 +64,13 @@ def serve(
     journal_rows: Annotated[int | None, _option("journal_rows")] = None,
     max_body_bytes: Annotated[int | None, _option("max_body_bytes")] = None,
 ) -> None:
-    """Serve OpenAI's /v1/chat/completions and /v1/models, and the witness's /__mock/journal, clock and health.
+    """Serve OpenAI's /v1/chat/completions and /v1/models, and /__mock/journal, /__mock/clock and /__mock/health.
 
-    Prints one line, `ready http://HOST:PORT`, when it listens; SIGTERM and SIGINT end it with exit code 0.
-    Every option is also read from the environment: MOCK_TTFT_MS and so on.
+    Prints one line, `ready http://HOST:PORT`, once it is listening; SIGTERM and SIGINT end it with exit code 0.
+    Every option can also be set in the environment: MOCK_TTFT_MS and so on.
     """
     given = {name: value for name, value in locals().items() if value is not None}
-    from mock_llm.serve import StartError, serve  # noqa: PLC0415 -- --help need not load the server
+    from mock_llm.serve import StartError, serve  # noqa: PLC0415 -- keeps --help fast
 
     try:
         serve(Settings(**given))
@@ -82,16 +82,16 @@ def serve(
 
 @app.command(epilog=_CAPACITY_EPILOG)
 def capacity(
-    streams: Annotated[int, typer.Option(min=1, max=20_000, help="Streams held open at once.")] = 1000,
+    streams: Annotated[int, typer.Option(min=1, max=20_000, help="Concurrent streams.")] = 1000,
     itl_ms: Annotated[float, typer.Option(min=1, max=1000, help="Time between the tokens of a stream, ms.")] = 25,
-    seconds: Annotated[float, typer.Option(min=1, max=60, help="Measured time per contender and round, s.")] = 5,
-    rounds: Annotated[int, typer.Option(min=1, max=20, help="Rounds; in each, both contenders take a turn.")] = 2,
+    seconds: Annotated[float, typer.Option(min=1, max=60, help="Measured time per server and round, s.")] = 5,
+    rounds: Annotated[int, typer.Option(min=1, max=20, help="Rounds; each measures both servers.")] = 2,
 ) -> None:
-    """Measure what this machine serves on time: the mock, and beside it a plain Starlette StreamingResponse.
+    """Measure how many tokens this machine serves on schedule: the mock, and a plain Starlette StreamingResponse.
 
-    Exit code 0 when measured, 2 when it could not be measured.
+    Exit code 0 after a measurement, 2 if it failed.
     """
-    from mock_llm.capacity import CapacityError, measure  # noqa: PLC0415 -- brings in what serving does not need
+    from mock_llm.capacity import CapacityError, measure  # noqa: PLC0415 -- imports what serving does not need
 
     try:
         measure(streams=streams, itl_ms=itl_ms, seconds=seconds, rounds=rounds)
@@ -105,11 +105,11 @@ def _fail(code: int, message: str) -> None:
 
 
 def main() -> None:
-    """Run the command line; bad usage is one line and exit code 4."""
+    """Run the command line; bad usage prints one line and ends with exit code 4."""
     try:
         sys.exit(app(standalone_mode=False))
     except TyperException as error:
-        if message := error.format_message():  # empty after the help that a bare call gets
+        if message := error.format_message():  # empty after the help of a call without arguments
             typer.echo(f"mock_llm: {message}", err=True)
         sys.exit(BAD_USAGE)
     except (typer.Abort, KeyboardInterrupt):

@@ -1,4 +1,4 @@
-"""The mock's routes: OpenAI's chat completions and models, and the witness's own endpoints."""
+"""The mock's routes: OpenAI's chat completions and models, and the /__mock/ endpoints."""
 
 import asyncio
 import json
@@ -12,29 +12,29 @@ from urllib.parse import parse_qs
 
 import httptools
 
-from mock_llm.answers import Answer, StreamedAnswer, WholeAnswer
 from mock_llm.chat import ApiError, parse_chat
 from mock_llm.journal import Journal, Row
+from mock_llm.loop_monitor import LoopMonitor
 from mock_llm.pacing import Pacer, deadlines
 from mock_llm.protocol import Connection, Request
+from mock_llm.responses import Response, StreamedResponse, WholeResponse
 from mock_llm.settings import Fault, ReplySettings, SettingError, Settings, overridden
 from mock_llm.sse import StreamBytes, completion, draw_tokens
-from mock_llm.vitals import Vitals
 
 _BENCH_ID = re.compile(r"\[bench:([\x21-\x5c\x5e-\x7e]{1,200})\]")  # printable ASCII without the closing bracket
 _Route = Callable[[Request, Connection, str], None]
 
 
 class App:
-    """Answers one request after the other; everything that takes time is left to the pacer."""
+    """Routes requests; paced responses are scheduled with the pacer."""
 
     def __init__(self, settings: Settings, loop: asyncio.AbstractEventLoop) -> None:
         self._reply = settings.reply()
         self._model = {"id": settings.model, "object": "model", "created": int(time.time()), "owned_by": "mock"}
         self._journal = Journal(settings.journal_rows)
         self._pacer = Pacer(loop)
-        self._vitals = Vitals(loop)
-        self._boot = secrets.token_hex(4)  # two mocks, or one restarted, never give the same completion id
+        self._monitor = LoopMonitor(loop)
+        self._boot = secrets.token_hex(4)  # makes completion ids unique across servers and restarts
         self._ordinals = count(1)
         self._routes: dict[str, dict[str, _Route]] = {
             "/v1/chat/completions": {"POST": self._chat},
@@ -47,11 +47,11 @@ class App:
         }
 
     def __call__(self, request: Request, connection: Connection) -> None:
-        """Answer `request` on `connection`; raises ApiError for what OpenAI would refuse."""
+        """Respond to `request` on `connection`; raises ApiError for requests that OpenAI would reject."""
         try:
             url = httptools.parse_url(bytes(request.target))
         except httptools.HttpParserInvalidURLError:
-            raise ApiError(400, "The request's target is not a valid URL.") from None
+            raise ApiError(400, "The request target is not a valid URL.") from None
         path = (url.path or b"/").decode("latin-1")
         methods = self._routes.get(path)
         if methods is None:
@@ -61,7 +61,7 @@ class App:
             raise ApiError(404, f"Invalid URL ({request.method} {path})", code="unknown_url")
         if request.method not in methods:
             allowed = ", ".join(methods)
-            message = f"Not allowed to {request.method} {path}; choose {allowed}."
+            message = f"{request.method} is not allowed for {path}; choose {allowed}."
             raise ApiError(405, message, code="method_not_supported", headers=(f"allow: {allowed}",))
         methods[request.method](request, connection, (url.query or b"").decode("latin-1"))
 
@@ -90,22 +90,22 @@ class App:
         reason = "length" if planned < reply.output_tokens else "stop"
         created_s = int(time.time())
         usage = chat.usage(planned)
-        answer: Answer
+        response: Response
         if chat.stream:
             source = StreamBytes(completion_id, created_s, chat.model, include_usage=chat.include_usage)
             fault_at = planned // 2 if reply.stall_at is None else min(reply.stall_at, planned)
             end = source.end(reason, usage)
-            answer = StreamedAnswer(
+            response = StreamedResponse(
                 connection, self._pacer, row, source=source, tokens=tokens, end=end, fault_at=fault_at
             )
         else:
             body = completion(completion_id, created_s, chat.model, tokens, finish_reason=reason, usage=usage)
-            answer = WholeAnswer(connection, self._pacer, row, body)
-        connection.answer = answer
-        answer.start()
+            response = WholeResponse(connection, self._pacer, row, body)
+        connection.response = response
+        response.start()
 
     def _random(self, reply: ReplySettings, request: Request, request_id: str) -> Random:
-        # The client's own retry count, so that a retry of a request that drew a fault draws anew.
+        # Includes the client's retry count, so that a retry after an injected fault draws again.
         return Random(f"{reply.seed}/{request_id}/{request.headers.get('x-stainless-retry-count', '0')}")
 
     def _models(self, _request: Request, connection: Connection, _query: str) -> None:
@@ -121,7 +121,7 @@ class App:
 
     def _clear_journal(self, _request: Request, connection: Connection, _query: str) -> None:
         self._journal.clear()
-        self._vitals.reset()  # a journal is one measurement, and so are the vital signs
+        self._monitor.reset()  # the journal and the monitor cover the same period
         connection.respond(204, b"")
 
     def _clock(self, _request: Request, connection: Connection, _query: str) -> None:
@@ -129,11 +129,11 @@ class App:
         connection.respond(200, json.dumps(now).encode())
 
     def _alive(self, _request: Request, connection: Connection, _query: str) -> None:
-        """Answer what load generators ask before they start (guidellm)."""
+        """Respond to load generators that check the server before they start (guidellm)."""
         connection.respond(200, b'{"status": "ok"}')
 
     def _health(self, _request: Request, connection: Connection, _query: str) -> None:
-        connection.respond(200, json.dumps(self._vitals.as_json()).encode())
+        connection.respond(200, json.dumps(self._monitor.as_json()).encode())
 
 
 def _http_fault(fault: Fault, request_id: str) -> ApiError:

@@ -1,4 +1,4 @@
-"""What a client may ask for, checked as OpenAI does, and errors in OpenAI's shape."""
+"""The chat request, validated as OpenAI does, and errors in OpenAI's format."""
 
 import json
 from typing import Annotated, Any, Literal, Self
@@ -9,7 +9,7 @@ Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
 
 
 class ApiError(Exception):
-    """An answer other than 200, in OpenAI's JSON shape; `headers` are ready lines such as `retry-after: 1`."""
+    """An error response in OpenAI's JSON format; `headers` are complete lines such as `retry-after: 1`."""
 
     def __init__(
         self,
@@ -32,11 +32,11 @@ class ApiError(Exception):
 
 
 class _Lenient(BaseModel):
-    model_config = ConfigDict(strict=True, extra="ignore")  # OpenAI's other parameters are nobody's business here
+    model_config = ConfigDict(strict=True, extra="ignore")  # OpenAI's other parameters are ignored
 
 
 class ContentPart(_Lenient):
-    """A part of a message; only text counts."""
+    """A part of a message; only text is used."""
 
     type: str
     text: str = ""
@@ -65,7 +65,7 @@ _Limit = Annotated[int, Field(ge=1)] | None
 
 
 class ChatRequest(_Lenient):
-    """The body of POST /v1/chat/completions, as far as it changes the answer."""
+    """The body of POST /v1/chat/completions; only parameters that change the response."""
 
     model: str = Field(min_length=1)
     messages: list[Message] = Field(min_length=1)
@@ -88,11 +88,11 @@ class ChatRequest(_Lenient):
         return self.stream_options is not None and bool(self.stream_options.include_usage)
 
     def limited(self, output_tokens: int) -> int:
-        """Return how many tokens the answer gets: `output_tokens`, or the client's lower limit."""
+        """Return the number of tokens of the response: `output_tokens`, or the client's lower limit."""
         return min(output_tokens, self.max_completion_tokens or self.max_tokens or output_tokens)
 
     def usage(self, completion_tokens: int) -> dict[str, int]:
-        """Return OpenAI's usage object; a prompt's tokens are its words."""
+        """Return OpenAI's usage object; one prompt token per word."""
         prompt_tokens = sum(len(message.text().split()) for message in self.messages)
         return {
             "prompt_tokens": prompt_tokens,
@@ -102,7 +102,7 @@ class ChatRequest(_Lenient):
 
 
 def parse_chat(body: bytes) -> ChatRequest:
-    """Return the checked body of a chat request; raises ApiError 400 that names the parameter at fault."""
+    """Parse the body of a chat request; raises ApiError 400 that names the invalid parameter."""
     try:
         return ChatRequest.model_validate_json(body)
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""What the witness saw: one row per chat request, with a stamp per token and the moment the connection was lost."""
+"""The journal: one row per chat request, with a timestamp per token and the time the connection was lost."""
 
 from array import array
 from bisect import bisect_right
@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
-# 16 bytes each (stamp and deadline): the memory bound when few rows hold very long answers.
+# 16 bytes each (timestamp and deadline): limits the memory when a few rows have very long responses.
 _MAX_TOKENS = 8_000_000
 
 
@@ -16,7 +16,7 @@ def _stamps() -> "array[int]":
 
 @dataclass(slots=True, eq=False)
 class Row:
-    """One request. All times are CLOCK_MONOTONIC ns; None where it did not happen."""
+    """One request. All times are CLOCK_MONOTONIC ns; None if the event did not occur."""
 
     id: str
     model: str
@@ -39,19 +39,19 @@ class Row:
         return "open" if self.lost_ns is None else "cut"
 
     def late_ns(self) -> list[int]:
-        """Return each token's pacing error in ns, without the tokens that a client which did not read held up."""
+        """Return the pacing error of each token in ns, except tokens delayed by a client that was not reading."""
         return [
             stamp - due
             for stamp, due in zip(self.token_ns, self.due_ns, strict=False)
-            if not self._was_held(due, stamp)
+            if not self._was_blocked(due, stamp)
         ]
 
-    def _was_held(self, due_ns: int, stamp_ns: int) -> bool:
+    def _was_blocked(self, due_ns: int, stamp_ns: int) -> bool:
         later = bisect_right(self.resumed_ns, due_ns)
         return later < len(self.resumed_ns) and self.resumed_ns[later] <= stamp_ns
 
     def as_json(self) -> dict[str, Any]:
-        """Return the row as the journal's endpoint shows it (pacing errors in ms, None without a token)."""
+        """Return the row for /__mock/journal (pacing errors in ms, None without a token)."""
         late = sorted(self.late_ns())
         return {
             "id": self.id,
@@ -71,7 +71,7 @@ class Row:
 
 
 class Journal:
-    """The newest rows, bounded in number and in tokens; what was dropped is counted."""
+    """The newest rows, limited in number and in tokens; dropped rows are counted."""
 
     def __init__(self, max_rows: int, max_tokens: int = _MAX_TOKENS) -> None:
         self._max_rows = max_rows
@@ -81,7 +81,7 @@ class Journal:
         self.dropped = 0
 
     def add(self, row: Row) -> None:
-        """Keep `row` from now on; its answer goes on filling it. The oldest rows make room."""
+        """Add `row`, which its response continues to fill; drop the oldest rows over the limits."""
         self._rows.append(row)
         self._tokens += row.planned_tokens
         while len(self._rows) > 1 and (len(self._rows) > self._max_rows or self._tokens > self._max_tokens):
@@ -93,6 +93,6 @@ class Journal:
         return [row for row in self._rows if request_id is None or row.id == request_id]
 
     def clear(self) -> None:
-        """Forget all rows; answers still under way go on unseen."""
+        """Delete all rows; responses in progress are no longer recorded."""
         self._rows.clear()
         self._tokens = self.dropped = 0

@@ -1,4 +1,4 @@
-"""When tokens are due, and the one timer that sends every stream's tokens on time, never early."""
+"""Deadlines of tokens, and the single timer that fires all streams on schedule, never early."""
 
 import asyncio
 from array import array
@@ -11,18 +11,18 @@ from typing import Protocol
 
 from mock_llm.settings import Dist, ReplySettings
 
-# After so many writes the loop may look at its sockets again: a burst must not delay the witness's own stamps.
+# Writes per turn of the loop: a longer burst would delay reading the sockets, and with it the timestamps.
 _BATCH = 64
-# uvloop's timers tick in whole milliseconds and take less than half of one for "now", which would spin.
+# uvloop's timers have millisecond resolution; it runs a delay under 0.5 ms immediately, which would spin.
 _MIN_WAIT_S = 0.001
 _NEVER = 1 << 63
 _NS_PER_MS = 1_000_000
 
 
 def deadlines(reply: ReplySettings, tokens: int, received_ns: int, rng: Random) -> "array[int]":
-    """Return `tokens` + 1 absolute deadlines (CLOCK_MONOTONIC ns): one per token, and the answer's end.
+    """Return `tokens` + 1 absolute deadlines (CLOCK_MONOTONIC ns): one per token, and one for the end.
 
-    The end is due with the last token, or after the stall when that falls behind the last token.
+    The end is due with the last token, or after a stall that follows the last token.
     """
     first = received_ns + round(_sampler(reply.ttft_dist, reply.ttft_ms * _NS_PER_MS, rng)())
     gap_ns = round(reply.itl_ms * _NS_PER_MS)
@@ -47,24 +47,24 @@ def _sampler(dist: Dist, mean: float, rng: Random) -> Callable[[], float]:
 
 
 class Paced(Protocol):
-    """Something that acts at deadlines."""
+    """Acts at deadlines."""
 
     def fire(self) -> int | None:
-        """Act once; return the next deadline (CLOCK_MONOTONIC ns), or None to be left alone."""
+        """Act once; return the next deadline (CLOCK_MONOTONIC ns), or None for no further calls."""
 
 
 class Pacer:
-    """One timer over a heap of deadlines for all streams: no task and no sleep per stream."""
+    """One timer over a heap of deadlines for all streams, instead of a task per stream."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._heap: list[tuple[int, int, Paced]] = []
-        self._order = count()  # equal deadlines fire first come, first served
+        self._order = count()  # equal deadlines fire in order of insertion
         self._timer: asyncio.Handle | None = None
         self._armed_ns = _NEVER
 
     def at(self, due_ns: int, paced: Paced) -> None:
-        """Fire `paced` as soon as the clock has reached `due_ns` (CLOCK_MONOTONIC ns)."""
+        """Fire `paced` once the clock has reached `due_ns` (CLOCK_MONOTONIC ns)."""
         heappush(self._heap, (due_ns, next(self._order), paced))
         if due_ns < self._armed_ns:
             self._arm(due_ns)
@@ -82,17 +82,17 @@ class Pacer:
     def _tick(self) -> None:
         heap, order = self._heap, self._order
         self._timer = None
-        self._armed_ns = 0  # whatever fires below may call at(); the timer is set once, at the end
+        self._armed_ns = 0  # fire() may call at(); the timer is set once, below
         try:
             for _ in range(_BATCH):
-                # The clock decides, not the timer: uvloop's may go off early.
+                # Check the clock: uvloop's timers may fire early.
                 if not heap or heap[0][0] > monotonic_ns():
                     break
                 paced = heappop(heap)[2]
                 due_ns = paced.fire()
                 if due_ns is not None:
                     heappush(heap, (due_ns, next(order), paced))
-        finally:  # one stream's failure must not silence all the others
+        finally:  # an error in one stream must not stop the others
             self._armed_ns = _NEVER
             if heap:
                 self._arm(heap[0][0])

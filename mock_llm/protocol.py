@@ -1,4 +1,4 @@
-"""HTTP/1.1 over a raw asyncio protocol: parse, hand over, write; and stamp the moment the connection is lost."""
+"""HTTP/1.1 over an asyncio protocol, with a timestamp when the connection is lost."""
 
 import asyncio
 import socket
@@ -15,9 +15,9 @@ from mock_llm.chat import ApiError
 
 _MAX_HEAD = 64 << 10
 _MAX_PIPELINED = 16
-# A token that waits in our own buffer has not been written: stop soon after the kernel takes no more.
+# A token in our own buffer has not been sent: pause soon after the kernel's buffer is full.
 _HIGH_WATER = 16 << 10
-# Closing with unread input makes the kernel reset the connection, and the client would lose our refusal.
+# Closing with unread input makes the kernel reset the connection, and the client would lose the error response.
 _LINGER_S = 2.0
 
 
@@ -34,25 +34,25 @@ class Request:
     http_1_0: bool = False
 
 
-class Pending(Protocol):
-    """An answer that takes its time."""
+class PendingResponse(Protocol):
+    """A response in progress."""
 
     def resume(self) -> None:
-        """Go on writing."""
+        """Continue writing."""
 
-    def lost(self, lost_ns: int) -> None:
-        """Learn that the connection is gone."""
+    def on_lost(self, lost_ns: int) -> None:
+        """Called when the connection is lost."""
 
 
 class Connection(asyncio.Protocol):
-    """One keep-alive connection; answers one request at a time, in order.
+    """One keep-alive connection; responds to one request at a time, in order.
 
-    `handler(request, connection)` either calls `respond` or sets `answer` and calls `answered` in the end.
-    It may raise ApiError.
+    `handler(request, connection)` either calls `respond`, or sets `response` and calls `finish` at its end. It may
+    raise ApiError.
     """
 
     def __init__(self, handler: "Handler", open_connections: "set[Connection]", max_body_bytes: int) -> None:
-        self.answer: Pending | None = None
+        self.response: PendingResponse | None = None
         self._paused = False
         self._handler = handler
         self._open = open_connections
@@ -66,19 +66,19 @@ class Connection(asyncio.Protocol):
         self._refusal: ApiError | None = None
         self._linger: asyncio.TimerHandle | None = None
 
-    # What an answer uses
+    # Used by responses
 
     @property
-    def held(self) -> bool:
-        """Whether nothing may be written: the client does not read, or is gone and connection_lost is on its way."""
+    def blocked(self) -> bool:
+        """Whether writing must wait: the client is not reading, or the connection is closing."""
         return self._paused or self._transport.is_closing()
 
     def write(self, data: bytes) -> None:
-        """Hand bytes to the transport."""
+        """Write bytes to the transport."""
         self._transport.write(data)
 
     def respond(self, status: int, body: bytes, headers: tuple[str, ...] = ()) -> None:
-        """Write a whole JSON answer and be done with this request."""
+        """Write a complete JSON response and finish this request."""
         lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", *headers]
         if status != HTTPStatus.NO_CONTENT:
             lines += ["content-type: application/json", f"content-length: {len(body)}"]
@@ -86,11 +86,11 @@ class Connection(asyncio.Protocol):
             lines.append("connection: close")
         head = "\r\n".join([*lines, "", ""]).encode("latin-1")
         self._transport.write(head if self._current.method == "HEAD" else head + body)
-        self.answered()
+        self.finish()
 
-    def answered(self) -> None:
-        """Go on with the next request, or close when the client wanted that."""
-        self.answer = None
+    def finish(self) -> None:
+        """Continue with the next request, or close the connection if the client asked for it."""
+        self.response = None
         self._busy = False
         if not self._current.keep_alive:
             self._transport.close()
@@ -98,53 +98,53 @@ class Connection(asyncio.Protocol):
             asyncio.get_running_loop().call_soon(self._next)
 
     def abort(self) -> None:
-        """Drop the connection at once, unsent bytes included."""
+        """Abort the connection and discard unsent bytes."""
         self._transport.abort()
 
-    # What the transport calls
+    # Called by the transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Set the transport up for small, prompt writes."""
+        """Configure the transport for small writes without delay."""
         self._transport = cast(asyncio.Transport, transport)
         self._transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._transport.set_write_buffer_limits(high=_HIGH_WATER)
         self._open.add(self)
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 -- why it was lost does not matter
-        """Stamp the loss, before anything else."""
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 -- the cause does not matter
+        """Take the time of the loss first."""
         lost_ns = monotonic_ns()
-        if self.answer is not None:
-            self.answer.lost(lost_ns)
-            self.answer = None
+        if self.response is not None:
+            self.response.on_lost(lost_ns)
+            self.response = None
         if self._linger is not None:
             self._linger.cancel()
         self._waiting.clear()
         self._open.discard(self)
 
     def eof_received(self) -> None:
-        """Take a half-closed connection as a client that left; one with nothing under way may get its last bytes."""
-        if self.answer is not None:
+        """Treat a half-closed connection as a disconnect if a response is in progress."""
+        if self.response is not None:
             self._transport.abort()
 
     def pause_writing(self) -> None:
-        """Hold the answer: the client does not read."""
+        """Pause the response: the client is not reading."""
         self._paused = True
 
     def resume_writing(self) -> None:
-        """Let the answer go on."""
+        """Continue the response."""
         self._paused = False
-        if self.answer is not None:
-            self.answer.resume()
+        if self.response is not None:
+            self.response.resume()
 
     def data_received(self, data: bytes) -> None:
-        """Parse; what cannot be parsed or is too large is refused."""
+        """Parse; reject invalid or too large requests."""
         self._received_ns = monotonic_ns()
         if self._linger is not None:
             return
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            pass  # answered as plain HTTP/1.1; on_message_complete has made it the connection's last request
+            pass  # served as HTTP/1.1; on_message_complete has made it the last request of the connection
         except httptools.HttpParserError as error:
             self._refusal = self._refusal or ApiError(400, f"This is not a valid HTTP request ({error}).")
         if self._head_bytes >= 0:
@@ -154,23 +154,23 @@ class Connection(asyncio.Protocol):
         if self._refusal is not None and not self._transport.is_closing():
             self._refuse(self._refusal)
 
-    # What the parser calls
+    # Called by the parser
 
     def on_message_begin(self) -> None:
-        """Start a request."""
+        """Begin a request."""
         self._incoming = Request()
         self._head_bytes = 0
 
     def on_url(self, url: bytes) -> None:
-        """Take a piece of the target."""
+        """Append to the target."""
         self._incoming.target += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header."""
+        """Add a header."""
         self._incoming.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
-        """Refuse a body that is announced too large before it is sent; tell a client that asks to go on."""
+        """Reject a body that is announced as too large; answer `expect: 100-continue`."""
         self._head_bytes = -1
         headers = self._incoming.headers
         if sum(map(len, headers.values())) > _MAX_HEAD:
@@ -181,14 +181,14 @@ class Connection(asyncio.Protocol):
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
-        """Take a piece of the body."""
+        """Append to the body."""
         if len(self._incoming.body) + len(body) > self._max_body_bytes:
             self._refuse_body()
         else:
             self._incoming.body += body
 
     def on_message_complete(self) -> None:
-        """Answer the request, or let it wait for the one before."""
+        """Respond to the request, or queue it behind the previous one."""
         request = self._incoming
         request.received_ns = self._received_ns
         request.method = self._parser.get_method().decode("latin-1")
@@ -196,11 +196,13 @@ class Connection(asyncio.Protocol):
         request.http_1_0 = self._parser.get_http_version() == "1.0"
         self._waiting.append(request)
         if len(self._waiting) > _MAX_PIPELINED:
-            self._refusal = ApiError(400, f"More than {_MAX_PIPELINED} requests were sent without reading the answers.")
+            self._refusal = ApiError(
+                400, f"More than {_MAX_PIPELINED} requests were sent without reading the responses."
+            )
         elif self._refusal is None:
             self._next()
 
-    # Our own
+    # Private
 
     def _next(self) -> None:
         if self._busy or not self._waiting or self._transport.is_closing():
@@ -211,10 +213,14 @@ class Connection(asyncio.Protocol):
             self._handler(self._current, self)
         except ApiError as error:
             self.respond(error.status, error.body(), error.headers)
-        except Exception as error:  # a fault of ours must neither hang the client nor look like its own
-            asyncio.get_running_loop().call_exception_handler({"message": "the mock failed", "exception": error})
-            if self.answer is None:
-                self.respond(500, ApiError(500, "The mock failed; see its stderr.", kind="server_error").body())
+        except Exception as error:  # a bug in the mock must not hang the client or look like a client error
+            asyncio.get_running_loop().call_exception_handler(
+                {"message": "unexpected error in the mock", "exception": error}
+            )
+            if self.response is None:
+                self.respond(
+                    500, ApiError(500, "Unexpected error in the mock; see its stderr.", kind="server_error").body()
+                )
             else:
                 self.abort()
 
@@ -226,7 +232,7 @@ class Connection(asyncio.Protocol):
         self._refusal = self._refusal or ApiError(413, message)
 
     def _refuse(self, error: ApiError) -> None:
-        if self._busy:  # an error in the middle of another answer would be read as part of it
+        if self._busy:  # an error in the middle of another response would be read as part of it
             self._transport.abort()
             return
         self._linger = asyncio.get_running_loop().call_later(_LINGER_S, self._transport.abort)

@@ -1,4 +1,4 @@
-"""Listens, says so on stdout, and leaves cleanly on SIGTERM or SIGINT."""
+"""Run the server: listen, print the address, shut down on SIGTERM or SIGINT."""
 
 import asyncio
 import gc
@@ -14,27 +14,27 @@ from mock_llm.settings import Settings
 
 
 class StartError(Exception):
-    """The server could not start; the message is one line with the cause and the next step."""
+    """The server cannot start; the message is one line with the cause and what to do."""
 
 
 def allow_many_sockets() -> None:
-    """Raise the limit of open files as far as we may: many systems start with 1,024, fewer than our streams."""
+    """Raise the limit of open files to the maximum: the usual default is 1,024, too few for many streams."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(ValueError, OSError):  # macOS calls its limit infinite and then refuses it
+    with suppress(ValueError, OSError):  # macOS reports an unlimited maximum and then rejects it
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
-    """Return uvloop's loop where it is installed, else asyncio's."""
+    """Return the constructor of uvloop's event loop if it is installed, else asyncio's."""
     try:
-        import uvloop  # noqa: PLC0415 -- it has no Windows build; asyncio's own loop does the same, slower
+        import uvloop  # noqa: PLC0415 -- optional: it has no Windows build
     except ImportError:
         return asyncio.new_event_loop
     return uvloop.new_event_loop
 
 
 def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT. Raises StartError when the address cannot be had."""
+    """Serve until SIGTERM or SIGINT. Raises StartError if the address is not available."""
     allow_many_sockets()
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(_serve(settings))
@@ -56,7 +56,7 @@ async def _serve(settings: Settings) -> None:
         where = f"{settings.host}:{settings.port}"
         raise StartError(f"cannot listen on {where}: {reason}; choose another --port (0: any free one)") from None
     gc.collect()
-    gc.freeze()  # looking through all that was imported takes 15 ms, in which no token and no stamp is on time
+    gc.freeze()  # a collection over all imported modules takes 15 ms and would delay tokens and timestamps
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     sys.stdout.write(f"ready http://{host}:{server.sockets[0].getsockname()[1]}\n")
     sys.stdout.flush()
@@ -64,4 +64,4 @@ async def _serve(settings: Settings) -> None:
     server.close()
     for connection in list(connections):
         connection.abort()
-    await asyncio.sleep(0)  # lets the transports close, so that nothing is left open when the loop ends
+    await asyncio.sleep(0)  # lets the transports close before the loop ends

@@ -1,10 +1,10 @@
-"""Ready-made bytes of an answer: the seeded words, and a stream's events with only the word left to splice in."""
+"""The bytes of a response: seeded words, and pre-encoded events into which each word is inserted."""
 
 import json
 from random import Random
 from typing import Any
 
-# Some need escaping in JSON or more than one byte in UTF-8: a relay that cuts or re-encodes bytes shows itself.
+# Some need JSON escapes or several bytes in UTF-8, to expose relays that split or re-encode them.
 _VOCABULARY = (
     "a and are as at be but by can each every first for from good has here how in into is it its last like long make "
     "many more most much never new not now of often on one only or other over part people same see should small so "
@@ -21,7 +21,7 @@ STREAM_HEAD = (
 
 
 def draw_tokens(seed: int, count: int) -> list[bytes]:
-    """Return the first `count` tokens of the seed's text, as they stand between the quotes of a JSON string."""
+    """Return the first `count` tokens of the seed's text, escaped for a JSON string."""
     tokens = Random(seed).choices(_TOKENS, k=count)
     tokens[0] = tokens[0].lstrip()
     return tokens
@@ -32,7 +32,7 @@ def _chunk(event: bytes) -> bytes:
 
 
 class StreamBytes:
-    """The events of one streamed completion, each as an HTTP chunk; id, time and model are encoded once."""
+    """The events of one streamed completion as HTTP chunks; id, time and model are encoded once."""
 
     __slots__ = ("_fields", "_head", "_include_usage", "_role", "_tail")
 
@@ -56,7 +56,7 @@ class StreamBytes:
         )
 
     def first(self, token: bytes) -> bytes:
-        """Return the role chunk and the first content chunk: OpenAI sends the one right before the other."""
+        """Return the role chunk and the first content chunk, which OpenAI sends together."""
         return self._role + self.token(token)
 
     def token(self, token: bytes) -> bytes:
@@ -64,11 +64,11 @@ class StreamBytes:
         return _chunk(self._head + token + self._tail)
 
     def broken(self) -> bytes:
-        """Return a content event whose JSON ends too soon."""
+        """Return a content event with truncated JSON."""
         return _chunk(self._head + b"\n\n")
 
     def end(self, finish_reason: str, usage: dict[str, int]) -> bytes:
-        """Return what follows the last token: finish chunk, usage chunk if asked for, [DONE], end of the body."""
+        """Return the bytes after the last token: finish chunk, usage chunk if requested, [DONE], end of the body."""
         choice = b'"choices":[{"index":0,"delta":{},"logprobs":null,"finish_reason":"%b"}]' % finish_reason.encode()
         end = _chunk(b"%b%b%b}\n\n" % (self._fields, choice, self._usage(None)))
         if self._include_usage:
@@ -82,7 +82,7 @@ class StreamBytes:
 def completion(
     completion_id: str, created_s: int, model: str, tokens: list[bytes], *, finish_reason: str, usage: dict[str, int]
 ) -> bytes:
-    """Return the JSON body of an answer that is not streamed."""
+    """Return the JSON body of a response that is not streamed."""
     content = json.loads(b'"%b"' % b"".join(tokens))
     message = {"role": "assistant", "content": content, "refusal": None, "annotations": []}
     return _json(

@@ -1,4 +1,4 @@
-"""The mock as the process it is, on a free port, with its journal at hand and a raw socket to talk to it."""
+"""The mock as a process on a free port, its journal, and raw sockets to it."""
 
 import json
 import socket
@@ -37,9 +37,9 @@ class Mock:
         return rows
 
     def ended_row(self, request_id: str) -> dict[str, Any]:
-        """The only row of a request, as soon as its outcome is no longer open."""
-        give_up = time.monotonic() + DEADLINE_S
-        while time.monotonic() < give_up:
+        """The only row of a request, once its outcome is no longer open."""
+        deadline_s = time.monotonic() + DEADLINE_S
+        while time.monotonic() < deadline_s:
             rows = self.journal(request_id)
             assert len(rows) <= 1
             if rows and rows[0]["outcome"] != "open":
@@ -62,9 +62,9 @@ class Mock:
 
 @contextmanager
 def running_mock(*flags: str) -> Iterator[Mock]:
-    """`python -m mock_llm serve --port 0 <flags>`, entered when it listens, ended by SIGTERM with exit code 0."""
+    """Run `python -m mock_llm serve --port 0 <flags>`; on exit SIGTERM must end it with exit code 0."""
     command = [sys.executable, "-m", "mock_llm", "serve", "--port", "0", *flags]
-    stderr = tempfile.TemporaryFile("w+")  # noqa: SIM115 -- closed below, when the process is gone
+    stderr = tempfile.TemporaryFile("w+")  # noqa: SIM115 -- closed below, after the process has ended
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True)
     try:
         assert process.stdout is not None
@@ -74,7 +74,7 @@ def running_mock(*flags: str) -> Iterator[Mock]:
         process.terminate()
         assert process.wait(DEADLINE_S) == 0
         stderr.seek(0)
-        assert stderr.read() == "", "a mock in good order has nothing to say"
+        assert stderr.read() == "", "a healthy mock prints nothing"
     finally:
         if process.poll() is None:
             process.kill()
@@ -86,20 +86,20 @@ def running_mock(*flags: str) -> Iterator[Mock]:
 
 @pytest.fixture(scope="session")
 def mock() -> Iterator[Mock]:
-    """One mock for all tests: quick by default, each test asks for what it needs per request."""
+    """One mock for all tests: fast by default; tests override settings per request."""
     with running_mock("--ttft-ms", "5", "--itl-ms", "1", "--output-tokens", "12") as mock:
         yield mock
 
 
 @pytest.fixture
 def start_mock() -> Iterator[Callable[..., Mock]]:
-    """Start a mock of one's own: start_mock("--seed", "7")."""
+    """Start another mock: start_mock("--seed", "7")."""
     with ExitStack() as stack:
         yield lambda *flags: stack.enter_context(running_mock(*flags))
 
 
 def chat_bytes(*headers: str, path: str = "/v1/chat/completions", **body: Any) -> bytes:
-    """A chat request as it goes over the wire; streamed unless `stream=False`."""
+    """The bytes of a chat request; streamed unless `stream=False`."""
     content = body.pop("content", "hello")
     payload = {"model": "m", "messages": [{"role": "user", "content": content}], "stream": True} | body
     return request_bytes("POST", path, *headers, body=json.dumps(payload).encode())
@@ -111,7 +111,7 @@ def request_bytes(method: str, path: str, *headers: str, body: bytes = b"") -> b
 
 
 def read_until(raw: socket.socket, needle: bytes, count: int = 1) -> bytes:
-    """Everything received until `needle` has come `count` times."""
+    """Everything received until `needle` was received `count` times."""
     data, seen = bytearray(), 0
     while seen < count:
         block = raw.recv(65536)

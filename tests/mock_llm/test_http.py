@@ -1,4 +1,4 @@
-"""HTTP itself: errors in OpenAI's shape with the right status, keep-alive, pipelining, and limits."""
+"""HTTP: errors in OpenAI's format with the right status, keep-alive, pipelining, and limits."""
 
 import itertools
 import json
@@ -11,8 +11,8 @@ import pytest
 from tests.mock_llm.conftest import END, Mock, chat_bytes, read_to_end, read_until, request_bytes
 
 
-def ask(mock: Mock, request: bytes) -> tuple[int, bytes, Any]:
-    """Status, head and parsed JSON body of one answer."""
+def send(mock: Mock, request: bytes) -> tuple[int, bytes, Any]:
+    """Status, head and parsed JSON body of one response."""
     with mock.connect() as raw:
         raw.sendall(request)
         raw.shutdown(socket.SHUT_WR)
@@ -21,7 +21,7 @@ def ask(mock: Mock, request: bytes) -> tuple[int, bytes, Any]:
 
 
 @pytest.mark.parametrize(
-    ("request_bytes_", "status", "said"),
+    ("request_", "status", "message"),
     [
         (request_bytes("POST", "/v1/chat/completions", body=b"{nope"), 400, "could not parse the JSON"),
         (request_bytes("POST", "/v1/chat/completions", body=b""), 400, "could not parse the JSON"),
@@ -36,15 +36,15 @@ def ask(mock: Mock, request: bytes) -> tuple[int, bytes, Any]:
         (chat_bytes().replace(b"HTTP/1.1", b"HTTP/1.0"), 505, "needs HTTP/1.1"),
     ],
 )
-def test_bad_requests(mock: Mock, request_bytes_: bytes, status: int, said: str) -> None:
-    got, _, body = ask(mock, request_bytes_)
+def test_bad_requests(mock: Mock, request_: bytes, status: int, message: str) -> None:
+    got, _, body = send(mock, request_)
     assert got == status
-    assert said in body["error"]["message"]
+    assert message in body["error"]["message"]
     assert set(body["error"]) == {"message", "type", "param", "code"}
 
 
-def test_a_wrong_method_is_told_the_right_ones(mock: Mock) -> None:
-    assert b"allow: GET, DELETE" in ask(mock, request_bytes("POST", "/__mock/journal"))[1]
+def test_a_405_lists_the_allowed_methods(mock: Mock) -> None:
+    assert b"allow: GET, DELETE" in send(mock, request_bytes("POST", "/__mock/journal"))[1]
 
 
 def test_a_body_over_the_limit_is_413_announced_or_chunked(start_mock: Callable[..., Mock]) -> None:
@@ -53,15 +53,15 @@ def test_a_body_over_the_limit_is_413_announced_or_chunked(start_mock: Callable[
     block = b"10000\r\n" + b"x" * 0x10000 + b"\r\n"
     chunked = b"POST /v1/chat/completions HTTP/1.1\r\nhost: m\r\ntransfer-encoding: chunked\r\n\r\n" + block * 2
     for request in (announced, chunked + b"0\r\n\r\n"):
-        status, head, body = ask(mock, request)
+        status, head, body = send(mock, request)
         assert status == 413
         assert b"connection: close" in head
         assert "over 100000 bytes (--max-body-bytes)" in body["error"]["message"]
-    assert answered(mock, 100_000)
+    assert accepted(mock, 100_000)
 
 
-def answered(mock: Mock, size: int) -> bool:
-    """Whether a body of so many bytes is taken."""
+def accepted(mock: Mock, size: int) -> bool:
+    """Whether a body of this size is accepted."""
     plain = json.dumps({"model": "m", "messages": [{"role": "user", "content": ""}]}).encode()
     body = plain.replace(b'"content": ""', b'"content": "' + b"x" * (size - len(plain)) + b'"')
     assert len(body) == size
@@ -70,8 +70,8 @@ def answered(mock: Mock, size: int) -> bool:
         return read_until(raw, b"total_tokens").startswith(b"HTTP/1.1 200")
 
 
-def test_a_body_with_an_image_is_taken_by_default(mock: Mock) -> None:
-    assert answered(mock, 16 << 20)
+def test_a_body_with_an_image_is_accepted_by_default(mock: Mock) -> None:
+    assert accepted(mock, 16 << 20)
 
 
 def test_expect_100_continue(mock: Mock) -> None:
@@ -91,7 +91,7 @@ def test_a_request_in_single_bytes(mock: Mock) -> None:
         assert b"x-request-id: bytes" in read_until(raw, END)
 
 
-def test_pipelined_requests_are_answered_in_order(mock: Mock) -> None:
+def test_pipelined_requests_get_their_responses_in_order(mock: Mock) -> None:
     names = [f"pipe-{number}" for number in range(4)]
     with mock.connect() as raw:
         raw.sendall(b"".join(chat_bytes(f"x-request-id: {name}", "x-mock-output-tokens: 2") for name in names))
@@ -109,7 +109,7 @@ def test_too_many_pipelined_requests_end_the_connection(mock: Mock) -> None:
     assert mock.ended_row("greedy")["outcome"] == "cut"
 
 
-def test_connection_close_is_obeyed_and_head_has_no_body(mock: Mock) -> None:
+def test_connection_close_and_head_without_body(mock: Mock) -> None:
     with mock.connect() as raw:
         raw.sendall(chat_bytes("connection: close"))
         assert read_to_end(raw).endswith(END)
@@ -120,8 +120,8 @@ def test_connection_close_is_obeyed_and_head_has_no_body(mock: Mock) -> None:
     assert body == b""
 
 
-def test_health_answers_load_generators_that_ask_before_they_start(mock: Mock) -> None:
-    assert ask(mock, request_bytes("GET", "/health", "connection: close"))[::2] == (200, {"status": "ok"})
+def test_health_for_load_generators(mock: Mock) -> None:
+    assert send(mock, request_bytes("GET", "/health", "connection: close"))[::2] == (200, {"status": "ok"})
     with mock.connect() as raw:
         raw.sendall(request_bytes("HEAD", "/health", "connection: close"))
         head, _, body = read_to_end(raw).partition(b"\r\n\r\n")
@@ -129,7 +129,7 @@ def test_health_answers_load_generators_that_ask_before_they_start(mock: Mock) -
     assert body == b""
 
 
-def test_an_upgrade_is_ignored_and_answered(mock: Mock) -> None:
+def test_an_upgrade_is_ignored(mock: Mock) -> None:
     with mock.connect() as raw:
         raw.sendall(request_bytes("GET", "/v1/models", "connection: Upgrade", "upgrade: h2c"))
         assert b"mock-gpt" in read_to_end(raw)

@@ -1,4 +1,4 @@
-"""The official client can tell no difference: streams, whole answers, models and error classes."""
+"""The official client works as with OpenAI: streams, complete responses, models and error classes."""
 
 import json
 import time
@@ -42,7 +42,7 @@ async def test_a_stream_is_role_then_content_then_finish(client: AsyncOpenAI) ->
     assert "usage" not in first.to_dict()
 
 
-async def test_usage_comes_as_a_chunk_of_its_own(client: AsyncOpenAI) -> None:
+async def test_usage_is_a_separate_chunk(client: AsyncOpenAI) -> None:
     *others, last = await stream(client, stream_options={"include_usage": True})
     assert all(chunk.to_dict()["usage"] is None for chunk in others)
     assert last.choices == []
@@ -50,7 +50,7 @@ async def test_usage_comes_as_a_chunk_of_its_own(client: AsyncOpenAI) -> None:
     assert (last.usage.prompt_tokens, last.usage.completion_tokens, last.usage.total_tokens) == (2, 12, 14)
 
 
-async def test_max_tokens_cuts_and_says_length(client: AsyncOpenAI) -> None:
+async def test_max_tokens_limits_the_response_with_reason_length(client: AsyncOpenAI) -> None:
     for limit in ("max_tokens", "max_completion_tokens"):
         chunks = await stream(client, **{limit: 4})
         assert len(chunks) == 1 + 4 + 1
@@ -59,8 +59,8 @@ async def test_max_tokens_cuts_and_says_length(client: AsyncOpenAI) -> None:
     assert chunks[-1].choices[0].finish_reason == "stop"
 
 
-async def test_a_whole_answer_has_the_same_text(client: AsyncOpenAI) -> None:
-    options = {"extra_headers": {"X-Mock-Output-Tokens": "200"}}  # enough to draw every awkward word
+async def test_a_complete_response_has_the_same_text(client: AsyncOpenAI) -> None:
+    options = {"extra_headers": {"X-Mock-Output-Tokens": "200"}}  # enough for every special word
     whole: Any = await client.chat.completions.create(model="m", messages=HELLO, **options)  # type: ignore[call-overload]
     assert whole.choices[0].message.content == text(await stream(client, **options))
     assert whole.choices[0].finish_reason == "stop"
@@ -88,7 +88,7 @@ async def test_models(client: AsyncOpenAI) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"messages": []}, "messages"),
         ({"model": ""}, "model"),
@@ -99,10 +99,10 @@ async def test_models(client: AsyncOpenAI) -> None:
         ({"messages": [{"role": "user", "content": "[mock:itl_ms]"}]}, "not name=value"),
     ],
 )
-async def test_bad_input_is_a_bad_request_error(client: AsyncOpenAI, options: dict[str, Any], said: str) -> None:
+async def test_bad_input_is_a_bad_request_error(client: AsyncOpenAI, options: dict[str, Any], message: str) -> None:
     with pytest.raises(openai.BadRequestError) as raised:
         await stream(client, **options)
-    assert said in str(raised.value)
+    assert message in str(raised.value)
     assert raised.value.type == "invalid_request_error"
 
 
@@ -142,7 +142,7 @@ async def test_injected_faults_mid_stream(client: AsyncOpenAI, fault: str, error
     assert len(seen) == 1 + 6, "role chunk and half of the tokens come first"
 
 
-async def test_a_share_of_requests_fails_and_a_retry_draws_anew(mock: Mock) -> None:
+async def test_a_share_of_requests_fails_and_a_retry_draws_again(mock: Mock) -> None:
     headers = {"X-Mock-Fault": "http_500", "X-Mock-Fault-Rate": "0.5", "X-Mock-Output-Tokens": "1"}
     outcomes = []
     async with AsyncOpenAI(base_url=f"{mock.url}/v1", api_key="none", max_retries=0) as client:
@@ -160,5 +160,5 @@ async def test_a_share_of_requests_fails_and_a_retry_draws_anew(mock: Mock) -> N
                     except openai.InternalServerError:
                         continue
                 else:
-                    pytest.fail("a retry never got through")
+                    pytest.fail("no retry succeeded")
     assert 8 < sum(outcomes) < 32

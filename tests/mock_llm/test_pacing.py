@@ -1,4 +1,4 @@
-"""Deadlines and the one timer, without a server: seeded, absolute, fair, and never early whatever the timer does."""
+"""Deadlines and the pacer without a server: seeded, absolute, fair, and never early even if the timer is."""
 
 import asyncio
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from mock_llm.settings import Dist, ReplySettings
 
 
 class Recorder:
-    """Fires at the deadlines it was given; keeps how late each one was."""
+    """Fires at its deadlines and records the delay of each."""
 
     def __init__(self, due_ns: list[int], done: asyncio.Event) -> None:
         self.due_ns = due_ns
@@ -31,8 +31,8 @@ class Recorder:
         return self.due_ns[len(self.late_ns)]
 
 
-class HastyLoop:
-    """A loop whose timers go off far too early."""
+class EarlyLoop:
+    """A loop whose timers fire too early."""
 
     def __init__(self) -> None:
         self.calls = 0
@@ -46,7 +46,7 @@ class HastyLoop:
 
 
 async def test_never_early_even_when_the_timer_is() -> None:
-    loop: Any = HastyLoop()
+    loop: Any = EarlyLoop()
     pacer, start = Pacer(loop), monotonic_ns()
     recorders = [
         Recorder([start + 3_000_000 * step + 700_000 * number for step in range(1, 8)], asyncio.Event())
@@ -60,7 +60,7 @@ async def test_never_early_even_when_the_timer_is() -> None:
     assert loop.calls > 5
 
 
-async def test_a_burst_lets_the_loop_look_at_its_sockets() -> None:
+async def test_a_burst_does_not_block_the_loop() -> None:
     pacer, between = Pacer(asyncio.get_running_loop()), []
     now = monotonic_ns()
     recorders = [Recorder([now], asyncio.Event()) for _ in range(1000)]
@@ -73,7 +73,7 @@ async def test_a_burst_lets_the_loop_look_at_its_sockets() -> None:
     assert all(recorder.late_ns for recorder in recorders)
 
 
-async def test_one_failing_stream_does_not_silence_the_others() -> None:
+async def test_an_error_in_one_stream_does_not_stop_the_others() -> None:
     class Broken:
         def fire(self) -> int | None:
             raise RuntimeError("broken stream")
@@ -89,7 +89,7 @@ async def test_one_failing_stream_does_not_silence_the_others() -> None:
 
 
 @pytest.mark.parametrize("dist", list(Dist))
-def test_the_mean_is_the_mean_asked_for(dist: Dist) -> None:
+def test_distributions_have_the_requested_mean(dist: Dist) -> None:
     reply = ReplySettings(ttft_ms=40, itl_ms=10, ttft_dist=dist, itl_dist=dist)
     due = deadlines(reply, 20_000, 0, Random(3))
     assert mean(b - a for a, b in pairwise(due[:-1])) / 1e6 == pytest.approx(10, rel=0.03)
@@ -106,11 +106,11 @@ def test_the_mean_is_the_mean_asked_for(dist: Dist) -> None:
         (None, [5, 7, 9, 9]),
         (0, [105, 107, 109, 109]),
         (2, [5, 7, 109, 109]),
-        (3, [5, 7, 9, 109]),  # behind the last token: only the end is late
+        (3, [5, 7, 9, 109]),  # after the last token: delays only the end
         (4, [5, 7, 9, 9]),
     ],
 )
-def test_where_a_stall_falls(stall_at: int | None, expected_ms: list[int]) -> None:
+def test_position_of_a_stall(stall_at: int | None, expected_ms: list[int]) -> None:
     reply = ReplySettings(ttft_ms=5, itl_ms=2, stall_at=stall_at, stall_ms=100)
     assert [due / 1e6 for due in deadlines(reply, 3, 0, Random(1))] == expected_ms
 
@@ -119,7 +119,7 @@ def test_no_time_between_tokens() -> None:
     assert set(deadlines(ReplySettings(ttft_ms=1, itl_ms=0), 50, 0, Random(1))) == {1_000_000}
 
 
-def test_the_journal_is_bounded_in_rows_and_tokens() -> None:
+def test_the_journal_is_limited_in_rows_and_tokens() -> None:
     journal = Journal(max_rows=3, max_tokens=100)
     for number in range(5):
         journal.add(Row(f"r{number}", "m", True, 0, 10))
@@ -130,7 +130,7 @@ def test_the_journal_is_bounded_in_rows_and_tokens() -> None:
     assert [row.id for row in journal.rows()] == ["longer"]
 
 
-def test_tokens_held_by_the_reader_are_no_pacing_error() -> None:
+def test_tokens_delayed_by_the_client_have_no_pacing_error() -> None:
     row = Row("r", "m", True, 0, 4)
     row.due_ns.extend([10, 20, 30, 40])
     row.token_ns.extend([11, 91, 92, 93])  # the client read again at 90

@@ -1,4 +1,4 @@
-"""The command line: starts, says so, refuses bad usage in one line, and leaves cleanly."""
+"""The command line: start, `ready` line, bad usage in one line, clean shutdown."""
 
 import os
 import signal
@@ -30,7 +30,7 @@ def test_a_port_in_use_is_one_line_and_exit_4(mock: Mock) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "environment", "said"),
+    ("arguments", "environment", "message"),
     [
         (("serve", "--itl-ms", "-1"), {}, "itl_ms: Input should be greater than or equal to 0"),
         (("serve", "--output-tokens", "many"), {}, "--output-tokens"),
@@ -42,15 +42,17 @@ def test_a_port_in_use_is_one_line_and_exit_4(mock: Mock) -> None:
         (("capacity", "--rounds", "0"), {}, "--rounds"),
     ],
 )
-def test_bad_usage_is_one_line_and_exit_4(arguments: tuple[str, ...], environment: dict[str, str], said: str) -> None:
+def test_bad_usage_is_one_line_and_exit_4(
+    arguments: tuple[str, ...], environment: dict[str, str], message: str
+) -> None:
     done = run(*arguments, **environment)
     assert (done.returncode, done.stdout) == (4, "")
     assert done.stderr.count("\n") == 1, done.stderr
-    assert said in done.stderr
+    assert message in done.stderr
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_at_once_with_streams_open(start_mock: Callable[..., Mock], signum: signal.Signals) -> None:
+def test_a_signal_ends_it_while_streams_are_open(start_mock: Callable[..., Mock], signum: signal.Signals) -> None:
     mock = start_mock("--ttft-ms", "5", "--output-tokens", "10000")
     sockets = [mock.connect() for _ in range(5)]
     for raw in sockets:
@@ -64,7 +66,7 @@ def test_a_signal_ends_it_at_once_with_streams_open(start_mock: Callable[..., Mo
         raw.close()
 
 
-def test_the_environment_sets_and_a_flag_beats_it(
+def test_a_flag_takes_precedence_over_the_environment(
     monkeypatch: pytest.MonkeyPatch, start_mock: Callable[..., Mock]
 ) -> None:
     monkeypatch.setenv("MOCK_OUTPUT_TOKENS", "3")
@@ -74,13 +76,13 @@ def test_the_environment_sets_and_a_flag_beats_it(
         for number in range(3):
             raw.sendall(chat_bytes(f"x-request-id: env-{number}"))
             read_until(raw, END)
-    assert mock.journal("env-0") == [], "the journal keeps as many rows as it was told to"
+    assert mock.journal("env-0") == [], "the journal is limited to --journal-rows"
     row = mock.ended_row("env-2")
     assert row["planned_tokens"] == 3
     assert (row["token_ns"][2] - row["token_ns"][0]) / 1e6 < 13
 
 
-def test_a_fault_asked_for_by_name_comes_whatever_the_servers_rate(start_mock: Callable[..., Mock]) -> None:
+def test_an_explicit_fault_ignores_the_servers_rate(start_mock: Callable[..., Mock]) -> None:
     mock = start_mock("--fault", "http_500", "--fault-rate", "0", "--ttft-ms", "1", "--output-tokens", "1")
     with mock.connect() as raw:
         raw.sendall(chat_bytes())
@@ -92,11 +94,11 @@ def test_a_fault_asked_for_by_name_comes_whatever_the_servers_rate(start_mock: C
 def test_capacity_measures_both() -> None:
     done = run("capacity", "--streams", "20", "--seconds", "1", "--rounds", "1", COLUMNS="100")
     assert (done.returncode, done.stderr) == (0, "")
-    mock, plain = (line for line in done.stdout.splitlines() if line.startswith(("│ mock", "│ Starlette")))
+    mock, starlette = (line for line in done.stdout.splitlines() if line.startswith(("│ mock", "│ Starlette")))
     assert len([cell for cell in mock.split("│") if cell.strip()]) == 8
-    assert len([cell for cell in plain.split("│") if cell.strip()]) == 7, "only the mock has a journal"
+    assert len([cell for cell in starlette.split("│") if cell.strip()]) == 7, "only the mock has a journal"
     assert "800 tokens/s" in done.stdout
-    assert "aim (p99 pacing error under 3 ms" in done.stdout
+    assert "goal (p99 pacing error under 3 ms" in done.stdout
 
 
 def test_help_shows_defaults_and_examples() -> None:
@@ -105,8 +107,8 @@ def test_help_shows_defaults_and_examples() -> None:
     assert all(word in done.stdout for word in ("--stall-at", "(20)", "Examples", "[mock:itl_ms=5"))
 
 
-def test_a_limit_of_files_that_cannot_be_raised_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """macOS calls its limit infinite, and refuses it."""
+def test_a_file_limit_that_cannot_be_raised_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """macOS reports an unlimited maximum, and rejects it."""
 
     def refused(*_: object) -> None:
         raise ValueError("current limit exceeds maximum limit")

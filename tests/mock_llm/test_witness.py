@@ -1,4 +1,4 @@
-"""What the journal says is what happened: cuts, natural ends, pacing, stalls, and a client that does not read."""
+"""The journal's rows: cuts, natural ends, pacing, stalls, and clients that do not read."""
 
 import itertools
 import time
@@ -9,10 +9,10 @@ import pytest
 from tests.mock_llm.conftest import END, Mock, chat_bytes, read_to_end, read_until, request_bytes
 
 TOKEN = b'"delta":{"content":"'
-CLOSE_SEEN_MS = 20  # generous: a shared machine; the test of the order is exact
+CLOSE_SEEN_MS = 20  # generous for a shared machine; the order is tested exactly
 
 
-def test_a_client_that_leaves_mid_stream_is_a_cut(mock: Mock) -> None:
+def test_a_disconnect_within_a_stream_is_a_cut(mock: Mock) -> None:
     with mock.connect() as raw:
         raw.sendall(chat_bytes("x-request-id: cut-1", "x-mock-itl-ms: 5", "x-mock-output-tokens: 1000"))
         read_until(raw, TOKEN, 5)
@@ -29,7 +29,7 @@ def test_nothing_is_written_after_a_cut(mock: Mock) -> None:
         raw.sendall(chat_bytes("x-request-id: cut-2", "x-mock-itl-ms: 2", "x-mock-output-tokens: 1000"))
         read_until(raw, TOKEN, 5)
     tokens = len(mock.ended_row("cut-2")["token_ns"])
-    with mock.connect() as raw:  # an event 40 ms later: twenty tokens would have fallen due
+    with mock.connect() as raw:  # 40 ms later: twenty tokens would have been due
         raw.sendall(chat_bytes("x-mock-ttft-ms: 40", "x-mock-output-tokens: 1"))
         read_until(raw, END)
     assert len(mock.ended_row("cut-2")["token_ns"]) == tokens
@@ -53,9 +53,9 @@ def test_a_cut_before_the_first_token_and_in_a_stall(mock: Mock, stream: bool) -
 
 
 def wait_for_row(mock: Mock, request_id: str) -> dict[str, Any]:
-    give_up = time.monotonic() + 10
+    deadline_s = time.monotonic() + 10
     while not (rows := mock.journal(request_id)):
-        assert time.monotonic() < give_up
+        assert time.monotonic() < deadline_s
     return rows[0]
 
 
@@ -72,22 +72,22 @@ def test_closing_an_idle_keep_alive_connection_is_not_a_cut(mock: Mock) -> None:
         assert stamps == sorted(stamps)
 
 
-def test_tokens_are_never_early_and_not_drifting(mock: Mock) -> None:
+def test_tokens_are_never_early_and_do_not_drift(mock: Mock) -> None:
     with mock.connect() as raw:
-        asked = ("x-request-id: paced", "x-mock-ttft-ms: 30.5", "x-mock-itl-ms: 3.3", "x-mock-output-tokens: 200")
-        raw.sendall(chat_bytes(*asked))
+        settings = ("x-request-id: paced", "x-mock-ttft-ms: 30.5", "x-mock-itl-ms: 3.3", "x-mock-output-tokens: 200")
+        raw.sendall(chat_bytes(*settings))
         read_until(raw, END)
     row = mock.ended_row("paced")
     late_ms = [
         (stamp - row["received_ns"]) / 1e6 - 30.5 - 3.3 * position for position, stamp in enumerate(row["token_ns"])
     ]
     assert min(late_ms) >= 0
-    assert sorted(late_ms)[len(late_ms) // 2] < 3, "absolute deadlines: lateness does not add up"
+    assert sorted(late_ms)[len(late_ms) // 2] < 3, "absolute deadlines: delays do not accumulate"
     assert row["late_max_ms"] == pytest.approx(max(late_ms), abs=0.01)
     assert row["late_p99_ms"] == pytest.approx(sorted(late_ms)[197], abs=0.01)
 
 
-def test_headers_go_out_at_once(mock: Mock) -> None:
+def test_headers_are_sent_immediately(mock: Mock) -> None:
     with mock.connect() as raw:
         raw.sendall(chat_bytes("x-request-id: early", "x-mock-ttft-ms: 60000"))
         head = read_until(raw, b"\r\n\r\n")
@@ -99,7 +99,7 @@ def test_headers_go_out_at_once(mock: Mock) -> None:
 
 
 @pytest.mark.parametrize("how", ["header", "marker"])
-def test_a_stall_is_silence_after_so_many_tokens(mock: Mock, how: str) -> None:
+def test_a_stall_is_a_pause_after_its_number_of_tokens(mock: Mock, how: str) -> None:
     request_id = f"stall-{how}"
     if how == "header":
         request = chat_bytes(f"x-request-id: {request_id}", "x-mock-stall-at: 4", "x-mock-stall-ms: 120")
@@ -113,7 +113,7 @@ def test_a_stall_is_silence_after_so_many_tokens(mock: Mock, how: str) -> None:
     assert max(gaps_ms[:3] + gaps_ms[4:]) < 110
 
 
-def test_a_header_beats_the_marker_and_the_marker_the_flags(mock: Mock) -> None:
+def test_a_header_overrides_the_marker_and_the_marker_the_flags(mock: Mock) -> None:
     with mock.connect() as raw:
         marker = "[mock:output_tokens=5,itl_ms=0] [bench:by-marker]"
         raw.sendall(chat_bytes("x-mock-output-tokens: 7", "x-request-id: by-header", content=marker))
@@ -124,7 +124,7 @@ def test_a_header_beats_the_marker_and_the_marker_the_flags(mock: Mock) -> None:
     assert mock.ended_row("by-marker")["planned_tokens"] == 5
 
 
-def test_the_mocks_own_cut_is_marked_as_its_own(mock: Mock) -> None:
+def test_an_injected_cut_is_marked_as_a_fault(mock: Mock) -> None:
     with mock.connect() as raw:
         raw.sendall(chat_bytes("x-request-id: own-cut", "x-mock-fault: cut", "x-mock-output-tokens: 10"))
         read_to_end(raw)
@@ -132,27 +132,27 @@ def test_the_mocks_own_cut_is_marked_as_its_own(mock: Mock) -> None:
     assert (row["outcome"], row["fault"], len(row["token_ns"])) == ("cut", "cut", 5)
 
 
-def test_a_client_that_does_not_read_holds_its_own_stream_only(mock: Mock) -> None:
+def test_a_client_that_does_not_read_blocks_only_its_own_stream(mock: Mock) -> None:
     with mock.connect(receive_buffer=4096) as raw:
-        raw.sendall(chat_bytes("x-request-id: held", "x-mock-itl-ms: 0", "x-mock-output-tokens: 32000"))
+        raw.sendall(chat_bytes("x-request-id: blocked", "x-mock-itl-ms: 0", "x-mock-output-tokens: 32000"))
         read_until(raw, TOKEN)
-        with mock.connect() as other:  # over when the held one has long had time to fill every buffer
+        with mock.connect() as other:  # by its end the blocked stream has filled every buffer
             other.sendall(chat_bytes("x-request-id: free", "x-mock-ttft-ms: 400"))
             read_until(other, END)
-        held = mock.journal("held")[0]
-        assert held["outcome"] == "open"
-        assert len(held["token_ns"]) < 32000, "what the kernel does not take is not written"
+        blocked = mock.journal("blocked")[0]
+        assert blocked["outcome"] == "open"
+        assert len(blocked["token_ns"]) < 32000, "tokens that the kernel does not accept are not written"
         resumed_ns = time.monotonic_ns()
         read_until(raw, END)
-    row = mock.ended_row("held")
+    row = mock.ended_row("blocked")
     assert (row["outcome"], len(row["token_ns"])) == ("finished", 32000)
-    assert sum(stamp > resumed_ns for stamp in row["token_ns"]) >= 32000 - len(held["token_ns"])
-    assert row["late_max_ms"] <= (held["token_ns"][-1] - row["received_ns"]) / 1e6, (
-        "the hold is not the mock's lateness"
+    assert sum(stamp > resumed_ns for stamp in row["token_ns"]) >= 32000 - len(blocked["token_ns"])
+    assert row["late_max_ms"] <= (blocked["token_ns"][-1] - row["received_ns"]) / 1e6, (
+        "the pause does not count as the mock's delay"
     )
 
 
-def test_the_journal_can_be_emptied(mock: Mock) -> None:
+def test_the_journal_can_be_cleared(mock: Mock) -> None:
     with mock.connect() as raw:
         raw.sendall(chat_bytes("x-request-id: forgotten", "x-mock-output-tokens: 1"))
         read_until(raw, END)
@@ -160,10 +160,10 @@ def test_the_journal_can_be_emptied(mock: Mock) -> None:
         assert mock.clear_journal() == 204
         assert mock.journal("forgotten") == []
         raw.sendall(request_bytes("DELETE", "/__mock/journal") + request_bytes("GET", "/__mock/clock"))
-        assert b'{"monotonic_ns": ' in read_until(raw, b"cpu_ns"), "204 has no body to confuse the next answer"
+        assert b'{"monotonic_ns": ' in read_until(raw, b"cpu_ns"), "204 has no body"
 
 
-def test_the_clock_is_ours(mock: Mock) -> None:
+def test_the_clock_is_monotonic_ns(mock: Mock) -> None:
     before_ns = time.monotonic_ns()
     with mock.connect() as raw:
         raw.sendall(request_bytes("GET", "/__mock/clock", "connection: close"))

@@ -1,4 +1,4 @@
-"""How well the mock itself is doing: how late its event loop runs, how long its garbage collector stops it."""
+"""The mock's own health: event-loop lag and garbage-collection pauses."""
 
 import asyncio
 import gc
@@ -8,18 +8,18 @@ from statistics import quantiles
 from time import monotonic_ns, process_time_ns
 from typing import Any
 
-# Often enough to meet every pause that could delay a stamp, rare enough to cost 0.1 % of a core.
+# Short enough to detect every pause that could delay a timestamp; costs 0.1 % of a core.
 PROBE_S = 0.01
-# Lags are counted in steps of 10 us: exact enough, and the memory does not grow with the hours.
-_STEP_NS = 10_000
+# Lags are counted in bins of 10 us, so that the memory does not grow over time.
+_BIN_NS = 10_000
 _SECOND_NS = 1_000_000_000
-_MOST_SECONDS = 600
+_MAX_SECONDS = 600
 
 
-class Vitals:
-    """A probe beside the streams, from construction on; it has a timer of its own.
+class LoopMonitor:
+    """Measures lag and pauses from construction on, with a timer of its own.
 
-    In the pacer's heap it would wake the pacer between two deadlines, and the next token might wait for a new timer.
+    In the pacer's heap it would wake the pacer between two deadlines and could delay the next token.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -30,21 +30,20 @@ class Vitals:
         self._arm()
 
     def reset(self) -> None:
-        """Forget what was seen: a new period begins."""
+        """Discard all values and begin a new period."""
         self._since_ns = monotonic_ns()
         self._lags: Counter[int] = Counter()
         self._gc_max_ns = 0
-        self._seconds: deque[dict[str, Any]] = deque(maxlen=_MOST_SECONDS)
+        self._seconds: deque[dict[str, Any]] = deque(maxlen=_MAX_SECONDS)
         self._begin_second()
 
     def as_json(self) -> dict[str, Any]:
-        """Return what was seen since the last reset; lags are null before the first probe.
+        """Return the values since the last reset; lags are null before the first probe.
 
-        pid, cpu_ns (user and system time of the process so far), since_ns and now_ns (CLOCK_MONOTONIC), probes (how
-        many), lag_p50_ms, lag_p99_ms, lag_max_ms (how late a 10 ms timer came back), gc_max_ms (the longest pause).
-
-        seconds: the last 600 at most, the unfinished one too, oldest first; from_ns, to_ns (CLOCK_MONOTONIC) and the
-        same four signs for each. A second of a loop that was held up ends late.
+        pid, cpu_ns (user and system time of the process), since_ns and now_ns (CLOCK_MONOTONIC), probes (number),
+        lag_p50_ms, lag_p99_ms, lag_max_ms (delay of a 10 ms timer), gc_max_ms (longest pause).
+        seconds: the last 600 at most, oldest first, including the current one; each with from_ns, to_ns
+        (CLOCK_MONOTONIC) and the same four values. A second ends late if the loop was blocked.
         """
         return {
             "pid": os.getpid(),
@@ -56,16 +55,16 @@ class Vitals:
             "lag_p99_ms": self._lag_ms(99),
             "lag_max_ms": self._lag_ms(100),
             "gc_max_ms": self._gc_max_ns / 1e6,
-            "seconds": [*self._seconds, self._second()][-_MOST_SECONDS:],
+            "seconds": [*self._seconds, self._second()][-_MAX_SECONDS:],
         }
 
     def _lag_ms(self, percent: int) -> float | None:
-        """The nearest-rank percentile: the smallest lag that `percent` of all probes did not exceed."""
+        """The nearest-rank percentile: the smallest lag that `percent` of the probes did not exceed."""
         rank = -(-percent * self._lags.total() // 100)
-        for step in sorted(self._lags):
-            rank -= self._lags[step]
+        for lag_bin in sorted(self._lags):
+            rank -= self._lags[lag_bin]
             if rank <= 0:
-                return step * _STEP_NS / 1e6
+                return lag_bin * _BIN_NS / 1e6
         return None
 
     def _begin_second(self) -> None:
@@ -75,13 +74,13 @@ class Vitals:
 
     def _second(self) -> dict[str, Any]:
         lags_ms = self._second_lags_ms
-        # Interpolated: of fewer than a hundred probes the nearest rank would be the maximum, a single hiccup. One probe
-        # alone, of a loop that was held up all the while, is every percentile.
+        # Interpolated: with fewer than 100 probes the nearest-rank p99 would be the maximum. A single probe (a loop
+        # that was blocked all the time) is every percentile.
         cuts = quantiles(lags_ms if len(lags_ms) > 1 else lags_ms * 2, n=100, method="inclusive") if lags_ms else None
         return {
             "from_ns": self._second_ns,
             "to_ns": monotonic_ns(),
-            # To the nanosecond: interpolating between equal values is off by the last bit, upwards or downwards.
+            # Rounded to 1 ns: interpolating between equal values can differ in the last bit.
             "lag_p50_ms": cuts and round(cuts[49], 6),
             "lag_p99_ms": cuts and round(cuts[98], 6),
             "lag_max_ms": max(lags_ms, default=None),
@@ -94,8 +93,8 @@ class Vitals:
 
     def _tick(self) -> None:
         now_ns = monotonic_ns()
-        late_ns = max(0, now_ns - self._due_ns)  # uvloop's timers may be early by a part of a millisecond
-        self._lags[late_ns // _STEP_NS] += 1
+        late_ns = max(0, now_ns - self._due_ns)  # uvloop's timers may fire a fraction of a millisecond early
+        self._lags[late_ns // _BIN_NS] += 1
         self._second_lags_ms.append(late_ns / 1e6)
         if now_ns - self._second_ns >= _SECOND_NS:
             self._seconds.append(self._second())

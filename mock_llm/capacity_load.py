@@ -1,6 +1,6 @@
-"""The load of `capacity`: many streams read by bare asyncio protocols in a process of its own, each chunk stamped.
+"""The load process of `capacity`: reads many streams with asyncio protocols and timestamps each token.
 
-Started by capacity as `python -m mock_llm.load PORT STREAMS ITL_MS SECONDS`; prints one JSON line, see `_run`.
+Started as `python -m mock_llm.capacity_load PORT STREAMS ITL_MS SECONDS`; prints one JSON line, see `_run`.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ _NS = 1_000_000_000
 
 
 class _Reader(asyncio.Protocol):
-    """One stream: counts its tokens and, within the window, keeps how late each one is in ns."""
+    """One stream: counts its tokens and, within the window, records the delay of each in ns."""
 
     def __init__(self, request: bytes, itl_ns: int, window: tuple[int, int], late_ns: "array[int]") -> None:
         self._request = request
@@ -40,11 +40,11 @@ class _Reader(asyncio.Protocol):
         self._transport.write(self._request)
 
     def data_received(self, data: bytes) -> None:
-        """Stamp first, then count what came."""
+        """Take the time, then count the tokens."""
         now_ns = time.monotonic_ns()
         block = self._tail + data
         if not self._due_ns and (received := _RECEIVED.search(block)) is not None:
-            # From the server's own stamp: a late accept must not shift the whole stream.
+            # Relative to the server's own timestamp: a late accept must not shift the whole stream.
             self._due_ns = int(received[1]) + round(TTFT_MS * 1e6)
         self._tail = block[1 - len(_NEEDLE) :]
         for _ in range(block.count(_NEEDLE)):
@@ -53,12 +53,12 @@ class _Reader(asyncio.Protocol):
             self._due_ns += self._itl_ns
             self.tokens += 1
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 -- any loss spoils the measurement
-        """Note a stream that ended before we ended it."""
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 -- the cause does not matter
+        """Record a stream that ended too early."""
         self.lost = True
 
     def close(self) -> None:
-        """Leave; what is still buffered is of no interest."""
+        """Abort the connection."""
         self._transport.abort()
 
 
@@ -76,7 +76,7 @@ async def _run(port: int, streams: int, itl_ms: float, seconds: float) -> dict[s
     late_ns: array[int] = array("q")
     readers = []
     for position in range(streams):
-        # Spread over the ramp, so that the streams' tokens do not all fall due in the same instant.
+        # Spread over the ramp, so that the tokens of all streams are not due at the same time.
         await asyncio.sleep(max(0.0, (start_ns + position * RAMP_S * _NS / streams - time.monotonic_ns()) / _NS))
         reader = _Reader(request, round(itl_ms * 1e6), window, late_ns)
         await loop.create_connection(lambda reader=reader: reader, "127.0.0.1", port)  # type: ignore[misc]

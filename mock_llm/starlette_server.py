@@ -1,6 +1,6 @@
-"""The yardstick of `capacity`: the usual way to fake a stream, Starlette's StreamingResponse with JSON per chunk.
+"""The comparison server of `capacity`: Starlette's StreamingResponse with one json.dumps per chunk.
 
-Started by capacity as `python -m mock_llm.plain`; understands the three pacing headers and nothing else.
+Started as `python -m mock_llm.starlette_server`; supports only the three pacing headers.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from mock_llm.serve import allow_many_sockets
 
 async def _events(start_s: float, itl_ms: float, tokens: int) -> AsyncIterator[str]:
     for position in range(tokens):
-        # Absolute deadlines here too: a plain sleep(itl) would drift, and the comparison would be too easy.
+        # Absolute deadlines, as in the mock: sleep(itl) would drift and make the comparison unfair.
         await asyncio.sleep(max(0.0, start_s + position * itl_ms / 1e3 - time.monotonic()))
         chunk = {
             "id": "chatcmpl-plain",
