@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -190,11 +191,13 @@ class Delivery(StoreSession):
 
     async def _confirm(self) -> None:
         """Check that accepted aborts take effect; reassert those that the store has lost."""
+        failed_s = -math.inf
         while True:
             await asyncio.sleep(CONFIRM_INTERVAL_S)
-            # Within two TTLs a running owner has renewed the chat and read its flag.
+            # Within two TTLs of a working store, a running owner has renewed the chat and read its flag.
             oldest_s = time.monotonic() - 2 * self.store.options.ttl_s
-            self._accepted = {name: each for name, each in self._accepted.items() if each[1] >= oldest_s}
+            if failed_s < oldest_s:
+                self._accepted = {name: each for name, each in self._accepted.items() if each[1] >= oldest_s}
             if not self._accepted:
                 continue
             pending = [chat for chat, _ in self._accepted.values()]
@@ -204,6 +207,7 @@ class Delivery(StoreSession):
                 reasserted = await self._counted_store().reassert(lost) if lost else set()
             except StoreUnavailableError as error:
                 self._fail(error)
+                failed_s = time.monotonic()
                 continue
             self.counters.repeated_aborts += len(reasserted)
             done = {chat for chat, state in zip(pending, states, strict=True) if state is State.ENDED}
