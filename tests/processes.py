@@ -1,4 +1,4 @@
-"""Starts our servers as the processes they are, for tests that need a real socket."""
+"""Start our servers as processes, for tests that need a real socket."""
 
 import os
 import signal
@@ -22,7 +22,10 @@ class Running:
 def running(
     *arguments: str, stderr: IO[str] | None = None, open_files: int | None = None, **environment: str
 ) -> Iterator[Running]:
-    """`python -m <arguments>` until the block ends, with that hard limit; entered when it has said that it is ready."""
+    """Run `python -m <arguments>` from its `ready` line to the end of the block.
+
+    `open_files` is the hard limit of open files; `environment` is added to this process's own.
+    """
     limited = () if open_files is None else ("sh", "-c", f'ulimit -n {open_files}; exec "$@"', "sh")
     process = subprocess.Popen(
         [*limited, sys.executable, "-m", *arguments],

@@ -1,7 +1,7 @@
-"""One suite, every strategy: a fixture that opens two workers' deliveries over the same real store."""
+"""Fixtures for one suite over all strategies: workers' deliveries over the same real store."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from itertools import count
 from typing import Any
@@ -11,6 +11,8 @@ import pytest
 import backends
 from backends.base import ChatKey
 from backends.delivery import Delivery
+from bench.system.embedded import EmbeddedServer
+from tests.backends.servers import BreakableServers, breakable_servers
 from tests.conftest import namespace
 
 Open = Callable[..., AbstractAsyncContextManager[Delivery]]
@@ -19,7 +21,7 @@ DURABLE = [strategy for strategy in backends.STRATEGIES if not strategy.startswi
 
 
 def url_of(strategy: str, request: pytest.FixtureRequest) -> str:
-    """The backend URL of a strategy on this session's real servers."""
+    """The backend URL of a strategy on the servers of this session."""
     store, delivery = strategy.split("-")
     if store == "memory":
         return f"memory+{delivery}://"
@@ -29,7 +31,7 @@ def url_of(strategy: str, request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def open_worker(strategy: str, request: pytest.FixtureRequest) -> Open:
-    """Opens one worker's delivery; workers of a memory strategy share nothing, as in real life."""
+    """Opens one worker's delivery; workers of a memory strategy share nothing, as in production."""
     url = url_of(strategy, request)
 
     @asynccontextmanager
@@ -50,7 +52,7 @@ async def worker(open_worker: Open) -> AsyncIterator[Delivery]:
 
 @pytest.fixture
 async def other(worker: Delivery, open_worker: Open, strategy: str) -> AsyncIterator[Delivery]:
-    """Where the abort lands: another worker if the store reaches it, else the same one."""
+    """The worker that gets the abort: another one if the store is shared, else the same one."""
     async with AsyncExitStack() as stack:
         if strategy.startswith("memory"):
             yield worker
@@ -58,15 +60,15 @@ async def other(worker: Delivery, open_worker: Open, strategy: str) -> AsyncIter
             yield await stack.enter_async_context(open_worker())
 
 
-async def until(true: Callable[[], object], deadline_s: float = 10.0) -> None:
-    """Return when it is true: for properties of the thing under test, which has no event for a test."""
+async def until(condition: Callable[[], object], deadline_s: float = 10.0) -> None:
+    """Wait until the condition is true: for state of the code under test that has no event."""
     async with asyncio.timeout(deadline_s):
-        while not true():  # noqa: ASYNC110 - see above
+        while not condition():  # noqa: ASYNC110 - see above
             await asyncio.sleep(0.005)
 
 
 async def forget(store: Any, request_id: str) -> None:
-    """Have the store lose what it holds under this id."""
+    """Delete the record of this id from the store."""
     if store.name == "redis":
         await store._commands.execute(("DEL", store._names.chat(request_id)))
     elif store.name == "memory":
@@ -76,10 +78,10 @@ async def forget(store: Any, request_id: str) -> None:
 
 
 async def empty(store: Any) -> None:
-    """Have the store lose everything, while its connections stay."""
+    """Delete all records from the store, without closing connections."""
     if store.name == "redis":
         (keys,) = await store._commands.execute(("KEYS", f"{store.options.namespace}:*"))
-        await store._commands.execute(*(("DEL", key.decode()) for key in keys))  # others' keys are on the same server
+        await store._commands.execute(*(("DEL", key.decode()) for key in keys))  # other tests use the same server
     elif store.name == "postgres":
         await store._fetch("TRUNCATE {schema}.chats_v1")
     else:
@@ -88,7 +90,7 @@ async def empty(store: Any) -> None:
 
 
 async def publish(worker: Delivery, message: ChatKey | str) -> None:
-    """Send this to the worker as the store would."""
+    """Send this message to the worker as the store would."""
     store: Any = worker.store
     request_id = message.request_id if isinstance(message, ChatKey) else ""
     text = f"{message.generation} {message.request_id}" if isinstance(message, ChatKey) else message
@@ -100,6 +102,24 @@ async def publish(worker: Delivery, message: ChatKey | str) -> None:
         await store._fetch("SELECT pg_notify($1, $2)", channel, text)
 
 
+@pytest.fixture(scope="session")
+def servers() -> Iterator[BreakableServers]:
+    with breakable_servers() as servers:
+        yield servers
+
+
+@pytest.fixture
+def server(request: pytest.FixtureRequest, servers: BreakableServers) -> EmbeddedServer:
+    """The configured server of the kind in the parameter, to be broken. Its process may not be ours, see `command`."""
+    return servers.configured(request.param)
+
+
+@pytest.fixture
+def own_server(request: pytest.FixtureRequest, servers: BreakableServers) -> EmbeddedServer:
+    """A server process of ours, of the kind in the parameter, to be broken."""
+    return servers.embedded(request.param)
+
+
 _ids = count()
 
 
@@ -109,7 +129,7 @@ def request_id() -> str:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Show what the faults did to the aborts, fault by fault."""
+    """Print the results of the fault tests, one line per fault."""
     rows = [row for report in terminalreporter.stats.get("passed", []) for row in report.user_properties]
     if rows:
         terminalreporter.section("aborts under faults")

@@ -1,4 +1,4 @@
-"""Pairs of real servers behind one address that can be switched while open connections stay."""
+"""Pairs of real servers behind one address that can be switched while connections are open."""
 
 import asyncio
 import subprocess
@@ -14,7 +14,6 @@ from redis.asyncio import Redis
 import backends
 from backends.delivery import Delivery
 from bench.system.embedded import EmbeddedServer, free_port, not_root, temporary_folder
-from bench.system.stores import postgres_server
 from tests.backends.proxy import Proxy, proxy_to
 from tests.conftest import namespace
 
@@ -25,7 +24,7 @@ def port_of(server: EmbeddedServer) -> int:
 
 @contextmanager
 def standby_of(primary: EmbeddedServer) -> Iterator[EmbeddedServer]:
-    """A streaming replica of one of our own PostgreSQL servers: same data, same passwords."""
+    """Start a streaming replica of an embedded PostgreSQL server."""
     disguise = not_root()
     binary = Path(next(word for word in primary.command if word.endswith("/postgres")))
     with temporary_folder("standby") as folder:
@@ -53,14 +52,8 @@ def standby_of(primary: EmbeddedServer) -> Iterator[EmbeddedServer]:
             standby.stop()
 
 
-@contextmanager
-def postgres_pair() -> Iterator[tuple[EmbeddedServer, EmbeddedServer]]:
-    with postgres_server() as primary, standby_of(primary) as standby:
-        yield primary, standby
-
-
 async def sql(url: str, *statements: str) -> Any:
-    """The value of the last statement."""
+    """Run the statements; return the value of the last one."""
     connection = await asyncpg.connect(url)
     try:
         for statement in statements:
@@ -76,7 +69,7 @@ async def redis_do(server: EmbeddedServer, *command: str | int) -> Any:
 
 
 async def connections_at(server: EmbeddedServer, name: str) -> set[str]:
-    """Which of a worker's kinds of connection ("commands", "listener") the server has."""
+    """The kinds of a worker's connections ("commands", "listener") at this server."""
     if server.name == "redis":
         clients = str(await redis_do(server, "CLIENT", "LIST"))
         return {kind for kind in ("commands", "listener") if f"name={name}-{kind}" in clients}
@@ -88,9 +81,9 @@ async def connections_at(server: EmbeddedServer, name: str) -> set[str]:
 async def behind_one_address(
     server: EmbeddedServer, name: str, delivery: str = "push"
 ) -> AsyncIterator[tuple[Proxy, Delivery, Delivery]]:
-    """The address, leading to this server, and two workers that know no other."""
+    """Two workers that reach this server through a proxy."""
     options = backends.Options(
-        namespace=namespace(name), ttl_s=3.0, interval_ms=20.0, command_timeout_s=1.0, keepalive_s=2.0
+        namespace=namespace(name), ttl_s=1.5, interval_ms=20.0, command_timeout_s=1.0, keepalive_s=2.0
     )
     async with proxy_to("127.0.0.1", port_of(server)) as proxy:
         url = server.url.replace(f":{port_of(server)}/", f":{proxy.port}/").replace("://", f"+{delivery}://")

@@ -1,4 +1,4 @@
-"""A TCP proxy that can cut its connections, carry nothing more over them (half-open), or drop the store's messages."""
+"""A TCP proxy that can abort connections, freeze them (half-open), or drop the store's messages."""
 
 import asyncio
 import contextlib
@@ -7,17 +7,17 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 MESSAGES = (b"A", b"*3\r\n$7\r\nmessage", b"*3\r\n$8\r\nsmessage")
-"""How a message begins: PostgreSQL's NotificationResponse, and those of Redis's two kinds of pub/sub."""
+"""First bytes of a message: PostgreSQL's NotificationResponse, and Redis's two kinds of pub/sub."""
 
 
 @dataclass(eq=False)
 class _Link:
     writers: tuple[asyncio.StreamWriter, asyncio.StreamWriter]
-    deaf: bool = False
+    frozen: bool = False
 
 
 class Proxy:
-    """Forwards a loopback port to a server, until told otherwise. New connections always work."""
+    """Forwards a loopback port to a server. New connections always work."""
 
     def __init__(self, host: str, port: int) -> None:
         self._target = (host, port)
@@ -25,38 +25,38 @@ class Proxy:
         self._serving: set[asyncio.Task[None]] = set()
         self.port = 0
         self.drops_messages = False
-        """Whether to behave as a transaction pooler does: everything works but LISTEN, which is only confirmed."""
+        """Behave like a transaction pooler: LISTEN is confirmed, but no message is forwarded."""
 
     def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Carry one connection in a task that `close` can wait for."""
+        """Forward one connection, in a task that `close` can wait for."""
         task = asyncio.create_task(self._serve(reader, writer))
         self._serving.add(task)
         task.add_done_callback(self._serving.discard)
-        # A task that is cancelled before it began closes nothing itself.
+        # A task that is cancelled before it started does not close the connection itself.
         task.add_done_callback(lambda done: writer.transport.abort() if done.cancelled() else None)
 
     async def close(self) -> None:
-        """End every connection, those that are being made too, and return when nothing of them runs."""
+        """Abort every connection, including those being opened, and wait for their tasks."""
         self.cut()
         for task in self._serving:
             task.cancel()
         await asyncio.gather(*self._serving, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Both ways, until either side closes."""
+        """Forward both directions until either side closes."""
         try:
-            far_reader, far_writer = await asyncio.open_connection(*self._target)
+            server_reader, server_writer = await asyncio.open_connection(*self._target)
         except OSError:
             writer.close()
             return
         except asyncio.CancelledError:
             writer.transport.abort()
             raise
-        link = _Link((writer, far_writer))
+        link = _Link((writer, server_writer))
         self._links.add(link)
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._pump(link, reader, far_writer))
-            tasks.create_task(self._pump(link, far_reader, writer, from_server=True))
+            tasks.create_task(self._pump(link, reader, server_writer))
+            tasks.create_task(self._pump(link, server_reader, writer, from_server=True))
         self._links.discard(link)
 
     async def _pump(
@@ -65,33 +65,33 @@ class Proxy:
         with contextlib.suppress(OSError):
             while data := await reader.read(65536):
                 dropped = from_server and self.drops_messages and data.startswith(MESSAGES)
-                if not link.deaf and not dropped:
+                if not link.frozen and not dropped:
                     writer.write(data)
                     await writer.drain()
         writer.close()
 
     def switch(self, port: int) -> None:
-        """Lead new connections to another loopback port; open ones stay where they are, as after a failover."""
+        """Forward new connections to another loopback port; open ones are unchanged, as after a failover."""
         self._target = ("127.0.0.1", port)
 
     def cut(self) -> int:
-        """Reset every connection; how many there were."""
+        """Reset every connection; return their number."""
         links = tuple(self._links)
         for link in links:
             for writer in link.writers:
                 writer.transport.abort()
         return len(links)
 
-    def deafen(self) -> int:
-        """Let every connection that is open now carry nothing more, without a word; how many there were."""
+    def freeze(self) -> int:
+        """Silently discard all further data of the open connections; return their number."""
         for link in self._links:
-            link.deaf = True
+            link.frozen = True
         return len(self._links)
 
 
 @asynccontextmanager
 async def proxy_to(host: str, port: int) -> AsyncIterator[Proxy]:
-    """A proxy on a free loopback port."""
+    """Start a proxy on a free loopback port."""
     proxy = Proxy(host, port)
     server = await asyncio.start_server(proxy.accept, "127.0.0.1", 0)
     proxy.port = server.sockets[0].getsockname()[1]

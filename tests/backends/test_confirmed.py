@@ -1,4 +1,4 @@
-"""A stop that is waited for: `stopped` only when the owner has really ended the chat, `accepted` if not in time."""
+"""`wait_s`: STOPPED only after the owner has ended the chat, ACCEPTED if it has not ended in time."""
 
 import asyncio
 
@@ -24,7 +24,7 @@ async def test_a_stop_is_confirmed_when_the_owner_has_ended(worker: Delivery, ot
     assert ended
 
 
-async def test_a_stop_that_has_not_happened_in_time_is_only_accepted(
+async def test_a_stop_that_is_not_confirmed_in_time_is_only_accepted(
     worker: Delivery, other: Delivery, request_id: str
 ) -> None:
     async with worker.watch(request_id, "me"):

@@ -1,4 +1,4 @@
-"""What every strategy promises, on the real server: one suite, eight strategies."""
+"""The contract of all eight strategies, tested on real servers."""
 
 import asyncio
 
@@ -14,17 +14,17 @@ DEADLINE_S = 5.0
 
 
 async def seen(signal: AbortSignal) -> None:
-    """Return when the owner has seen the abort, reading as the relay does before each chunk; fail after a deadline."""
+    """Wait until the abort has reached the owner, polling as the relay does; fail after a deadline."""
     async with asyncio.timeout(DEADLINE_S):
         if signal.poll is None:
             await signal.wait()
         else:
-            while not await signal.poll():  # noqa: ASYNC110 - reading again and again is what poll is
+            while not await signal.poll():  # noqa: ASYNC110 - poll is a repeated read
                 await asyncio.sleep(0)
 
 
 async def not_seen(signal: AbortSignal, worker: Delivery) -> None:
-    """Returns when an abort for another chat, sent later the same way, has arrived and this one has not."""
+    """Check that a later abort of another chat has arrived and no abort of this one."""
     async with worker.watch("later", "me") as later:
         assert await worker.abort("later", "me") is AbortOutcome.ACCEPTED
         await seen(later)
@@ -39,7 +39,7 @@ async def test_an_abort_reaches_the_stream(worker: Delivery, other: Delivery, re
         await seen(signal)
 
 
-async def test_a_callback_runs_in_the_moment_of_the_abort(worker: Delivery, other: Delivery, request_id: str) -> None:
+async def test_a_callback_runs_once_with_the_abort(worker: Delivery, other: Delivery, request_id: str) -> None:
     called = []
     async with worker.watch(request_id, "me") as signal:
         signal.on_abort(lambda: called.append("once"))
@@ -51,7 +51,7 @@ async def test_a_callback_runs_in_the_moment_of_the_abort(worker: Delivery, othe
 
 
 async def test_entering_is_a_barrier(worker: Delivery, other: Delivery, request_id: str) -> None:
-    """Rule 1, under load: whoever aborts after `watch` was entered is never told that the chat is unknown."""
+    """Under load: an abort sent after `watch` was entered never gets UNKNOWN."""
 
     async def one(name: str) -> None:
         async with worker.watch(name, "me") as signal:
@@ -62,7 +62,7 @@ async def test_entering_is_a_barrier(worker: Delivery, other: Delivery, request_
     assert worker.live == 0
 
 
-async def test_a_second_abort_is_told_so(worker: Delivery, other: Delivery, request_id: str) -> None:
+async def test_a_second_abort_is_already_aborted(worker: Delivery, other: Delivery, request_id: str) -> None:
     async with worker.watch(request_id, "me") as signal:
         await other.abort(request_id, "me")
         assert await worker.abort(request_id, "me") is AbortOutcome.ALREADY_ABORTED
@@ -81,7 +81,7 @@ async def test_a_live_duplicate_is_refused(worker: Delivery, other: Delivery, re
         with pytest.raises(DuplicateChatError):
             async with other.watch(request_id, "me"):
                 pytest.fail("two live chats have the same id")
-        # The refused one has released nothing that was not its own.
+        # The rejected watch has not released the live chat.
         assert await other.abort(request_id, "me") is AbortOutcome.ACCEPTED
         await seen(signal)
 
@@ -101,21 +101,23 @@ async def test_an_abort_before_its_chat_is_remembered(worker: Delivery, other: D
         assert signal.aborted
 
 
-async def test_somebody_elses_early_abort_stops_nothing(worker: Delivery, other: Delivery, request_id: str) -> None:
+async def test_an_early_abort_of_another_owner_stops_nothing(
+    worker: Delivery, other: Delivery, request_id: str
+) -> None:
     assert await other.abort(request_id, "you") is AbortOutcome.REMEMBERED
     async with worker.watch(request_id, "me") as signal:
         await not_seen(signal, worker)
 
 
-async def test_early_aborts_are_remembered_for_a_while(open_worker: Open, request_id: str) -> None:
+async def test_early_aborts_expire(open_worker: Open, request_id: str) -> None:
     async with open_worker(remember_s=0.05) as worker:
         assert await worker.abort(request_id, "me") is AbortOutcome.REMEMBERED
-        await asyncio.sleep(0.06)  # the expiry itself is what is tested
+        await asyncio.sleep(0.06)  # the expiry is the subject of the test
         async with worker.watch(request_id, "me") as signal:
             await not_seen(signal, worker)
 
 
-async def test_early_aborts_are_bounded(worker: Delivery, request_id: str) -> None:
+async def test_early_aborts_are_limited(worker: Delivery, request_id: str) -> None:
     outcomes = [await worker.abort(f"{request_id}-{number}", "me") for number in range(1001)]
     assert set(outcomes[:1000]) == {AbortOutcome.REMEMBERED}
     assert outcomes[1000] is AbortOutcome.UNKNOWN
@@ -135,10 +137,12 @@ async def test_only_the_owner_may_abort(worker: Delivery, other: Delivery, reque
         unknown = await other.abort(f"{request_id}-unknown", "you")
         assert await other.abort(request_id, "you") is unknown is AbortOutcome.REMEMBERED
         await not_seen(signal, worker)
-    assert await other.abort(request_id, "you") is unknown  # the end of somebody else's chat is no news either
+    assert await other.abort(request_id, "you") is unknown  # the end of the chat is not visible to other owners
 
 
-async def test_ids_and_owners_may_hold_any_printable_text(worker: Delivery, other: Delivery, request_id: str) -> None:
+async def test_ids_and_owners_may_contain_any_printable_text(
+    worker: Delivery, other: Delivery, request_id: str
+) -> None:
     name = f"{request_id} {{x}} 'ünï' ; \"\\ 100%"
     async with worker.watch(name, "an owner with spaces") as signal:
         assert await other.abort(name, "an owner with spaces") is AbortOutcome.ACCEPTED
@@ -146,15 +150,15 @@ async def test_ids_and_owners_may_hold_any_printable_text(worker: Delivery, othe
 
 
 async def test_a_chat_outlives_its_ttl(open_worker: Open, request_id: str) -> None:
-    async with open_worker(ttl_s=1.0) as worker, worker.watch(request_id, "me") as signal:
-        await asyncio.sleep(2.2)  # more than twice the TTL, which is what is tested
+    async with open_worker(ttl_s=0.5) as worker, worker.watch(request_id, "me") as signal:
+        await asyncio.sleep(1.1)  # more than twice the TTL
         assert await worker.abort(request_id, "me") is AbortOutcome.ACCEPTED
         await seen(signal)
 
 
-async def test_what_a_dead_worker_leaves_expires(open_worker: Open, request_id: str, strategy: str) -> None:
+async def test_records_of_a_dead_worker_expire(open_worker: Open, request_id: str, strategy: str) -> None:
     if strategy not in DURABLE:
-        return  # a dead process takes its memory with it
+        return  # the memory of a dead process is gone
     async with open_worker() as other:
         async with open_worker(ttl_s=0.2) as dead:
             watch = dead.watch(request_id, "me")
@@ -163,17 +167,17 @@ async def test_what_a_dead_worker_leaves_expires(open_worker: Open, request_id: 
         with pytest.raises(DuplicateChatError):
             async with other.watch(request_id, "me"):
                 pass
-        await asyncio.sleep(0.25)  # the expiry itself is what is tested
+        await asyncio.sleep(0.25)  # the expiry is the subject of the test
         async with other.watch(request_id, "me") as signal:
             await not_seen(signal, other)
         await watch.__aexit__(None, None, None)
 
 
 async def _never(_chat: object) -> None:
-    """A release that a killed process did not get to."""
+    """In place of the release, which a killed process does not send."""
 
 
-async def test_nothing_is_left_in_the_worker(open_worker: Open, request_id: str) -> None:
+async def test_a_worker_leaves_no_chats_or_tasks(open_worker: Open, request_id: str) -> None:
     before = asyncio.all_tasks()
     async with open_worker() as worker:
         for number in range(5):
@@ -184,8 +188,8 @@ async def test_nothing_is_left_in_the_worker(open_worker: Open, request_id: str)
     assert asyncio.all_tasks() == before
 
 
-async def test_a_failure_in_the_last_moment_does_not_keep_it(open_worker: Open) -> None:
-    """A cancellation that comes together with an event must not be swallowed, as wait_for does in Python 3.11."""
+async def test_a_failure_during_shutdown_does_not_block_it(open_worker: Open) -> None:
+    """A cancellation that coincides with an event must not be swallowed, as wait_for does in Python 3.11."""
     for _ in range(10):
         async with asyncio.timeout(DEADLINE_S):
             async with open_worker() as worker:

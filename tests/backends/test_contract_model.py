@@ -1,22 +1,20 @@
-"""Any order of register, abort, release, renewal and loss, against a model of ten lines, on every store."""
+"""Any order of register, abort, release, renew, reassert and loss on every store, compared with a model."""
 
 import asyncio
 import secrets
-from collections.abc import Callable, Coroutine
 from typing import Any
 
-import asyncpg
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
-from redis.asyncio import Redis
 
 from backends.base import AbortOutcome, Chat, ChatKey, Options, State, Store
 from backends.errors import DuplicateChatError
 from backends.memory import MemoryStore
 from backends.postgres.store import PostgresStore
 from backends.redis.store import RedisStore
+from tests.backends.conftest import forget
 from tests.conftest import namespace
 
 IDS = st.sampled_from(["a", "b"])
@@ -26,15 +24,14 @@ LIVE = (State.LIVE, State.ABORTED)
 
 
 class ContractMachine(RuleBasedStateMachine):
-    """`model` holds, per request id, what the store should hold: a state and the chat (or its early owner)."""
+    """`model` holds the expected record per request id: a state and the chat (or the owner of an early abort)."""
 
     store: Store
     runner: asyncio.Runner
-    forget: Callable[[str], Coroutine[None, None, None]]
 
     @initialize()
     def start(self) -> None:
-        self.run = secrets.token_hex(4)  # the same server serves every example: ids never meet
+        self.run = secrets.token_hex(4)  # ids are unique per example, which share a server
         self.model: dict[str, tuple[State, Chat]] = {}
         self.chats: list[Chat] = []
 
@@ -66,7 +63,7 @@ class ContractMachine(RuleBasedStateMachine):
         name = self.name(short)
         outcome, marked = self.do(self.store.flag(name, owner, remember=remember))
         state, holder = self.model.get(name, (None, None))
-        if holder is None or holder.owner != owner:  # somebody else's is as good as unknown
+        if holder is None or holder.owner != owner:  # another owner's chat is treated as unknown
             assert outcome is (AbortOutcome.REMEMBERED if remember else AbortOutcome.UNKNOWN)
             if remember and holder is None:
                 self.model[name] = (State.EARLY, Chat(name, "-", owner, "-"))
@@ -77,11 +74,12 @@ class ContractMachine(RuleBasedStateMachine):
         else:
             assert outcome is (AbortOutcome.ACCEPTED if state is State.LIVE else AbortOutcome.ALREADY_ABORTED)
             assert marked == holder
-            self.model[name] = (State.ABORTED, holder)
+            if state is State.LIVE:  # a reasserted abort stays as it is
+                self.model[name] = (State.ABORTED, holder)
 
     @rule(pick=PICK)
     def release(self, pick: int) -> None:
-        """Of any chat there ever was: an old one must leave a newer one alone."""
+        """Of any earlier chat: an old one must not release a newer one."""
         if self.chats:
             chat = self.chats[pick % len(self.chats)]
             self.do(self.store.release(chat))
@@ -90,18 +88,18 @@ class ContractMachine(RuleBasedStateMachine):
 
     @rule(pick=PICK)
     def renew(self, pick: int) -> None:
-        """By its owner, who may have been long asleep."""
+        """By its owner, possibly after a long pause."""
         if not self.chats:
             return
         chat = self.chats[pick % len(self.chats)]
         found = self.do(self.store.renew([chat]))
         state, holder = self.model.get(chat.request_id, (None, None))
         own = self.held(chat) is not None
-        if state in LIVE and not own:  # it cannot be aborted any more
+        if state in LIVE and not own:  # it can no longer be aborted
             assert found == {chat.key}
             return
         if state is State.ENDED and own:
-            assert found <= {chat.key}  # it is not live anywhere, so that nobody heeds this
+            assert found <= {chat.key}  # not live on any worker: the result is ignored
             return
         early = state is State.EARLY and holder is not None and holder.owner == chat.owner
         aborted = early or (own and state in (State.ABORTED, State.REPEATED))
@@ -109,23 +107,23 @@ class ContractMachine(RuleBasedStateMachine):
         self.model[chat.request_id] = (State.ABORTED if aborted else State.LIVE, chat)
 
     @rule(pick=PICK)
-    def repeat(self, pick: int) -> None:
-        """By whoever accepted the abort."""
+    def reassert(self, pick: int) -> None:
+        """By the worker that accepted the abort."""
         if not self.chats:
             return
         chat = self.chats[pick % len(self.chats)]
-        repeated = self.do(self.store.reassert([chat]))
+        reasserted = self.do(self.store.reassert([chat]))
         if chat.request_id not in self.model:
             self.model[chat.request_id] = (State.REPEATED, chat)
         elif self.held(chat) is State.LIVE:
             self.model[chat.request_id] = (State.ABORTED, chat)
         stands = self.held(chat) in (State.ABORTED, State.REPEATED)
-        assert repeated == ({chat.key} if stands else set[ChatKey]())
+        assert reasserted == ({chat.key} if stands else set[ChatKey]())
 
     @rule(short=IDS)
     def lose(self, short: str) -> None:
-        """The store forgets: a restart without its data, an eviction."""
-        self.do(self.forget(self.name(short)))
+        """The store loses a record: a restart without data, or an eviction."""
+        self.do(forget(self.store, self.name(short)))
         self.model.pop(self.name(short), None)
 
     @invariant()
@@ -142,22 +140,11 @@ def test_any_order_of_events(kind: str, request: pytest.FixtureRequest) -> None:
         *([url] if url else []), options, notify=True
     )
 
-    async def forget(request_id: str) -> None:
-        if kind == "memory":
-            store._records.pop(request_id, None)
-        elif kind == "redis":
-            async with Redis.from_url(url) as client:
-                await client.delete(store._names.chat(request_id))
-        else:
-            connection = await asyncpg.connect(url)
-            await connection.execute(f"DELETE FROM {options.namespace}.chats_v1 WHERE request_id = $1", request_id)
-            await connection.close()
-
     class Machine(ContractMachine):
         pass
 
     with asyncio.Runner() as runner:
-        Machine.store, Machine.runner, Machine.forget = store, runner, staticmethod(forget)
+        Machine.store, Machine.runner = store, runner
         runner.run(store.__aenter__())
         try:
             run_state_machine_as_test(

@@ -1,4 +1,4 @@
-"""A listener that is connected and receives no messages, as behind a transaction pooler: told at start, found later."""
+"""A connected listener that receives no messages, as behind a transaction pooler: detected at start and later."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -21,7 +21,7 @@ FOUND_S = 5.0
 
 @asynccontextmanager
 async def front(url: str) -> AsyncIterator[tuple[str, Proxy]]:
-    """The store's URL through a proxy."""
+    """Put a proxy in front of the store; yield its URL."""
     address = urlsplit(url)
     async with proxy_to(str(address.hostname), int(address.port or 0)) as proxy:
         yield url.replace(f":{address.port}/", f":{proxy.port}/"), proxy
@@ -35,11 +35,11 @@ async def test_a_worker_does_not_start_with_a_deaf_listener(strategy: str, reque
         async with asyncio.timeout(FOUND_S):
             with pytest.raises(DeafListenerError, match=cause):
                 async with backends.from_url(url, OPTIONS):
-                    pytest.fail("it has started")
+                    pytest.fail("the worker started")
 
 
 @pytest.mark.parametrize("strategy", ["postgres-poll", "postgres-timer", "redis-poll", "redis-timer"])
-async def test_who_does_not_listen_needs_no_messages(strategy: str, request: pytest.FixtureRequest) -> None:
+async def test_deliveries_without_a_listener_need_no_messages(strategy: str, request: pytest.FixtureRequest) -> None:
     async with front(url_of(strategy, request)) as (url, proxy):
         proxy.drops_messages = True
         async with backends.from_url(url, OPTIONS) as worker:
@@ -47,7 +47,7 @@ async def test_who_does_not_listen_needs_no_messages(strategy: str, request: pyt
 
 
 @PUSH
-async def test_a_listener_that_turns_deaf_is_found_and_made_up_for(
+async def test_a_listener_that_turns_deaf_is_detected_and_flags_are_read(
     strategy: str, open_worker: Open, request: pytest.FixtureRequest, request_id: str
 ) -> None:
     async with (
@@ -60,7 +60,7 @@ async def test_a_listener_that_turns_deaf_is_found_and_made_up_for(
         await until(lambda: not worker.ready)
         assert worker.counters.deaf == 1
         assert isinstance(worker.last_error, DeafListenerError)
-        for number in range(3):  # while it stays deaf, flags are read often enough
+        for number in range(3):  # while it is deaf, flags are read periodically
             async with worker.watch(f"{request_id}-{number}", "me") as signal, asyncio.timeout(1.2):
                 assert await other.abort(f"{request_id}-{number}", "me") is AbortOutcome.ACCEPTED
                 await signal.wait()
@@ -73,10 +73,10 @@ async def test_a_listener_that_turns_deaf_is_found_and_made_up_for(
 
 
 @PUSH
-async def test_a_stop_in_the_moment_of_turning_deaf_waits_for_one_heartbeat(
+async def test_an_abort_sent_as_the_listener_turns_deaf_waits_for_one_heartbeat(
     strategy: str, open_worker: Open, request: pytest.FixtureRequest, request_id: str
 ) -> None:
-    """Not for the renewal, which is twenty seconds away."""
+    """Not for the renewal, which is 20 s away."""
     async with (
         front(url_of(strategy, request)) as (url, proxy),
         backends.from_url(url, OPTIONS) as worker,

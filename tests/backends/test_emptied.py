@@ -1,4 +1,4 @@
-"""A store that loses its records while its connections stay: a running chat is not "not found" for long."""
+"""A store that loses its records while its connections stay open: aborts of running chats are still accepted."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -22,10 +22,10 @@ CHUNK_S = 0.02
 
 @asynccontextmanager
 async def streaming(worker: Delivery, request_id: str) -> AsyncIterator[AbortSignal]:
-    """A live chat of `me` that reads its flag before each chunk, if it is one that reads."""
+    """A live chat of `me` that polls before each chunk if its delivery polls."""
 
     async def stream() -> None:
-        while signal.poll is not None and not await signal.poll():  # noqa: ASYNC110 - reading again is what poll is
+        while signal.poll is not None and not await signal.poll():  # noqa: ASYNC110 - poll is a repeated read
             await asyncio.sleep(CHUNK_S)
 
     async with worker.watch(request_id, "me") as signal:
@@ -39,7 +39,7 @@ async def streaming(worker: Delivery, request_id: str) -> AsyncIterator[AbortSig
 
 
 @EVERY
-async def test_a_stop_is_accepted_at_once_though_the_store_was_emptied(
+async def test_an_abort_is_accepted_after_the_store_was_emptied(
     worker: Delivery, other: Delivery, request_id: str
 ) -> None:
     async with streaming(worker, request_id) as signal:
@@ -47,14 +47,14 @@ async def test_a_stop_is_accepted_at_once_though_the_store_was_emptied(
         assert await other.abort(request_id, "me") is AbortOutcome.ACCEPTED
         await seen(signal)
     async with worker.watch(request_id, "me") as newer:
-        assert not newer.aborted  # nothing of that abort is left for the next life
+        assert not newer.aborted  # the abort does not affect the next chat with this id
 
 
 @ACROSS
-async def test_a_stop_is_accepted_also_when_a_heartbeat_has_found_out_before(
+async def test_an_abort_is_accepted_also_after_a_heartbeat_has_detected_the_loss(
     worker: Delivery, other: Delivery, request_id: str
 ) -> None:
-    """On the stopper's side: the owner's own is still to come."""
+    """The heartbeat of the stopping worker; the owner has not sent its own yet."""
     async with streaming(worker, request_id) as signal:
         await empty(worker.store)
         await other._send_heartbeat()
@@ -63,10 +63,10 @@ async def test_a_stop_is_accepted_also_when_a_heartbeat_has_found_out_before(
 
 
 @ACROSS
-async def test_a_chat_that_ends_before_its_stop_is_answered_was_stopped(
+async def test_a_chat_that_ends_before_its_abort_is_answered_was_stopped(
     worker: Delivery, other: Delivery, request_id: str
 ) -> None:
-    """Found again, met by the abort and over, all between two looks of the worker that took the Stop."""
+    """It is recorded again, aborted and ended between two reads of the stopping worker."""
     for wait_s, answer in ((0.0, AbortOutcome.ACCEPTED), (5.0, AbortOutcome.STOPPED)):
         async with asyncio.TaskGroup() as tasks:
             async with streaming(worker, request_id) as signal:
@@ -77,7 +77,7 @@ async def test_a_chat_that_ends_before_its_stop_is_answered_was_stopped(
 
 
 @EVERY
-async def test_a_stop_on_the_owner_itself_is_answered_by_what_it_knows(worker: Delivery, request_id: str) -> None:
+async def test_an_abort_on_the_owner_does_not_need_the_record(worker: Delivery, request_id: str) -> None:
     async with worker.watch(request_id, "me") as signal:
         await empty(worker.store)
         assert await worker.abort(request_id, "you") is AbortOutcome.REMEMBERED
@@ -90,7 +90,7 @@ async def test_a_stop_on_the_owner_itself_is_answered_by_what_it_knows(worker: D
 
 
 @EVERY
-async def test_one_lost_record_is_nothing_to_its_own_worker(open_worker: Open, request_id: str) -> None:
+async def test_an_abort_on_the_owner_restores_a_lost_record(open_worker: Open, request_id: str) -> None:
     async with open_worker(interval_ms=3.6e6) as worker:
         async with worker.watch(request_id, "me") as signal:
             await forget(worker.store, request_id)
@@ -101,7 +101,9 @@ async def test_one_lost_record_is_nothing_to_its_own_worker(open_worker: Open, r
 
 
 @EVERY
-async def test_a_confirmed_stop_is_confirmed_also_then(worker: Delivery, other: Delivery, request_id: str) -> None:
+async def test_a_stop_is_confirmed_also_after_the_store_was_emptied(
+    worker: Delivery, other: Delivery, request_id: str
+) -> None:
     recorded = asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
         async with streaming(worker, request_id) as signal:
@@ -113,7 +115,9 @@ async def test_a_confirmed_stop_is_confirmed_also_then(worker: Delivery, other: 
 
 
 @EVERY
-async def test_somebody_elses_id_looks_unknown_also_then(worker: Delivery, other: Delivery, request_id: str) -> None:
+async def test_another_owners_id_looks_unknown_also_after_the_store_was_emptied(
+    worker: Delivery, other: Delivery, request_id: str
+) -> None:
     async with streaming(worker, request_id) as signal:
         await empty(worker.store)
         answers = await asyncio.gather(other.abort(request_id, "you"), other.abort(f"{request_id}-unknown", "you"))
@@ -124,10 +128,8 @@ async def test_somebody_elses_id_looks_unknown_also_then(worker: Delivery, other
 
 
 @ACROSS
-async def test_one_lost_record_is_repaired_when_its_stop_comes(
-    worker: Delivery, other: Delivery, request_id: str
-) -> None:
-    """The heartbeats are still there, so the answer is "not found yet", and honest: it stops all the same."""
+async def test_one_lost_record_is_repaired_by_its_abort(worker: Delivery, other: Delivery, request_id: str) -> None:
+    """The heartbeats are still recorded, so the answer may be REMEMBERED; the chat stops all the same."""
     async with streaming(worker, request_id) as signal:
         await forget(worker.store, request_id)
         assert await other.abort(request_id, "me") in (AbortOutcome.ACCEPTED, AbortOutcome.REMEMBERED)
@@ -138,12 +140,12 @@ async def test_one_lost_record_is_repaired_when_its_stop_comes(
 
 
 @ACROSS
-async def test_a_heartbeat_finds_out_though_nobody_stops_anything(open_worker: Open, request_id: str) -> None:
+async def test_a_heartbeat_detects_the_loss_without_any_abort(open_worker: Open, request_id: str) -> None:
     async with open_worker(heartbeat_s=0.1, interval_ms=3.6e6) as worker, worker.watch(request_id, "me") as signal:
         chat = worker._live[request_id].chat
         await empty(worker.store)
         async with asyncio.timeout(REPAIRED_S * 2):
-            while await worker.store.states([chat]) != [State.LIVE]:  # noqa: ASYNC110 - the store's, no event of ours
+            while await worker.store.states([chat]) != [State.LIVE]:  # noqa: ASYNC110 - the store has no event
                 await asyncio.sleep(0.01)
         await until(lambda: worker.ready)
         assert worker.counters.emptied == 1
@@ -151,15 +153,15 @@ async def test_a_heartbeat_finds_out_though_nobody_stops_anything(open_worker: O
 
 
 @ACROSS
-async def test_an_unknown_id_is_answered_at_once_while_nothing_is_wrong(worker: Delivery, request_id: str) -> None:
+async def test_an_unknown_id_is_answered_without_delay_on_a_healthy_store(worker: Delivery, request_id: str) -> None:
     before = worker.counters.operations
     async with asyncio.timeout(REPAIRED_S):
         assert await worker.abort(request_id, "me") is AbortOutcome.REMEMBERED
     assert worker.counters.operations - before == 2
 
 
-async def test_a_chat_that_ends_while_it_is_recorded_again_does_not_stay() -> None:
-    """The store had lost it: its release found nothing to release, and its record came afterwards."""
+async def test_a_chat_that_ends_while_it_is_recorded_again_is_released() -> None:
+    """The store had lost it: its release found no record, and the record was written afterwards."""
     store = Store()
     async with backends.deliveries.PollDelivery(store) as worker:
         async with worker.watch(CHAT, "me"):

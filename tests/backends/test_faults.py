@@ -1,11 +1,9 @@
-"""What breaks in real life, on real servers, while streams are live and aborts arrive: no accepted abort is lost."""
+"""Faults of real servers during live streams and aborts: no accepted abort is lost."""
 
 import asyncio
-import os
 import signal
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -16,35 +14,23 @@ from redis.asyncio import Redis
 import backends
 from backends import deliveries
 from bench.system.embedded import EmbeddedServer
-from bench.system.stores import COUNTERS, open_store
+from bench.system.stores import COUNTERS
+from tests.backends.fault_load import DEADLINE_S, FAULT_AFTER_S, NAMESPACE, fault_load
 from tests.backends.proxy import Proxy, proxy_to
-from tests.backends.stage import DEADLINE_S, FAULT_AFTER_S, NAMESPACE, stage
 
 DELIVERIES = ("poll", "timer", "push")
+FREEZE_S = 2.0  # longer than the time-outs
 
 
-@pytest.fixture(scope="module")
-def server(request: pytest.FixtureRequest) -> Iterator[EmbeddedServer]:
-    """A server of this module's own: it gets hurt. The parameter comes from the test."""
-    with open_store(request.param) as store:
-        if store.server is not None:
-            yield store.server
-            return
-        # A container, or a server of somebody's: its connections can be hurt, but it can not be killed or frozen.
-        yield EmbeddedServer(request.param, store.url, command=(), log=Path(os.devnull), ready=lambda: None)
-        if store.how == "url":
-            store.forget(NAMESPACE)
-
-
-def needs_its_process(server: EmbeddedServer) -> None:
+def require_own_process(server: EmbeddedServer) -> None:
     if not server.command:
-        pytest.skip("this server is not ours to stop")
+        pytest.skip("the server process was not started by these tests")
 
 
 async def redis_command(server: EmbeddedServer, *command: str) -> None:
     async with Redis.from_url(server.url) as client:
         answer = await client.execute_command(*command)  # type: ignore[no-untyped-call]
-    assert answer, f"{command} has hurt nothing"  # OK, or the number of connections that were killed
+    assert answer, f"{command} had no effect"  # OK, or the number of killed connections
 
 
 async def postgres_terminate(server: EmbeddedServer, application: str) -> None:
@@ -53,7 +39,7 @@ async def postgres_terminate(server: EmbeddedServer, application: str) -> None:
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1", application
     )
     await connection.close()
-    assert rows, "there was nothing to terminate"
+    assert rows, "there was no connection to terminate"
 
 
 async def freeze(server: EmbeddedServer) -> None:
@@ -61,47 +47,47 @@ async def freeze(server: EmbeddedServer) -> None:
     frozen = [parent, *parent.children(recursive=True)]  # PostgreSQL is a process per connection
     for process in frozen:
         process.suspend()
-    await asyncio.sleep(3)  # the fault: frozen for three seconds
+    await asyncio.sleep(FREEZE_S)  # the fault itself
     for process in frozen:
         process.resume()
 
 
 async def crash(server: EmbeddedServer) -> None:
-    """SIGKILL, and a restart. Redis comes back empty; so does PostgreSQL's unlogged table."""
+    """Kill and restart. Redis and PostgreSQL's unlogged table are empty afterwards."""
     if server.name == "postgres":
-        # `-m immediate`, and not SIGKILL, which would leave shared memory to a restart's mercy.
+        # Like `pg_ctl stop -m immediate`: after SIGKILL a restart may fail on leftover shared memory.
         server.process.send_signal(signal.SIGQUIT)
         await asyncio.to_thread(server.process.wait)
     else:
         server.kill()
-    await asyncio.sleep(0.5)
+    await asyncio.sleep(0.3)  # the outage
     await asyncio.to_thread(server.start)
 
 
 async def cut(proxy: Proxy) -> None:
-    assert proxy.cut() > 0, "there was nothing to cut"
+    assert proxy.cut() > 0, "there was no connection to cut"
 
 
-async def deafen(proxy: Proxy) -> None:
-    assert proxy.deafen() > 0, "there was nothing to deafen"
+async def freeze_connections(proxy: Proxy) -> None:
+    assert proxy.freeze() > 0, "there was no connection to freeze"
 
 
 Fault = Callable[[EmbeddedServer, Proxy], Awaitable[None]]
 FAULTS: dict[str, tuple[str, Fault]] = {
     "kill-pubsub": ("redis", lambda server, _: redis_command(server, "CLIENT", "KILL", "TYPE", "pubsub")),
     "kill-normal": ("redis", lambda server, _: redis_command(server, "CLIENT", "KILL", "TYPE", "normal")),
-    "pause": ("redis", lambda server, _: redis_command(server, "CLIENT", "PAUSE", "2000")),
+    "pause": ("redis", lambda server, _: redis_command(server, "CLIENT", "PAUSE", "1500")),
     "terminate-listener": ("postgres", lambda server, _: postgres_terminate(server, f"{NAMESPACE}-listener")),
     "terminate-pool": ("postgres", lambda server, _: postgres_terminate(server, f"{NAMESPACE}-commands")),
     "crash": ("redis postgres", lambda server, _: crash(server)),
     "freeze": ("redis postgres", lambda server, _: freeze(server)),
     "cut": ("redis postgres", lambda _, proxy: cut(proxy)),
-    "half-open": ("redis postgres", lambda _, proxy: deafen(proxy)),
+    "half-open": ("redis postgres", lambda _, proxy: freeze_connections(proxy)),
 }
 
 
-async def left_in(server: EmbeddedServer) -> int:
-    """How many records of chats the store still holds."""
+async def records_in(server: EmbeddedServer) -> int:
+    """Number of chat records in the store."""
     if server.name == "redis":
         async with Redis.from_url(server.url) as client:
             return len([key async for key in client.scan_iter(f"{NAMESPACE}:{{*}}:*")])
@@ -120,39 +106,39 @@ async def left_in(server: EmbeddedServer) -> int:
 async def test_no_accepted_abort_is_lost(
     server: EmbeddedServer, fault: str, record_property: Callable[[str, object], None]
 ) -> None:
-    """All deliveries at once: fifty streams each; the owners reach the store through a proxy, the stopper directly."""
+    """All deliveries at once, 50 streams each; the owners use the store through a proxy, the stopper directly."""
     _, inject = FAULTS[fault]
     if fault in ("crash", "freeze"):
-        needs_its_process(server)
+        require_own_process(server)
     address = urlsplit(server.url)
     async with AsyncExitStack() as stack:
         proxy = await stack.enter_async_context(proxy_to(str(address.hostname), int(address.port or 0)))
-        by_proxy = server.url.replace(f":{address.port}/", f":{proxy.port}/")
-        stages = [
-            await stack.enter_async_context(stage(server.name, delivery, by_proxy, server.url))
+        proxy_url = server.url.replace(f":{address.port}/", f":{proxy.port}/")
+        loads = [
+            await stack.enter_async_context(fault_load(server.name, delivery, proxy_url, server.url))
             for delivery in DELIVERIES
         ]
-        all_live = asyncio.Barrier(len(stages) + 1)
+        all_live = asyncio.Barrier(len(loads) + 1)
         async with asyncio.TaskGroup() as tasks:
-            for one in stages:
-                tasks.create_task(one.play(all_live))
+            for load in loads:
+                tasks.create_task(load.run(all_live))
             await all_live.wait()
-            await asyncio.sleep(FAULT_AFTER_S)  # the fault falls into the middle of the aborts
+            await asyncio.sleep(FAULT_AFTER_S)  # during the aborts
             await inject(server, proxy)
-        said = COUNTERS[server.name](server.url)  # what the server calls itself
-        for one, delivery in zip(stages, DELIVERIES, strict=True):
-            record_property(f"{fault:18} {said.name} {said.version} {delivery:5}", one.row())
-        said.close()
+        store = COUNTERS[server.name](server.url)
+        for load, delivery in zip(loads, DELIVERIES, strict=True):
+            record_property(f"{fault:18} {store.name} {store.version} {delivery:5}", load.row())
+        store.close()
         async with asyncio.timeout(DEADLINE_S):
-            while await left_in(server):  # noqa: ASYNC110 - the store's own expiry, no event of ours
+            while await records_in(server):  # noqa: ASYNC110 - the store's expiry has no event
                 await asyncio.sleep(0.1)
 
 
 @pytest.mark.parametrize("delivery", DELIVERIES)
 @pytest.mark.parametrize("server", ["redis", "postgres"], indirect=True)
-async def test_a_chat_may_start_without_its_store(server: EmbeddedServer, delivery: str) -> None:
-    """The other outage policy: it starts, and can be aborted as soon as the store is back."""
-    needs_its_process(server)
+async def test_a_chat_can_start_while_the_store_is_unavailable(server: EmbeddedServer, delivery: str) -> None:
+    """With `start_unregistered` it starts, and can be aborted once the store is back."""
+    require_own_process(server)
     url = server.url.replace("://", f"+{delivery}://")
     async with backends.from_url(url, backends.Options(start_unregistered=True, command_timeout_s=0.5)) as worker:
         await asyncio.to_thread(server.stop)
@@ -173,12 +159,12 @@ async def test_a_chat_may_start_without_its_store(server: EmbeddedServer, delive
 
 
 @pytest.mark.parametrize("server", ["redis", "postgres"], indirect=True)
-async def test_readiness_tells_that_the_store_is_gone(server: EmbeddedServer) -> None:
-    needs_its_process(server)
-    async with stage(server.name, "push", server.url, server.url) as scene:
-        worker = scene.owners[0]
+async def test_a_stopped_store_makes_the_worker_not_ready(server: EmbeddedServer) -> None:
+    require_own_process(server)
+    async with fault_load(server.name, "push", server.url, server.url) as load:
+        worker = load.owners[0]
         assert worker.ready
-        server.kill() if server.name == "redis" else server.stop()
+        await asyncio.to_thread(server.stop)
         async with asyncio.timeout(DEADLINE_S):
             while worker.ready:  # noqa: ASYNC110 - a property of the thing under test
                 await asyncio.sleep(0.01)
@@ -191,16 +177,16 @@ async def test_readiness_tells_that_the_store_is_gone(server: EmbeddedServer) ->
 
 
 @pytest.mark.parametrize("server", ["redis", "postgres"], indirect=True)
-async def test_an_abort_in_the_gap_is_found_by_re_reading(
+async def test_an_abort_sent_while_the_listener_is_down_is_found_by_reading(
     server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody listens while it is sent, and the next renewal is twenty seconds away: only re-reading finds it."""
+    """No listener receives it, and the next renewal is 20 s away: only reading the flags finds it."""
     monkeypatch.setattr(deliveries, "backoff_s", lambda _failures: 0.5)
     url = server.url.replace("://", "+push://")
     options = backends.Options(namespace=NAMESPACE)
     async with (
         backends.from_url(url, options) as worker,
-        backends.from_url(url, options) as other,  # the owner itself would need no message
+        backends.from_url(url, options) as other,  # an abort on the owner itself needs no message
         asyncio.timeout(5),
         worker.watch("in-the-gap", "me") as abort_signal,
     ):
@@ -217,9 +203,9 @@ async def test_an_abort_in_the_gap_is_found_by_re_reading(
 
 
 @pytest.mark.parametrize("server", ["redis", "postgres"], indirect=True)
-async def test_an_accepted_abort_that_the_store_forgets_is_recorded_again(server: EmbeddedServer) -> None:
-    """Accepted, then lost with all the store's data before its owner looked: whoever accepted it sees to it."""
-    needs_its_process(server)  # everything in it is dropped
+async def test_an_accepted_abort_that_the_store_loses_is_recorded_again(server: EmbeddedServer) -> None:
+    """Lost with all records before its owner has read it: the worker that accepted it records it again."""
+    require_own_process(server)  # deletes all its data
     url = server.url.replace("://", "+poll://")
     options = backends.Options(namespace=NAMESPACE)
     async with (

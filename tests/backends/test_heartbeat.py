@@ -1,4 +1,4 @@
-"""Readiness is a fact about store and listener, also when nobody chats: what a heartbeat proves, and what it costs."""
+"""Heartbeats: they check store and listener also without chats, and what they cost."""
 
 import asyncio
 from typing import Any
@@ -13,40 +13,40 @@ from backends.delivery import Delivery
 from tests.backends.conftest import Open, empty, until, url_of
 from tests.conftest import namespace
 
-BEAT_S = 0.05
-BEATS = 10
+HEARTBEAT_S = 0.05
+HEARTBEATS = 10
 EVERY = pytest.mark.parametrize("strategy", backends.STRATEGIES)
 PUSH = pytest.mark.parametrize("strategy", ["postgres-push", "redis-push"])
 REDIS_CALLS = 3  # the script and, as Redis counts them, its SET and PUBLISH
 
 
 @EVERY
-async def test_a_heartbeat_comes_through_again_and_again(open_worker: Open) -> None:
-    async with open_worker(heartbeat_s=BEAT_S) as worker:
-        for _ in range(BEATS):
-            proven_s = worker._heartbeat_received_s
-            await until(lambda before=proven_s: worker._heartbeat_received_s > before)  # type: ignore[misc]
+async def test_heartbeats_are_received_periodically(open_worker: Open) -> None:
+    async with open_worker(heartbeat_s=HEARTBEAT_S) as worker:
+        for _ in range(HEARTBEATS):
+            received_s = worker._heartbeat_received_s
+            await until(lambda before=received_s: worker._heartbeat_received_s > before)  # type: ignore[misc]
         assert worker.ready
         assert 0 <= worker.heartbeat_age_s < 5
         assert (worker.counters.lost, worker.counters.deaf, worker.counters.emptied) == (0, 0, 0)
 
 
 @EVERY
-async def test_a_store_that_takes_no_writes_is_no_ready_store(
+async def test_a_store_that_takes_no_writes_makes_the_worker_not_ready(
     open_worker: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody chats, and reads would be answered: only the heartbeat can tell."""
+    """Without chats, and with working reads, only the heartbeat detects it."""
 
     async def read_only(_worker: str, _number: int) -> bool:
         raise StoreUnavailableError("READONLY You can't write against a read only replica.")
 
-    async with open_worker(heartbeat_s=BEAT_S) as worker:
+    async with open_worker(heartbeat_s=HEARTBEAT_S) as worker:
         assert worker.ready
         with monkeypatch.context() as patched:
             patched.setattr(worker.store, "heartbeat", read_only)
             await until(lambda: not worker.ready)
             tries = worker.counters.operations
-            await until(lambda: worker.counters.operations > tries + 4)  # it stays so, also after many a renewal
+            await until(lambda: worker.counters.operations > tries + 4)  # also after renewals
             assert not worker.ready
             assert "READONLY" in str(worker.last_error)
         await until(lambda: worker.ready)
@@ -54,12 +54,12 @@ async def test_a_store_that_takes_no_writes_is_no_ready_store(
 
 
 @EVERY
-async def test_a_heartbeat_that_is_not_answered_is_given_up(open_worker: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_heartbeat_without_an_answer_times_out(open_worker: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     async def never(_worker: str, _number: int) -> bool:
         await asyncio.Event().wait()
         return True
 
-    async with open_worker(heartbeat_s=BEAT_S, command_timeout_s=0.2) as worker:
+    async with open_worker(heartbeat_s=HEARTBEAT_S, command_timeout_s=0.2) as worker:
         with monkeypatch.context() as patched:
             patched.setattr(worker.store, "heartbeat", never)
             await until(lambda: not worker.ready)
@@ -77,11 +77,11 @@ async def test_a_worker_cannot_start_without_a_heartbeat(open_worker: Open, monk
     monkeypatch.setattr(kind, "heartbeat", read_only)
     with pytest.raises(StoreUnavailableError, match="READONLY"):
         async with open_worker():
-            pytest.fail("it has started")
+            pytest.fail("the worker started")
 
 
 @EVERY
-async def test_a_store_tells_whether_it_held_the_heartbeat_before(worker: Delivery, request_id: str) -> None:
+async def test_a_store_reports_whether_it_held_the_previous_heartbeat(worker: Delivery, request_id: str) -> None:
     store = worker.store
     assert [await store.heartbeat(request_id, number) for number in (1, 2, 3)] == [False, True, True]
     assert await store.heartbeat(f"{request_id}-another", 1) is False
@@ -92,24 +92,24 @@ async def test_a_store_tells_whether_it_held_the_heartbeat_before(worker: Delive
 
 
 @PUSH
-async def test_a_heartbeat_goes_to_its_own_worker_alone(worker: Delivery) -> None:
-    heard: asyncio.Queue[ChatKey | None] = asyncio.Queue()
-    async with worker.store.listen("worker-b", heard.put_nowait):
+async def test_a_heartbeat_is_sent_only_to_its_own_worker(worker: Delivery) -> None:
+    received: asyncio.Queue[ChatKey | None] = asyncio.Queue()
+    async with worker.store.listen("worker-b", received.put_nowait):
         await worker.store.heartbeat("worker-a", 1)
         await worker.store.heartbeat("worker-b", 2)
         async with asyncio.timeout(5):
-            assert await heard.get() == ChatKey("2", HEARTBEAT)
+            assert await received.get() == ChatKey("2", HEARTBEAT)
 
 
 @EVERY
-async def test_a_heartbeat_is_one_operation_and_all_that_an_idle_chat_costs(open_worker: Open, strategy: str) -> None:
-    """With the default interval far below one operation per worker and second."""
-    async with open_worker(heartbeat_s=BEAT_S, interval_ms=3.6e6) as worker, worker.watch("quiet", "me"):
-        beats, operations = worker._heartbeats_sent, worker.counters.operations
-        await until(lambda: worker._heartbeats_sent >= beats + BEATS)
-        per_beat = (worker.counters.operations - operations) / (worker._heartbeats_sent - beats)
-        assert per_beat <= 1.1 if strategy.startswith("memory") else 1.5  # a late one is read after
-    assert per_beat / Options().heartbeat_s < 1
+async def test_a_heartbeat_is_one_operation_and_the_only_cost_of_an_idle_chat(open_worker: Open, strategy: str) -> None:
+    """With the default interval well below one operation per worker and second."""
+    async with open_worker(heartbeat_s=HEARTBEAT_S, interval_ms=3.6e6) as worker, worker.watch("quiet", "me"):
+        heartbeats, operations = worker._heartbeats_sent, worker.counters.operations
+        await until(lambda: worker._heartbeats_sent >= heartbeats + HEARTBEATS)
+        per_heartbeat = (worker.counters.operations - operations) / (worker._heartbeats_sent - heartbeats)
+        assert per_heartbeat <= 1.1 if strategy.startswith("memory") else 1.5  # a late one is followed by a read
+    assert per_heartbeat / Options().heartbeat_s < 1
 
 
 @pytest.mark.parametrize("strategy", ["redis-poll", "redis-push"])
@@ -117,14 +117,14 @@ async def test_redis_counts_less_than_one_command_per_second(
     open_worker: Open, strategy: str, request: pytest.FixtureRequest
 ) -> None:
     async with Redis.from_url(url_of(strategy, request).replace(f"+{strategy.split('-')[1]}", "")) as redis:
-        async with open_worker(heartbeat_s=BEAT_S, namespace=namespace("counted")) as worker:
-            await until(lambda: worker._heartbeats_sent >= 2)  # the server knows the script now
-            beats, before = worker._heartbeats_sent, await _calls(redis)
-            await until(lambda: worker._heartbeats_sent >= beats + BEATS)
-            beats, calls = worker._heartbeats_sent - beats, await _calls(redis) - before
-        assert calls <= REDIS_CALLS * (beats + 1)
+        async with open_worker(heartbeat_s=HEARTBEAT_S, namespace=namespace("counted")) as worker:
+            await until(lambda: worker._heartbeats_sent >= 2)  # the server has the script now
+            heartbeats, before = worker._heartbeats_sent, await _calls(redis)
+            await until(lambda: worker._heartbeats_sent >= heartbeats + HEARTBEATS)
+            heartbeats, calls = worker._heartbeats_sent - heartbeats, await _calls(redis) - before
+        assert calls <= REDIS_CALLS * (heartbeats + 1)
         assert Options().heartbeat_s >= REDIS_CALLS
-        assert Options().silence_s > Options().heartbeat_s  # no PING between them
+        assert Options().silence_s > Options().heartbeat_s  # no PING in between
 
 
 async def _calls(redis: Any) -> int:

@@ -1,7 +1,7 @@
-"""Workers on which nobody chats, and a store that goes away, takes no writes or loses everything: real servers."""
+"""Workers without chats, and a real store that stops, hangs, takes no writes or loses its data."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -14,7 +14,6 @@ import backends
 from backends import AbortOutcome
 from backends.delivery import Delivery
 from bench.system.embedded import EmbeddedServer
-from bench.system.stores import open_store, redis_server
 from tests.backends.conftest import until
 from tests.backends.test_conformance import seen
 from tests.backends.test_emptied import streaming
@@ -24,20 +23,13 @@ DELIVERIES = ("poll", "timer", "push")
 NAMESPACE = namespace("idle")
 OPTIONS = backends.Options(namespace=NAMESPACE, heartbeat_s=0.5, command_timeout_s=0.5, interval_ms=20.0)
 DEADLINE_S = 15.0
-STORES = pytest.mark.parametrize("server", ["redis", "postgres"], indirect=True)
-
-
-@pytest.fixture(scope="module")
-def server(request: pytest.FixtureRequest) -> Iterator[EmbeddedServer]:
-    with open_store(request.param) as store:
-        if store.server is None:
-            pytest.skip("this server is not ours to hurt")
-        yield store.server
+STORES = pytest.mark.parametrize("own_server", ["redis", "postgres"], indirect=True)
+REDIS = pytest.mark.parametrize("own_server", ["redis"], indirect=True)
 
 
 @asynccontextmanager
 async def idle(url: str, deliveries: tuple[str, ...] = DELIVERIES, **options: Any) -> AsyncIterator[list[Delivery]]:
-    """One worker for each delivery, ready."""
+    """One ready worker per delivery."""
     settings = backends.Options(**(vars(OPTIONS) | options))
     async with AsyncExitStack() as stack:
         workers = [
@@ -72,16 +64,16 @@ async def redis(url: str, *command: str | int) -> None:
 
 
 @STORES
-async def test_a_store_that_does_not_answer_is_noticed_by_idle_workers(server: EmbeddedServer) -> None:
-    parent = psutil.Process(server.process.pid)
+async def test_idle_workers_detect_a_store_that_hangs(own_server: EmbeddedServer) -> None:
+    parent = psutil.Process(own_server.process.pid)
     frozen = [parent, *parent.children(recursive=True)]  # PostgreSQL is a process per connection
-    async with idle(server.url) as workers:
+    async with idle(own_server.url) as workers:
         frozen = [parent, *parent.children(recursive=True)]
         for process in frozen:
             process.suspend()
         try:
             await none_ready(workers)
-            assert not any(worker.ready for worker in workers)  # and none of them comes back by itself
+            assert not any(worker.ready for worker in workers)  # they stay not ready
         finally:
             for process in frozen:
                 process.resume()
@@ -89,34 +81,34 @@ async def test_a_store_that_does_not_answer_is_noticed_by_idle_workers(server: E
 
 
 @STORES
-async def test_a_store_that_is_gone_is_noticed_by_idle_workers(server: EmbeddedServer) -> None:
-    async with idle(server.url) as workers:
-        server.kill() if server.name == "redis" else await asyncio.to_thread(server.stop)
+async def test_idle_workers_detect_a_store_that_stopped(own_server: EmbeddedServer) -> None:
+    async with idle(own_server.url) as workers:
+        await asyncio.to_thread(own_server.stop)
         await none_ready(workers)
         assert not any(worker.ready for worker in workers)
-        await asyncio.to_thread(server.start)
+        await asyncio.to_thread(own_server.start)
         await all_ready(workers)
 
 
 @STORES
-async def test_a_store_that_takes_no_writes_is_noticed_by_idle_workers(server: EmbeddedServer) -> None:
-    """It answers every read: a replica after a failover, a database set read-only."""
-    async with idle(server.url) as workers:
-        if server.name == "redis":
-            await redis(server.url, "REPLICAOF", "127.0.0.1", 1)
+async def test_idle_workers_detect_a_store_that_takes_no_writes(own_server: EmbeddedServer) -> None:
+    """It still answers reads: a replica after a failover, or a read-only database."""
+    async with idle(own_server.url) as workers:
+        if own_server.name == "redis":
+            await redis(own_server.url, "REPLICAOF", "127.0.0.1", 1)
         else:
-            await postgres(server, "ALTER SYSTEM SET default_transaction_read_only = on", "SELECT pg_reload_conf()")
+            await postgres(own_server, "ALTER SYSTEM SET default_transaction_read_only = on", "SELECT pg_reload_conf()")
         try:
             await none_ready(workers)
             assert not any(worker.ready for worker in workers)
             # The first error may be another: a push listener can miss its heartbeat before its next write is refused.
             await until(lambda: all("read" in str(worker.last_error).lower() for worker in workers), DEADLINE_S)
         finally:
-            if server.name == "redis":
-                await redis(server.url, "REPLICAOF", "NO", "ONE")
+            if own_server.name == "redis":
+                await redis(own_server.url, "REPLICAOF", "NO", "ONE")
             else:
                 back = ("SET default_transaction_read_only = off", "ALTER SYSTEM RESET default_transaction_read_only")
-                await postgres(server, *back, "SELECT pg_reload_conf()")
+                await postgres(own_server, *back, "SELECT pg_reload_conf()")
         await all_ready(workers)
 
 
@@ -129,18 +121,18 @@ LOSSES: dict[str, tuple[str, Callable[[EmbeddedServer], Awaitable[None]]]] = {
 
 @pytest.mark.parametrize("delivery", DELIVERIES)
 @pytest.mark.parametrize(
-    ("server", "loss"), [(store, name) for name, (store, _) in LOSSES.items()], indirect=["server"]
+    ("own_server", "loss"), [(store, name) for name, (store, _) in LOSSES.items()], indirect=["own_server"]
 )
-async def test_a_stop_is_accepted_after_the_store_has_lost_everything(
-    server: EmbeddedServer, loss: str, delivery: str
+async def test_an_abort_is_accepted_after_the_store_lost_all_records(
+    own_server: EmbeddedServer, loss: str, delivery: str
 ) -> None:
-    """The heartbeat is an hour away: the Stop itself finds out."""
+    """The next heartbeat is an hour away: the abort itself detects the loss."""
     async with (
-        idle(server.url, (delivery, delivery), heartbeat_s=3600.0) as (owner, stopper),
+        idle(own_server.url, (delivery, delivery), heartbeat_s=3600.0) as (owner, stopper),
         streaming(owner, "running") as signal,
         streaming(owner, "another") as another,
     ):
-        await LOSSES[loss][1](server)
+        await LOSSES[loss][1](own_server)
         assert await stopper.abort("running", "me") is AbortOutcome.ACCEPTED
         await seen(signal)
         assert await stopper.abort("another", "you") is AbortOutcome.REMEMBERED
@@ -149,27 +141,34 @@ async def test_a_stop_is_accepted_after_the_store_has_lost_everything(
         await seen(another)
 
 
-@pytest.mark.parametrize("lacking", ["-evalsha -eval", "resetchannels", "resetkeys", "-publish -spublish"])
-async def test_a_worker_does_not_start_without_a_right(lacking: str) -> None:
-    """It neither hangs nor looks ready: the server's own words come within seconds."""
-    with redis_server() as server:
-        await redis(server.url, "ACL", "SETUSER", "chat", "on", ">x", "~*", "&*", "+@all", *lacking.split())
-        async with asyncio.timeout(DEADLINE_S):
-            with pytest.raises(backends.StoreUnavailableError, match=r"(?i)noperm|permission"):
-                async with idle(server.url.replace("://", "://chat:x@"), ("push",)):
-                    pytest.fail("it has started")
+MISSING_RIGHTS = ("-evalsha -eval", "resetchannels", "resetkeys", "-publish -spublish")
+ALL_RIGHTS = ("on", ">x", "~*", "&*", "+@all")
 
 
-@pytest.mark.parametrize("lacking", ["-evalsha -eval", "resetchannels", "resetkeys", "-publish -spublish", "off"])
-async def test_a_right_that_is_taken_away_later_is_noticed(lacking: str) -> None:
-    with redis_server() as server:
-        await redis(server.url, "ACL", "SETUSER", "chat", "on", ">x", "~*", "&*", "+@all")
-        url = server.url.replace("://", "://chat:x@")
-        async with idle(url, ("push",)) as workers:
-            await redis(server.url, "ACL", "SETUSER", "chat", *lacking.split())
-            if lacking == "off":  # concerns new connections only
-                await redis(server.url, "CLIENT", "KILL", "USER", "chat")
-            await none_ready(workers)
-            assert str(workers[0].last_error)
-            await redis(server.url, "ACL", "SETUSER", "chat", "on", "~*", "&*", "+@all")
-            await all_ready(workers)
+@REDIS
+@pytest.mark.parametrize("missing", MISSING_RIGHTS)
+async def test_a_worker_does_not_start_without_a_right(own_server: EmbeddedServer, missing: str) -> None:
+    """It neither hangs nor reports ready: the server's message is raised within seconds."""
+    user = f"start-{MISSING_RIGHTS.index(missing)}"
+    await redis(own_server.url, "ACL", "SETUSER", user, *ALL_RIGHTS, *missing.split())
+    async with asyncio.timeout(DEADLINE_S):
+        with pytest.raises(backends.StoreUnavailableError, match=r"(?i)noperm|permission"):
+            async with idle(own_server.url.replace("://", f"://{user}:x@"), ("push",)):
+                pytest.fail("the worker started")
+
+
+@REDIS
+@pytest.mark.parametrize("missing", [*MISSING_RIGHTS, "off"])
+async def test_a_right_that_is_revoked_later_makes_the_worker_not_ready(
+    own_server: EmbeddedServer, missing: str
+) -> None:
+    user = f"later-{len(missing)}"
+    await redis(own_server.url, "ACL", "SETUSER", user, *ALL_RIGHTS)
+    async with idle(own_server.url.replace("://", f"://{user}:x@"), ("push",)) as workers:
+        await redis(own_server.url, "ACL", "SETUSER", user, *missing.split())
+        if missing == "off":  # applies to new connections only
+            await redis(own_server.url, "CLIENT", "KILL", "USER", user)
+        await none_ready(workers)
+        assert str(workers[0].last_error)
+        await redis(own_server.url, "ACL", "SETUSER", user, "on", "~*", "&*", "+@all")
+        await all_ready(workers)

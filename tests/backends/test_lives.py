@@ -1,4 +1,4 @@
-"""The lives of an id, and what a store forgets, refuses or answers late: whatever happens, an abort means one life."""
+"""Reused ids, and stores that lose records, fail or answer late: an abort applies to one chat only."""
 
 import asyncio
 from collections.abc import AsyncIterator, Collection
@@ -18,10 +18,10 @@ NEVER_MS = 3_600_000.0
 
 
 @pytest.mark.parametrize("strategy", DURABLE)
-async def test_an_abort_is_forgotten_when_its_id_has_a_new_life(
+async def test_an_accepted_abort_is_dropped_when_its_id_is_reused(
     open_worker: Open, request_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Or it would be recorded again for ever, and be taken for an abort of the next chat."""
+    """Else it would be reasserted forever, and be taken for an abort of the next chat."""
     monkeypatch.setattr(delivery, "CONFIRM_INTERVAL_S", 0.05)
     async with open_worker() as worker, open_worker() as other:
         async with worker.watch(request_id, "me"):
@@ -32,10 +32,10 @@ async def test_an_abort_is_forgotten_when_its_id_has_a_new_life(
 
 
 @pytest.mark.parametrize("strategy", DURABLE)
-async def test_two_lives_that_wait_to_be_confirmed_are_one_question(
+async def test_two_uses_of_an_id_have_one_pending_abort(
     open_worker: Open, request_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One statement must not name a row twice, or nothing would ever be confirmed again."""
+    """A statement that names a row twice fails, and would block all confirmations."""
     monkeypatch.setattr(delivery, "CONFIRM_INTERVAL_S", 3600.0)
     async with open_worker() as worker, open_worker() as other:
         for _ in range(2):
@@ -45,10 +45,10 @@ async def test_two_lives_that_wait_to_be_confirmed_are_one_question(
 
 
 @pytest.mark.parametrize("strategy", DURABLE)
-async def test_a_chat_that_nobody_could_abort_any_more_ends(open_worker: Open, request_id: str) -> None:
-    """The store lost it, and another chat got its id: the older one goes, as it would have been refused."""
+async def test_a_chat_whose_id_was_taken_over_ends(open_worker: Open, request_id: str) -> None:
+    """The store lost its record and another chat took its id: the older one can no longer be aborted."""
     async with (
-        open_worker(interval_ms=NEVER_MS) as worker,  # or a timer could find the loss before the other chat comes
+        open_worker(interval_ms=NEVER_MS) as worker,  # else a timer could detect the loss before the other chat starts
         open_worker(interval_ms=NEVER_MS) as other,
         worker.watch(request_id, "me") as older,
     ):
@@ -63,13 +63,14 @@ async def test_a_chat_that_nobody_could_abort_any_more_ends(open_worker: Open, r
 
 
 class Store(MemoryStore):
-    """A store in the test's hands: its next calls fail, or wait."""
+    """A store whose next calls can be made to fail or wait."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(Options(**options), notify=True)
         self.failing: dict[str, Exception] = {}
         self.gates: dict[str, asyncio.Event] = {}
         self.calls: list[str] = []
+        self.down = False
 
     async def _pass(self, name: str) -> None:
         self.calls.append(name)
@@ -77,6 +78,8 @@ class Store(MemoryStore):
             await gate.wait()
         if (error := self.failing.pop(name, None)) is not None:
             raise error
+        if self.down:
+            raise DOWN
 
     async def register(self, chat: Chat) -> bool:
         aborted = await super().register(chat)
@@ -96,22 +99,22 @@ class Store(MemoryStore):
         return await super().states(chats)
 
     @asynccontextmanager
-    async def listen(self, worker: str, heard: MessageHandler) -> AsyncIterator[WaitForLoss]:
+    async def listen(self, worker: str, on_message: MessageHandler) -> AsyncIterator[WaitForLoss]:
         await self._pass("listen")
         self.losing = asyncio.Event()
 
-        async def until_lost() -> None:
+        async def wait_for_loss() -> None:
             await self.losing.wait()
             raise DOWN
 
-        async with super().listen(worker, heard):
-            yield until_lost
+        async with super().listen(worker, on_message):
+            yield wait_for_loss
 
 
 DOWN = StoreUnavailableError("down")
 
 
-async def test_a_second_chat_is_refused_also_while_the_store_is_away() -> None:
+async def test_a_duplicate_is_rejected_also_while_the_store_is_unavailable() -> None:
     store = Store(start_unregistered=True)
     async with PollDelivery(store) as worker, worker.watch(CHAT, "me"):
         store.failing["register"] = DOWN
@@ -121,8 +124,8 @@ async def test_a_second_chat_is_refused_also_while_the_store_is_away() -> None:
         assert worker.live == 1
 
 
-async def test_a_release_that_failed_is_made_up_for() -> None:
-    """Or the id would be refused, and its aborts accepted, for a whole TTL."""
+async def test_a_failed_release_is_retried() -> None:
+    """Else the id would be rejected, and its aborts accepted, for a whole TTL."""
     store = Store()
     async with PollDelivery(store) as worker:
         async with worker.watch(CHAT, "me"):
@@ -134,8 +137,8 @@ async def test_a_release_that_failed_is_made_up_for() -> None:
             pass
 
 
-async def test_a_registration_that_failed_leaves_nothing_behind() -> None:
-    """Its answer was lost, not the record."""
+async def test_a_failed_registration_leaves_no_record() -> None:
+    """The reply was lost, not the record."""
     store = Store()
     async with PollDelivery(store) as worker:
         store.failing |= {"register": DOWN, "release": DOWN}
@@ -147,32 +150,46 @@ async def test_a_registration_that_failed_leaves_nothing_behind() -> None:
             assert not signal.aborted
 
 
-async def test_a_failure_during_a_renewal_is_not_taken_for_mended() -> None:
+async def test_a_failure_during_a_renewal_causes_another_one() -> None:
     store = Store()
     async with PollDelivery(store) as worker:
         store.gates["renew"] = asyncio.Event()
         worker._fail()
         await until(lambda: store.calls.count("renew") == 1)
-        worker._fail()  # a chat that this renewal knows nothing of
+        worker._fail()  # of a chat that this renewal does not include
         store.gates["renew"].set()
         await until(lambda: worker.ready)
         assert store.calls.count("renew") == 2
 
 
-async def test_an_abort_accepted_by_the_owner_itself_outlives_the_store() -> None:
-    """Nobody had read it yet, and the store is back too late for a chat that ends by itself."""
+async def test_an_abort_accepted_by_the_owner_does_not_need_the_store() -> None:
+    """It was not read before the outage, and the chat may end before the store is back."""
     store = Store()
     async with PollDelivery(store) as worker, worker.watch(CHAT, "me") as signal:
         assert await worker.abort(CHAT, "me") is AbortOutcome.ACCEPTED
         assert not signal.aborted
-        store.gates["renew"] = asyncio.Event()  # the store is away
+        store.gates["renew"] = asyncio.Event()  # the store does not answer
         worker._fail()
         assert signal.aborted
         store.gates["renew"].set()
 
 
-async def test_re_reading_includes_chats_on_their_way_into_the_store() -> None:
-    """Recorded, aborted, and the message lost, before the registration's answer is back."""
+async def test_an_accepted_abort_survives_an_outage_longer_than_two_ttls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The store comes back without its records: the abort is reasserted however long that took."""
+    monkeypatch.setattr(delivery, "CONFIRM_INTERVAL_S", 0.01)
+    store = Store(ttl_s=0.1)
+    async with PollDelivery(store) as worker:
+        await store.register(Chat(CHAT, "1", "me", "another-worker"))
+        assert await worker.abort(CHAT, "me") is AbortOutcome.ACCEPTED
+        store.down = True
+        await asyncio.sleep(0.3)  # longer than two TTLs
+        await forget(store, CHAT)
+        store.down = False
+        await until(lambda: worker.counters.repeated_aborts)
+
+
+async def test_a_renewal_includes_chats_whose_registration_is_in_progress() -> None:
+    """Recorded, aborted, and the message lost before the registration's reply."""
     store = Store()
     async with PushDelivery(store) as worker, AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
         gate = store.gates["register"] = asyncio.Event()
@@ -180,18 +197,18 @@ async def test_re_reading_includes_chats_on_their_way_into_the_store() -> None:
         await until(lambda: "register" in store.calls)
         store.notify = False  # the message is lost
         await store.flag(CHAT, "me", remember=False)
-        await worker._renew()  # as the listener does when it is back
+        await worker._renew()  # as after a reconnect of the listener
         gate.set()
         assert (await entering).aborted
 
 
-async def test_a_task_that_failed_in_an_unforeseen_way_runs_again(caplog: pytest.LogCaptureFixture) -> None:
-    """A worker whose listener has died must neither look well nor stay deaf."""
+async def test_a_task_is_restarted_after_an_unexpected_error(caplog: pytest.LogCaptureFixture) -> None:
+    """A worker whose listener crashed must report not ready and recover."""
     store = Store()
     async with PushDelivery(store) as worker, worker.watch(CHAT, "me") as signal:
-        store.failing["listen"] = RuntimeError("nobody foresaw this")
-        store.losing.set()  # the listener tries again, and meets the error
-        await until(lambda: "nobody foresaw this" in caplog.text)
+        store.failing["listen"] = RuntimeError("an unexpected failure")
+        store.losing.set()  # the listener reconnects and gets the error
+        await until(lambda: "an unexpected failure" in caplog.text)
         await until(lambda: worker.ready)
         await store.flag(CHAT, "me", remember=False)
         await signal.wait()

@@ -1,4 +1,4 @@
-"""What only PostgreSQL's store can get wrong: connections of a pool that are ended while they are in use."""
+"""The PostgreSQL store: pooled connections that end while in use, and its schema."""
 
 import asyncio
 
@@ -14,7 +14,7 @@ DEADLINE_S = 5.0
 
 
 async def test_a_cancelled_statement_is_cancelled(postgres_url: str) -> None:
-    """Its connection is dropped; what the pool says of a dropped connection must not take the cancellation's place."""
+    """The pool's error for the dropped connection must not replace the cancellation."""
     async with PostgresStore(postgres_url, Options(namespace=namespace()), notify=False) as store:
         connection = await asyncpg.connect(postgres_url)
         statement = asyncio.create_task(store._fetch("SELECT pg_sleep(60)"))
@@ -25,11 +25,11 @@ async def test_a_cancelled_statement_is_cancelled(postgres_url: str) -> None:
         statement.cancel()
         await asyncio.wait([statement], timeout=1.0)
         assert statement.cancelled()
-        assert await store.states([]) == []  # and the pool serves on
+        assert await store.states([]) == []  # the pool still works
         await connection.close()
 
 
-async def test_a_connection_that_was_ended_at_rest_is_replaced(postgres_url: str) -> None:
+async def test_an_idle_connection_closed_by_the_server_is_replaced(postgres_url: str) -> None:
     async with PostgresStore(postgres_url, Options(namespace=namespace("replaced")), notify=False) as store:
         assert await store.states([]) == []
         connection = await asyncpg.connect(postgres_url)
@@ -39,8 +39,8 @@ async def test_a_connection_that_was_ended_at_rest_is_replaced(postgres_url: str
         assert await store.states([]) == []
 
 
-async def test_a_cancelled_statement_takes_no_other_with_it(postgres_url: str) -> None:
-    """Somebody leaves in the middle of a read: the statements of the other chats go on, on their connections."""
+async def test_a_cancelled_statement_does_not_affect_others(postgres_url: str) -> None:
+    """The statements of other chats continue on their own connections."""
     async with PostgresStore(postgres_url, Options(namespace=namespace()), notify=False) as store:
         connection = await asyncpg.connect(postgres_url)
         running = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'SELECT pg_backend_pid(), pg_sleep%'"
@@ -58,17 +58,17 @@ async def test_a_cancelled_statement_takes_no_other_with_it(postgres_url: str) -
         await connection.close()
 
 
-async def test_a_connection_that_is_lost_on_its_way_back_spoils_no_answer(postgres_url: str) -> None:
+async def test_a_connection_lost_during_its_release_does_not_fail_the_statement(postgres_url: str) -> None:
     async with PostgresStore(postgres_url, Options(namespace=namespace()), notify=False) as store:
         pool = store._pool
         at_hand, other = await pool._acquire(), await pool._acquire()
         await pool._release(at_hand)
-        asyncio.get_running_loop().call_soon(other._con.terminate)  # before the pool's own task can look at it
+        asyncio.get_running_loop().call_soon(other._con.terminate)  # before the pool's own task runs
         await pool._release(other)
         assert await store.states([]) == []
 
 
-async def test_workers_that_start_at_once_make_one_schema(postgres_url: str) -> None:
+async def test_concurrently_started_workers_create_one_schema(postgres_url: str) -> None:
     stores = [PostgresStore(postgres_url, Options(namespace=namespace("at_once")), notify=False) for _ in range(8)]
     await asyncio.gather(*(store.__aenter__() for store in stores))
     chat = Chat("made", "1", "me", "worker")
@@ -79,7 +79,7 @@ async def test_workers_that_start_at_once_make_one_schema(postgres_url: str) -> 
 
 
 @pytest.mark.parametrize("gone", ["DROP SCHEMA {} CASCADE", "DROP TABLE {}.chats_v1"])
-async def test_a_database_that_comes_back_without_our_schema_gets_it_again(postgres_url: str, gone: str) -> None:
+async def test_a_dropped_schema_is_created_again(postgres_url: str, gone: str) -> None:
     async with PostgresStore(postgres_url, Options(namespace=namespace("gone")), notify=False) as store:
         connection = await asyncpg.connect(postgres_url)
         await connection.execute(gone.format(namespace("gone")))
@@ -88,7 +88,7 @@ async def test_a_database_that_comes_back_without_our_schema_gets_it_again(postg
 
 
 async def test_updates_are_heap_only(postgres_url: str) -> None:
-    """So that no index is written, and pages are cleaned in passing: the table does not bloat."""
+    """No index is written and pages are pruned without vacuum, so the table does not bloat."""
     name = namespace("hot")
     async with PostgresStore(postgres_url, Options(namespace=name), notify=True) as store:
         for life in range(100):
@@ -100,7 +100,7 @@ async def test_updates_are_heap_only(postgres_url: str) -> None:
     connection = await asyncpg.connect(postgres_url)
     counts = "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE schemaname = $1"
     async with asyncio.timeout(DEADLINE_S):
-        # Backends report when they leave, which has no event for us.
+        # Backends report their statistics at their end, which has no event.
         while (row := await connection.fetchrow(counts, name))["n_tup_upd"] < 395:  # noqa: ASYNC110 - see above
             await asyncio.sleep(0.05)
     assert row["n_tup_hot_upd"] >= 0.95 * row["n_tup_upd"]

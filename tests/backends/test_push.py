@@ -1,4 +1,4 @@
-"""Push, where it needs no server: an abort that lands on the owner itself, and the memory store's own listener."""
+"""Push without a server: an abort on the owner itself, and the memory store's listener."""
 
 from backends import AbortOutcome, Options
 from backends.base import Chat, ChatKey
@@ -7,7 +7,7 @@ from backends.memory import MemoryStore
 
 
 async def test_an_abort_on_the_owner_itself_needs_no_message() -> None:
-    store = MemoryStore(Options(), notify=False)  # tells nobody
+    store = MemoryStore(Options(), notify=False)  # sends no messages
     async with PushDelivery(store) as worker, worker.watch("own", "me") as signal:
         assert await worker.abort("own", "you") is AbortOutcome.REMEMBERED
         assert not signal.aborted
@@ -15,26 +15,26 @@ async def test_an_abort_on_the_owner_itself_needs_no_message() -> None:
         assert signal.aborted
 
 
-async def test_the_record_is_told_before_the_wait_for_the_stop() -> None:
+async def test_on_record_is_called_before_the_wait_for_the_stop() -> None:
     store = MemoryStore(Options(), notify=True)
     events: list[str] = []
 
-    class Watching(PushDelivery):
+    class RecordingDelivery(PushDelivery):
         async def _wait_until_ended(self, chat: Chat, wait_s: float) -> bool:
             events.append("waits")
             return await super()._wait_until_ended(chat, wait_s)
 
-    async with Watching(store) as worker, worker.watch("told", "me") as signal:
-        outcome = await worker.abort("told", "me", wait_s=0.01, on_record=lambda: events.append("recorded"))
+    async with RecordingDelivery(store) as worker, worker.watch("confirmed", "me") as signal:
+        outcome = await worker.abort("confirmed", "me", wait_s=0.01, on_record=lambda: events.append("recorded"))
         assert signal.aborted
     assert outcome is AbortOutcome.ACCEPTED
     assert events == ["recorded", "waits"]
 
 
-async def test_the_memory_store_tells_whoever_listens() -> None:
-    chat = Chat("heard", "1", "me", "worker")
-    heard: list[ChatKey | None] = []
-    async with MemoryStore(Options(), notify=True) as store, store.listen("worker", heard.append):
+async def test_the_memory_store_calls_its_listener() -> None:
+    chat = Chat("sent", "1", "me", "worker")
+    received: list[ChatKey | None] = []
+    async with MemoryStore(Options(), notify=True) as store, store.listen("worker", received.append):
         await store.register(chat)
-        await store.flag("heard", "me", remember=False)
-        assert heard == [chat.key]
+        await store.flag("sent", "me", remember=False)
+        assert received == [chat.key]

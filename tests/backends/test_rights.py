@@ -1,9 +1,8 @@
-"""Users and roles with fewer rights: what is documented is enough, and less is refused with the line that is needed."""
+"""Users and roles with limited rights: the documented ones suffice, fewer are refused with the missing ones."""
 
 import asyncio
 import re
 import secrets
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,9 +12,9 @@ from backends import AbortOutcome, StoreRefusedError
 from backends.postgres import sql as sql_statements
 from backends.redis.errors import acl_line
 from bench.system.embedded import EmbeddedServer
-from bench.system.stores import postgres_server, redis_server
 from tests.backends.conftest import until
 from tests.backends.failover import redis_do, sql
+from tests.backends.servers import BreakableServers
 from tests.conftest import namespace
 
 DEADLINE_S = 5.0
@@ -28,7 +27,7 @@ def url_for(server: EmbeddedServer, user: str, delivery: str = "push") -> str:
 
 
 async def stop_a_chat(url: str, options: backends.Options) -> None:
-    """All that a worker ever does with its store."""
+    """Every operation of a worker on its store."""
     async with (
         asyncio.timeout(DEADLINE_S),
         backends.from_url(url, options) as owner,
@@ -56,10 +55,9 @@ async def refused(url: str, options: backends.Options) -> str:
 # Redis
 
 
-@pytest.fixture(scope="module")
-def redis() -> Iterator[EmbeddedServer]:
-    with redis_server() as server:
-        yield server
+@pytest.fixture
+def redis(servers: BreakableServers) -> EmbeddedServer:
+    return servers.embedded("redis")
 
 
 async def make_user(server: EmbeddedServer, line: str, *more: str) -> str:
@@ -71,7 +69,7 @@ async def make_user(server: EmbeddedServer, line: str, *more: str) -> str:
 
 
 @pytest.mark.parametrize("delivery", ["push", "timer", "poll"])
-async def test_the_acl_line_is_enough(redis: EmbeddedServer, delivery: str) -> None:
+async def test_the_acl_line_suffices(redis: EmbeddedServer, delivery: str) -> None:
     options = backends.Options(namespace=namespace("acl"), interval_ms=20)
     user = await make_user(redis, acl_line(options.namespace, "SPUBLISH" if delivery == "push" else ""))
     await stop_a_chat(url_for(redis, user, delivery) + "?db=1", options)
@@ -94,19 +92,19 @@ async def test_less_than_the_acl_line_is_refused_with_it(redis: EmbeddedServer, 
     line = acl_line(options.namespace, "SPUBLISH")
     rules = ["resetkeys", "~other:*"] if less == "resetkeys" else [less]
     user = await make_user(redis, line, *rules)
-    await redis_do(redis, "SCRIPT", "FLUSH")  # or EVALSHA would find what an earlier test has loaded
+    await redis_do(redis, "SCRIPT", "FLUSH")  # else EVALSHA would find a script of an earlier test
     message = await refused(url_for(redis, user), options)
-    assert "permissions to" in message  # the server's own words
+    assert "permissions to" in message  # the server's message
     assert message.endswith(f"; this user needs: {line}")
 
 
-async def test_a_wrong_password_is_called_that(redis: EmbeddedServer) -> None:
+async def test_a_wrong_password_is_named_in_the_message(redis: EmbeddedServer) -> None:
     message = await refused(redis.url.replace("redis://", "redis+push://bob:word-wrong@"), backends.Options())
     assert re.search(r"invalid username-password pair.*percent-encoded$", message)
 
 
 @pytest.mark.parametrize("less", ["-eval -evalsha", "resetchannels", "resetkeys", "off"])
-async def test_a_right_that_is_taken_away_later_is_logged_and_not_ready(
+async def test_a_right_that_is_revoked_later_is_logged_and_not_ready(
     redis: EmbeddedServer, less: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     options = backends.Options(namespace=namespace(f"later_{less.split(maxsplit=1)[0].strip('-')}"), ttl_s=0.6)
@@ -124,8 +122,8 @@ async def test_a_right_that_is_taken_away_later_is_logged_and_not_ready(
         await until(lambda: signal.aborted)
 
 
-async def test_a_stop_that_may_not_be_published_is_not_accepted(redis: EmbeddedServer) -> None:
-    """Not at the second press either, which must not find a flag that the owner was never told of."""
+async def test_an_abort_that_cannot_be_published_is_not_accepted(redis: EmbeddedServer) -> None:
+    """Nor is a retry, which must not find a flag whose message was never sent."""
     options = backends.Options(namespace=namespace("unpublished"))
     line = acl_line(options.namespace, "SPUBLISH")
     user = await make_user(redis, line)
@@ -148,10 +146,9 @@ async def test_a_stop_that_may_not_be_published_is_not_accepted(redis: EmbeddedS
 # PostgreSQL
 
 
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[EmbeddedServer]:
-    with postgres_server() as server:
-        yield server
+@pytest.fixture
+def postgres(servers: BreakableServers) -> EmbeddedServer:
+    return servers.embedded("postgres")
 
 
 async def make_role(server: EmbeddedServer) -> str:
@@ -160,22 +157,22 @@ async def make_role(server: EmbeddedServer) -> str:
     return name
 
 
-async def made_by_a_dba(server: EmbeddedServer, schema: str, role: str, *grants: str) -> None:
+async def create_as_admin(server: EmbeddedServer, schema: str, role: str, *grants: str) -> None:
     grants = grants or sql_statements.GRANTS
     statements = [each for each in sql_statements.SCHEMA.format(schema=schema).split(";") if each.strip()]
     await sql(server.url, *statements, *(grant.format(schema=schema).replace("ROLE_NAME", role) for grant in grants))
 
 
 @pytest.mark.parametrize("delivery", ["push", "timer", "poll"])
-async def test_the_grants_are_enough_where_a_dba_made_the_table(postgres: EmbeddedServer, delivery: str) -> None:
+async def test_the_grants_suffice_if_an_admin_created_the_table(postgres: EmbeddedServer, delivery: str) -> None:
     options = backends.Options(namespace=namespace(f"granted_{delivery}"), interval_ms=20)
     role = await make_role(postgres)
-    await made_by_a_dba(postgres, options.namespace, role)
+    await create_as_admin(postgres, options.namespace, role)
     assert not await sql(postgres.url, f"SELECT has_database_privilege('{role}', current_database(), 'CREATE')")
     await stop_a_chat(url_for(postgres, role, delivery), options)
 
 
-async def test_create_is_enough_where_there_is_no_table(postgres: EmbeddedServer) -> None:
+async def test_create_suffices_if_there_is_no_table(postgres: EmbeddedServer) -> None:
     options = backends.Options(namespace=namespace("creates"))
     role = await make_role(postgres)
     grant = sql_statements.GRANT_CREATE.replace("ROLE_NAME", role).replace("DATABASE_NAME", "postgres")
@@ -188,7 +185,7 @@ async def test_fewer_grants_are_refused_with_those_needed(postgres: EmbeddedServ
     options = backends.Options(namespace=namespace(f"no_{missing.lower()}"))
     role = await make_role(postgres)
     if missing != "CREATE":
-        await made_by_a_dba(postgres, options.namespace, role)
+        await create_as_admin(postgres, options.namespace, role)
         kind, thing = ("SCHEMA ", "") if missing == "USAGE" else ("", ".chats_v1")
         await sql(postgres.url, f"REVOKE {missing} ON {kind}{options.namespace}{thing} FROM {role}")
     message = await refused(url_for(postgres, role), options)
@@ -202,7 +199,7 @@ async def test_a_grant_that_is_revoked_later_is_logged_and_not_ready(
 ) -> None:
     options = backends.Options(namespace=namespace("revoked"), ttl_s=0.6)
     role = await make_role(postgres)
-    await made_by_a_dba(postgres, options.namespace, role)
+    await create_as_admin(postgres, options.namespace, role)
     async with backends.from_url(url_for(postgres, role), options) as worker, worker.watch("chat", "me"):
         await sql(postgres.url, f"REVOKE INSERT ON {options.namespace}.chats_v1 FROM {role}")
         await until(lambda: not worker.ready)
@@ -213,19 +210,19 @@ async def test_a_grant_that_is_revoked_later_is_logged_and_not_ready(
 
 
 @pytest.mark.parametrize("gone", ["DROP SCHEMA {} CASCADE", "DROP TABLE {}.chats_v1"])
-async def test_a_dropped_table_that_the_role_cannot_make_is_told(postgres: EmbeddedServer, gone: str) -> None:
+async def test_a_dropped_table_that_the_role_cannot_create_is_refused(postgres: EmbeddedServer, gone: str) -> None:
     options = backends.Options(namespace=namespace("dropped"))
     role = await make_role(postgres)
-    await made_by_a_dba(postgres, options.namespace, role)
+    await create_as_admin(postgres, options.namespace, role)
     async with backends.from_url(url_for(postgres, role), options) as worker:
         await sql(postgres.url, gone.format(options.namespace))
         with pytest.raises(StoreRefusedError, match=r"permission denied for.*GRANT"):
             await worker.abort("chat", "me")
-        await made_by_a_dba(postgres, options.namespace, role)
+        await create_as_admin(postgres, options.namespace, role)
         assert await worker.abort("chat", "me") is AbortOutcome.REMEMBERED
 
 
-# The page
+# Documentation
 
 
 @pytest.mark.parametrize(
@@ -238,5 +235,5 @@ async def test_a_dropped_table_that_the_role_cannot_make_is_told(postgres: Embed
         sql_statements.SCHEMA.format(schema="stopwatch").strip(),
     ],
 )
-def test_the_page_has_the_rights_that_the_messages_have(line: str) -> None:
+def test_the_documentation_has_the_rights_of_the_messages(line: str) -> None:
     assert line in DOCS

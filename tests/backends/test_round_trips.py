@@ -1,4 +1,4 @@
-"""What a chat costs its store, counted on the wire in front of the real servers."""
+"""Round trips of a chat, counted by a proxy in front of the real servers."""
 
 import asyncio
 from collections import Counter
@@ -17,8 +17,8 @@ from tests.conftest import namespace
 
 OPTIONS = Options(ttl_s=3600.0, heartbeat_s=3600.0, keepalive_s=3600.0, namespace=namespace("trips"))
 INTERVAL_MS = 40.0
-EXERCISED = ("register", "flag", "renew", "release")  # by each of the two workers at its start
-EARLY = 0.9  # of an interval: a timer of uvloop's may fire a little too soon
+STARTUP_SCRIPTS = ("register", "flag", "renew", "release")  # run by each of the two workers at its start
+EARLY = 0.9  # of an interval: uvloop's timers may fire early
 
 
 @pytest.mark.parametrize("strategy", DURABLE)
@@ -28,7 +28,7 @@ async def test_registering_and_releasing_take_one_round_trip_each(
     rows = {row["step"]: row for row in await trips.steps(url_of(strategy, request), OPTIONS)}
     for step in ("register", "abort", "release"):
         assert rows[step]["trips"] == rows[step]["times"]
-        assert rows[step]["first"] <= 2  # a new connection may have to be told the statement, or the script
+        assert rows[step]["first"] <= 2  # a new connection may first need the statement or the script
 
 
 @pytest.mark.parametrize("strategy", ["postgres-poll", "redis-poll"])
@@ -39,7 +39,7 @@ async def test_a_poll_is_exactly_one_read(strategy: str, request: pytest.Fixture
 
 @pytest.mark.parametrize("streams", trips.STREAMS)
 @pytest.mark.parametrize("strategy", ["postgres-timer", "redis-timer"])
-async def test_a_timer_reads_once_per_interval_however_many_streams(
+async def test_a_timer_reads_once_per_interval_for_any_number_of_streams(
     strategy: str, streams: int, request: pytest.FixtureRequest
 ) -> None:
     options = replace(OPTIONS, interval_ms=INTERVAL_MS)
@@ -48,26 +48,26 @@ async def test_a_timer_reads_once_per_interval_however_many_streams(
 
 
 @pytest.mark.parametrize("strategy", ["postgres-push", "redis-push"])
-async def test_a_stream_that_is_pushed_to_reads_nothing(strategy: str, request: pytest.FixtureRequest) -> None:
+async def test_a_stream_with_push_reads_nothing(strategy: str, request: pytest.FixtureRequest) -> None:
     async with (
         counting(url_of(strategy, request)) as counted,
         backends.from_url(counted.url, OPTIONS) as worker,
         worker.watch("quiet", "me") as signal,
     ):
         before = counted.count
-        await asyncio.sleep(0.1)  # nothing is to happen, so there is no event to wait for
+        await asyncio.sleep(0.1)  # the absence of reads has no event
         assert signal.poll is None
         assert counted.count == before
 
 
-async def test_the_server_counts_the_same(redis_url: str) -> None:
-    """The proxy's count of round trips, checked against the commands that the server says it ran."""
+async def test_the_servers_own_count_is_the_same(redis_url: str) -> None:
+    """The proxy's count of round trips equals the server's count of scripts."""
     async with Redis.from_url(redis_url) as redis:
         before = await _scripts_run(redis)
         rows = await trips.steps(redis_url.replace("://", "+push://"), OPTIONS)
         ran = await _scripts_run(redis) - before
-    # Besides the steps: what each of the two workers tries at its start, and its first heartbeat.
-    assert ran == sum(row["times"] + 1 for row in rows) + 2 * (len(EXERCISED) + 1)
+    # Besides the steps: the startup check of each of the two workers, and its first heartbeat.
+    assert ran == sum(row["times"] + 1 for row in rows) + 2 * (len(STARTUP_SCRIPTS) + 1)
 
 
 async def _scripts_run(redis: Any) -> int:
@@ -76,13 +76,13 @@ async def _scripts_run(redis: Any) -> int:
     return calls["cmdstat_evalsha"] + calls["cmdstat_eval"]
 
 
-async def test_re_reading_takes_one_round_trip_however_many_chats(redis_url: str) -> None:
+async def test_a_renewal_is_one_round_trip_for_any_number_of_chats(redis_url: str) -> None:
     async with (
         counting(redis_url.replace("://", "+poll://")) as counted,
         backends.from_url(counted.url, OPTIONS) as one,
     ):
         chats = [Chat(f"renewed-{number}", "1", "me", "worker") for number in range(50)]
-        await one.store.renew(chats)  # the server is told the script
+        await one.store.renew(chats)  # loads the script
         before = counted.count
         await one.store.renew(chats)
         assert counted.count - before == 1

@@ -1,4 +1,4 @@
-"""How a push reaches its worker on a real server: by a channel of its own, past old and foreign messages."""
+"""Push on a real server: one channel per worker, old and invalid messages, half-open connections."""
 
 import asyncio
 from urllib.parse import urlsplit
@@ -17,28 +17,30 @@ pytestmark = pytest.mark.parametrize("strategy", ["postgres-push", "redis-push"]
 DEADLINE_S = 5.0
 
 
-async def test_a_message_goes_to_the_owner_alone(worker: Delivery, request_id: str) -> None:
-    """So the cost of an abort does not grow with the workers."""
+async def test_a_message_is_sent_only_to_the_owner(worker: Delivery, request_id: str) -> None:
+    """The cost of an abort does not grow with the number of workers."""
     store = worker.store
     mine, theirs = Chat(f"{request_id}-a", "1", "me", "worker-a"), Chat(f"{request_id}-b", "1", "me", "worker-b")
-    heard: asyncio.Queue[ChatKey | None] = asyncio.Queue()
-    async with store.listen("worker-b", heard.put_nowait), asyncio.timeout(DEADLINE_S):
+    received: asyncio.Queue[ChatKey | None] = asyncio.Queue()
+    async with store.listen("worker-b", received.put_nowait), asyncio.timeout(DEADLINE_S):
         for chat in (mine, theirs):
             await store.register(chat)
             await store.flag(chat.request_id, "me", remember=False)
-        assert await heard.get() == theirs.key
+        assert await received.get() == theirs.key
 
 
-async def test_an_old_message_in_flight_stops_no_newer_chat(worker: Delivery, other: Delivery, request_id: str) -> None:
+async def test_an_old_message_does_not_stop_a_newer_chat(worker: Delivery, other: Delivery, request_id: str) -> None:
     async with worker.watch(request_id, "me") as signal, worker.watch(f"{request_id}-later", "me") as later:
         await publish(worker, ChatKey(request_id, "an-old-generation"))
         assert await other.abort(f"{request_id}-later", "me") is AbortOutcome.ACCEPTED
         async with asyncio.timeout(DEADLINE_S):
-            await later.wait()  # sent after it, by the same way
+            await later.wait()  # sent after it over the same channel
         assert not signal.aborted
 
 
-async def test_what_is_no_message_of_ours_deafens_nobody(worker: Delivery, other: Delivery, request_id: str) -> None:
+async def test_an_invalid_message_does_not_break_the_listener(
+    worker: Delivery, other: Delivery, request_id: str
+) -> None:
     async with worker.watch(request_id, "me") as signal:
         await publish(worker, "nonsense")
         await until(lambda: worker.counters.dropped == 1)
@@ -48,10 +50,10 @@ async def test_what_is_no_message_of_ours_deafens_nobody(worker: Delivery, other
         assert worker.counters.lost == 0
 
 
-async def test_a_half_open_connection_is_found_by_its_keep_alive(
+async def test_a_half_open_connection_is_detected_by_its_keep_alive(
     strategy: str, open_worker: Open, request: pytest.FixtureRequest, request_id: str
 ) -> None:
-    """The next renewal is twenty seconds away, so nothing else could have found it."""
+    """The next renewal is 20 s away, so only the ping can detect it."""
     url = url_of(strategy, request)
     address = urlsplit(url)
     options = backends.Options(namespace=namespace(), keepalive_s=0.5, command_timeout_s=0.5)
@@ -61,9 +63,9 @@ async def test_a_half_open_connection_is_found_by_its_keep_alive(
         open_worker() as other,
         worker.watch(request_id, "me") as signal,
     ):
-        assert proxy.deafen() > 0
+        assert proxy.freeze() > 0
         assert await other.abort(request_id, "me") is AbortOutcome.ACCEPTED
         async with asyncio.timeout(DEADLINE_S):
             await signal.wait()
         assert worker.counters.recovered_aborts == 1
-        await until(lambda: worker.ready)  # its commands have a new connection, too
+        await until(lambda: worker.ready)  # with a new command connection, too

@@ -1,4 +1,4 @@
-"""Reading many flags at once: one command on a plain server, one for each slot on a server of a cluster."""
+"""Reading many flags: one command on a single server, one per slot on a cluster's server."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -20,7 +20,7 @@ OPTIONS = Options(namespace=namespace("slots"), interval_ms=20.0)
 CHATS = [Chat(f"slots-{number}", "1", "me", "worker") for number in range(4 * BUCKETS)]  # more than one in most slots
 
 
-async def test_no_chats_are_no_question(redis_url: str) -> None:
+async def test_no_chats_need_no_read(redis_url: str) -> None:
     async with _opened(redis_url, "timer") as one:
         assert await one.store.states([]) == []
 
@@ -41,7 +41,7 @@ def cluster_url() -> Iterator[str]:
 
 @pytest.fixture
 async def node(cluster_url: str) -> AsyncIterator[Any]:
-    """A cluster of one node that serves every slot."""
+    """A cluster of one node with all slots."""
     redis: Any = Redis.from_url(cluster_url)
     async with redis:
         if not await redis.execute_command("CLUSTER SLOTS"):
@@ -56,7 +56,7 @@ async def node(cluster_url: str) -> AsyncIterator[Any]:
 async def test_a_cluster_node_is_read_slot_by_slot(cluster_url: str, node: Any) -> None:
     async with _opened(cluster_url, "timer") as one:
         await one.store.renew(CHATS)
-        for _ in range(2):  # the first finds out, the second knows
+        for _ in range(2):  # the first gets CROSSSLOT
             assert await one.store.states(CHATS) == [State.LIVE] * len(CHATS)
         before = await _reads(node)
         await one.store.states(CHATS)

@@ -1,4 +1,4 @@
-"""Backend URLs: what is understood, what is refused by name, and that no message repeats a part of a secret."""
+"""Backend URLs: supported and refused options; no message contains a part of a secret."""
 
 import asyncio
 import re
@@ -23,7 +23,7 @@ SECRET = re.compile("1234|hidden|secret")
 
 
 async def failure(url: str) -> tuple[str, str]:
-    """What `python -m server` and its log would show: the message, and the traceback with all causes."""
+    """The message that `python -m server` shows, and the traceback with all causes, as in its log."""
     with pytest.raises(backends.BackendError) as failed:
         async with backends.from_url(url, backends.Options(namespace=namespace(), command_timeout_s=1.0)):
             pass
@@ -33,9 +33,9 @@ async def failure(url: str) -> tuple[str, str]:
 
 @pytest.fixture
 def closed_port() -> int:
-    with socket.socket() as nobody_listens:
-        nobody_listens.bind(("127.0.0.1", 0))
-        return int(nobody_listens.getsockname()[1])
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -61,7 +61,7 @@ async def test_a_raw_special_character_is_refused_with_advice_and_without_the_se
 @pytest.mark.parametrize(
     "password", ["hidden:secret", "hidden@secret", "hidden[secret", "hidden secret", "h\u2100idden"]
 )
-async def test_a_password_that_can_be_read_stays_out_of_messages(scheme: str, password: str, closed_port: int) -> None:
+async def test_a_valid_password_stays_out_of_messages(scheme: str, password: str, closed_port: int) -> None:
     message, shown = await failure(f"{scheme}://me:{password}@127.0.0.1:{closed_port}/0")
     assert f"127.0.0.1:{closed_port}" in message
     assert not re.search("hidden|secret|idden", shown)
@@ -85,7 +85,7 @@ def test_an_encoded_password_is_decoded_once(scheme: str, password: str) -> None
 @pytest.mark.parametrize(
     "url", ["postgres://h", "postgres://u@h", "postgres://:p@h", "postgres://u:p@h:1,g:2/d", "postgres://?host=%2Ftmp"]
 )
-def test_parts_that_are_left_out_stay_out(url: str) -> None:
+def test_missing_parts_stay_missing(url: str) -> None:
     parsed = StoreUrl.parse(url)
     assert parsed.encoded(parsed.options) == url
 
@@ -94,7 +94,7 @@ def test_parts_that_are_left_out_stay_out(url: str) -> None:
     "hosts", ["host:", "host:port", "host:0", "host:65536", "host:123456", "a..b", "a" * 64, "[::1", "ho st", "[x]:1"]
 )
 @pytest.mark.parametrize("scheme", ["redis", "postgres"])
-def test_a_host_that_cannot_be_is_refused_here_and_not_by_a_driver(scheme: str, hosts: str) -> None:
+def test_an_invalid_host_is_refused_before_the_driver_sees_it(scheme: str, hosts: str) -> None:
     with pytest.raises(BackendUrlError, match="no valid host and port"):
         backends.from_url(f"{scheme}://me:secret@{hosts}/0")
 
@@ -116,7 +116,7 @@ def test_a_host_that_cannot_be_is_refused_here_and_not_by_a_driver(scheme: str, 
         ("postgres+push://h/d?application_name", "has no value"),
     ],
 )
-def test_an_option_that_is_not_understood_is_named_without_its_value(url: str, name: str) -> None:
+def test_an_unsupported_option_is_named_without_its_value(url: str, name: str) -> None:
     with pytest.raises(BackendUrlError) as refused:
         backends.from_url(url)
     assert name in str(refused.value)
@@ -126,7 +126,7 @@ def test_an_option_that_is_not_understood_is_named_without_its_value(url: str, n
 @pytest.mark.parametrize(
     "parameter", ["nope=1", "sslmode=nope", "target_session_attrs=nope", "port=nope", "statement_timeout=x"]
 )
-async def test_a_postgres_parameter_that_nobody_knows_is_named(postgres_url: str, parameter: str) -> None:
+async def test_an_unknown_postgres_parameter_is_named(postgres_url: str, parameter: str) -> None:
     url = f"{postgres_url.replace('://', '+push://')}?{parameter}"
     with pytest.raises(BackendUrlError, match="correct the backend URL") as refused:
         async with backends.from_url(url):
@@ -136,7 +136,7 @@ async def test_a_postgres_parameter_that_nobody_knows_is_named(postgres_url: str
 
 @asynccontextmanager
 async def started(url: str, query: str) -> AsyncIterator[tuple[Delivery, list[Any]]]:
-    """A worker, and the names of its connections at the server."""
+    """A worker, and the application names of its connections at the server."""
     options = backends.Options(namespace=namespace("urls"))
     async with backends.from_url(f"{url}?{query}", options) as worker, worker.watch("chat", "me"):
         yield worker, await worker.store._fetch("SHOW application_name")  # type: ignore[attr-defined]
@@ -154,7 +154,7 @@ async def started(url: str, query: str) -> AsyncIterator[tuple[Delivery, list[An
     ],
 )
 @pytest.mark.parametrize("scheme", ["postgres+push", "postgresql+asyncpg", "postgres+asyncpg+push", "postgresql+timer"])
-async def test_what_libpq_knows_is_understood(
+async def test_parameters_of_libpq_are_accepted(
     postgres_url: str, scheme: str, query: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with started(postgres_url.replace("postgres", scheme, 1), query) as (worker, names):
@@ -173,7 +173,7 @@ async def test_postgres_settings_reach_every_connection(postgres_url: str) -> No
         assert seen == 3  # two for statements, and the listener
 
 
-async def test_redis_options_are_understood(redis_url: str) -> None:
+async def test_redis_options_are_accepted(redis_url: str) -> None:
     query = "socket_connect_timeout=1&protocol=3&decode_responses=true&max_connections=5&health_check_interval=3&db=1"
     url = f"{redis_url.replace('://', '+push://')}?{query}"
     async with backends.from_url(url) as worker, worker.watch("chat", "me") as signal:
@@ -193,7 +193,7 @@ async def test_redis_options_are_understood(redis_url: str) -> None:
         ("memory://", "memory-push"),
     ],
 )
-def test_which_strategy_a_url_names(url: str, strategy: str) -> None:
+def test_the_strategy_of_a_url(url: str, strategy: str) -> None:
     worker = backends.from_url(url)
     assert f"{worker.store.name}-{worker.name}" == strategy
 
@@ -211,14 +211,14 @@ def test_which_strategy_a_url_names(url: str, strategy: str) -> None:
         "me:secret@h",
     ],
 )
-def test_what_names_no_strategy_gets_the_choices(url: str) -> None:
+def test_a_url_without_a_strategy_lists_the_choices(url: str) -> None:
     with pytest.raises(BackendUrlError, match=r"names no strategy; choose one of memory\+poll://.*none://$") as refused:
         backends.from_url(url)
     assert "secret" not in str(refused.value)
 
 
 @pytest.mark.parametrize("kind", ["redis", "postgres"])
-async def test_a_wrong_password_is_refused_in_the_servers_words(request: pytest.FixtureRequest, kind: str) -> None:
+async def test_a_wrong_password_is_refused_with_the_servers_message(request: pytest.FixtureRequest, kind: str) -> None:
     address = urlsplit(request.getfixturevalue(f"{kind}_url"))
     url = f"{kind}+push://bench:hidden-secret@{address.hostname}:{address.port}{address.path}"
     with pytest.raises(StoreRefusedError, match=r"password.*percent-encoded"):
@@ -230,7 +230,7 @@ async def test_a_wrong_password_is_refused_in_the_servers_words(request: pytest.
 
 
 @pytest.mark.parametrize("scheme", ["redis+push", "postgres+push"])
-async def test_a_name_that_does_not_resolve_is_no_url_error(scheme: str) -> None:
+async def test_an_unresolvable_host_is_not_a_url_error(scheme: str) -> None:
     with pytest.raises(StoreUnavailableError, match=r"at no-such-host.invalid:1: "):
         async with asyncio.timeout(10), backends.from_url(f"{scheme}://no-such-host.invalid:1/0"):
             pass

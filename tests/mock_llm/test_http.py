@@ -48,7 +48,7 @@ def test_a_405_lists_the_allowed_methods(mock: Mock) -> None:
 
 
 def test_a_body_over_the_limit_is_413_announced_or_chunked(start_mock: Callable[..., Mock]) -> None:
-    mock = start_mock("--max-body-bytes", "100000")
+    mock = start_mock("--max-body-bytes", "100000", "--itl-ms", "0")
     announced = request_bytes("POST", "/v1/chat/completions", body=b"x" * 100_001)
     block = b"10000\r\n" + b"x" * 0x10000 + b"\r\n"
     chunked = b"POST /v1/chat/completions HTTP/1.1\r\nhost: m\r\ntransfer-encoding: chunked\r\n\r\n" + block * 2
