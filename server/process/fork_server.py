@@ -9,7 +9,7 @@ from multiprocessing import forkserver, resource_tracker, util
 
 from uvicorn import _subprocess
 
-from server.process.stop_signals import TEMPORARY
+from server.process.stop_signals import STOP_SIGNALS, TEMPORARY
 
 PRELOADED = (
     "server.relay.upstream",
@@ -33,10 +33,11 @@ def start_fork_server() -> None:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(list(PRELOADED))
         _subprocess.spawn = context  # type: ignore[assignment]  # uvicorn has no setting for it
-        # A signal to the whole process group, as from systemd or a closed terminal, must not end the fork server: it
-        # reports the workers' exits. It inherits the blocked signals. The tracker starts first, as it unblocks them.
+        # A signal to the whole process group, as from systemd or a terminal, must not end the fork server: it reports
+        # the workers' exits. It inherits the blocked signals. The tracker starts first, as it unblocks them. Blocked,
+        # they also cannot interrupt between the creation of the folder and its entry in TEMPORARY.
         resource_tracker.ensure_running()
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGHUP))
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
         try:
             forkserver.ensure_running()
             TEMPORARY.append(util.get_temp_dir())  # it contains the fork server's socket
