@@ -39,6 +39,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._head_bytes = 0
+        self._in_body = False
+        self._is_mixed_read = False  # the current read also holds bytes before the current head
         self._unfinished: list[RequestResponseCycle] = []  # requests that were unanswered when the next one came
         self._pipelined_bytes = 0
         self._write_stall: asyncio.TimerHandle | None = None
@@ -63,6 +65,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Stop counting, and remember the unanswered request before this one."""
         self._head_bytes = _COMPLETE
+        self._in_body = self._is_mixed_read = True
         if self._is_answering:
             self._unfinished.append(self.cycle)
         self.scope[ABORT_CONNECTION] = self._abort_connection  # type: ignore[literal-required]  # besides ASGI's keys
@@ -74,6 +77,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Mark the request as complete."""
+        self._in_body = False
         self.scope[REQUEST_COMPLETE] = True  # type: ignore[literal-required]
         super().on_message_complete()
 
@@ -81,6 +85,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """Parse the data; refuse a head that is too long."""
         if self._lingering.active:
             return
+        self._is_mixed_read = self._in_body
         super().data_received(data)
         if self._unfinished:
             self._keep_reading(len(data))
@@ -90,7 +95,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._cancel_deadline()
         if self._head_bytes == _COMPLETE:
             return
-        self._head_bytes += len(data)
+        self._head_bytes += 1 if self._is_mixed_read else len(data)  # how much of a mixed read is the head is unknown
         if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
             self._refuse(431, f"The request line and headers are larger than {MAX_HEAD_BYTES} bytes")
 
