@@ -59,4 +59,4 @@ def postgres_url() -> Iterator[str]:
 def _forget(store: Store) -> None:
     if store.how == "url":
         for each in _made:
-            store.forget(each)
+            store.delete_namespace(each)

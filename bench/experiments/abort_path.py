@@ -58,7 +58,7 @@ def measure(kinds: Sequence[str], folder: Path, say: Say, *, quick: bool = False
             record["stores"][kind] = {"name": store.name, "version": store.version, "how": store.how}
             namespace = f"stopwatch_bench_{secrets.token_hex(3)}"
             if store.how == "url":  # our own servers are gone with all they hold
-                stack.callback(store.forget, namespace)
+                stack.callback(store.delete_namespace, namespace)
             logs = stack.enter_context(temporary_folder("measure"))
             for part in PARTS:
                 rows, failure = measure_part(store, part, logs, namespace, say, quick=quick)

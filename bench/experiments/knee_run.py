@@ -83,7 +83,7 @@ def measure_knees(asked: Asked, results: Kept, say: Say, tell: Callable[[str], N
                 say(f"starting {kind}")
                 opened = stores[kind] = stack.enter_context(open_store(kind))
                 if opened.how == "url":  # our own servers are gone with all they hold
-                    stack.callback(opened.forget, namespace)
+                    stack.callback(opened.delete_namespace, namespace)
                 manifest["stores"][kind] = opened.describe()
             largest = Case(asked.strategies[0], scenario_at(at[-1], quick=asked.quick), asked.workers)
             mine = stack.enter_context(rig(results, say, processes=processes_for([largest]), seed=asked.seed))

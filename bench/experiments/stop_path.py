@@ -154,7 +154,7 @@ def _started(
             say(f"starting {kind}")
             store = stack.enter_context(open_store(kind))
             if store.how == "url":  # our own servers are gone with all they hold
-                stack.callback(store.forget, namespace)
+                stack.callback(store.delete_namespace, namespace)
             manifest["stores"][kind] = {"name": store.name, "version": store.version, "how": store.how}
         say(f"starting the service with {strategy}")
         traces = mine.scratch / strategy

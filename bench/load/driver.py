@@ -11,8 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from bench.system.burner import starved
 from bench.system.procs import Child, ChildError
-from bench.system.starve import starved
 from bench.workload.plan import FLOOR, Case
 from bench.workload.schedule import Planned
 

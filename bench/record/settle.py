@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.system.http import ask
+from bench.system.http import request_json
 
 SETTLE_S = 5.0
 """How long the last traces and closed connections are waited for; a stream that is open even then has leaked."""
@@ -24,7 +24,7 @@ def settled(mock_url: str, traces: Path | None, clients: Sequence[Row]) -> tuple
     answered = {row["request_id"] for row in clients if row["client"]["status"] is not None} if traces else set()
     deadline = time.monotonic() + SETTLE_S
     while True:
-        journal: list[Row] = ask(mock_url, "/__mock/journal")["rows"]
+        journal: list[Row] = request_json(mock_url, "/__mock/journal")["rows"]
         files = traces.glob("*.jsonl") if traces else ()
         lines = [json.loads(line) for file in files for line in file.read_text().splitlines()]
         over = all(row["outcome"] != "open" for row in journal)

@@ -113,7 +113,7 @@ class Run:
             self._view.say(f"starting {kind}")
             opened = self._stores[str(kind)] = stack.enter_context(open_store(str(kind)))
             if opened.how == "url":  # our own servers are gone with all they hold
-                stack.callback(opened.forget, self._namespace)
+                stack.callback(opened.delete_namespace, self._namespace)
             for manifest in self._manifests:
                 manifest["stores"][str(kind)] = opened.describe()
         self._view.say("starting the mock upstream and the load")

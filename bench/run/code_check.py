@@ -10,7 +10,7 @@ from typing import Any
 import psutil
 
 from bench.record.writer import describe_commit
-from bench.system.http import AnswerError, ask
+from bench.system.http import AnswerError, request_json
 from bench.system.procs import Child, ChildError
 
 IMPORTED = "import importlib.util as util; print(util.find_spec('server').origin)"
@@ -25,7 +25,7 @@ def code_of(service: Child, checkout: Path) -> dict[str, Any]:
     is not that of the checkout.
     """
     try:
-        health = ask(service.url, "/healthz")
+        health = request_json(service.url, "/healthz")
     except (OSError, AnswerError) as error:
         service.check()
         raise ChildError(f"{service.name} does not answer /healthz: {error}; its log is {service.log}") from error

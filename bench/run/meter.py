@@ -20,7 +20,7 @@ from bench.run.instrument import ARMS, arm_id, arm_of
 from bench.run.progress import View
 from bench.run.resource_monitor import Vitals
 from bench.run.subject import Side
-from bench.system.http import ask
+from bench.system.http import request_json
 from bench.system.procs import Child
 from bench.system.stores import Store
 from bench.workload.plan import CALIBRATION, Case
@@ -73,7 +73,7 @@ class Meter:
         for each in subject.into:
             each.results.append_schedule(case.scenario.name, block, as_rows(planned))
         store = subject.store
-        ask(self._mock.url, "/__mock/journal", "DELETE")
+        request_json(self._mock.url, "/__mock/journal", "DELETE")
         counted = store.ops() if store and subject.counts else None
         cpu_s, store_cpu_s = subject.service.cpu_s(), store.cpu_s() if store else None
         request_ids = self._request_ids(case, block, subject, planned)
@@ -174,7 +174,7 @@ class _Fault:
             store.crash()
             if self._given_up.wait(_left_s(down_ns + int(self._scenario.fault_for_ms * 1e6))):
                 return
-            store.come_back()
+            store.restart()
             self.seen = {"kind": self._scenario.fault, "down_ns": down_ns, "up_ns": time.monotonic_ns()}
         except Exception as error:
             self._failed = error

@@ -15,7 +15,7 @@ import psutil
 
 from bench.record.join import load_phases, load_window
 from bench.run.lag_seconds import SIGNS, Span, mostly_within, signs_of, touching
-from bench.system.http import ask
+from bench.system.http import request_json
 
 SAMPLE_S = 0.2
 """A sample costs a few microseconds per process, and cuts at most this much off both ends of the window."""
@@ -58,7 +58,7 @@ class Vitals:
         self._thread = threading.Thread(target=self._run, name="vitals", daemon=True)
 
     def __enter__(self) -> Self:
-        self.watch("mock", ask(self._mock_url, "/__mock/health")["pid"])
+        self.watch("mock", request_json(self._mock_url, "/__mock/health")["pid"])
         self._thread.start()
         return self
 
@@ -69,7 +69,7 @@ class Vitals:
         self._thread.join()
         self._sample()
         if kind is None:
-            self._mock = ask(self._mock_url, "/__mock/health")
+            self._mock = request_json(self._mock_url, "/__mock/health")
 
     def watch(self, name: str, pid: int) -> None:
         """Sample this process, and those it has started by now, from now on; `name` is load, mock or service."""

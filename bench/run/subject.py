@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.system.http import AnswerError, ask, warm_up
+from bench.system.http import AnswerError, request_json, warm_up
 from bench.system.procs import Child, ChildError
 from bench.system.stores import Store
 from bench.workload.plan import delivery_of, store_of
@@ -73,7 +73,7 @@ def describe_asgi(service: Child) -> dict[str, Any]:
     """Server and ASGI version, which decide how a client that left is noticed."""
     return {
         "server": f"uvicorn {importlib.metadata.version('uvicorn')}",
-        "spec": ask(service.url, "/healthz")["asgi"].get("spec_version"),
+        "spec": request_json(service.url, "/healthz")["asgi"].get("spec_version"),
     }
 
 

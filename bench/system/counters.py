@@ -27,7 +27,7 @@ class Counter(Protocol):
         """Clients connected now, without us."""
         ...
 
-    def forget(self, namespace: str) -> None:
+    def delete_namespace(self, namespace: str) -> None:
         """Remove what the service kept under this namespace, and nothing else."""
         ...
 
@@ -70,7 +70,7 @@ class RedisCounter:
         self._own += 1
         return int(self._client.info("clients")["connected_clients"]) - 1
 
-    def forget(self, namespace: str) -> None:
+    def delete_namespace(self, namespace: str) -> None:
         """Delete the keys of this namespace; the server's other keys are none of ours."""
         for key in self._client.scan_iter(f"{namespace}:*", count=1000):
             self._client.delete(key)
@@ -118,7 +118,7 @@ class PostgresCounter:
         self._own += self._cost
         return int(self._ask(_GUESTS)) - self._guests
 
-    def forget(self, namespace: str) -> None:
+    def delete_namespace(self, namespace: str) -> None:
         """Drop the schema of this namespace."""
         self._ask(f"DROP SCHEMA IF EXISTS {namespace} CASCADE")  # the runner made the name: letters and digits
 

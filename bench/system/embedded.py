@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 
 from bench.system.environment import clean
-from bench.system.reaper import WATCHMAN
+from bench.system.reaper import REAPER
 
 START_DEADLINE_S = 20.0
 STOP_DEADLINE_S = 10.0
@@ -39,41 +39,41 @@ def free_port() -> int:
 def temporary_folder(label: str) -> Iterator[Path]:
     """A folder that is gone afterwards, also when this process is killed."""
     folder = Path(tempfile.mkdtemp(prefix=f"stopwatch-{label}-"))
-    WATCHMAN.watch_folder(folder)
+    REAPER.watch_folder(folder)
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-        WATCHMAN.forget_folder(folder)
+        REAPER.forget_folder(folder)
 
 
 @dataclass(frozen=True)
-class Disguise:
+class RunAsUser:
     """How to run a program that refuses root: a prefix to its command, or another user for its process."""
 
     prefix: tuple[str, ...] = ()
     user: int | None = None
 
-    def own(self, folder: Path) -> None:
+    def chown(self, folder: Path) -> None:
         """Make the folder belong to whoever the program will be; a user namespace needs nothing."""
         if self.user is not None:
             os.chown(folder, self.user, self.user)
 
-    def popen(self) -> dict[str, Any]:
+    def popen_arguments(self) -> dict[str, Any]:
         """The arguments for subprocess that change the user."""
         return {} if self.user is None else {"user": self.user, "group": self.user, "extra_groups": []}
 
 
 @functools.cache
-def not_root() -> Disguise:
+def unprivileged() -> RunAsUser:
     """The first way that works here; containers often forbid user namespaces, then root becomes `nobody` outright."""
     if os.geteuid() != 0:
-        return Disguise()
+        return RunAsUser()
     prefix = ("unshare", "--user", f"--map-user={NOBODY}", f"--map-group={NOBODY}")
     with contextlib.suppress(FileNotFoundError):
         if subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode == 0:
-            return Disguise(prefix=prefix)
-    return Disguise(user=NOBODY)
+            return RunAsUser(prefix=prefix)
+    return RunAsUser(user=NOBODY)
 
 
 @dataclass
@@ -112,7 +112,7 @@ class EmbeddedServer:
                 start_new_session=True,
                 **self.popen,
             )
-        WATCHMAN.watch_group(self._process.pid, self.stop_signal)
+        REAPER.watch_group(self._process.pid, self.stop_signal)
         deadline = time.monotonic() + START_DEADLINE_S
         while True:
             try:
@@ -137,7 +137,7 @@ class EmbeddedServer:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        WATCHMAN.forget_group(self._process.pid)
+        REAPER.forget_group(self._process.pid)
 
     def kill(self) -> None:
         """End the server as a crash would: SIGKILL, no goodbye to its clients."""
@@ -151,7 +151,7 @@ class EmbeddedServer:
             with contextlib.suppress(psutil.NoSuchProcess):
                 helper.kill()
         psutil.wait_procs(helpers, STOP_DEADLINE_S)
-        WATCHMAN.forget_group(self._process.pid)
+        REAPER.forget_group(self._process.pid)
 
     def restart(self) -> None:
         """Stop it if it runs, and start it again on the same port."""

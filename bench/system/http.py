@@ -18,7 +18,7 @@ class AnswerError(Exception):
     """A server of ours answered what it should not; the message is one line."""
 
 
-def ask(url: str, path: str, method: str = "GET", body: dict[str, Any] | None = None) -> Any:
+def request_json(url: str, path: str, method: str = "GET", body: dict[str, Any] | None = None) -> Any:
     """One request on a fresh connection; gives the decoded JSON, or None for an empty answer."""
     connection = _connect(url)
     try:

@@ -14,10 +14,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import psutil
-
+from bench.system.cpu_time import tree_cpu_ns
 from bench.system.environment import clean
-from bench.system.reaper import WATCHMAN, signal_group
+from bench.system.reaper import REAPER, signal_group
 
 READY_DEADLINE_S = 30.0
 STOP_DEADLINE_S = 8.0
@@ -77,7 +76,7 @@ class Child:
                 start_new_session=True,  # Ctrl-C goes to us alone, and we can signal the whole group
             )
         try:
-            WATCHMAN.watch_group(self._process.pid)
+            REAPER.watch_group(self._process.pid)
             if self._waits:
                 self.url = self._wait_ready()
         except BaseException:
@@ -123,7 +122,7 @@ class Child:
 
     def cpu_s(self) -> float:
         """User and system time so far, of the process and everything it started, in seconds."""
-        return tree_cpu_s(self.process.pid)
+        return tree_cpu_ns(self.process.pid) / 1e9
 
     def stop(self) -> None:
         """SIGTERM, after 8 s SIGKILL, in each case until nobody of its group is left."""
@@ -141,31 +140,4 @@ class Child:
         process.wait()
         if process.stdout is not None:
             process.stdout.close()
-        WATCHMAN.forget_group(process.pid)
-
-
-def tree_cpu_s(pid: int) -> float:
-    """User and system time so far of a process and everything it started, in seconds; it never falls.
-
-    Of those that have ended (a PostgreSQL backend lives as long as its client) their parent keeps count.
-    """
-    root = psutil.Process(pid)
-    total = 0.0
-    for process in [root, *root.children(recursive=True)]:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            times = process.cpu_times()
-            ended_s: float = times.children_user + times.children_system
-            total += _own_cpu_s(process.pid, times.user + times.system) + ended_s
-    return total
-
-
-def _own_cpu_s(pid: int, in_ticks_s: float) -> float:
-    """To the microsecond where there is a clock for it: ticks are of 10 ms, and a case may cost a service few of them.
-
-    Source: clock_getcpuclockid in glibc (sysdeps/unix/sysv/linux) makes the id of a process's CPU clock like this.
-    """
-    if not sys.platform.startswith("linux"):
-        return in_ticks_s
-    with contextlib.suppress(OSError):
-        return time.clock_gettime((~pid << 3) | 2)
-    return in_ticks_s
+        REAPER.forget_group(process.pid)

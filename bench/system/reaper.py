@@ -20,7 +20,7 @@ from pathlib import Path
 GRACE_S = 5.0
 
 
-class Watchman:
+class Reaper:
     """Our end of the pipe; the process is started at the first use and ends with us."""
 
     def __init__(self) -> None:
@@ -66,7 +66,7 @@ class Watchman:
         self._process = None
 
 
-WATCHMAN = Watchman()
+REAPER = Reaper()
 
 
 def signal_group(group: int, sig: int) -> bool:

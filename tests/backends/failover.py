@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 
 import backends
 from backends.delivery import Delivery
-from bench.system.embedded import EmbeddedServer, free_port, not_root, temporary_folder
+from bench.system.embedded import EmbeddedServer, free_port, temporary_folder, unprivileged
 from tests.backends.proxy import Proxy, proxy_to
 from tests.conftest import namespace
 
@@ -25,15 +25,15 @@ def port_of(server: EmbeddedServer) -> int:
 @contextmanager
 def standby_of(primary: EmbeddedServer) -> Iterator[EmbeddedServer]:
     """Start a streaming replica of an embedded PostgreSQL server."""
-    disguise = not_root()
+    run_as = unprivileged()
     binary = Path(next(word for word in primary.command if word.endswith("/postgres")))
     with temporary_folder("standby") as folder:
-        disguise.own(folder)
-        backup = [*disguise.prefix, str(binary.with_name("pg_basebackup")), "--dbname", primary.url]
+        run_as.chown(folder)
+        backup = [*run_as.prefix, str(binary.with_name("pg_basebackup")), "--dbname", primary.url]
         backup += ["--pgdata", str(folder / "data"), "--write-recovery-conf", "--checkpoint=fast", "--no-sync"]
-        subprocess.run(backup, check=True, capture_output=True, cwd=folder, **disguise.popen())
+        subprocess.run(backup, check=True, capture_output=True, cwd=folder, **run_as.popen_arguments())
         port = free_port()
-        command = [*disguise.prefix, str(binary), "-D", str(folder / "data"), "-p", str(port)]
+        command = [*run_as.prefix, str(binary), "-D", str(folder / "data"), "-p", str(port)]
         command += ["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]
         url = primary.url.replace(f":{port_of(primary)}/", f":{port}/")
         standby = EmbeddedServer(
@@ -43,7 +43,7 @@ def standby_of(primary: EmbeddedServer) -> Iterator[EmbeddedServer]:
             log=folder / "log",
             ready=lambda: asyncio.run(sql(url, "SELECT 1")),
             stop_signal=primary.stop_signal,
-            popen=disguise.popen(),
+            popen=run_as.popen_arguments(),
         )
         standby.start()
         try:

@@ -25,7 +25,7 @@ from bench.experiments.relay.stream_load import Load
 from bench.system.cpu_time import tree_cpu_ns
 from bench.system.embedded import temporary_folder
 from bench.system.environment import clean
-from bench.system.http import AnswerError, ask, warm_up
+from bench.system.http import AnswerError, request_json, warm_up
 from bench.system.procs import Child
 from bench.system.stores import Store, open_store
 
@@ -73,7 +73,7 @@ def stage() -> Iterator[Stage]:
         folder = stack.enter_context(temporary_folder("relay"))
         store = stack.enter_context(open_store("redis"))
         if store.how == "url":  # our own server is gone with all it holds
-            stack.callback(store.forget, namespace)
+            stack.callback(store.delete_namespace, namespace)
         mock = stack.enter_context(Child("mock_llm", ["mock_llm", "serve", "--port", "0"], folder / "mock_llm.log"))
         yield Stage(mock, store, namespace, folder)
 
@@ -145,7 +145,7 @@ def hold_and_stop(on: Stage, *, streams: int = HELD_STREAMS, itl_ms: float = HEL
     streams, errors, added_itl_ms, rss_kb_per_stream, unstopped, client_stop_ms and upstream_stop_ms (p50, max; from
     the first abort sent to the stream's end at the client, and to its connection lost at the witness).
     """
-    ask(on.mock.url, "/__mock/journal", "DELETE")
+    request_json(on.mock.url, "/__mock/journal", "DELETE")
     with _warm(on, "redis-push") as child:
         empty_kb = _rss_kb(child)
         load = Load(_port(child), streams, itl_ms, 2 * WINDOW_S, ramp_s=2.0, id_prefix="held", abort=True)
@@ -157,7 +157,7 @@ def hold_and_stop(on: Stage, *, streams: int = HELD_STREAMS, itl_ms: float = HEL
                     result = json.loads(moment)
         child.check()
         sent_ns = result.pop("abort_sent_ns")
-        rows = [row for row in ask(on.mock.url, "/__mock/journal")["rows"] if row["id"].startswith("held-")]
+        rows = [row for row in request_json(on.mock.url, "/__mock/journal")["rows"] if row["id"].startswith("held-")]
     stop_ms = sorted(result.pop("stop_ms"))
     lost_ms = sorted((row["lost_ns"] - sent_ns) / 1e6 for row in rows if row["lost_ns"] is not None)
     return {

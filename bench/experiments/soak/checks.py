@@ -10,7 +10,7 @@ from typing import Any
 import psutil
 from scipy.stats import theilslopes
 
-from bench.system.http import ask
+from bench.system.http import request_json
 from bench.system.procs import Child
 from bench.system.stores import Store
 
@@ -69,7 +69,7 @@ def worker_chats(service: Child, workers: int) -> dict[int, int]:
     """Each worker's pid and how many chats it says are live; connections land on any worker, so ask until all spoke."""
     live: dict[int, int] = {}
     for _ in range(200 * workers):
-        answer = ask(service.url, "/healthz")
+        answer = request_json(service.url, "/healthz")
         live[answer["pid"]] = answer["live"]
         if len(live) >= workers:
             break
@@ -92,7 +92,7 @@ def upstream_sockets(service: Child, mock: Child) -> int:
 
 def open_at_witness(mock: Child) -> int:
     """How many answers the mock is still giving to a connection that is open."""
-    return sum(row["outcome"] == "open" for row in ask(mock.url, "/__mock/journal")["rows"])
+    return sum(row["outcome"] == "open" for row in request_json(mock.url, "/__mock/journal")["rows"])
 
 
 def records_left(store: Store | None, namespace: str) -> int:

@@ -81,7 +81,7 @@ def _start(stack: contextlib.ExitStack, folder: Path, strategy: str, workers: in
     namespace = f"stopwatch_soak_{os.getpid()}"
     url, store = stack.enter_context(opened(strategy))
     if store is not None and store.how == "url":  # our own server is gone with all it holds
-        stack.callback(store.forget, namespace)
+        stack.callback(store.delete_namespace, namespace)
     arguments = ["mock_llm", "serve", "--port", "0", "--journal-rows", str(journal_rows)]
     mock = stack.enter_context(Child("mock_llm", arguments, folder / "mock_llm.log"))
     env = {

@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 
 from bench.experiments.contenders.calibrated import Chat
-from bench.system.http import ask, warm_up
+from bench.system.http import request_json, warm_up
 from tests.processes import running
 
 MODEL = {"model": "mock", "stream": True}
@@ -53,7 +53,7 @@ class Bench:
         return found[kind]
 
     def journal(self) -> dict[str, Any]:
-        return {row["id"]: row for row in ask(self.mock_url, "/__mock/journal")["rows"]}
+        return {row["id"]: row for row in request_json(self.mock_url, "/__mock/journal")["rows"]}
 
 
 def body(request_id: str, marker: str) -> dict[str, Any]:

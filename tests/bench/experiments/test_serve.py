@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from bench.experiments.serve import strategy_of
-from bench.system.http import ask
+from bench.system.http import request_json
 from bench.workload.scenario import PlanError
 from tests.bench.served import address, serving
 
@@ -55,7 +55,7 @@ def test_an_upstream_of_yours_needs_no_mock() -> None:
 def test_an_empty_key_is_no_key() -> None:
     with serving("--backend", "memory", OPENAI_API_KEY="", OPENAI_BASE_URL="") as (_, lines):
         assert "upstream: our mock" in " ".join(lines)
-        assert ask(address(lines), "/v1/models")["data"]  # and the service asks that mock
+        assert request_json(address(lines), "/v1/models")["data"]  # and the service asks that mock
 
 
 def test_an_empty_address_is_openais_own() -> None:
@@ -76,7 +76,7 @@ def test_the_official_client_starts_and_stops_a_chat() -> None:
         )
         chunks = iter(stream)
         assert next(chunks).choices[0].finish_reason is None
-        answer = ask(address(lines), "/abort/", "POST", {"request_id": "story", "wait_ms": 5000})
+        answer = request_json(address(lines), "/abort/", "POST", {"request_id": "story", "wait_ms": 5000})
         assert answer["status"] == "stopped"
         last = list(chunks)[-1]
         assert last.choices[0].finish_reason in ("stop", "length")

@@ -36,7 +36,7 @@ def measured(tmp_path: Path, strategy: str, **environment: str) -> tuple[Path, l
 
 @pytest.mark.parametrize("strategy", ["redis-push", "postgres-push", "disconnect"])
 def test_a_strategy_is_measured_end_to_end(tmp_path: Path, strategy: str) -> None:
-    with temporary_folder("watch"):  # the watchman is there from now on, and stays
+    with temporary_folder("watch"):  # the reaper is there from now on, and stays
         before = set(psutil.Process().children(recursive=True))
     folder, rows, case = measured(tmp_path, strategy)
     each = [measure(row) for row in rows]
@@ -169,7 +169,7 @@ def test_nothing_is_left_of_an_interrupted_run(
     tmp_path: Path, under_way: tuple[subprocess.Popen[str], list[psutil.Process]], signum: int, whom: str
 ) -> None:
     run, family = under_way
-    assert len(family) >= 6  # watchman, stores, mock, locust, and the service with its workers
+    assert len(family) >= 6  # reaper, stores, mock, locust, and the service with its workers
     (os.killpg if whom == "group" else os.kill)(run.pid, signum)
     _, errors = run.communicate(timeout=30)
     deadline = time.monotonic() + 15

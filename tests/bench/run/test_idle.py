@@ -12,7 +12,7 @@ import pytest
 from bench.run import idle
 from bench.run.idle import measure_idle
 from bench.run.subject import Side, service_of
-from bench.system.http import AnswerError, ask, held_open
+from bench.system.http import AnswerError, held_open, request_json
 from bench.system.procs import Child
 from bench.system.stores import open_store
 from tests.conftest import namespace
@@ -65,10 +65,10 @@ def test_streams_are_live_and_silent_within_the_block_and_gone_after_it() -> Non
             "bench.experiments.contenders.calibrated", OPENAI_BASE_URL=url, OPENAI_API_KEY="unused"
         ) as service:
             with held_open(service.url, 5, idle.SILENT):
-                rows = ask(mock.url, "/__mock/journal")["rows"]
+                rows = request_json(mock.url, "/__mock/journal")["rows"]
                 assert [row["outcome"] for row in rows] == ["open"] * 5
             while any(row["outcome"] == "open" for row in rows):
-                rows = ask(mock.url, "/__mock/journal")["rows"]
+                rows = request_json(mock.url, "/__mock/journal")["rows"]
             assert [row["outcome"] for row in rows] == ["cut"] * 5
         with pytest.raises(AnswerError, match="404"), held_open(mock.url, 1, idle.SILENT):
             pass

@@ -51,7 +51,7 @@ def test_only_our_own_keys_are_removed(redis_url: str, monkeypatch: pytest.Monke
     with Redis.from_url(redis_url) as client, open_store("redis") as store:
         client.set("yours", 1)
         client.set("ours_x:{1}:chat", 1)
-        store.forget("ours_x")
+        store.delete_namespace("ours_x")
         assert client.delete("yours") == 1
         assert client.exists("ours_x:{1}:chat") == 0
 
@@ -68,7 +68,7 @@ def test_only_our_own_schema_is_removed(postgres_url: str, monkeypatch: pytest.M
     asyncio.run(ask("CREATE SCHEMA yours"))
     asyncio.run(ask("CREATE SCHEMA ours_x"))
     with open_store("postgres") as store:
-        store.forget("ours_x")
+        store.delete_namespace("ours_x")
     left = "SELECT string_agg(nspname, ',') FROM pg_namespace WHERE nspname IN ('yours', 'ours_x')"
     assert asyncio.run(ask(left)) == "yours"
     asyncio.run(ask("DROP SCHEMA yours"))

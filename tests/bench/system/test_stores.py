@@ -16,7 +16,7 @@ import psutil
 import pytest
 from redis import Redis
 
-from bench.system.embedded import Disguise, EmbeddedServer, StoreError, not_root
+from bench.system.embedded import EmbeddedServer, RunAsUser, StoreError, unprivileged
 from bench.system.store_urls import EXAMPLES, for_asyncpg
 from bench.system.stores import BINARY_VARIABLES, SERVERS, URL_VARIABLES, Store, open_store, package_file
 from bench.workload.scenario import PlanError
@@ -222,15 +222,17 @@ def test_a_server_that_cannot_start_tells_its_last_words(tmp_path: Path) -> None
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has to become somebody else")
 def test_root_becomes_somebody_else_even_without_user_namespaces(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert not_root() != Disguise()
+    assert unprivileged() != RunAsUser()
     refused: subprocess.CompletedProcess[bytes] = subprocess.CompletedProcess([], 1)
     with monkeypatch.context() as patch:
         patch.setattr(subprocess, "run", lambda *_, **__: refused)
-        not_root.cache_clear()
-        disguise = not_root()
-    not_root.cache_clear()
-    assert disguise == Disguise(user=65534)
-    assert subprocess.run(["id", "-u"], capture_output=True, check=True, **disguise.popen()).stdout == b"65534\n"
+        unprivileged.cache_clear()
+        run_as = unprivileged()
+    unprivileged.cache_clear()
+    assert run_as == RunAsUser(user=65534)
+    assert (
+        subprocess.run(["id", "-u"], capture_output=True, check=True, **run_as.popen_arguments()).stdout == b"65534\n"
+    )
 
 
 @pytest.mark.parametrize("kind", ["redis", "postgres"])

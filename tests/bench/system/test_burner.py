@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.system.starve import BURNERS, starved
+from bench.system.burner import BURNERS, starved
 from tests.bench.small_runs import manifest_of
 
 PROBLEM = "bench: problem: "
