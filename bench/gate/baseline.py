@@ -14,10 +14,10 @@ from bench.analysis.metrics import UNITS
 from bench.analysis.reading import CaseKey, Run, UnreadableResults, read_run
 from bench.gate import INVALID, GateError
 from bench.gate.block_filter import Block, unhealthy_blocks
-from bench.gate.decision import Margin
 from bench.gate.family import BlockValues
 from bench.gate.gate_run import block_values
 from bench.gate.margins import Margins
+from bench.gate.verdict import Margin
 from bench.record.base import RecordError, encode_file, read_file
 from bench.record.files import replace_file
 from bench.record.host import utc_now

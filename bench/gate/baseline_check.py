@@ -5,11 +5,11 @@ from __future__ import annotations
 from bench.gate import GateError
 from bench.gate.baseline import AGAIN, RATIO_UNITS, FullRun, make, relative_margins
 from bench.gate.block_filter import stalled_workers, too_few_usable
-from bench.gate.decision import Margin
 from bench.gate.family import BlockValues, decide_all_unpaired, single_block_notes
 from bench.gate.gate_run import without_stop_costs
 from bench.gate.margins import DEFAULTS, Margins
 from bench.gate.outcome import Outcome
+from bench.gate.verdict import Margin
 from bench.gate.zero_tolerance import apply_rules
 from bench.record.host import other_machine
 from bench.record.manifest import Host

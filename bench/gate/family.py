@@ -1,23 +1,23 @@
-"""All metrics of all cases decided together: pairs the blocks, and adjusts for how many questions were asked (Holm)."""
+"""All metrics of all cases decided together: pair the blocks, and correct p for the number of questions (Holm)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 from bench.analysis.reading import CaseKey
-from bench.gate.decision import Decision, Margin
-from bench.gate.verdict import decide, decide_unpaired, settle, undecided
+from bench.gate.verdict import Decision, Margin, decide, decide_unpaired, undecided
 from bench.stats.paired import holm
 from bench.workload.strategies import is_special, scenario_rank, strategy_rank
 
-BlockValues = Mapping[tuple[CaseKey, str], Mapping[int, float]]
+Question = tuple[CaseKey, str]
+BlockValues = Mapping[Question, Mapping[int, float]]
 """(case, metric) -> block -> the block's value, in the metric's unit."""
 
 
 class Finding(NamedTuple):
-    """What was decided about one metric of one case."""
+    """The decision on one metric of one case."""
 
     case: CaseKey
     metric: str
@@ -25,10 +25,10 @@ class Finding(NamedTuple):
 
 
 def decide_all(base: BlockValues, head: BlockValues, margins: Mapping[str, Margin]) -> list[Finding]:
-    """Decide every metric that has a margin, over the blocks that both sides measured; p is adjusted over all of them.
+    """Decide every metric that has a margin, over the blocks that both sides have; p is corrected over all of them.
 
-    What only one side has is `inconclusive` with no block, so that a metric that vanished cannot pass unseen; what
-    `single_block_notes` tells is left out.
+    A metric that only one side has is `inconclusive` with no block, so its disappearance is reported. The metrics of
+    `single_block_notes` are left out.
     """
 
     def paired(old: Mapping[int, float], new: Mapping[int, float], margin: Margin) -> Decision:
@@ -37,78 +37,72 @@ def decide_all(base: BlockValues, head: BlockValues, margins: Mapping[str, Margi
             return undecided([*old.values()], [*new.values()], 0, margin)
         return decide([old[block] for block in common], [new[block] for block in common], margin)
 
-    return _adjusted(
-        Finding(case, metric, paired(base.get((case, metric), {}), head.get((case, metric), {}), margins[metric]))
-        for case, metric in _asked(base, head, margins)
+    questions = _questions(base, head, margins)
+    return _corrected(
+        [Finding(*key, paired(base.get(key, {}), head.get(key, {}), margins[key[1]])) for key in questions]
     )
 
 
 def decide_all_unpaired(base: BlockValues, head: BlockValues, margins: Mapping[str, Margin]) -> list[Finding]:
     """The same for two runs that were not measured side by side."""
-
-    def unpaired(key: tuple[CaseKey, str]) -> Decision:
-        old, new = (list(side.get(key, {}).values()) for side in (base, head))
-        return decide_unpaired(old, new, margins[key[1]])
-
-    return _adjusted(Finding(*key, unpaired(key)) for key in _asked(base, head, margins))
+    found = []
+    for key in _questions(base, head, margins):
+        old, new = ([*side.get(key, {}).values()] for side in (base, head))
+        found.append(Finding(*key, decide_unpaired(old, new, margins[key[1]])))
+    return _corrected(found)
 
 
 def single_block_notes(base: BlockValues, head: BlockValues, margins: Mapping[str, Margin]) -> list[str]:
-    """What was counted in one block only, in words: no statistics can be made of that, and no further block helps.
+    """A sentence for each metric that was counted in one block only: further blocks give no statistics of it.
 
-    Such is how often a strategy asks PostgreSQL, which does not change from block to block.
+    An example is the number of PostgreSQL operations, which does not change from block to block.
     """
     return [
         f"{case.strategy} in {case.scenario}: {metric} is counted in one block only"
         f" ({' -> '.join(f'{value:.3g}' for value in values)}, within the margin), and not judged"
-        for (case, metric), values in _once(base, head, margins).items()
+        for (case, metric), values in _single(base, head, margins).items()
     ]
 
 
 def more_needed(decisions: Iterable[Decision]) -> bool:
-    """True while another block could change the outcome: nothing is worse yet, and something is undecided."""
+    """Whether another block could change the outcome: nothing is worse, and something is inconclusive."""
     verdicts = {decision.verdict for decision in decisions}
     return "worse" not in verdicts and "inconclusive" in verdicts
 
 
-def _asked(base: BlockValues, head: BlockValues, margins: Mapping[str, Margin]) -> list[tuple[CaseKey, str]]:
-    """Every (case, metric) that may be judged, in the order in which reports list them."""
-    names = list(margins)
-    once = _once(base, head, margins)
-    keys = {key for key in (*base, *head) if key[1] in margins and not is_special(key[0].scenario) and key not in once}
+def _questions(base: BlockValues, head: BlockValues, margins: Mapping[str, Margin]) -> list[Question]:
+    """Every (case, metric) to be judged, in the order of the reports."""
+    names, single = list(margins), _single(base, head, margins)
+    found = {key for key in (*base, *head) if key[1] in margins and not is_special(key[0].scenario)} - single.keys()
     return sorted(
-        keys,
+        found,
         key=lambda key: (scenario_rank(key[0].scenario), strategy_rank(key[0].strategy), key[0], names.index(key[1])),
     )
 
 
-def _once(
-    base: BlockValues, head: BlockValues, margins: Mapping[str, Margin]
-) -> dict[tuple[CaseKey, str], tuple[float, float]]:
-    """What both sides have of one block although the case has more, the values no further apart than the margin.
+def _single(base: BlockValues, head: BlockValues, margins: Mapping[str, Margin]) -> dict[Question, tuple[float, float]]:
+    """The metrics of which both sides have one block although the case has more, with values inside the margin.
 
-    Further apart, it stays among what is asked, and undecided.
+    Values beyond the margin remain a question, and are inconclusive.
     """
     most: dict[CaseKey, int] = {}
     for (case, _metric), blocks in (*base.items(), *head.items()):
         most[case] = max(most.get(case, 0), len(blocks))
     found = {}
-    for key in base.keys() & head.keys():
+    for key in sorted(base.keys() & head.keys()):
         old, new = [*base[key].values()], [*head[key].values()]
         if key[1] in margins and len(old) == len(new) == 1 and most[key[0]] > 1:
             margin = margins[key[1]]
-            counts_from = old[0] * (1 + margin.share) + margin.slack
-            if margin.higher_is_better or new[0] <= counts_from:
+            if margin.higher_is_better or new[0] <= old[0] * (1 + margin.share) + margin.slack:
                 found[key] = (old[0], new[0])
-    return dict(sorted(found.items()))
+    return found
 
 
-def _adjusted(findings: Iterable[Finding]) -> list[Finding]:
-    """Both directions are families of their own; equivalence needs no adjustment, since each claim is made alone."""
-    found = list(findings)
+def _corrected(found: Sequence[Finding]) -> list[Finding]:
+    """Each direction is a family of its own. Equivalence needs no correction: each such claim is made by itself."""
     worse = holm([finding.decision.p_worse for finding in found])
     better = holm([finding.decision.p_better for finding in found])
     return [
-        finding._replace(decision=settle(replace(finding.decision, p_worse=one, p_better=other)))
+        finding._replace(decision=replace(finding.decision, p_worse=one, p_better=other).settled())
         for finding, one, other in zip(found, worse, better, strict=True)
     ]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.gate import GateError
-from bench.gate.decision import Margin
+from bench.gate.verdict import Margin
 from bench.record.base import RecordError, read_file
 from bench.record.host import describe_host, other_machine
 from bench.record.manifest import Host

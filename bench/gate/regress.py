@@ -21,12 +21,12 @@ from bench.gate.block_filter import (
     usable_count,
 )
 from bench.gate.commits import ROOT, Comparison, lock_doubts, uncommitted_notes, worktrees
-from bench.gate.decision import Margin
 from bench.gate.family import decide_all, more_needed, single_block_notes
 from bench.gate.gate_run import block_values
 from bench.gate.margins import Margins
 from bench.gate.outcome import Outcome
 from bench.gate.overload import overloads
+from bench.gate.verdict import Margin
 from bench.gate.zero_tolerance import apply_rules
 from bench.record.manifest import Manifest
 from bench.record.schema import CaseRow, ChatRow

@@ -1,13 +1,13 @@
-"""Is head worse than base? One metric of one case over blocks: how large the change is, and how sure that is.
+"""Is head worse than base in one metric of one case? The margin, the decision over blocks, and the rule behind it.
 
-**Effect.** The difference between head and base on the margin's scale (decision.py), positive is worse, with the
-90 % rank interval and one-sided p of stats/paired.py: a block that a neighbour on the machine spoilt moves neither
-estimate nor interval, and makes p larger.
+**Scale.** A change counts from `head = base * (1 + share) + slack` on. It is measured on `y = log(value + slack)`, a
+started logarithm (Tukey, Exploratory Data Analysis, 1977): far above the slack that is the logarithm, so a machine that
+is twice as slow cancels out of a pair of blocks; below it, it is nearly linear, and zero has a value.
 
-**Verdict.** `worse`: the effect is beyond the margin, and p <= ALPHA (after Holm, see family.py), and it is no
-smaller than what such a sample finds with 80 % probability: a smaller one is luck of the draw. `better` likewise.
-`equivalent`: the 90 % interval lies inside the margin on both sides, that is two one-sided tests at 5 % (Schuirmann
-1987). Else, and always below MIN_BLOCKS, `inconclusive`.
+**Rule.** `worse`: the effect is beyond the margin, p <= ALPHA (after Holm, family.py), and the effect is at least as
+large as what such a sample finds with 80 % probability. `better` likewise. `equivalent`: the 90 % interval lies inside
+the margin on both sides, which is two one-sided tests at 5 % (Schuirmann 1987). Otherwise, and always below MIN_BLOCKS,
+`inconclusive`.
 """
 
 from __future__ import annotations
@@ -15,96 +15,151 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Literal
 
-from bench.gate.decision import Decision, Margin, Verdict
 from bench.stats.paired import MIN_BLOCKS, Difference, paired, unpaired
 
+Verdict = Literal["worse", "better", "equivalent", "inconclusive"]
 ALPHA = 0.005
-"""For one look at a whole family. The gate looks again after each block it adds: tests/bench_gate simulates that."""
+"""For one look at the whole family; the gate looks again after each block (tests/bench/gate/test_error_rates.py)."""
 POWER = 0.80
 LEVEL = 0.90
+
+
+@dataclass(frozen=True)
+class Margin:
+    """The largest change that does not count: a share of base (0.1 is 10 %) and a slack in the metric's unit."""
+
+    share: float
+    slack: float = 0.0
+    higher_is_better: bool = False
+
+    def __post_init__(self) -> None:
+        if not (self.share > 0 and self.slack >= 0):
+            raise ValueError(f"a margin needs a share above 0 and a slack of 0 or more, not {self.share}, {self.slack}")
+
+    def limit_at(self, base: float) -> float:
+        """The margin on the scale, for a median `base`."""
+        return math.log((base * (1 + self.share) + 2 * self.slack) / (base + self.slack))
+
+    def on_scale(self, values: Sequence[float]) -> list[float]:
+        """The values on the scale, where more is worse. Raises ValueError for a value that has no place there."""
+        for value in values:
+            if not (math.isfinite(value) and value >= 0):
+                raise ValueError(f"a block's value is {value}: only numbers from 0 up can be compared")
+            if value + self.slack == 0:
+                raise ValueError("a block's value is 0: the metric's margin needs a slack")
+        sign = -1.0 if self.higher_is_better else 1.0
+        return [sign * math.log(value + self.slack) for value in values]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One metric of one case. `limit`, `effect`, `low`, `high` and `detectable` are on the scale; positive is worse.
+
+    `base` and `head` are medians over blocks, `head_span` head's lowest and highest block. `p_*` are one-sided, and
+    corrected once the family is known. `power`: the probability that a change as large as the margin is significant.
+    """
+
+    verdict: Verdict
+    blocks: int
+    margin: Margin
+    base: float | None = None
+    head: float | None = None
+    head_span: tuple[float, float] | None = None
+    limit: float = math.inf
+    effect: float = math.nan
+    low: float = -math.inf
+    high: float = math.inf
+    p_worse: float = 1.0
+    p_better: float = 1.0
+    power: float = 0.0
+    detectable: float = math.inf
+
+    @property
+    def ratio(self) -> float | None:
+        """The effect as head / base; None if base is zero."""
+        return self._as_ratio(self.effect)
+
+    @property
+    def shift(self) -> float | None:
+        """The effect as head - base, in the metric's unit."""
+        return self._as_shift(self.effect)
+
+    def interval(self, reading: Literal["ratio", "shift"]) -> tuple[float | None, float | None]:
+        """The 90 % interval from lower to higher; an end that so few blocks cannot give is None."""
+        read = self._as_ratio if reading == "ratio" else self._as_shift
+        ends = (self.high, self.low) if self.margin.higher_is_better else (self.low, self.high)
+        return read(ends[0]), read(ends[1])
+
+    def settled(self) -> Decision:
+        """The decision with the verdict of its numbers; to be called again when Holm has adjusted them."""
+        return replace(self, verdict=self._verdict())
+
+    def _verdict(self) -> Verdict:
+        if self.blocks < MIN_BLOCKS:
+            return "inconclusive"
+        shown = abs(self.effect) > self.limit and abs(self.effect) >= self.detectable
+        if shown and self.effect > 0 and self.p_worse <= ALPHA:
+            return "worse"
+        if shown and self.effect < 0 and self.p_better <= ALPHA:
+            return "better"
+        return "equivalent" if -self.limit < self.low and self.high < self.limit else "inconclusive"
+
+    def _as_shift(self, effect: float) -> float | None:
+        if self.base is None or not math.isfinite(effect):
+            return None
+        towards = -effect if self.margin.higher_is_better else effect
+        slack = self.margin.slack
+        return max(math.exp(towards) * (self.base + slack) - slack, 0.0) - self.base  # no value is below zero
+
+    def _as_ratio(self, effect: float) -> float | None:
+        shift = self._as_shift(effect)
+        return None if shift is None or not self.base else 1 + shift / self.base
 
 
 def decide(base: Sequence[float], head: Sequence[float], margin: Margin) -> Decision:
     """Decide over paired blocks: the i-th values were measured next to each other.
 
-    Raises ValueError when they differ in number or one is negative or no number.
+    Raises ValueError if they differ in number, or for values that cannot be compared.
     """
     if len(base) != len(head):
         raise ValueError(f"{len(base)} blocks of base cannot be paired with {len(head)} of head")
-    apart = [new - old for old, new in zip(_on_scale(base, margin), _on_scale(head, margin), strict=True)]
-    if len(apart) < 2:
-        return undecided(base, head, len(apart), margin)
-    return _decided(base, head, margin, paired(apart))
+    differences = [new - old for old, new in zip(margin.on_scale(base), margin.on_scale(head), strict=True)]
+    if len(differences) < 2:
+        return undecided(base, head, len(differences), margin)
+    return _decided(base, head, margin, paired(differences))
 
 
 def decide_unpaired(base: Sequence[float], head: Sequence[float], margin: Margin) -> Decision:
-    """The same for blocks that were not measured side by side, such as a baseline's.
+    """Decide over blocks that were not measured side by side, such as a baseline's.
 
     Blocks of one run share its conditions, so the margin must cover the differences between runs (margins.py).
     """
-    old, new = _on_scale(base, margin), _on_scale(head, margin)
+    old, new = margin.on_scale(base), margin.on_scale(head)
     fewest = min(len(old), len(new))
     return undecided(base, head, fewest, margin) if fewest < 2 else _decided(base, head, margin, unpaired(old, new))
 
 
-def settle(decision: Decision) -> Decision:
-    """The decision with the verdict that its numbers give: called again when Holm has adjusted them."""
-    return replace(decision, verdict=_verdict(decision))
-
-
-def _decided(base: Sequence[float], head: Sequence[float], margin: Margin, change: Difference) -> Decision:
-    middle = statistics.median(base)
-    limit, interval = margin.limit_at(middle), change.rank_interval(LEVEL)
-    return settle(
-        Decision(
-            verdict="inconclusive",
-            blocks=change.blocks,
-            margin=margin,
-            base=middle,
-            head=statistics.median(head),
-            head_span=(min(head), max(head)),
-            limit=limit,
-            effect=change.estimate,
-            low=interval.low,
-            high=interval.high,
-            p_worse=change.p_above,
-            p_better=change.p_below,
-            power=change.power(limit, ALPHA),
-            detectable=change.detectable(ALPHA, POWER),
-        )
-    )
-
-
 def undecided(base: Sequence[float], head: Sequence[float], blocks: int, margin: Margin) -> Decision:
-    """A decision that `blocks` blocks are too few for; it still tells what was measured."""
+    """A decision with too few blocks, and the medians that were measured."""
     medians = [statistics.median(values) if values else None for values in (base, head)]
     span = (min(head), max(head)) if head else None
     return Decision("inconclusive", blocks, margin, base=medians[0], head=medians[1], head_span=span)
 
 
-def _verdict(decision: Decision) -> Verdict:
-    limit = decision.limit
-    if decision.blocks < MIN_BLOCKS:
-        return "inconclusive"
-    shown = abs(decision.effect) > limit and abs(decision.effect) >= decision.detectable
-    if shown and decision.effect > 0 and decision.p_worse <= ALPHA:
-        return "worse"
-    if shown and decision.effect < 0 and decision.p_better <= ALPHA:
-        return "better"
-    return "equivalent" if -limit < decision.low and decision.high < limit else "inconclusive"
-
-
-def _on_scale(values: Sequence[float], margin: Margin) -> list[float]:
-    """The values on the margin's scale, positive is worse."""
-    sign = -1.0 if margin.higher_is_better else 1.0
-    return [sign * _log(value, margin) for value in values]
-
-
-def _log(value: float, margin: Margin) -> float:
-    if not (math.isfinite(value) and value >= 0):
-        raise ValueError(f"a block's value is {value}: only numbers from 0 up can be compared")
-    if value + margin.slack == 0:
-        raise ValueError("a block's value is 0: the metric's margin needs a slack")
-    return math.log(value + margin.slack)
+def _decided(base: Sequence[float], head: Sequence[float], margin: Margin, change: Difference) -> Decision:
+    decision = undecided(base, head, change.blocks, margin)
+    limit, interval = margin.limit_at(statistics.median(base)), change.rank_interval(LEVEL)
+    return replace(
+        decision,
+        limit=limit,
+        effect=change.estimate,
+        low=interval.low,
+        high=interval.high,
+        p_worse=change.p_above,
+        p_better=change.p_below,
+        power=change.power(limit, ALPHA),
+        detectable=change.detectable(ALPHA, POWER),
+    ).settled()

@@ -6,9 +6,9 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 from bench.analysis.reading import CaseKey, case_name
-from bench.gate.decision import Decision
 from bench.gate.family import Finding
 from bench.gate.outcome import Outcome
+from bench.gate.verdict import Decision
 from bench.record.verdict import SideInfo
 
 ABSENT = "-"

@@ -12,9 +12,9 @@ import pytest
 from bench.gate import GateError, baseline
 from bench.gate.baseline import load
 from bench.gate.baseline_check import check, choose_margins, margins_of, values_of
-from bench.gate.decision import Margin
 from bench.gate.gate_run import COSTS
 from bench.gate.margins import DEFAULTS, Margins
+from bench.gate.verdict import Margin
 from bench.record.verdict import Baseline
 from tests.bench.fake_gate import CPU_US, OPS_PER_CHAT, PUSH, STEADY_PUSH, write_run
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from bench.analysis.reading import CaseKey
-from bench.gate.decision import Decision, Margin, Verdict
 from bench.gate.family import decide_all, decide_all_unpaired, more_needed
+from bench.gate.verdict import Decision, Margin, Verdict
 from tests.bench.fake_gate import PUSH, TIMER
 
 MARGINS = {"upstream_stop_ms": Margin(0.15, slack=0.75), "ttft_ms": Margin(0.05, slack=1.0)}

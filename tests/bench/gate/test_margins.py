@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from bench.gate import GateError
-from bench.gate.decision import Margin
 from bench.gate.margins import DEFAULTS, MIN_SHARE, margins, noise_of, read_margins
+from bench.gate.verdict import Margin
 from bench.record.base import encode_file, read_file
 from bench.record.host import describe_host
 from bench.record.manifest import Host

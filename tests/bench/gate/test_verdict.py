@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bench.gate.decision import Margin
-from bench.gate.verdict import decide, decide_unpaired
+from bench.gate.verdict import Margin, decide, decide_unpaired
 from tests.bench.fake_gate import arm
 
 STOP = Margin(0.15, slack=0.75)
