@@ -19,7 +19,7 @@ FAULT_AFTER_S = 0.2
 DEADLINE_S = 20.0
 NAMESPACE = namespace("faults")  # not used by other tests, so that leftover records can be counted
 OPTIONS = backends.Options(
-    namespace=NAMESPACE, ttl_s=1.5, remember_s=1.0, interval_ms=50.0, command_timeout_s=1.0, keepalive_s=1.0
+    namespace=NAMESPACE, ttl_s=3.0, remember_s=1.0, interval_ms=50.0, command_timeout_s=1.0, keepalive_s=1.0
 )
 
 

@@ -118,9 +118,10 @@ async def test_early_aborts_expire(open_worker: Open, request_id: str) -> None:
 
 
 async def test_early_aborts_are_limited(worker: Delivery, request_id: str) -> None:
-    outcomes = [await worker.abort(f"{request_id}-{number}", "me") for number in range(1001)]
-    assert set(outcomes[:1000]) == {AbortOutcome.REMEMBERED}
-    assert outcomes[1000] is AbortOutcome.UNKNOWN
+    worker._early._limit = 20  # the default, 1000, is tested in test_early.py
+    outcomes = [await worker.abort(f"{request_id}-{number}", "me") for number in range(21)]
+    assert set(outcomes[:20]) == {AbortOutcome.REMEMBERED}
+    assert outcomes[20] is AbortOutcome.UNKNOWN
     assert worker.counters.early_refused == 1
 
 
