@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import secrets
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -117,4 +118,4 @@ async def fault_load(kind: str, delivery: str, owner_url: str, stopper_url: str)
             )
             for url in urls
         ]
-        yield FaultLoad(workers[:2], workers[2], f"{kind}-{delivery}")
+        yield FaultLoad(workers[:2], workers[2], f"{kind}-{delivery}-{secrets.token_hex(4)}")
