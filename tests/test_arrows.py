@@ -31,7 +31,7 @@ def test_the_contracts_hold() -> None:
         ("backends/redis/store.py", "import backends.memory"),
         ("backends/memory.py", "import asyncpg"),
         ("backends/memory.py", "import server.settings"),
-        ("server/http/limits.py", "import server.relay.chunks"),
+        ("server/http/hosts.py", "import server.relay.chunks"),
         ("mock_llm/settings.py", "import server.settings"),
         ("bench/workload/plan.py", "import backends"),
         ("bench/workload/plan.py", "import locust"),

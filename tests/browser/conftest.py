@@ -1,18 +1,20 @@
-"""A real Chromium, and a real service before a real mock for it to visit."""
+"""A real Chromium, and real services with a real mock upstream; each is started once per session."""
 
 import os
 import shutil
 from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
 
 import httpx2
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, async_playwright
+from playwright.async_api import Browser, BrowserContext, async_playwright
 
 from tests.browser.visit import Visit
 from tests.processes import running
+from tests.server.service import serve
 
-SERVICE = ("server", "--port", "0", "--workers", "1", "--backend", "memory+push://")
+NOTE = "a mock (random words)"
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = [
     "--no-sandbox",  # CI runs as root in a container, where Chromium's own sandbox cannot start
@@ -33,7 +35,7 @@ def chromium() -> str:
     return path
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def mock_url() -> Iterator[str]:
     """The mock: 20 ms to the first token, 5 ms between tokens, 50 tokens, unless the question says otherwise."""
     with running(
@@ -42,30 +44,48 @@ def mock_url() -> Iterator[str]:
         yield mock.url
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def service_url(mock_url: str) -> Iterator[str]:
-    with running(*SERVICE, OPENAI_BASE_URL=f"{mock_url}/v1") as one:
+    with serve(mock_url) as one:
         yield one.url
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest.fixture(scope="session")
+def guarded_url(mock_url: str) -> Iterator[str]:
+    """A service with an API key and a description of its upstream."""
+    with serve(mock_url, API_KEYS="a-key", UPSTREAM_NOTE=NOTE) as one:
+        yield one.url
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def browser(chromium: str) -> AsyncIterator[Browser]:
     async with async_playwright() as playwright:
-        # As people have it: a page may be kept for the Back button.
-        ours = ["--disable-back-forward-cache"]
-        browser = await playwright.chromium.launch(executable_path=chromium, args=FLAGS, ignore_default_args=ours)
+        # Playwright disables the back/forward cache; users have it.
+        ignored = ["--disable-back-forward-cache"]
+        browser = await playwright.chromium.launch(executable_path=chromium, args=FLAGS, ignore_default_args=ignored)
         yield browser
         await browser.close()
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
+    """The default context, which visits share: a page stores nothing, and a new context takes half a second."""
+    async with await browser.new_context() as context:
+        yield context
+
+
+@pytest_asyncio.fixture(loop_scope="session")
 async def visit(
-    request: pytest.FixtureRequest, browser: Browser, service_url: str, mock_url: str
+    request: pytest.FixtureRequest, browser: Browser, context: BrowserContext, service_url: str, mock_url: str
 ) -> AsyncIterator[Visit]:
-    """The page, open; `parametrize("visit", [{...}], indirect=True)` gives the browser context's settings."""
-    context = await browser.new_context(**getattr(request, "param", {}))
-    async with context, httpx2.AsyncClient(base_url=mock_url, timeout=20) as mock:
+    """The page, open; `parametrize("visit", [{...}], indirect=True)` gives a context with these settings."""
+    async with AsyncExitStack() as stack:
+        if settings := getattr(request, "param", {}):
+            context = await stack.enter_async_context(await browser.new_context(**settings))
+        mock = await stack.enter_async_context(httpx2.AsyncClient(base_url=mock_url, timeout=20))
         visit = Visit(await context.new_page(), mock)
         await visit.open(service_url)
         yield visit
+        for page in context.pages:
+            await page.close()
         visit.close()

@@ -8,7 +8,7 @@ from playwright.async_api import expect
 
 from tests.browser.visit import ENDLESS, STALL, Visit
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 PHONE = {"viewport": {"width": 320, "height": 568}, "has_touch": True, "is_mobile": True}
 # WCAG 2: each text against what is painted behind it; the round dial's disc is SVG, which has no background.
@@ -47,7 +47,7 @@ async def test_keyboard_alone_is_enough(visit: Visit) -> None:
     await expect(page.get_by_role("status")).to_have_text(re.compile(r"^Stopped after [\d.]+ ms, 5 chunks in\.$"))
 
 
-async def test_a_screen_reader_hears_states_and_not_every_token(visit: Visit) -> None:
+async def test_a_screen_reader_announces_states_and_not_every_token(visit: Visit) -> None:
     log = visit.page.get_by_role("log", name="Answer")
     stop = visit.page.get_by_role("button", name="Stop the answer")
     await expect(stop).to_be_disabled()

@@ -9,7 +9,7 @@ from playwright.async_api import Browser
 from tests.bench.served import address, serving
 from tests.browser.visit import Visit
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""One visit to the page in a real browser: what a person does there, and what the page did behind their back."""
+"""One visit to the page in a real browser: the user's actions, and the page's requests and messages."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ SILENT = "[mock:ttft_ms=60000]"
 
 @dataclass
 class Visit:
-    """The page and the witness behind it; `console` and `urls` are gathered as they come."""
+    """The page and the mock behind it; `console` and `urls` collect the page's messages and requests."""
 
     page: Page
     mock: httpx2.AsyncClient
@@ -42,7 +42,7 @@ class Visit:
         await self.page.goto(f"{service_url}/")
 
     def close(self) -> None:
-        """Holds for every visit: the console stays clean, and nobody else was asked for anything."""
+        """Check what holds for every visit: a clean console, and no requests to other hosts."""
         unexpected = [text for text in self.console if not any(word in text for word in self.expected)]
         assert unexpected == []
         assert {urlsplit(url).netloc for url in self.urls} == self.services
@@ -78,7 +78,7 @@ class Visit:
                 pass
 
     async def row(self, request_id: str, *, over: bool = True) -> dict[str, Any]:
-        """The witness's row of a chat, once it is there and, with `over`, once the chat is over there."""
+        """The mock's row of a chat; with `over`, once the chat has ended there."""
         async with asyncio.timeout(DEADLINE_S):
             while True:
                 rows = (await self.mock.get("/__mock/journal", params={"id": request_id})).json()["rows"]

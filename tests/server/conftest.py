@@ -10,10 +10,12 @@ import pytest
 import respx
 from pydantic import SecretStr
 
-import tests.server.respx_httpcore2  # noqa: F401 - respx knows of the mocker once it is defined
+import tests.server.respx_httpcore2  # noqa: F401 - registers the mocker with respx
 from server.relay.upstream_client import make_client
 from server.settings import Settings
 from tests.processes import running
+from tests.server import guarded
+from tests.server.service import DEADLINE_S, NO_KEEP_ALIVE, serve, strategy
 
 
 @pytest.fixture(scope="session")
@@ -32,21 +34,44 @@ def trace_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def service_url(upstream_url: str, redis_url: str, trace_dir: Path) -> Iterator[str]:
-    with running(
-        *("server", "--port", "0", "--workers", "2", "--backend", redis_url.replace("redis://", "redis+push://")),
-        OPENAI_BASE_URL=f"{upstream_url}/v1",
+    """Two workers with Redis, no API keys; many tests wait for the headers of a silent upstream."""
+    with serve(
+        upstream_url,
+        workers=2,
+        backend=strategy(redis_url),
         OPENAI_API_KEY="sk-a-secret",
         TRACE_DIR=str(trace_dir),
-        HEADERS_GRACE_S="0.1",  # many tests wait for the headers of a silent upstream
+        HEADERS_GRACE_S="0.1",
+        ALLOWED_HOSTS="chat.example.com,*.example.org",
+    ) as service:
+        yield service.url
+
+
+@pytest.fixture(scope="session")
+def guarded_url(upstream_url: str) -> Iterator[str]:
+    """One worker with API keys, an allowed origin and low limits: see `tests.server.guarded`."""
+    with serve(
+        upstream_url,
+        OPENAI_API_KEY="sk-a-secret",
+        API_KEYS="alice-key, bob-key",
+        CORS_ORIGINS=f"{guarded.PAGE}/, http://LOCALHOST:3000",
+        MAX_CHATS_PER_OWNER="2",
+        MAX_BODY_BYTES=str(guarded.MAX_BODY_BYTES),
+        REQUEST_DEADLINE_S=str(guarded.REQUEST_DEADLINE_S),
     ) as service:
         yield service.url
 
 
 @pytest.fixture
 async def service(service_url: str) -> AsyncIterator[httpx2.AsyncClient]:
-    """A client of the service that makes a new connection for every request, so that any worker may get it."""
-    limits = httpx2.Limits(max_keepalive_connections=0)
-    async with httpx2.AsyncClient(base_url=service_url, limits=limits, timeout=20) as client:
+    """A client of the service with a new connection for every request, so that any worker may get it."""
+    async with httpx2.AsyncClient(base_url=service_url, limits=NO_KEEP_ALIVE, timeout=DEADLINE_S) as client:
+        yield client
+
+
+@pytest.fixture
+async def guarded_service(guarded_url: str) -> AsyncIterator[httpx2.AsyncClient]:
+    async with httpx2.AsyncClient(base_url=guarded_url, timeout=DEADLINE_S) as client:
         yield client
 
 

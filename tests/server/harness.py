@@ -1,23 +1,23 @@
-"""One chat inside this process: an upstream of our own, a store that answers when it is told to, a client's side."""
+"""One chat inside this process: a controlled upstream, a store that answers on command, a client."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from unittest import mock
 
-import uvicorn
+import httpx2
+from fastapi import FastAPI
 from pydantic import SecretStr
-from starlette.types import Message, Receive, Scope, Send
-from uvicorn.server import ServerState
+from starlette.types import Message
 
 from backends import Delivery, Options
 from backends.base import Chat
 from backends.deliveries import PushDelivery
 from backends.memory import MemoryStore
 from server.api.openai_api import WholeChatResponse
-from server.http.protocol import BoundedHttpProtocol
+from server.app import create_app
 from server.ops.trace import Tracer
 from server.relay.chat import ChatResponse
 from server.relay.upstream_client import make_client
@@ -90,7 +90,7 @@ class HeldStore(MemoryStore):
         super().__init__(Options(), notify=True)
         self.asked = asyncio.Event()
         self.free = asyncio.Event()
-        self.verdict: BaseException | bool | None = None  # in place of what the memory store says
+        self.verdict: BaseException | bool | None = None  # replaces the memory store's answer
 
     async def register(self, chat: Chat) -> bool:
         self.asked.set()
@@ -176,65 +176,19 @@ async def stage(delivery_type: type[Delivery] = PushDelivery, **settings_given: 
             connection.transport.abort()
 
 
-class Protocol(BoundedHttpProtocol):
-    """The service's own, which says when its client reads too slowly."""
-
-    paused: asyncio.Event
-
-    def pause_writing(self) -> None:
-        super().pause_writing()
-        self.paused.set()
-
-
-@dataclass
-class Sockets:
-    """The stage's worker behind real sockets: each request is a chat, whose id is its path's last part."""
-
-    address: tuple[str, int]
-    connections: set[Any]
-    paused: asyncio.Event = field(default_factory=asyncio.Event)  # a client reads too slowly
-    ended: asyncio.Queue[str] = field(default_factory=asyncio.Queue)  # ids of chats whose tasks are over
-
-    async def ask(self, *request_ids: str, kind: str = "chat", receive_bytes: int | None = None) -> socket.socket:
-        """A connection over which all of these were asked for at once; it does not block."""
-        connection = socket.socket()
-        if receive_bytes:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
-        connection.setblocking(False)
-        loop = asyncio.get_running_loop()
-        await loop.sock_connect(connection, self.address)
-        head = "GET /{}/{} HTTP/1.1\r\nHost: x\r\n\r\n"
-        await loop.sock_sendall(connection, "".join(head.format(kind, name) for name in request_ids).encode())
-        return connection
+@asynccontextmanager
+async def application(settings: Settings) -> AsyncIterator[FastAPI]:
+    """The whole application in this process, started; logging and signals stay pytest's."""
+    app = create_app(settings)
+    with mock.patch("server.app._call_before_shutdown"), mock.patch("server.app.start_logging"):
+        async with app.router.lifespan_context(app):
+            yield app
 
 
 @asynccontextmanager
-async def sockets(scene: Stage) -> AsyncIterator[Sockets]:
-    """Serve the stage's worker over uvicorn's protocol as ours is, with small buffers for what it sends."""
-
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        kind, request_id = scope["path"].strip("/").split("/")
-        body = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "stream": True}
-        response = ChatResponse(body, request_id=request_id, owner="me", worker=scene.worker, as_text=kind == "text")
-        try:
-            await response(scope, receive, send)
-        finally:
-            one.ended.put_nowait(request_id)
-
-    config = uvicorn.Config(app, http=Protocol, log_config=None, lifespan="off")
-    config.load()
-    state = ServerState()
-    listener = socket.create_server(("127.0.0.1", 0))
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-    one = Sockets(listener.getsockname(), state.connections)
-
-    def protocol() -> Protocol:
-        made = Protocol(config, state, {})
-        made.paused = one.paused
-        return made
-
-    async with await asyncio.get_running_loop().create_server(protocol, sock=listener):
-        yield one
-        for connection in list(state.connections):
-            connection.transport.abort()
-        await asyncio.gather(*state.tasks)
+async def in_process(settings: Settings) -> AsyncIterator[httpx2.AsyncClient]:
+    """A client of the whole application in this process."""
+    async with application(settings) as app:
+        transport = httpx2.ASGITransport(app)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://localhost", timeout=20) as client:
+            yield client

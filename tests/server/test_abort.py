@@ -21,7 +21,7 @@ from server.ops.trace import AbortTrace, Tracer
 from server.settings import Settings
 from server.worker import Worker
 from tests.server.harness import Client
-from tests.server.test_http import question
+from tests.server.service import question
 
 DIRECT, ROUTED = "application/json", "application/json; charset=utf-8"
 

@@ -6,7 +6,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.server.test_http import chunks, question, row
+from tests.server.service import chunks, question, row
 
 WAYS: dict[str, tuple[str, dict[str, Any], dict[str, str]]] = {
     "chat": ("/chat/", {}, {}),
@@ -48,7 +48,7 @@ async def test_parallel_calls_of_one_trace_are_all_answered(
         second = await ask(service, way, trace)
         assert second.status_code == 200
         assert id_of(second) != request_id
-        assert (await row(mock, id_of(second)))["outcome"] == "finished"  # the upstream was told the same id
+        assert (await row(mock, id_of(second)))["outcome"] == "finished"  # the upstream got the same id
         await stop(service, request_id)
         await first.aread()
     assert id_of(await ask(service, way, trace)) == request_id  # free again: an SDK's retry keeps it
@@ -118,7 +118,7 @@ async def test_an_abort_before_its_chat_stops_it_by_either_header(
     assert (await mock.get("/__mock/journal", params={"id": request_id})).json()["rows"] == []
 
 
-async def test_a_failed_chat_says_its_id(service: httpx2.AsyncClient, request_id: str, way: str) -> None:
+async def test_a_failed_chat_has_its_id_in_the_headers(service: httpx2.AsyncClient, request_id: str, way: str) -> None:
     answer = await ask(service, way, {"X-Request-Id": request_id}, text="[mock:fault=http_429]")
     assert answer.status_code == 429
     assert id_of(answer) == request_id

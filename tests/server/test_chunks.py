@@ -110,7 +110,7 @@ def test_an_abort_before_the_first_event_still_makes_a_chunk() -> None:
     assert (chunk["id"], chunk["model"]) == ("chatcmpl-r1", "asked")
 
 
-def test_a_reason_of_openais_own_comes_with_a_field_that_says_aborted() -> None:
+def test_a_finish_reason_of_openai_comes_with_the_field_aborted() -> None:
     (chunk,) = ended(reason="stop")
     assert (chunk["choices"][0]["finish_reason"], chunk["aborted"], chunk["delivered_chunks"]) == ("stop", True, 3)
 
@@ -151,5 +151,5 @@ def test_usage_is_the_upstreams_where_it_gives_it_with_each_chunk() -> None:
 
 
 @pytest.mark.parametrize("options", [None, {}, {"include_usage": False}, "yes"])
-def test_who_asks_for_no_usage_gets_none(options: object) -> None:
+def test_without_include_usage_there_is_no_usage(options: object) -> None:
     assert len(ended(stream_options=options)) == 1

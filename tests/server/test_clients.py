@@ -1,4 +1,4 @@
-"""What clients do to their connection: leave with requests waiting behind a chat, and read nothing."""
+"""Clients that disconnect with pipelined requests, and clients that do not read."""
 
 import asyncio
 import socket
@@ -10,7 +10,8 @@ import server.http.protocol
 import server.relay.chat
 from server.http.protocol import MAX_HEAD_BYTES
 from server.relay.connections import DeferredConnection
-from tests.server.harness import CHUNK, Protocol, Sockets, Stage, sockets, stage
+from tests.server.harness import CHUNK, Stage, stage
+from tests.server.sockets import Protocol, Sockets, sockets
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ async def ended(served: Sockets) -> str:
 
 
 @pytest.mark.parametrize("at_once", [True, False])
-async def test_who_leaves_with_requests_behind_a_chat_closes_its_upstream(scene: Stage, at_once: bool) -> None:
+async def test_a_disconnect_with_pipelined_requests_closes_the_upstream(scene: Stage, at_once: bool) -> None:
     async with sockets(scene) as served:
         connection = await served.ask("first", *(["second", "third"] if at_once else []))
         upstream = await scene.upstream.asked()
@@ -52,7 +53,7 @@ async def test_who_leaves_with_requests_behind_a_chat_closes_its_upstream(scene:
     assert scene.worker.delivery.live == 0
 
 
-async def test_who_leaves_is_acted_on_in_the_next_turns_of_the_loop(
+async def test_a_disconnect_aborts_the_upstream_within_three_loop_iterations(
     scene: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Turns and not milliseconds: nothing is waited for between the hang-up and the upstream's cut."""

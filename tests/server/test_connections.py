@@ -10,13 +10,11 @@ import pytest
 
 import server.relay.chat
 from backends import AbortOutcome, DuplicateChatError, StoreUnavailableError
-from bench.system.stores import redis_server
 from server.relay.connections import DeferredConnection
 from server.relay.upstream import open_stream
 from server.relay.upstream_errors import UpstreamError
-from tests.processes import running
 from tests.server.harness import CHUNK, Client, Connection, Stage, stage
-from tests.server.test_http import chunks, question
+from tests.server.service import chunks, question
 from tests.server.test_upstream import BODY
 
 
@@ -128,7 +126,7 @@ async def test_an_upstream_that_fails_meanwhile_is_a_502_only_for_a_chat_that_wa
         assert client_side.status == status
 
 
-async def test_the_upstream_is_told_before_the_loop_turns() -> None:
+async def test_abort_closes_the_connection_before_the_loop_continues() -> None:
     """A blocking socket at the upstream's end: nothing of ours runs between the cut and what it reads."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(10)
@@ -153,7 +151,7 @@ async def test_the_upstream_is_told_before_the_loop_turns() -> None:
                     await asking
 
 
-async def test_a_line_that_has_given_its_connection_back_does_not_cut_it() -> None:
+async def test_a_returned_connection_is_not_aborted() -> None:
     async with stage() as scene:
         lines = DeferredConnection(), DeferredConnection()
         for line in lines:
@@ -177,7 +175,7 @@ async def test_a_line_that_has_given_its_connection_back_does_not_cut_it() -> No
             assert (await asking).startswith(CHUNK)
 
 
-async def test_a_relay_that_meets_the_cut_first_has_been_aborted() -> None:
+async def test_a_relay_that_reads_the_aborted_connection_first_was_aborted() -> None:
     """Aborted from within its own sending, it reads on before the cancellation comes, from a connection that is cut."""
     async with stage() as scene:
         scene.store.free.set()
@@ -221,23 +219,6 @@ async def test_whatever_goes_wrong_the_id_is_free_again(fault: str) -> None:
             assert b"event: error\n" in client_side.body
             assert client_side.body.endswith(b"data: [DONE]\n\n")
         assert await scene.worker.delivery.abort("chat-1", "me") is AbortOutcome.UNKNOWN
-
-
-async def test_while_the_store_is_away_the_upstream_is_asked_nothing(
-    upstream_url: str, mock: httpx2.AsyncClient, request_id: str
-) -> None:
-    with (
-        redis_server() as store,
-        running(
-            *("server", "--port", "0", "--workers", "1", "--backend", store.url.replace("://", "+push://")),
-            OPENAI_BASE_URL=f"{upstream_url}/v1",
-        ) as service,
-    ):
-        store.kill()
-        async with httpx2.AsyncClient(base_url=service.url, timeout=20) as person:
-            refused = await person.post("/chat/", json=question(request_id=request_id))
-    assert refused.status_code == 503
-    assert (await mock.get("/__mock/journal", params={"id": request_id})).json()["rows"] == []
 
 
 async def test_a_duplicate_is_not_billed(

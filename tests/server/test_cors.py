@@ -1,35 +1,12 @@
 """Pages of other origins, by setting; and HEAD, health and unknown paths as other programs ask for them."""
 
-from collections.abc import AsyncIterator, Iterator
-
 import httpx2
 import pytest
 from pydantic import ValidationError
 
 from server.settings import Settings
-from tests.processes import running
-from tests.server.test_http import question
-
-PAGE = "https://app.example"
-KEY = {"Authorization": "Bearer the-key"}
-
-
-@pytest.fixture(scope="module")
-def open_url(upstream_url: str) -> Iterator[str]:
-    with running(
-        *("server", "--port", "0", "--workers", "1", "--backend", "memory+push://"),
-        OPENAI_BASE_URL=f"{upstream_url}/v1",
-        CORS_ORIGINS=f"{PAGE}/, http://LOCALHOST:3000",
-        API_KEYS="the-key",
-        MAX_BODY_BYTES="2048",
-    ) as service:
-        yield service.url
-
-
-@pytest.fixture
-async def service(open_url: str) -> AsyncIterator[httpx2.AsyncClient]:
-    async with httpx2.AsyncClient(base_url=open_url, timeout=20) as client:
-        yield client
+from tests.server.guarded import ALICE, PAGE
+from tests.server.service import question
 
 
 def preflight(origin: str, method: str = "POST") -> dict[str, str]:
@@ -39,17 +16,19 @@ def preflight(origin: str, method: str = "POST") -> dict[str, str]:
 
 @pytest.mark.parametrize("path", ["/chat/", "/abort/", "/v1/chat/completions", "/v1/models"])
 @pytest.mark.parametrize("origin", [PAGE, "http://localhost:3000"])
-async def test_a_preflight_of_a_listed_page_is_granted(service: httpx2.AsyncClient, path: str, origin: str) -> None:
-    answer = await service.options(path, headers=preflight(origin))
+async def test_a_preflight_of_a_listed_page_is_granted(
+    guarded_service: httpx2.AsyncClient, path: str, origin: str
+) -> None:
+    answer = await guarded_service.options(path, headers=preflight(origin))
     assert answer.status_code == 200
     assert answer.headers["access-control-allow-origin"] == origin
     assert "POST" in answer.headers["access-control-allow-methods"]
     assert "x-stainless-lang" in answer.headers["access-control-allow-headers"]
 
 
-async def test_a_preflight_of_any_other_page_is_not(service: httpx2.AsyncClient) -> None:
+async def test_a_preflight_of_any_other_page_is_not(guarded_service: httpx2.AsyncClient) -> None:
     for origin in ("https://evil.example", f"{PAGE}.evil.example", "null", "http://app.example"):
-        answer = await service.options("/chat/", headers=preflight(origin))
+        answer = await guarded_service.options("/chat/", headers=preflight(origin))
         assert answer.status_code == 400
         assert "access-control-allow-origin" not in answer.headers
 
@@ -62,7 +41,7 @@ async def test_a_preflight_of_any_other_page_is_not(service: httpx2.AsyncClient)
         (200, "/v1/chat/completions", {"json": question("[mock:output_tokens=1]", stream=True)}),
         (404, "/abort/", {"json": {"request_id": "nobody"}}),  # past the framework
         (401, "/chat/", {"json": question(), "headers": {"Authorization": "Bearer wrong"}}),
-        (413, "/chat/", {"content": b"x" * 3000}),
+        (413, "/chat/", {"content": b"x" * 5000}),
         (422, "/chat/", {"json": {}}),
         (422, "/abort/", {"json": {}}),
         (429, "/chat/", {"json": question("[mock:fault=http_429]")}),
@@ -73,18 +52,18 @@ async def test_a_preflight_of_any_other_page_is_not(service: httpx2.AsyncClient)
     ids=str,
 )
 async def test_every_answer_may_be_read_by_a_listed_page(
-    service: httpx2.AsyncClient, expected: int, path: str, asked: dict[str, object]
+    guarded_service: httpx2.AsyncClient, expected: int, path: str, asked: dict[str, object]
 ) -> None:
-    headers = KEY | {"Origin": PAGE} | asked.pop("headers", {})  # type: ignore[operator]
-    answer = await service.post(path, headers=headers, **asked)  # type: ignore[arg-type]  # as httpx2 takes them
+    headers = ALICE | {"Origin": PAGE} | asked.pop("headers", {})  # type: ignore[operator]
+    answer = await guarded_service.post(path, headers=headers, **asked)  # type: ignore[arg-type]  # as httpx2 takes them
     assert answer.status_code == expected
     assert answer.headers["access-control-allow-origin"] == PAGE
     assert {"X-Request-Id", "X-Chat-Id"} <= set(answer.headers["access-control-expose-headers"].split(", "))
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/health", "/readyz", "/metrics", "/", "/page/page.js"])
-async def test_head_is_get_without_a_body(service: httpx2.AsyncClient, path: str) -> None:
-    get, head = await service.get(path), await service.head(path)
+async def test_head_is_get_without_a_body(guarded_service: httpx2.AsyncClient, path: str) -> None:
+    get, head = await guarded_service.get(path), await guarded_service.head(path)
     assert get.status_code == head.status_code == 200
     assert get.headers["content-type"] == head.headers["content-type"]
     assert head.content == b""
@@ -105,10 +84,10 @@ async def test_head_is_get_without_a_body(service: httpx2.AsyncClient, path: str
         ("POST", "/v1/models", 405, "use GET"),
     ],
 )
-async def test_what_is_not_served_is_told_in_openais_shape(
-    service: httpx2.AsyncClient, method: str, path: str, expected: int, word: str
+async def test_an_unsupported_path_is_an_error_in_openais_shape(
+    guarded_service: httpx2.AsyncClient, method: str, path: str, expected: int, word: str
 ) -> None:
-    answer = await service.request(method, path, headers=KEY)
+    answer = await guarded_service.request(method, path, headers=ALICE)
     assert answer.status_code == expected
     error = answer.json()["error"]
     assert set(error) == {"message", "type", "code", "param"}

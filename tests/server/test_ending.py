@@ -1,4 +1,4 @@
-"""Ending well: SIGTERM, an upstream that falls silent, a client that leaves."""
+"""Ends of chats: SIGTERM, a silent upstream, a client that disconnects; and the log and metrics of them."""
 
 import asyncio
 import json
@@ -13,8 +13,9 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.processes import running
-from tests.server.test_http import chunks, question, row
+from server.settings import Settings
+from tests.server.harness import in_process
+from tests.server.service import SILENT, chunks, journal, json_lines, metric, question, row, serve
 
 
 async def test_a_client_that_leaves_closes_the_upstream_at_once(
@@ -33,34 +34,31 @@ async def test_a_client_that_leaves_closes_the_upstream_at_once(
 
 
 async def test_a_silent_upstream_is_given_up(upstream_url: str) -> None:
-    with running(
-        *("server", "--port", "0", "--workers", "1"), OPENAI_BASE_URL=f"{upstream_url}/v1", UPSTREAM_IDLE_S="0.3"
-    ) as service:
-        async with httpx2.AsyncClient(base_url=service.url, timeout=20) as client:
-            slow = await client.post("/chat/", json=question("[mock:output_tokens=30,itl_ms=50]"))
-            assert chunks(slow.text)[-1]["choices"][0]["finish_reason"] == "stop"  # longer, but never silent for long
-            stalled = await client.post("/chat/", json=question("[mock:output_tokens=9,stall_at=2,stall_ms=60000]"))
-            assert stalled.status_code == 200
-            assert '"type":"upstream_timeout"' in stalled.text
-            assert stalled.text.endswith("data: [DONE]\n\n")
-            whole = question("[mock:ttft_ms=60000]")
-            assert (await client.post("/v1/chat/completions", json=whole)).status_code == 504
+    settings = Settings(openai_base_url=f"{upstream_url}/v1", upstream_idle_s=0.3)
+    async with in_process(settings) as client:
+        slow = await client.post("/chat/", json=question("[mock:output_tokens=12,itl_ms=40]"))
+        assert chunks(slow.text)[-1]["choices"][0]["finish_reason"] == "stop"  # longer, but never silent for long
+        stalled = await client.post("/chat/", json=question("[mock:output_tokens=9,stall_at=2,stall_ms=60000]"))
+        assert stalled.status_code == 200
+        assert '"type":"upstream_timeout"' in stalled.text
+        assert stalled.text.endswith("data: [DONE]\n\n")
+        assert (await client.post("/v1/chat/completions", json=question(SILENT))).status_code == 504
 
 
-async def test_sigterm_lets_chats_end_and_then_says_why_it_ends_them(
+async def test_sigterm_drains_and_then_ends_chats_with_a_shutdown_error(
     upstream_url: str, mock: httpx2.AsyncClient, request_id: str, tmp_path: Path
 ) -> None:
     """Those that still run after DRAIN_S: streamed on both paths, as text, whole, and one without its first byte."""
-    with running(
-        *("server", "--port", "0", "--workers", "2"),
-        OPENAI_BASE_URL=f"{upstream_url}/v1",
+    with serve(
+        upstream_url,
+        workers=2,
         DRAIN_S="1.0",
         HEADERS_GRACE_S="60",
         TRACE_DIR=str(tmp_path),
         MEMORY_WITH_WORKERS="true",
     ) as service:
         async with httpx2.AsyncClient(base_url=service.url, timeout=20) as client:
-            endless, silent = "[mock:ttft_ms=20,output_tokens=30000]", "[mock:ttft_ms=60000]"
+            endless = "[mock:ttft_ms=20,output_tokens=30000]"
 
             async def chat(name: str, path: str, text: str, accept: str = "", **more: Any) -> httpx2.Response:
                 body = question(text, **more) | ({"request_id": f"{request_id}-{name}"} if path == "/chat/" else {})
@@ -68,7 +66,7 @@ async def test_sigterm_lets_chats_end_and_then_says_why_it_ends_them(
                 return await client.post(path, json=body, headers=headers)
 
             async def asked(name: str) -> None:
-                while not (await mock.get("/__mock/journal", params={"id": f"{request_id}-{name}"})).json()["rows"]:
+                while not await journal(mock, f"{request_id}-{name}"):
                     pass
 
             async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
@@ -79,8 +77,8 @@ async def test_sigterm_lets_chats_end_and_then_says_why_it_ends_them(
                     tasks.create_task(chat("v1", v1, endless, stream=True)),
                 ]
                 not_begun = [
-                    tasks.create_task(chat("silent", "/chat/", silent)),
-                    tasks.create_task(chat("whole", v1, silent)),
+                    tasks.create_task(chat("silent", "/chat/", SILENT)),
+                    tasks.create_task(chat("whole", v1, SILENT)),
                 ]
 
                 async def text() -> None:
@@ -91,6 +89,7 @@ async def test_sigterm_lets_chats_end_and_then_says_why_it_ends_them(
                 for name in ("short", "native", "v1", "silent", "whole", "text"):
                     await asked(name)
                 service.process.send_signal(signal.SIGTERM)
+                ending_ns = time.monotonic_ns()
             assert chunks(short.result().text)[-1]["choices"][0]["finish_reason"] == "stop"
             for stream in streams:
                 *_, last, done = stream.result().text.removesuffix("\n\n").split("\n\n")
@@ -103,24 +102,20 @@ async def test_sigterm_lets_chats_end_and_then_says_why_it_ends_them(
                 assert whole.result().headers["Retry-After"]
                 assert whole.result().json()["error"]["code"] == "shutdown"
         assert await asyncio.to_thread(service.process.wait, 10) == 0
-    assert reasons_traced(tmp_path) == {"shutdown": 5, "stop": 1}
-
-
-def reasons_traced(folder: Path) -> Counter[str]:
-    lines = [json.loads(line) for file in folder.iterdir() for line in file.read_text().splitlines()]
-    return Counter(line["finish_reason"] for line in lines if line["kind"] == "chat")
+    traced = [json_lines(file) for file in list(tmp_path.iterdir())]  # noqa: ASYNC240 - the service has ended
+    chats = Counter(line["finish_reason"] for lines in traced for line in lines if line["kind"] == "chat")
+    assert chats == {"shutdown": 5, "stop": 1}
+    for lines in traced:  # a worker's last line about its health is from its end
+        assert [line["to_ns"] for line in lines if line["kind"] == "health"][-1] > ending_ns
 
 
 async def test_metrics_count_all_workers(service: httpx2.AsyncClient, request_id: str) -> None:
-    def value(text: str, name: str) -> float:
-        return sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith(name))
-
     before = (await service.get("/metrics")).text
     for number in range(8):  # new connections: both workers get some
         await service.post("/chat/", json=question("[mock:output_tokens=1]", request_id=f"{request_id}-{number}"))
     after = (await service.get("/metrics")).text
     name = 'stopwatch_chats_total{finish_reason="stop"}'
-    assert value(after, name) - value(before, name) == 8
+    assert metric(after, name) - metric(before, name) == 8
     assert "sk-a-secret" not in after
 
 
@@ -128,12 +123,7 @@ async def test_the_log_is_json_and_holds_no_secret(upstream_url: str, tmp_path: 
     log = tmp_path / "log"
     with (
         log.open("w") as stderr,
-        running(
-            *("server", "--port", "0", "--workers", "1"),
-            stderr=stderr,
-            OPENAI_BASE_URL=f"{upstream_url}/v1",
-            OPENAI_API_KEY="sk-a-secret",
-        ) as service,
+        serve(upstream_url, stderr=stderr, OPENAI_API_KEY="sk-a-secret") as service,
     ):
         async with httpx2.AsyncClient(base_url=service.url, timeout=20) as client:
             await client.post("/chat/", json=question("my question [mock:output_tokens=1]", request_id="logged-1"))

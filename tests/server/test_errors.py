@@ -18,7 +18,7 @@ from server.http.request_guard import MAX_HEADER_BYTES
 from server.ops.trace import Tracer
 from server.settings import Settings
 from server.worker import Worker
-from tests.server.test_http import question
+from tests.server.service import question
 
 KEY = {"Authorization": "Bearer the-key"}
 MODELS = "http://upstream.test/v1/models"
@@ -92,7 +92,7 @@ async def test_a_models_name_leads_nowhere_else(
     assert not everything.called
 
 
-async def test_models_are_for_those_who_may_chat(service: httpx2.AsyncClient) -> None:
+async def test_models_need_a_key(service: httpx2.AsyncClient) -> None:
     for path in ("/v1/models", "/v1/models/m"):
         assert (await service.get(path, headers={"Authorization": "Bearer wrong"})).status_code == 401
 
@@ -105,7 +105,7 @@ async def test_our_id_is_not_passed_on(service: httpx2.AsyncClient, router: resp
     assert ("request_id" in sent, sent["user"]) == (False, "theirs")
 
 
-async def test_a_fault_of_ours_is_in_both_shapes_and_open_to_listed_pages() -> None:
+async def test_an_internal_error_is_in_both_shapes_and_open_to_listed_pages() -> None:
     app = create_app(Settings(cors_origins="https://app.example"))  # without a worker nothing works
     transport = httpx2.ASGITransport(app, raise_app_exceptions=False)
     async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client:

@@ -13,12 +13,10 @@ import httpx2
 import pytest
 
 from server.process.descriptors import LOW_CHATS, budget
-from tests.processes import running
 from tests.server.harness import Client, stage
-from tests.server.test_http import question
+from tests.server.service import SILENT, question, serve
 
 LIMIT, CHATS = 256, 300
-ENDLESS = "[mock:ttft_ms=60000]"
 
 
 @pytest.fixture(scope="module")
@@ -29,12 +27,7 @@ def log() -> Iterator[IO[str]]:
 
 @pytest.fixture(scope="module")
 def narrow_url(upstream_url: str, log: IO[str]) -> Iterator[str]:
-    with running(
-        *("server", "--port", "0", "--workers", "1", "--backend", "memory+push://"),
-        open_files=LIMIT,
-        stderr=log,
-        OPENAI_BASE_URL=f"{upstream_url}/v1",
-    ) as service:
+    with serve(upstream_url, open_files=LIMIT, stderr=log) as service:
         yield service.url
 
 
@@ -46,7 +39,7 @@ async def test_300_chats_with_256_files(narrow_url: str, log: IO[str]) -> None:
     ):
 
         async def chat(number: int, path: str = "/chat/") -> httpx2.Response:
-            body = question(ENDLESS, request_id=f"narrow-{number}", stream=path == "/chat/")
+            body = question(SILENT, request_id=f"narrow-{number}", stream=path == "/chat/")
             request = client.build_request("POST", path, json=body)
             answer = await client.send(request, stream=True)
             chats.push_async_callback(answer.aclose)
@@ -64,7 +57,7 @@ async def test_300_chats_with_256_files(narrow_url: str, log: IO[str]) -> None:
         await whole.aread()
         assert (whole.status_code, whole.json()["error"]["type"]) == (503, "refused")
 
-        # Full, and beset by connections that ask nothing.
+        # Full, with further connections that send no request.
         address = narrow_url.removeprefix("http://").split(":")
         silent = await asyncio.gather(*(asyncio.open_connection(*address) for _ in range(100)))
         for path in ("/healthz", "/readyz"):
@@ -84,7 +77,7 @@ async def test_300_chats_with_256_files(narrow_url: str, log: IO[str]) -> None:
     assert "Traceback" not in said
 
 
-async def test_no_descriptor_for_the_upstream_is_a_503_of_ours(caplog: pytest.LogCaptureFixture) -> None:
+async def test_no_descriptor_for_the_upstream_is_a_503(caplog: pytest.LogCaptureFixture) -> None:
     async with stage() as scene:
         scene.store.free.set()
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -100,7 +93,7 @@ async def test_no_descriptor_for_the_upstream_is_a_503_of_ours(caplog: pytest.Lo
     assert "no file descriptor left" in caplog.text
 
 
-def test_a_high_limit_is_not_spoken_of() -> None:
+def test_a_high_limit_gives_no_warning() -> None:
     given = budget(used=40)
     assert (given.warning() is None) == (given.chats >= LOW_CHATS)
     assert 2 * given.chats + 40 < given.limit

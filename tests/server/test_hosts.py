@@ -1,27 +1,15 @@
-"""Whose requests a service answers: DNS rebinding, and pages of other sites."""
+"""Allowed hosts: protection against DNS rebinding, and against pages of other sites."""
 
 import socket
-from collections.abc import Iterator
 
 import pytest
 from pydantic import SecretStr, ValidationError
 
 from server.http.hosts import HEALTH_PATHS, AllowedHosts
 from server.settings import Settings
-from tests.processes import running
 
 CHAT = b'{"model":"m","messages":[{"role":"user","content":"[mock:output_tokens=1]"}]}'
 EVIL = "evil.example"
-
-
-@pytest.fixture(scope="module")
-def keyless_url(upstream_url: str) -> Iterator[str]:
-    with running(
-        *("server", "--port", "0", "--workers", "1", "--backend", "memory+push://"),
-        OPENAI_BASE_URL=f"{upstream_url}/v1",
-        ALLOWED_HOSTS="chat.example.com,*.example.org",
-    ) as service:
-        yield service.url
 
 
 def asked(url: str, method: str, target: str, *headers: str, body: bytes = b"", version: str = "1.1") -> bytes:
@@ -75,8 +63,8 @@ JSON = "Content-Type: application/json"
     ],
     ids=str,
 )
-def test_a_keyless_service_answers_to_its_own_names_only(keyless_url: str, hosts: list[str], expected: int) -> None:
-    answer = asked(keyless_url, "POST", "/chat/", JSON, *(f"Host: {host}" for host in hosts), body=CHAT)
+def test_a_keyless_service_answers_to_its_own_names_only(service_url: str, hosts: list[str], expected: int) -> None:
+    answer = asked(service_url, "POST", "/chat/", JSON, *(f"Host: {host}" for host in hosts), body=CHAT)
     assert status(answer) == expected
     if expected == 421 and hosts:
         assert b"ALLOWED_HOSTS" in answer
@@ -87,21 +75,21 @@ def test_a_keyless_service_answers_to_its_own_names_only(keyless_url: str, hosts
     [("POST", "/abort/"), ("POST", "/v1/chat/completions"), ("GET", "/v1/models"), ("GET", "/"), ("GET", "/docs"),
      ("GET", "/openapi.json"), ("GET", "/page/page.js"), ("OPTIONS", "/chat/"), ("POST", "/chat"), ("GET", "/none")],
 )  # fmt: skip
-def test_no_path_but_health_answers_to_another_name(keyless_url: str, method: str, path: str) -> None:
-    answer = asked(keyless_url, method, path, f"Host: {EVIL}", JSON, body=b'{"request_id":"x"}')
+def test_no_path_but_health_answers_to_another_name(service_url: str, method: str, path: str) -> None:
+    answer = asked(service_url, method, path, f"Host: {EVIL}", JSON, body=b'{"request_id":"x"}')
     assert status(answer) == 421
     assert b'"invalid_request_error"' in answer
 
 
 @pytest.mark.parametrize("path", sorted(HEALTH_PATHS))
-def test_health_answers_to_any_name(keyless_url: str, path: str) -> None:
-    assert status(asked(keyless_url, "GET", path, f"Host: {EVIL}")) == 200
-    assert status(asked(keyless_url, "GET", path, version="1.0")) == 200
+def test_health_answers_to_any_name(service_url: str, path: str) -> None:
+    assert status(asked(service_url, "GET", path, f"Host: {EVIL}")) == 200
+    assert status(asked(service_url, "GET", path, version="1.0")) == 200
 
 
 @pytest.mark.parametrize(("target", "host", "expected"), [(EVIL, "127.0.0.1", 421), ("127.0.0.1", "127.0.0.1", 200)])
-def test_the_host_in_the_request_line_counts_too(keyless_url: str, target: str, host: str, expected: int) -> None:
-    answer = asked(keyless_url, "POST", f"http://{target}:80/chat/", f"Host: {host}", JSON, body=CHAT)
+def test_the_host_in_the_request_line_counts_too(service_url: str, target: str, host: str, expected: int) -> None:
+    answer = asked(service_url, "POST", f"http://{target}:80/chat/", f"Host: {host}", JSON, body=CHAT)
     assert status(answer) == expected
 
 
@@ -111,13 +99,13 @@ def test_the_host_in_the_request_line_counts_too(keyless_url: str, target: str, 
     ["text/plain", "text/plain;charset=UTF-8", "application/x-www-form-urlencoded", "multipart/form-data", None],
 )
 def test_what_another_site_may_post_without_asking_is_not_read(
-    keyless_url: str, path: str, content_type: str | None
+    service_url: str, path: str, content_type: str | None
 ) -> None:
     """A form or a fetch of another site's page gets no preflight with these types."""
     more = [f"Content-Type: {content_type}"] if content_type else []
     body = CHAT if path != "/abort/" else b'{"request_id":"x"}'
     origin = f"Origin: https://{EVIL}"
-    assert status(asked(keyless_url, "POST", path, "Host: localhost", origin, *more, body=body)) == 422
+    assert status(asked(service_url, "POST", path, "Host: localhost", origin, *more, body=body)) == 422
 
 
 KEYS = SecretStr("a-key")

@@ -1,7 +1,5 @@
 """The HTTP contract: what a client, and the upstream, see of a chat and of its abort."""
 
-import asyncio
-import json
 import time
 from typing import Any
 
@@ -9,28 +7,11 @@ import httpx2
 import openai
 import pytest
 
-DEADLINE_S = 10.0
-
-
-def question(text: str = "hello", **more: Any) -> dict[str, Any]:
-    return {"model": "mock", "messages": [{"role": "user", "content": text}], **more}
-
-
-def chunks(body: str) -> list[dict[str, Any]]:
-    return [json.loads(line[6:]) for line in body.splitlines() if line.startswith("data: {")]
-
-
-async def row(mock: httpx2.AsyncClient, request_id: str) -> dict[str, Any]:
-    """The witness's row of a chat, once the chat is over there."""
-    async with asyncio.timeout(DEADLINE_S):
-        while True:
-            rows = (await mock.get("/__mock/journal", params={"id": request_id})).json()["rows"]
-            if rows and rows[0]["outcome"] != "open":
-                return dict(rows[0])
+from tests.server.service import chunks, question, row
 
 
 async def test_a_chat_streams_to_its_end(service: httpx2.AsyncClient, request_id: str) -> None:
-    answer = await service.post("/chat/", json=question(request_id=request_id))
+    answer = await service.post("/chat/", json=question("[mock:itl_ms=1]", request_id=request_id))
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
     assert answer.headers["x-request-id"] == request_id
@@ -46,8 +27,9 @@ async def test_a_chat_without_an_id_gets_one(service: httpx2.AsyncClient) -> Non
 
 
 async def test_plain_text_on_request(service: httpx2.AsyncClient) -> None:
-    streamed = await service.post("/chat/", json=question())
-    text = await service.post("/chat/", json=question(), headers={"Accept": "text/plain"})
+    body = question("[mock:output_tokens=5]")
+    streamed = await service.post("/chat/", json=body)
+    text = await service.post("/chat/", json=body, headers={"Accept": "text/plain"})
     assert text.headers["content-type"] == "text/plain; charset=utf-8"
     expected = "".join(event["choices"][0]["delta"].get("content") or "" for event in chunks(streamed.text))
     assert text.text == expected
@@ -195,7 +177,7 @@ async def test_a_confirmed_stop(service: httpx2.AsyncClient, mock: httpx2.AsyncC
         confirmed_ns = time.monotonic_ns()
         assert abort.json()["status"] == "stopped"
         await answer.aread()
-    # The service had closed its side; the witness sees that within the kernel's time.
+    # The service had closed its side; the mock receives that within the kernel's latency.
     assert (await row(mock, request_id))["lost_ns"] < confirmed_ns + 50_000_000
 
 

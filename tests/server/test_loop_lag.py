@@ -2,31 +2,26 @@
 
 import asyncio
 import gc
-import json
+import itertools
 import os
 import time
 from pathlib import Path
-from typing import Any
 
+import httpx2
 import pytest
 
 from backends import Options
 from backends.deliveries import PollDelivery
 from backends.memory import MemoryStore
-from server.app import create_app
 from server.ops import loop_lag
 from server.ops.loop_lag import monitor_loop
 from server.ops.metrics import LAG_S, Sampler
 from server.ops.trace import Tracer
 from server.settings import Settings
-from tests.processes import running
+from tests.server.harness import in_process
+from tests.server.service import json_lines, wait_for_lines
 
 FIELDS = ["kind", "pid", "from_ns", "to_ns", "lag_p50_ms", "lag_p99_ms", "lag_max_ms", "gc_max_ms"]
-
-
-def rows(folder: Path) -> list[dict[str, Any]]:
-    lines = [json.loads(line) for file in folder.glob("*.jsonl") for line in file.read_text().splitlines()]
-    return [line for line in lines if line["kind"] == "health"]
 
 
 def sampler() -> Sampler:
@@ -47,7 +42,9 @@ async def test_a_blocked_loop_and_a_collection_are_seen(tmp_path: Path) -> None:
         await asyncio.sleep(0.02)
     gc.unfreeze()
     tracer.close()
-    row = rows(tmp_path)[0]  # on a busy machine there may be a second later
+    row = json_lines(tmp_path / f"{os.getpid()}.jsonl", kind="health")[
+        0
+    ]  # on a busy machine there may be a second later
     assert list(row) == FIELDS
     assert row["pid"] == os.getpid()
     assert row["lag_max_ms"] >= 80  # less the probe's own 10 ms, and what a timer may be early
@@ -132,28 +129,19 @@ def test_the_log_tells_when_the_store_is_lost_and_when_it_is_back(caplog: pytest
 
 async def test_a_worker_that_ends_takes_its_gauges_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
-    for ours in ("_call_before_shutdown", "start_logging"):  # the process is pytest's
-        monkeypatch.setattr(f"server.app.{ours}", lambda _: None)
     live, counted = tmp_path / f"gauge_livesum_{os.getpid()}.db", tmp_path / f"counter_{os.getpid()}.db"
-    app = create_app(Settings())
-    async with app.router.lifespan_context(app):
+    async with in_process(Settings()):
         live.touch()
         counted.touch()
     assert (live.exists(), counted.exists()) == (False, True)
 
 
-def test_a_worker_writes_once_a_second_and_at_its_end(upstream_url: str, tmp_path: Path) -> None:
-    deadline_s = time.monotonic() + 30
-    with running(
-        *("server", "--port", "0", "--workers", "1"), OPENAI_BASE_URL=f"{upstream_url}/v1", TRACE_DIR=str(tmp_path)
-    ):
-        while len(rows(tmp_path)) < 2 and time.monotonic() < deadline_s:
-            time.sleep(0.05)
-        ending_ns = time.monotonic_ns()
-    *whole, last = rows(tmp_path)
-    assert len(whole) >= 2
-    assert last["to_ns"] > ending_ns
-    for earlier, later in zip(whole, [*whole[1:], last], strict=True):
+async def test_a_worker_writes_once_a_second(service_url: str, trace_dir: Path) -> None:
+    """Its last line, at its end: tests/server/test_ending.py."""
+    async with httpx2.AsyncClient(base_url=service_url) as client:
+        pid = (await client.get("/healthz")).json()["pid"]
+    lines = await wait_for_lines(trace_dir / f"{pid}.jsonl", 3, kind="health")
+    for earlier, later in itertools.pairwise(lines):
         assert earlier["to_ns"] == later["from_ns"]
         assert earlier["to_ns"] - earlier["from_ns"] >= 1e9
         assert 0 <= earlier["lag_p50_ms"] <= earlier["lag_p99_ms"] <= earlier["lag_max_ms"]

@@ -1,4 +1,4 @@
-"""The metrics of several workers are one service's: whoever is asked, and also when a worker was killed."""
+"""The metrics are those of all workers, whichever answers, and also after a worker was killed."""
 
 import asyncio
 import signal
@@ -8,37 +8,30 @@ import httpx2
 import psutil
 import pytest
 
-from tests.processes import running
-from tests.server.test_http import question
-from tests.server.test_outage import DEADLINE_S, until, value
+from tests.server.service import DEADLINE_S, NO_KEEP_ALIVE, SILENT, metric, question, serve, strategy, until
 
 CHATS = 8
 
 
 @pytest.fixture
 def two_workers_url(upstream_url: str, redis_url: str) -> Iterator[str]:
-    with running(
-        *("server", "--port", "0", "--workers", "2", "--backend", redis_url.replace("redis://", "redis+push://")),
-        OPENAI_BASE_URL=f"{upstream_url}/v1",
-        ABORT_NAMESPACE="stopwatch_metrics",
-    ) as service:
+    with serve(upstream_url, workers=2, backend=strategy(redis_url), ABORT_NAMESPACE="stopwatch_metrics") as service:
         yield service.url
 
 
 async def test_two_workers_are_counted_as_one_service(two_workers_url: str) -> None:
-    limits = httpx2.Limits(max_keepalive_connections=0)
-    async with httpx2.AsyncClient(base_url=two_workers_url, limits=limits, timeout=DEADLINE_S) as client:
+    async with httpx2.AsyncClient(base_url=two_workers_url, limits=NO_KEEP_ALIVE, timeout=DEADLINE_S) as client:
         broken: list[str] = []
 
         async def chat(name: str) -> None:
             try:
-                await client.post("/chat/", json=question("[mock:ttft_ms=60000]", request_id=name))
+                await client.post("/chat/", json=question(SILENT, request_id=name))
             except httpx2.TransportError:
                 broken.append(name)
 
         async def shown(name: str) -> float | None:
             try:
-                return value((await client.get("/metrics")).text, name)
+                return metric((await client.get("/metrics")).text, name)
             except httpx2.TransportError:  # a connection that the killed worker had not yet accepted
                 return None
 
@@ -70,7 +63,7 @@ async def test_two_workers_are_counted_as_one_service(two_workers_url: str) -> N
             psutil.Process(victim["pid"]).send_signal(signal.SIGKILL)
 
             async def only_the_living() -> bool:
-                """Not before the clients know, either: until then nothing seems to have happened."""
+                """Also wait for the clients' errors: before them the metrics look unchanged."""
                 count = await shown("stopwatch_live_streams")
                 return bool(broken) and count == CHATS - len(broken)
 

@@ -1,54 +1,35 @@
-"""The store goes away and comes back, over HTTP: streams go on, refusals say when to try again, nobody restarts."""
-
-import asyncio
-from collections.abc import Awaitable, Callable
+"""An outage of the store, over HTTP: streams continue, refusals have Retry-After, no restart is needed."""
 
 import httpx2
 import pytest
 
 from bench.system.stores import redis_server
-from tests.processes import running
-from tests.server.test_http import chunks, question
-
-DEADLINE_S = 20.0
-
-
-async def until(what: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(DEADLINE_S):
-        while not await what():
-            pass
-
-
-def value(metrics: str, name: str) -> float:
-    return sum(float(line.split()[-1]) for line in metrics.splitlines() if line.startswith(name))
+from tests.server.service import DEADLINE_S, chunks, journal, metric, question, readyz, serve, strategy, until
 
 
 @pytest.mark.parametrize("outage", ["refuse", "start"])
-async def test_an_outage_of_the_store(upstream_url: str, outage: str) -> None:
+async def test_an_outage_of_the_store(
+    upstream_url: str, mock: httpx2.AsyncClient, request_id: str, outage: str
+) -> None:
     with (
         redis_server() as store,
-        running(
-            *("server", "--port", "0", "--workers", "1", "--backend", store.url.replace("://", "+push://")),
-            OPENAI_BASE_URL=f"{upstream_url}/v1",
+        serve(
+            upstream_url,
+            backend=strategy(store.url),
             ABORT_OUTAGE=outage,
             ABORT_COMMAND_TIMEOUT_S="0.5",
+            ABORT_HEARTBEAT_S="0.5",
         ) as service,
     ):
         async with httpx2.AsyncClient(base_url=service.url, timeout=DEADLINE_S) as person:
 
-            async def ready() -> bool:
-                return (await person.get("/readyz")).status_code == 200
-
-            async def away() -> bool:
-                return not await ready()
-
             async def ready_metric(wanted: float) -> bool:
-                return value((await person.get("/metrics")).text, "stopwatch_listener_ready") == wanted
+                return metric((await person.get("/metrics")).text, "stopwatch_listener_ready") == wanted
 
             async def lost() -> float:
-                return value((await person.get("/metrics")).text, 'stopwatch_store_events_total{event="lost"}')
+                return metric((await person.get("/metrics")).text, 'stopwatch_store_events_total{event="lost"}')
 
-            assert await ready()
+            assert await readyz(person, 200)()
             await until(lambda: ready_metric(1))
             assert await lost() == 0
             body = question("[mock:output_tokens=30000]", request_id="through-it")
@@ -56,7 +37,7 @@ async def test_an_outage_of_the_store(upstream_url: str, outage: str) -> None:
                 lines = answer.aiter_lines()
                 text = await anext(lines)
                 store.kill()
-                await until(away)
+                await until(readyz(person, 503))
                 await until(lambda: ready_metric(0))
                 assert await lost() > 0
 
@@ -66,18 +47,19 @@ async def test_an_outage_of_the_store(upstream_url: str, outage: str) -> None:
                     text += "\n" + await anext(lines)
                 assert chunks(text)[-1]["choices"][0]["finish_reason"] is None
 
-                new = await person.post("/chat/", json=question("[mock:output_tokens=2]", request_id="meanwhile"))
+                new = await person.post("/chat/", json=question("[mock:output_tokens=2]", request_id=request_id))
                 if outage == "refuse":
                     assert (new.status_code, new.headers["retry-after"]) == (503, "1")
+                    assert await journal(mock, request_id) == []  # the upstream got no request
                 else:
                     assert chunks(new.text)[-1]["choices"][0]["finish_reason"] == "stop"
 
                 store.start()
-                await until(ready)
+                await until(readyz(person, 200))
                 await until(lambda: ready_metric(1))
                 stopped = await person.post("/abort/", json={"request_id": "through-it", "wait_ms": 5000})
                 assert stopped.json()["status"] == "stopped"
                 text = "\n".join([line async for line in lines])
                 assert chunks(text)[-1]["choices"][0]["finish_reason"] == "abort"
-            after = await person.post("/chat/", json=question("[mock:output_tokens=2]", request_id="meanwhile"))
+            after = await person.post("/chat/", json=question("[mock:output_tokens=2]", request_id=request_id))
             assert chunks(after.text)[-1]["choices"][0]["finish_reason"] == "stop"

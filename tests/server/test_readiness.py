@@ -1,8 +1,7 @@
-"""/readyz and the start of a service say whether aborts can arrive, also when nobody chats."""
+"""/readyz and the start of a service report whether aborts can arrive, also without chats."""
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -12,96 +11,86 @@ from redis.asyncio import Redis
 
 from bench.system.stores import redis_server
 from tests.backends.proxy import proxy_to
-from tests.processes import running
-from tests.server.test_http import chunks, question
-from tests.server.test_outage import DEADLINE_S, until, value
+from tests.server.service import DEADLINE_S, NO_KEEP_ALIVE, chunks, metric, question, readyz, serve, strategy, until
 
 START_S = 30.0
 CHATS = 6
-
-
-def status(person: httpx2.AsyncClient, wanted: int) -> Callable[[], Awaitable[bool]]:
-    async def has_it() -> bool:
-        return (await person.get("/readyz")).status_code == wanted
-
-    return has_it
 
 
 @pytest.mark.parametrize("delivery", ["poll", "timer", "push"])
 async def test_an_idle_worker_whose_store_goes_away_is_not_ready(upstream_url: str, delivery: str) -> None:
     with (
         redis_server() as store,
-        running(
-            *("server", "--port", "0", "--workers", "1", "--backend", store.url.replace("://", f"+{delivery}://")),
-            OPENAI_BASE_URL=f"{upstream_url}/v1",
-            ABORT_HEARTBEAT_S="0.5",
-            ABORT_COMMAND_TIMEOUT_S="0.5",
+        serve(
+            upstream_url,
+            backend=strategy(store.url, delivery),
+            ABORT_HEARTBEAT_S="0.3",
+            ABORT_COMMAND_TIMEOUT_S="0.3",
         ) as service,
     ):
         async with httpx2.AsyncClient(base_url=service.url, timeout=DEADLINE_S) as person:
 
             async def age() -> float:
-                return value((await person.get("/metrics")).text, "stopwatch_heartbeat_age_seconds")
+                return metric((await person.get("/metrics")).text, "stopwatch_heartbeat_age_seconds")
 
             async def old() -> bool:
-                return await age() > 1.5
+                return await age() > 0.9
 
             async def young() -> bool:
-                return await age() < 1.5
+                return await age() < 0.9
 
             answer = await person.get("/readyz")
             assert answer.status_code == 200
-            assert answer.json()["heartbeat_age_s"] < 1.5
+            assert answer.json()["heartbeat_age_s"] < 0.9
             assert "reason" not in answer.json()
             store.kill()
-            await until(status(person, 503))
+            await until(readyz(person, 503))
             answer = (await person.get("/readyz")).json()
             assert answer["ready"] is False
             assert answer["reason"] == "the store cannot be reached or rejects writes: see the log"
             await until(old)
             assert (await person.get("/readyz")).status_code == 503
             store.start()
-            await until(status(person, 200))
+            await until(readyz(person, 200))
             await until(young)
 
 
-async def test_a_deaf_listener_is_told_at_the_start(postgres_url: str) -> None:
+async def test_a_deaf_listener_fails_the_start(postgres_url: str) -> None:
     address = urlsplit(postgres_url)
     async with proxy_to(str(address.hostname), int(address.port or 0)) as proxy:
         proxy.drops_messages = True
-        url = postgres_url.replace("://", "+push://").replace(f":{address.port}/", f":{proxy.port}/")
+        url = strategy(postgres_url).replace(f":{address.port}/", f":{proxy.port}/")
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "server", "--port", "0", "--backend", url),
             stderr=asyncio.subprocess.PIPE,
         )
         async with asyncio.timeout(START_S):
-            _, told = await process.communicate()
+            _, stderr = await process.communicate()
     assert process.returncode == 4
-    assert told.decode().count("\n") == 1
-    assert "the listener's connection receives no messages" in told.decode()
-    assert "transaction pooler" in told.decode()
+    assert stderr.decode().count("\n") == 1
+    assert "the listener's connection receives no messages" in stderr.decode()
+    assert "transaction pooler" in stderr.decode()
 
 
-async def test_a_listener_that_turns_deaf_is_told_and_logged(
+async def test_a_listener_that_turns_deaf_is_not_ready_and_logged(
     upstream_url: str, postgres_url: str, tmp_path: Path
 ) -> None:
     address = urlsplit(postgres_url)
     log = tmp_path / "log"
     async with proxy_to(str(address.hostname), int(address.port or 0)) as proxy:
-        url = postgres_url.replace("://", "+push://").replace(f":{address.port}/", f":{proxy.port}/")
-        arguments = ("server", "--port", "0", "--workers", "1", "--backend", url)
+        url = strategy(postgres_url).replace(f":{address.port}/", f":{proxy.port}/")
         with log.open("w") as stderr:
-            service = running(*arguments, stderr=stderr, OPENAI_BASE_URL=f"{upstream_url}/v1", ABORT_HEARTBEAT_S="0.5")
+            service = serve(upstream_url, backend=url, stderr=stderr, ABORT_HEARTBEAT_S="0.3")
             one = await asyncio.to_thread(service.__enter__)
             try:
                 async with httpx2.AsyncClient(base_url=one.url, timeout=DEADLINE_S) as person:
                     proxy.drops_messages = True
-                    await until(status(person, 503))
+                    await until(readyz(person, 503))
                     answer = (await person.get("/readyz")).json()
                     assert "transaction pooler" in answer["reason"]
                     assert answer["deaf"] == 1
                     proxy.drops_messages = False
-                    await until(status(person, 200))
+                    await until(readyz(person, 200))
             finally:
                 await asyncio.to_thread(service.__exit__, None, None, None)
     assert "receives no messages" in log.read_text()
@@ -111,13 +100,9 @@ async def test_a_stop_is_accepted_after_flushall(upstream_url: str) -> None:
     """Two workers: the Stop lands on either, the chat runs on either."""
     with (
         redis_server() as store,
-        running(
-            *("server", "--port", "0", "--workers", "2", "--backend", store.url.replace("://", "+push://")),
-            OPENAI_BASE_URL=f"{upstream_url}/v1",
-        ) as service,
+        serve(upstream_url, workers=2, backend=strategy(store.url)) as service,
     ):
-        limits = httpx2.Limits(max_keepalive_connections=0)
-        async with httpx2.AsyncClient(base_url=service.url, limits=limits, timeout=DEADLINE_S) as person:
+        async with httpx2.AsyncClient(base_url=service.url, limits=NO_KEEP_ALIVE, timeout=DEADLINE_S) as person:
             started = [asyncio.Event() for _ in range(CHATS)]
 
             async def chat(number: int) -> str:

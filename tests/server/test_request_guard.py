@@ -1,12 +1,11 @@
-"""What a request must pass before its body is read, and how long it may take to come."""
+"""The checks before a request's body is read, and the deadlines of heads and bodies."""
 
 import asyncio
 import json
-import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from typing import Any
 
+import psutil
 import pytest
 from starlette.types import Message
 
@@ -15,77 +14,11 @@ from server.http.hosts import AllowedHosts
 from server.http.request_guard import REQUEST_BODY, REQUEST_COMPLETE, RequestGuard
 from server.http.security import ApiKeys
 from server.settings import Settings
-from tests.processes import running
+from tests.server.guarded import MAX_BODY_BYTES, REQUEST_DEADLINE_S, wire
 from tests.server.harness import Client
 
-DEADLINE_S = 1.0
-MOST_BYTES = 4096
 PATHS = ["/chat/", "/abort/", "/v1/chat/completions"]
-KEY = "Authorization: Bearer the-key"
-
-
-@pytest.fixture(scope="module")
-def guarded_url(upstream_url: str) -> Iterator[str]:
-    with running(
-        *("server", "--port", "0", "--workers", "1", "--backend", "memory+push://"),
-        OPENAI_BASE_URL=f"{upstream_url}/v1",
-        API_KEYS="the-key",
-        REQUEST_DEADLINE_S=str(DEADLINE_S),
-        MAX_BODY_BYTES=str(MOST_BYTES),
-    ) as service:
-        yield service.url
-
-
-class Wire:
-    """One connection; what has been read of it is kept."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self._connection = connection
-        self._read = b""
-
-    def send(self, *lines: str, body: bytes = b"") -> None:
-        self._connection.sendall("\r\n".join([*lines, "", ""]).encode() + body)
-
-    def send_bytes(self, data: bytes) -> None:
-        self._connection.sendall(data)
-
-    def send_for_ever(self, data: bytes) -> None:
-        while True:
-            self._connection.sendall(data)
-
-    def until(self, end: bytes) -> bytes:
-        """What comes up to and with `end`."""
-        while end not in self._read:
-            more = self._connection.recv(65536)
-            assert more, f"closed after {self._read!r}"
-            self._read += more
-        found, _, self._read = self._read.partition(end)
-        return found + end
-
-    def answer(self) -> tuple[int, str, Any]:
-        """Status, head and parsed body of the next answer."""
-        head = self.until(b"\r\n\r\n").decode().lower()
-        length = int(head.split("content-length: ")[1].split("\r\n")[0])
-        while len(self._read) < length:
-            self._read += self._connection.recv(65536)
-        body, self._read = self._read[:length], self._read[length:]
-        return int(head.split()[1]), head, json.loads(body)
-
-    def rest(self) -> bytes:
-        """What still comes until the service closes."""
-        try:
-            while more := self._connection.recv(65536):
-                self._read += more
-        except ConnectionResetError:
-            pass
-        return self._read
-
-
-@contextmanager
-def wire(url: str) -> Iterator[Wire]:
-    host, port = url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=DEADLINE_S + 9) as connection:
-        yield Wire(connection)
+KEY = "Authorization: Bearer alice-key"
 
 
 def post(path: str, *more: str, length: int = 100) -> tuple[str, ...]:
@@ -108,46 +41,52 @@ def test_the_key_is_asked_for_before_the_body(guarded_url: str, path: str) -> No
 @pytest.mark.parametrize("path", PATHS)
 def test_a_body_announced_too_large_is_refused_before_it_comes(guarded_url: str, path: str) -> None:
     with wire(guarded_url) as one:
-        one.send(*post(path, KEY, length=MOST_BYTES + 1))
+        one.send(*post(path, KEY, length=MAX_BODY_BYTES + 1))
         status, _, body = one.answer()
         assert (status, body["error"]["type"]) == (413, "invalid_request_error")
         assert "4096" in body["detail"]
 
 
-@pytest.mark.parametrize("path", PATHS)
-def test_half_a_body_has_a_deadline(guarded_url: str, path: str) -> None:
-    with wire(guarded_url) as one:
-        one.send(*post(path, KEY), body=b"{")
-        status, head, body = one.answer()
-        assert (status, body["error"]["type"]) == (408, "invalid_request_error")
-        assert "connection: close" in head
-        assert "REQUEST_DEADLINE_S" in body["detail"]
-        assert one.rest() == b""
+HALF = {
+    **{f"body of {path}": "\r\n".join([*post(path, KEY), "", "{"]) for path in PATHS},
+    "head": "POST /chat/ HTTP/1.1\r\nHost: localhost\r\nX-",
+    "first byte": "P",
+    "second head": "GET /hea",
+    "no byte": "",
+    "empty line": "\r\n",
+}
+"""Requests that are never completed; all of them wait for the deadline at the same time."""
 
 
-@pytest.mark.parametrize("sent", ["POST /chat/ HTTP/1.1\r\nHost: localhost\r\nX-", "P"])
-def test_half_a_head_has_a_deadline(guarded_url: str, sent: str) -> None:
-    with wire(guarded_url) as one:
-        one.send_bytes(sent.encode())
-        status, _, body = one.answer()
-        assert (status, body["error"]["type"]) == (408, "invalid_request_error")
-        assert one.rest() == b""
+def test_half_a_request_has_a_deadline(guarded_url: str) -> None:
+    with ExitStack() as stack:
+        wires = {name: stack.enter_context(wire(guarded_url)) for name in HALF}
+        wires["second head"].send("GET /healthz HTTP/1.1", "Host: localhost")
+        assert wires["second head"].answer()[0] == 200
+        for name, sent in HALF.items():
+            wires[name].send_bytes(sent.encode())
+        for name, one in wires.items():
+            if name in ("no byte", "empty line"):
+                assert not one.rest().startswith(b"HTTP/1.1 2")
+            else:
+                status, head, body = one.answer()
+                assert (status, body["error"]["type"]) == (408, "invalid_request_error"), name
+                assert "connection: close" in head
+                assert "REQUEST_DEADLINE_S" in body["detail"]
+                assert one.rest() == b""
 
 
-def test_half_a_head_after_an_answer_has_a_deadline_too(guarded_url: str) -> None:
+def test_a_body_in_the_same_read_is_not_counted_as_the_next_head(guarded_url: str) -> None:
     with wire(guarded_url) as one:
         one.send("GET /healthz HTTP/1.1", "Host: localhost")
+        worker = psutil.Process(one.answer()[2]["pid"])
+        one.send(*post("/chat/", length=100_000))
+        assert one.answer()[0] == 401
+        worker.suspend()  # so that it reads the next bytes at once
+        one.send_bytes(b"x" * 100_000 + b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Half: ")
+        worker.resume()
+        one.send_bytes(b"x\r\n\r\n")
         assert one.answer()[0] == 200
-        one.send_bytes(b"GET /hea")
-        assert one.answer()[0] == 408
-        assert one.rest() == b""
-
-
-@pytest.mark.parametrize("sent", [b"", b"\r\n"])
-def test_a_connection_that_asks_nothing_is_closed(guarded_url: str, sent: bytes) -> None:
-    with wire(guarded_url) as one:
-        one.send_bytes(sent)
-        assert not one.rest().startswith(b"HTTP/1.1 2")
 
 
 def test_a_refused_body_is_not_read_for_ever(guarded_url: str) -> None:
@@ -155,15 +94,13 @@ def test_a_refused_body_is_not_read_for_ever(guarded_url: str) -> None:
         one.send(*post("/chat/", length=10**15))
         assert one.answer()[0] == 401
         with pytest.raises(OSError, match=r"Broken pipe|reset by peer"):
-            one.send_for_ever(b"x" * 1024)
+            one.send_endlessly(b"x" * 1024)
 
 
 @pytest.mark.parametrize(
-    ("more", "length", "status"), [((KEY,), 2, 422), ((), 2, 401), ((KEY,), MOST_BYTES + 1, 413)], ids=str
+    ("more", "length", "status"), [((KEY,), 2, 422), ((), 2, 401), ((KEY,), MAX_BODY_BYTES + 1, 413)], ids=str
 )
-def test_a_client_that_waits_to_be_told_to_go_on(
-    guarded_url: str, more: tuple[str, ...], length: int, status: int
-) -> None:
+def test_a_client_that_expects_100_continue(guarded_url: str, more: tuple[str, ...], length: int, status: int) -> None:
     with wire(guarded_url) as one:
         one.send(*post("/chat/", "Expect: 100-continue", *more, length=length))
         if status == 422:
@@ -226,7 +163,7 @@ def test_what_is_not_http_behind_a_chat_does_not_get_into_its_answer(guarded_url
 
 
 def test_a_deadline_does_not_end_a_chat(guarded_url: str) -> None:
-    text = f"[mock:output_tokens=3,itl_ms={DEADLINE_S * 600}]"
+    text = f"[mock:output_tokens=3,itl_ms={REQUEST_DEADLINE_S * 400}]"
     content = json.dumps({"model": "m", "messages": [{"role": "user", "content": text}]}).encode()
     with wire(guarded_url) as one:
         one.send(*post("/chat/", KEY, length=len(content)), body=content)

@@ -1,4 +1,4 @@
-"""Keys, owners and bounds: who may chat, whose chats may be stopped, and how much of it."""
+"""API keys: which requests and aborts they allow; limits per key and per request."""
 
 import json
 import os
@@ -6,84 +6,65 @@ import select
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 
 import httpx2
 import pytest
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
-from server.app import create_app
 from server.http.security import ANONYMOUS, ApiKeys
-from server.settings import Settings
+from server.settings import SettingError, Settings
 from server.strategy import open_delivery
-from tests.processes import running
-from tests.server.test_http import question
-
-ALICE, BOB = {"Authorization": "Bearer alice-key"}, {"Authorization": "Bearer bob-key"}
-
-
-@pytest.fixture(scope="module")
-def guarded_url(upstream_url: str) -> Iterator[str]:
-    with running(
-        *("server", "--port", "0", "--workers", "1", "--backend", "memory+push://"),
-        OPENAI_BASE_URL=f"{upstream_url}/v1",
-        OPENAI_API_KEY="sk-a-secret",
-        API_KEYS="alice-key, bob-key",
-        MAX_CHATS_PER_OWNER="2",
-    ) as service:
-        yield service.url
-
-
-@pytest.fixture
-async def guarded(guarded_url: str) -> AsyncIterator[httpx2.AsyncClient]:
-    async with httpx2.AsyncClient(base_url=guarded_url, timeout=20) as client:
-        yield client
+from tests.server.guarded import ALICE, BOB
+from tests.server.harness import application
+from tests.server.service import question
 
 
 @pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic YTpi"}])
 @pytest.mark.parametrize("path", ["/chat/", "/abort/", "/v1/chat/completions"])
-async def test_without_a_key_nothing_is_done(guarded: httpx2.AsyncClient, path: str, headers: dict[str, str]) -> None:
-    answer = await guarded.post(path, json=question(request_id="x"), headers=headers)
+async def test_without_a_key_nothing_is_done(
+    guarded_service: httpx2.AsyncClient, path: str, headers: dict[str, str]
+) -> None:
+    answer = await guarded_service.post(path, json=question(request_id="x"), headers=headers)
     assert answer.status_code == 401
     assert answer.headers["www-authenticate"] == "Bearer"
 
 
-async def test_nobody_stops_somebody_elses_chat(guarded: httpx2.AsyncClient, request_id: str) -> None:
+async def test_a_key_cannot_stop_another_keys_chat(guarded_service: httpx2.AsyncClient, request_id: str) -> None:
     body = question("[mock:ttft_ms=60000]", request_id=request_id)
-    async with guarded.stream("POST", "/chat/", json=body, headers=ALICE) as answer:
-        foreign = await guarded.post("/abort/", json={"request_id": request_id}, headers=BOB)
-        unknown = await guarded.post("/abort/", json={"request_id": "no-such-chat"}, headers=ALICE)
+    async with guarded_service.stream("POST", "/chat/", json=body, headers=ALICE) as answer:
+        foreign = await guarded_service.post("/abort/", json={"request_id": request_id}, headers=BOB)
+        unknown = await guarded_service.post("/abort/", json={"request_id": "no-such-chat"}, headers=ALICE)
         assert foreign.status_code == unknown.status_code == 404
         assert foreign.json()["detail"] == unknown.json()["detail"]
-        own = await guarded.post("/abort/", json={"request_id": request_id}, headers=ALICE)
+        own = await guarded_service.post("/abort/", json={"request_id": request_id}, headers=ALICE)
         assert own.json()["status"] == "accepted"
         await answer.aread()
 
 
-async def test_live_chats_per_owner_are_bounded(guarded: httpx2.AsyncClient, request_id: str) -> None:
+async def test_live_chats_per_owner_are_bounded(guarded_service: httpx2.AsyncClient, request_id: str) -> None:
     def body(number: int) -> dict[str, object]:
         return question("[mock:ttft_ms=60000]", request_id=f"{request_id}-{number}")
 
     async with (
-        guarded.stream("POST", "/chat/", json=body(1), headers=ALICE) as first,
-        guarded.stream("POST", "/chat/", json=body(2), headers=ALICE) as second,
+        guarded_service.stream("POST", "/chat/", json=body(1), headers=ALICE) as first,
+        guarded_service.stream("POST", "/chat/", json=body(2), headers=ALICE) as second,
     ):
-        third = await guarded.post("/chat/", json=body(3), headers=ALICE)
+        third = await guarded_service.post("/chat/", json=body(3), headers=ALICE)
         assert third.status_code == 429
         assert third.headers["retry-after"]
-        other = await guarded.post("/chat/", json=question("[mock:output_tokens=1]"), headers=BOB)
+        other = await guarded_service.post("/chat/", json=question("[mock:output_tokens=1]"), headers=BOB)
         assert other.status_code == 200
         for number in (1, 2):
-            await guarded.post("/abort/", json={"request_id": f"{request_id}-{number}"}, headers=ALICE)
+            await guarded_service.post("/abort/", json={"request_id": f"{request_id}-{number}"}, headers=ALICE)
         await first.aread()
         await second.aread()
-    again = await guarded.post("/chat/", json=question("[mock:output_tokens=1]"), headers=ALICE)
+    again = await guarded_service.post("/chat/", json=question("[mock:output_tokens=1]"), headers=ALICE)
     assert again.status_code == 200
 
 
-async def test_headers_are_bounded(guarded: httpx2.AsyncClient) -> None:
-    answer = await guarded.get("/healthz", headers={"X-Long": "x" * 40_000})
+async def test_headers_are_bounded(guarded_service: httpx2.AsyncClient) -> None:
+    answer = await guarded_service.get("/healthz", headers={"X-Long": "x" * 40_000})
     assert answer.status_code == 431
 
 
@@ -142,9 +123,9 @@ def test_heads_within_the_bound_may_come_slowly_and_again(guarded_url: str) -> N
             answers.read(length)
 
 
-async def test_other_origins_are_not_let_in(guarded: httpx2.AsyncClient) -> None:
-    answer = await guarded.post("/chat/", json=question(), headers=ALICE | {"Origin": "https://evil.example"})
-    assert not [name for name in answer.headers if name.startswith("access-control")]
+async def test_other_origins_are_not_let_in(guarded_service: httpx2.AsyncClient) -> None:
+    answer = await guarded_service.post("/chat/", json={}, headers=ALICE | {"Origin": "https://evil.example"})
+    assert "access-control-allow-origin" not in answer.headers
 
 
 def test_keys_are_kept_as_hashes_only() -> None:
@@ -157,25 +138,23 @@ def test_keys_are_kept_as_hashes_only() -> None:
     assert ApiKeys(Settings()).owner(None) == ANONYMOUS
 
 
-async def test_a_worker_keeps_no_key_in_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    for ours in ("_call_before_shutdown", "start_logging"):  # the process is pytest's
-        monkeypatch.setattr(f"server.app.{ours}", lambda _: None)
+async def test_a_worker_keeps_no_key_in_its_settings() -> None:
     given = Settings(api_keys=SecretStr("alice-key,bob-key"))
-    app = create_app(given)
-    async with app.router.lifespan_context(app):
+    async with application(given) as app:
         assert app.state.worker.settings.keys == ()
         assert app.state.keys.owner("alice-key") is not None
     assert given.keys == ("alice-key", "bob-key")
 
 
-@pytest.mark.parametrize(("host", "keys"), [("127.0.0.1", ","), ("0.0.0.0", " , ")])
-def test_keys_that_are_set_but_hold_none_are_refused(host: str, keys: str) -> None:
+def test_keys_that_are_set_but_hold_none_are_refused() -> None:
     run = subprocess.run(
-        [sys.executable, "-m", "server", "--host", host, "--port", "0"],
-        capture_output=True, text=True, check=False, env=os.environ | {"API_KEYS": keys},
+        [sys.executable, "-m", "server", "--host", "0.0.0.0", "--port", "0"],
+        capture_output=True, text=True, check=False, env=os.environ | {"API_KEYS": " , "},
     )  # fmt: skip
     assert run.returncode == 4
     assert run.stderr == "server: setting api_keys: is set, but contains no key\n"
+    with pytest.raises(ValidationError, match="contains no key"):
+        Settings(api_keys=SecretStr(","))
 
 
 def test_no_keys_at_all_are_none() -> None:
@@ -189,11 +168,31 @@ def test_the_stores_patience_is_a_setting(monkeypatch: pytest.MonkeyPatch) -> No
     assert (options.keepalive_s, options.command_timeout_s) == (1.5, 0.7)
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
-def test_an_open_service_must_be_asked_for(host: str) -> None:
+def test_an_open_service_must_be_asked_for() -> None:
     run = subprocess.run(
-        [sys.executable, "-m", "server", "--host", host, "--port", "0"], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "server", "--host", "0.0.0.0", "--port", "0"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert run.returncode == 4
     assert run.stderr.count("\n") == 1
     assert "API_KEYS" in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("settings", "exposed"),
+    [
+        (Settings(host="::"), True),
+        (Settings(host="chat.example.com"), True),
+        (Settings(host="0.0.0.0", open_to_network=True), False),
+        (Settings(host="0.0.0.0", api_keys=SecretStr("a-key")), False),
+        (Settings(host="localhost"), False),
+        (Settings(host="::1"), False),
+        (Settings(host="127.0.0.9"), False),
+    ],
+    ids=str,
+)
+def test_which_services_are_exposed(settings: Settings, exposed: bool) -> None:
+    with pytest.raises(SettingError, match="API_KEYS") if exposed else nullcontext():
+        settings.check_exposure()

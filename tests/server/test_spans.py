@@ -23,9 +23,8 @@ from server.ops.trace import Tracer
 from server.relay import chat
 from server.relay.chat import ChatResponse
 from server.settings import Settings
-from tests.processes import running
 from tests.server.harness import Client
-from tests.server.test_http import question
+from tests.server.service import SILENT, question, serve, strategy
 
 KEY, UPSTREAM_KEY, ASKED = "alice-key", "sk-a-secret", "what nobody else may read"
 
@@ -84,15 +83,14 @@ async def connected(url: str, workers: int, open_until: AsyncExitStack) -> dict[
     return clients
 
 
-@pytest.mark.parametrize("workers", [1, 2])
 async def test_every_workers_chats_and_aborts_are_exported(
-    upstream_url: str, redis_url: str, collector: Collector, workers: int
+    upstream_url: str, redis_url: str, collector: Collector
 ) -> None:
     expected, answers = {}, []
-    with running(
-        *("server", "--port", "0", "--workers", str(workers)),
-        *("--backend", redis_url.replace("redis://", "redis+push://")),
-        OPENAI_BASE_URL=f"{upstream_url}/v1",
+    with serve(
+        upstream_url,
+        workers=2,
+        backend=strategy(redis_url),
         OPENAI_API_KEY=UPSTREAM_KEY,
         API_KEYS=KEY,
         FASTAPI_OTEL_AUTO_CONFIGURE="true",
@@ -101,11 +99,11 @@ async def test_every_workers_chats_and_aborts_are_exported(
     ) as service:
         async with AsyncExitStack() as stack:
             other = await stack.enter_async_context(client_of(service.url))
-            for pid, client in (await connected(service.url, workers, stack)).items():
+            for pid, client in (await connected(service.url, 2, stack)).items():
                 done, stopped = f"done-{pid}", f"stopped-{pid}"
                 body = question(f"{ASKED} [mock:output_tokens=20,itl_ms=1]", request_id=done)
                 answers.append((await client.post("/chat/", json=body, headers={"Accept": "text/plain"})).text)
-                body = question(f"{ASKED} [mock:ttft_ms=60000]", request_id=stopped)
+                body = question(f"{ASKED} {SILENT}", request_id=stopped)
                 async with other.stream("POST", "/chat/", json=body) as answer:
                     await client.post("/abort/", json={"request_id": stopped, "wait_ms": 10_000})
                     await answer.aread()
@@ -122,10 +120,9 @@ async def test_every_workers_chats_and_aborts_are_exported(
 
 def test_a_collector_that_is_away_delays_nothing_but_the_end(upstream_url: str, tmp_path: Path) -> None:
     with (tmp_path / "log").open("w+") as log:
-        with running(
-            *("server", "--port", "0", "--workers", "1"),
+        with serve(
+            upstream_url,
             stderr=log,
-            OPENAI_BASE_URL=f"{upstream_url}/v1",
             FASTAPI_OTEL_AUTO_CONFIGURE="true",
             OTEL_EXPORTER_OTLP_TRACES_ENDPOINT="http://127.0.0.1:9/v1/traces",
             OTEL_EXPORTER_OTLP_TIMEOUT="1",

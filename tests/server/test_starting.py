@@ -1,4 +1,4 @@
-"""How `python -m server` starts, refuses to, and is stopped while it starts: one line, exit code 4, nothing left."""
+"""`python -m server`: failed starts are one line and exit code 4; a signal at any time leaves nothing behind."""
 
 import fcntl
 import os
@@ -11,10 +11,12 @@ from pathlib import Path
 
 import psutil
 import pytest
+from pydantic import ValidationError
 
 from server.process.metrics_folder import OWNER, metrics_folder
-from server.settings import OPENAI_URL, Settings
-from tests.processes import running
+from server.relay.upstream_client import make_client
+from server.settings import OPENAI_URL, SettingError, Settings
+from tests.server.service import serve
 
 DEADLINE_S = 60
 
@@ -30,8 +32,6 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
     [
         ("TRACE_DIR", "/dev/null/x", ["TRACE_DIR", "/dev/null/x", "Not a directory"]),
         ("ALL_PROXY", "socks://me:sekret@proxy.test:1", ["ALL_PROXY", "http://host:port"]),
-        ("HTTPS_PROXY", "http://me:se#kret@proxy.test:1", ["HTTPS_PROXY", "http://host:port"]),
-        ("SSL_CERT_FILE", "/dev/null/x", ["SSL_CERT_FILE"]),
     ],
 )
 def test_workers_that_cannot_start_are_one_line(name: str, value: str, words: list[str], tmp_path: Path) -> None:
@@ -44,13 +44,33 @@ def test_workers_that_cannot_start_are_one_line(name: str, value: str, words: li
 
 
 @pytest.mark.parametrize(
-    "url", ["nonsense", "ftp://host/v1", "http://", "http://host:99999/v1", "http://me:sekret@/v1"]
+    ("name", "value", "words"),
+    [
+        ("HTTPS_PROXY", "http://me:se#kret@proxy.test:1", ["HTTPS_PROXY", "http://host:port"]),
+        ("SSL_CERT_FILE", "/dev/null/x", ["SSL_CERT_FILE"]),
+    ],
 )
-def test_an_upstream_that_is_no_url(url: str) -> None:
-    done = run(OPENAI_BASE_URL=url)
+def test_an_environment_without_a_client_for_the_upstream(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, words: list[str]
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingError) as caught:
+        make_client(Settings())
+    assert all(word in str(caught.value) for word in words)
+    assert "kret" not in str(caught.value)
+
+
+def test_an_upstream_that_is_no_url_is_one_line() -> None:
+    done = run(OPENAI_BASE_URL="http://me:sekret@/v1")
     assert (done.returncode, done.stderr.count("\n")) == (4, 1)
     assert "openai_base_url" in done.stderr
     assert "sekret" not in done.stderr
+
+
+@pytest.mark.parametrize("url", ["nonsense", "ftp://host/v1", "http://", "http://host:99999/v1"])
+def test_an_upstream_that_is_no_url(url: str) -> None:
+    with pytest.raises(ValidationError, match=r"openai_base_url\n.*is not the URL of an OpenAI API"):
+        Settings(openai_base_url=url)
 
 
 def test_an_empty_upstream_is_openais_own(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,8 +83,7 @@ def test_memory_with_several_workers_must_be_asked_for() -> None:
     assert (done.returncode, done.stderr.count("\n")) == (4, 1)
     for word in ("4 workers", "75%", "--workers 1", "redis+push://", "postgres+push://", "MEMORY_WITH_WORKERS=true"):
         assert word in done.stderr
-    with running("server", "--port", "0", WORKERS="2", MEMORY_WITH_WORKERS="true", DRAIN_S="0"):
-        pass
+    Settings(workers=2, memory_with_workers=True).check_memory()  # test_ending runs one
 
 
 @pytest.mark.parametrize(
@@ -129,8 +148,10 @@ def test_a_signal_while_it_starts(
 )
 def test_a_signal_while_it_serves(whom: Callable[[int, int], None], signum: signal.Signals, tmp_path: Path) -> None:
     """To the supervisor alone, or to all its processes at once, as a terminal and systemd do it."""
-    arguments = ("server", "--port", "0", "--workers", "2", "--backend", "none://")
-    with (tmp_path / "log").open("w") as log, running(*arguments, stderr=log, TMPDIR=str(tmp_path)) as service:
+    with (
+        (tmp_path / "log").open("w") as log,
+        serve(workers=2, backend="none://", stderr=log, TMPDIR=str(tmp_path)) as service,
+    ):
         children = psutil.Process(service.process.pid).children(recursive=True)
         whom(service.process.pid, signum)
         assert service.process.wait(DEADLINE_S) == 0

@@ -1,4 +1,4 @@
-"""`python -m server` with a store that it cannot use: one line that says why and what to do, and exit code 4."""
+"""`python -m server` with a store that it cannot use: one line with the cause and what to do, and exit code 4."""
 
 import asyncio
 import os
@@ -12,11 +12,15 @@ from urllib.parse import urlsplit
 
 import httpx2
 import pytest
+from pydantic import SecretStr
 from redis import Redis
 
+from backends import BackendError
 from backends.redis.errors import acl_line
+from server.settings import Settings
+from server.strategy import open_delivery, startup_error
 from tests.conftest import namespace
-from tests.processes import running
+from tests.server.service import serve, strategy
 
 DEADLINE_S = 40.0
 """Most of it is the start of Python on a busy machine; without a limit of our own it would wait for ever."""
@@ -38,6 +42,14 @@ def refusal(*arguments: str, **environment: str) -> str:
     return run.stderr.removeprefix("server: ").rstrip()
 
 
+async def startup_message(url: str) -> str:
+    """What the same start prints, from inside this process."""
+    with pytest.raises(BackendError) as caught:
+        async with open_delivery(Settings(abort_backend=SecretStr(url))):
+            pass
+    return startup_error(caught.value)
+
+
 @contextmanager
 def redis_user(url: str, *rules: str) -> Iterator[str]:
     """The URL of a user with these rights and no others."""
@@ -52,8 +64,8 @@ def set_user(url: str, *rules: str) -> None:
         admin.execute_command("ACL", "SETUSER", "bob", *rules)
 
 
-def test_a_strategy_that_does_not_exist_is_answered_with_the_choices() -> None:
-    message = refusal("--backend", "nope://")
+async def test_a_strategy_that_does_not_exist_is_answered_with_the_choices() -> None:
+    message = await startup_message("nope://")
     assert message.startswith("the backend URL with scheme 'nope' names no strategy; choose one of memory+")
     assert message.endswith("none://")
 
@@ -86,8 +98,8 @@ def test_a_store_that_does_not_answer_is_called_that() -> None:
 @pytest.mark.parametrize(
     ("query", "named"), [("nope=1", "nope"), ("hostaddr=127.0.0.1", "hostaddr"), ("sslmode=nope", "sslmode")]
 )
-def test_a_parameter_that_is_not_understood_is_named(postgres_url: str, query: str, named: str) -> None:
-    message = refusal("--backend", f"{postgres_url.replace('://', '+push://')}?{query}")
+async def test_a_parameter_that_is_not_understood_is_named(postgres_url: str, query: str, named: str) -> None:
+    message = await startup_message(f"{strategy(postgres_url)}?{query}")
     assert named in message
     assert "running" not in message
     assert "start the store" not in message
@@ -98,7 +110,7 @@ async def test_a_right_that_is_taken_away_later_is_logged_and_not_ready(redis_ur
     with (
         redis_user(redis_url, *rights) as url,
         (tmp_path / "log").open("w+") as log,
-        running("server", "--port", "0", "--workers", "1", "--backend", url, stderr=log) as service,
+        serve(backend=url, stderr=log, ABORT_HEARTBEAT_S="0.5") as service,
     ):
         async with httpx2.AsyncClient(base_url=service.url) as client:
 

@@ -1,11 +1,11 @@
-"""What Python parses as JSON and nobody can encode again: refused with 422 that names it, on every path."""
+"""JSON that Python parses but cannot encode again: 422 with its place, on every path."""
 
 from typing import Any
 
 import httpx2
 import pytest
 
-from tests.server.test_http import chunks
+from tests.server.service import chunks
 
 HALF = r'"\ud83d"'
 CHATS = ["/chat/", "/v1/chat/completions"]
@@ -103,14 +103,14 @@ async def test_a_refusal_does_not_repeat_what_was_sent(service: httpx2.AsyncClie
 
 
 @pytest.mark.parametrize("name", ["%ED%A0%BD", "%00", "%0A", "%FF", "x" * 300])
-async def test_an_odd_model_name_in_a_path_is_no_fault_of_ours(service: httpx2.AsyncClient, name: str) -> None:
+async def test_an_odd_model_name_in_a_path_is_a_4xx(service: httpx2.AsyncClient, name: str) -> None:
     answer = await service.get(f"/v1/models/{name}")
     assert 400 <= answer.status_code < 500
     assert answer.json()["error"]["message"]
 
 
 @pytest.mark.parametrize("header", ["X-Chat-Id", "X-Request-Id", "Authorization", "Accept", "User-Agent"])
-async def test_odd_bytes_in_a_header_are_no_fault_of_ours(service: httpx2.AsyncClient, header: str) -> None:
+async def test_odd_bytes_in_a_header_are_no_500(service: httpx2.AsyncClient, header: str) -> None:
     answer = await service.post(
         "/v1/chat/completions",
         content=chat('"[mock:output_tokens=1]"'),

@@ -58,7 +58,7 @@ async def test_statuses(client: openai.AsyncOpenAI, router: respx.MockRouter, th
 
 
 @pytest.mark.parametrize("status", [401, 403])
-async def test_what_the_upstream_says_of_our_key_is_kept_from_the_client(
+async def test_an_upstreams_error_about_the_key_is_hidden_from_the_client(
     client: openai.AsyncOpenAI, router: respx.MockRouter, status: int
 ) -> None:
     error = {"message": "Incorrect API key provided: sk-a-s****", "code": "invalid_api_key"}
@@ -179,7 +179,7 @@ async def test_models_fail_alike(client: openai.AsyncOpenAI, router: respx.MockR
     assert caught.value.status == 502
 
 
-async def test_a_client_that_knows_no_lines_asks_when_it_is_allowed(
+async def test_a_client_without_the_connector_sends_after_the_release(
     client: openai.AsyncOpenAI, router: respx.MockRouter
 ) -> None:
     route = router.post(URL).respond(200, content=b"data: [DONE]\n\n")

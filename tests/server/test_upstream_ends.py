@@ -1,4 +1,4 @@
-"""How an upstream's answer ends, and what the client, the metrics and the trace are told: complete, broken off, how."""
+"""The ends of an upstream's answer, complete or not, for the client, the metrics and the trace."""
 
 import asyncio
 import json
@@ -52,7 +52,7 @@ def reason(response: ChatResponse) -> str | None:
     return response._trace.finish_reason
 
 
-async def test_an_upstream_that_never_says_done_is_done_when_it_gave_a_reason(scene: Stage) -> None:
+async def test_an_upstream_without_done_is_complete_after_its_finish_reason(scene: Stage) -> None:
     client_side, response = await ended(scene, broken_off(CHUNK, FINAL))
     assert client_side.body == CHUNK + FINAL + DONE
     assert reason(response) == "length"
@@ -111,7 +111,7 @@ async def test_done_with_crlf_is_done(scene: Stage) -> None:
     assert client_side.body == CHUNK + end
 
 
-async def test_an_aborted_chat_says_how_many_chunks_were_sent(scene: Stage) -> None:
+async def test_an_aborted_chat_reports_the_number_of_sent_chunks(scene: Stage) -> None:
     """Chunks, and not the reads of the upstream that brought them."""
 
     def abort_at_the_first(body: bytes) -> None:
@@ -158,7 +158,7 @@ async def test_a_malformed_chunk_reaches_the_client_and_breaks_nothing(scene: St
 
 
 async def test_a_redirect_is_not_followed(scene: Stage) -> None:
-    """By the real transport: the chat goes to nobody whom the upstream names."""
+    """With the real transport: the chat is not sent to the host in the redirect."""
     asked_elsewhere = asyncio.Event()
 
     async def elsewhere(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

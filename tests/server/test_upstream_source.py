@@ -13,7 +13,6 @@ from server.relay.upstream import open_stream
 from server.relay.upstream_client import make_client
 from server.relay.upstream_errors import UpstreamError
 from server.settings import Settings
-from tests.processes import running
 from tests.server.test_upstream import released_connection
 
 
@@ -37,36 +36,33 @@ async def read(url: str, marker: str, idle_timeout_s: float, *, read_slowly_s: f
     return found
 
 
-async def test_the_short_way_is_taken_and_every_byte_comes() -> None:
-    with running("mock_llm", "serve", "--port", "0") as mock:
-        found = await read(mock.url, "output_tokens=20,itl_ms=5", 5.0)
-    # A release of openai that moves what `_source` looks for makes relaying slower, not wrong: this says so.
+async def test_the_short_way_is_taken_and_every_byte_comes(upstream_url: str) -> None:
+    found = await read(upstream_url, "output_tokens=20,itl_ms=5", 5.0)
+    # If a release of openai moves the reader, relaying is slower, but correct: this test fails then.
     assert isinstance(found.source, aiohttp.StreamReader)
     assert found.bytes.endswith(b"data: [DONE]\n\n")
     assert found.bytes.count(b'"content":"') == 21
 
 
 @pytest.mark.parametrize("marker", ["ttft_ms=5000", "stall_at=3,stall_ms=5000,itl_ms=5"])
-async def test_a_silence_is_a_504(marker: str) -> None:
-    with running("mock_llm", "serve", "--port", "0") as mock, pytest.raises(UpstreamError) as caught:
-        await read(mock.url, marker, 0.2)
+async def test_a_silence_is_a_504(upstream_url: str, marker: str) -> None:
+    with pytest.raises(UpstreamError) as caught:
+        await read(upstream_url, marker, 0.2)
     assert caught.value.status == 504
 
 
-async def test_a_client_that_reads_slowly_is_no_silence() -> None:
-    with running("mock_llm", "serve", "--port", "0") as mock:
-        found = await read(mock.url, "output_tokens=3,itl_ms=1", 0.2, read_slowly_s=0.5)
+async def test_a_client_that_reads_slowly_is_no_silence(upstream_url: str) -> None:
+    found = await read(upstream_url, "output_tokens=3,itl_ms=1", 0.2, read_slowly_s=0.5)
     assert found.bytes.endswith(b"data: [DONE]\n\n")
 
 
-async def test_a_wait_for_our_own_side_is_no_silence() -> None:
-    with running("mock_llm", "serve", "--port", "0") as mock:
-        settings = Settings(openai_base_url=f"{mock.url}/v1", openai_api_key=SecretStr("x"))
-        line = DeferredConnection()
-        asyncio.get_running_loop().call_later(0.5, line.release)
-        async with (
-            make_client(settings) as client,
-            open_stream(client, body("output_tokens=3,itl_ms=1"), "id", idle_timeout_s=0.2, connection=line) as stream,
-        ):
-            data = b"".join([data async for data in stream])
+async def test_a_wait_for_our_own_side_is_no_silence(upstream_url: str) -> None:
+    settings = Settings(openai_base_url=f"{upstream_url}/v1", openai_api_key=SecretStr("x"))
+    line = DeferredConnection()
+    asyncio.get_running_loop().call_later(0.5, line.release)
+    async with (
+        make_client(settings) as client,
+        open_stream(client, body("output_tokens=3,itl_ms=1"), "id", idle_timeout_s=0.2, connection=line) as stream,
+    ):
+        data = b"".join([data async for data in stream])
     assert data.endswith(b"data: [DONE]\n\n")
