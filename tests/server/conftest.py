@@ -3,6 +3,7 @@
 import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import IO
 
 import httpx2
 import openai
@@ -99,3 +100,21 @@ async def client() -> AsyncIterator[openai.AsyncOpenAI]:
     real = make_client(settings)
     async with real, real.copy(http_client=httpx2.AsyncClient()) as one:
         yield one
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    return tmp_path / "log"
+
+
+@pytest.fixture
+def stderr(log: Path) -> Iterator[IO[str]]:
+    with log.open("w") as file:
+        yield file
+
+
+@pytest.fixture
+async def person() -> AsyncIterator[httpx2.AsyncClient]:
+    """Makes a new connection for every request, so that any worker may get it."""
+    async with httpx2.AsyncClient(limits=NO_KEEP_ALIVE, timeout=DEADLINE_S) as client:
+        yield client

@@ -97,3 +97,11 @@ async def wait_for_lines(file: Path, count: int = 1, **wanted: object) -> list[d
         while len(lines := json_lines(file, **wanted)) < count:  # noqa: ASYNC110 - a file has no event
             await asyncio.sleep(0.02)
     return lines
+
+
+async def workers_of(url: str, person: httpx2.AsyncClient, wanted: int = 2) -> set[int]:
+    pids: set[int] = set()
+    async with asyncio.timeout(DEADLINE_S):
+        while len(pids) < wanted:
+            pids.add((await person.get(f"{url}/healthz")).json()["pid"])
+    return pids

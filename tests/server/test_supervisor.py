@@ -6,154 +6,101 @@ import signal
 import socket
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import IO, Any
+from typing import IO
 
 import httpx2
 import psutil
 import pytest
 
-from bench.system.stores import postgres_server, redis_server
+from bench.system.stores import redis_server
 from server.app import _stop_with_supervisor
-from tests.server.service import DEADLINE_S, NO_KEEP_ALIVE, chunks, json_lines, metric, question, serve, wait_for_lines
+from tests.server.service import (
+    DEADLINE_S,
+    NO_KEEP_ALIVE,
+    chunks,
+    json_lines,
+    metric,
+    question,
+    serve,
+    wait_for_lines,
+    workers_of,
+)
 from tests.server.service import strategy as backend_url
 
 QUICK = "tests.server.shorter_limits"
 """`python -m server` whose supervisor waits less."""
 
 
-@pytest.fixture
-def log(tmp_path: Path) -> Path:
-    return tmp_path / "log"
+@dataclass
+class Pair:
+    """A service of two workers, and its log."""
+
+    url: str
+    log: Path
+
+    async def deaths(self, person: httpx2.AsyncClient) -> float:
+        return metric((await person.get(f"{self.url}/metrics")).text, "stopwatch_worker_deaths_total")
+
+    def replaced(self) -> int:
+        """How many replacements have been logged so far."""
+        return len(json_lines(self.log, message="worker replaced"))
 
 
-@pytest.fixture
-def stderr(log: Path) -> Iterator[IO[str]]:
-    with log.open("w") as file:
-        yield file
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    """For tests that end with two workers again."""
+    log = tmp_path_factory.mktemp("pair") / "log"
+    with log.open("w") as stderr, serve(module=QUICK, workers=2, backend="none://", stderr=stderr) as service:
+        yield Pair(service.url, log)
 
 
-@pytest.fixture
-async def person() -> AsyncIterator[httpx2.AsyncClient]:
-    """Makes a new connection for every request, so that any worker may get it."""
-    async with httpx2.AsyncClient(limits=NO_KEEP_ALIVE, timeout=DEADLINE_S) as client:
-        yield client
-
-
-async def workers_of(url: str, person: httpx2.AsyncClient, wanted: int = 2) -> set[int]:
-    pids: set[int] = set()
-    async with asyncio.timeout(DEADLINE_S):
-        while len(pids) < wanted:
-            pids.add((await person.get(f"{url}/healthz")).json()["pid"])
-    return pids
-
-
-@pytest.mark.parametrize("strategy", ["redis-push", "postgres-timer"])
-async def test_a_worker_dies_while_the_store_is_away(
-    upstream_url: str, log: Path, stderr: IO[str], person: httpx2.AsyncClient, strategy: str
-) -> None:
-    await check_death_during_outage(upstream_url, log, stderr, person, strategy)
-
-
-async def check_death_during_outage(
-    upstream_url: str, log: Path, stderr: IO[str], person: httpx2.AsyncClient, strategy: str
-) -> None:
-    """The other worker and its chat go on, and take all new connections; the replacement comes with the store."""
-    store, delivery = strategy.split("-")
-    with (
-        (redis_server if store == "redis" else postgres_server)() as server,
-        serve(
-            upstream_url,
-            workers=2,
-            backend=backend_url(server.url, delivery),
-            stderr=stderr,
-            ABORT_COMMAND_TIMEOUT_S="0.5",
-            DRAIN_S="0",
-        ) as service,
-    ):
-        pids = await workers_of(service.url, person)
-        body = question("[mock:output_tokens=30000]", request_id="goes-on")
-        async with person.stream("POST", f"{service.url}/chat/", json=body) as answer:
-            lines = answer.aiter_lines()
-            await anext(lines)
-            healthy: dict[str, Any] = {}
-            async with asyncio.timeout(DEADLINE_S):
-                while not healthy.get("live"):
-                    healthy = (await person.get(f"{service.url}/healthz")).json()
-            (victim,) = pids - {healthy["pid"]}
-            if store == "postgres":
-                server.process.send_signal(signal.SIGQUIT)
-                await asyncio.to_thread(server.process.wait)
-            else:
-                server.kill()
-            psutil.Process(victim).send_signal(signal.SIGKILL)
-            await wait_for_lines(log, 2, message="worker cannot start")
-            died = json_lines(log, message="worker died")
-            assert [(line["pid"], line["signal"]) for line in died] == [(victim, "SIGKILL")]
-            asked = [(await person.get(f"{service.url}/healthz")).json()["pid"] for _ in range(20)]
-            assert asked == [healthy["pid"]] * 20
-            await asyncio.to_thread(server.start)
-            await wait_for_lines(log, message="worker replaced")
-            assert len(await workers_of(service.url, person)) == 2
-            metrics = (await person.get(f"{service.url}/metrics")).text
-            assert metric(metrics, "stopwatch_worker_deaths_total") == 1
-            assert metric(metrics, "stopwatch_worker_failed_starts_total") == len(
-                json_lines(log, message="worker cannot start")
-            )
-            await anext(lines)  # the chat still flows
-        assert service.process.poll() is None
-        assert not [line for line in json_lines(log, message="worker cannot start") if "\n" in line["cause"]]
-
-
-async def test_a_replacement_has_the_dead_workers_socket(
-    log: Path, stderr: IO[str], person: httpx2.AsyncClient
-) -> None:
+async def test_a_replacement_has_the_dead_workers_socket(pair: Pair, person: httpx2.AsyncClient) -> None:
     """It gets its share of new connections and no more, and those that waited for the dead worker are not lost."""
-    with serve(workers=2, backend="none://", stderr=stderr) as service:
-        victim, other = sorted(await workers_of(service.url, person))
-        assert metric((await person.get(f"{service.url}/metrics")).text, "stopwatch_worker_deaths_total") == 0
-        psutil.Process(victim).suspend()  # accepts nothing, so that what the kernel gives it waits
-        host, port = service.url.removeprefix("http://").split(":")
-        waiting = [socket.create_connection((host, int(port)), timeout=DEADLINE_S) for _ in range(30)]
-        for connection in waiting:
-            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
-        psutil.Process(victim).kill()
-        answers = [await asyncio.to_thread(connection.recv, 65536) for connection in waiting]
-        for connection in waiting:
-            connection.close()
-        assert [answer.split(b"\r\n")[0] for answer in answers] == [b"HTTP/1.1 200 OK"] * 30
-        replacement = (await wait_for_lines(log, message="worker replaced"))[0]["pid"]
-        asked = Counter([(await person.get(f"{service.url}/healthz")).json()["pid"] for _ in range(200)])
-        assert set(asked) == {other, replacement}
-        assert 60 <= asked[replacement] <= 140  # of 200, five standard deviations
-        assert metric((await person.get(f"{service.url}/metrics")).text, "stopwatch_worker_deaths_total") == 1
+    victim, other = sorted(await workers_of(pair.url, person))
+    deaths, replaced = await pair.deaths(person), pair.replaced()
+    psutil.Process(victim).suspend()  # accepts nothing, so that what the kernel gives it waits
+    host, port = pair.url.removeprefix("http://").split(":")
+    waiting = [socket.create_connection((host, int(port)), timeout=DEADLINE_S) for _ in range(30)]
+    for connection in waiting:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+    psutil.Process(victim).kill()
+    answers = [await asyncio.to_thread(connection.recv, 65536) for connection in waiting]
+    for connection in waiting:
+        connection.close()
+    assert [answer.split(b"\r\n")[0] for answer in answers] == [b"HTTP/1.1 200 OK"] * 30
+    replacement = (await wait_for_lines(pair.log, replaced + 1, message="worker replaced"))[-1]["pid"]
+    asked = Counter([(await person.get(f"{pair.url}/healthz")).json()["pid"] for _ in range(200)])
+    assert set(asked) == {other, replacement}
+    assert 60 <= asked[replacement] <= 140  # of 200, five standard deviations
+    assert await pair.deaths(person) == deaths + 1
 
 
-async def test_a_worker_that_hangs_is_replaced(log: Path, stderr: IO[str], person: httpx2.AsyncClient) -> None:
-    with serve(module=QUICK, stderr=stderr) as service:
-        (victim,) = await workers_of(service.url, person, 1)
-        psutil.Process(victim).suspend()
-        await wait_for_lines(log, message="worker replaced")
-        (died,) = json_lines(log, message="worker died")
-        assert (died["pid"], died["cause"]) == (victim, "a worker does not answer")
-        assert await workers_of(service.url, person, 1) != {victim}
+async def test_a_worker_that_hangs_is_replaced(pair: Pair, person: httpx2.AsyncClient) -> None:
+    victim, _ = await workers_of(pair.url, person)
+    replaced = pair.replaced()
+    psutil.Process(victim).suspend()
+    await wait_for_lines(pair.log, replaced + 1, message="worker replaced")
+    died = json_lines(pair.log, message="worker died")[-1]
+    assert (died["pid"], died["cause"]) == (victim, "a worker does not answer")
+    assert victim not in await workers_of(pair.url, person)
 
 
-async def test_the_fork_server_is_killed(log: Path, stderr: IO[str], person: httpx2.AsyncClient) -> None:
-    """Nothing more is known of the workers then: they are replaced, and do not live on beside their successors."""
-    with serve(workers=2, backend="none://", stderr=stderr) as service:
-        pids = await workers_of(service.url, person)
-        workers = [psutil.Process(pid) for pid in pids]
-        fork_server = workers[0].parent()
-        assert fork_server is not None
-        fork_server.kill()
-        await wait_for_lines(log, 2, message="worker replaced")
-        _, alive = await asyncio.to_thread(psutil.wait_procs, workers, DEADLINE_S)
-        assert alive == []
-        assert not await workers_of(service.url, person) & pids
+async def test_the_fork_server_is_killed(pair: Pair, person: httpx2.AsyncClient) -> None:
+    """The workers' state is unknown then: they are replaced, and do not live on beside their successors."""
+    pids = await workers_of(pair.url, person)
+    workers, replaced = [psutil.Process(pid) for pid in pids], pair.replaced()
+    fork_server = workers[0].parent()
+    assert fork_server is not None
+    fork_server.kill()
+    await wait_for_lines(pair.log, replaced + 2, message="worker replaced")
+    _, alive = await asyncio.to_thread(psutil.wait_procs, workers, DEADLINE_S)
+    assert alive == []
+    assert not await workers_of(pair.url, person) & pids
 
 
 async def test_the_supervisor_is_killed(

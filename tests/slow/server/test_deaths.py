@@ -8,7 +8,7 @@ import pytest
 
 from tests.processes import Running
 from tests.server.test_deaths import check_death_of_a_worker
-from tests.server.test_supervisor import check_death_during_outage
+from tests.server.test_outage_deaths import check_death_during_outage
 
 
 @pytest.mark.parametrize("four_workers", ["redis-timer", "postgres-push"], indirect=True)
