@@ -31,6 +31,7 @@ def sampler() -> Sampler:
 async def test_a_blocked_loop_and_a_collection_are_seen(tmp_path: Path) -> None:
     tracer = Tracer(tmp_path)
     gc.freeze()  # what the rest of the process holds would be gone through, too
+    gc.disable()  # the collection below is the only one
     async with monitor_loop(tracer, sampler()):
         await asyncio.sleep(0)  # the probe has set its timer
         time.sleep(0.1)  # noqa: ASYNC251 - this is what is to be found
@@ -40,6 +41,7 @@ async def test_a_blocked_loop_and_a_collection_are_seen(tmp_path: Path) -> None:
         collection_ms = (time.monotonic_ns() - started_ns) / 1e6
         del garbage
         await asyncio.sleep(0.02)
+    gc.enable()
     gc.unfreeze()
     tracer.close()
     row = json_lines(tmp_path / f"{os.getpid()}.jsonl", kind="health")[
