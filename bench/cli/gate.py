@@ -77,8 +77,7 @@ def history(
     """Draw a metric over the past full runs of this machine, with the 95 % interval of each."""
     from bench.report.history import HistoryError  # noqa: PLC0415 - `--help` and usage errors need none of this
     from bench.report.history import history as past  # noqa: PLC0415
-    from bench.report.history_chart import draw  # noqa: PLC0415 - brings in matplotlib
-    from bench.report.history_table import tables  # noqa: PLC0415
+    from bench.report.history_view import draw, tables  # noqa: PLC0415 - brings in matplotlib
 
     try:
         found = past(results, metric, strategy or None, scenario or None)

@@ -2,57 +2,57 @@
 
 from __future__ import annotations
 
-import filecmp
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from bench.analysis.reading import CaseKey, Run, UnreadableResults, case_key, of_run, read_run
+from bench.analysis.reading import Run, UnreadableResults, read_run
 from bench.analysis.summary import write_summary
+from bench.record.manifest import Manifest
+from bench.record.schema import CaseKey
+from bench.record.summary import Summary, SummaryCase
+from bench.report.cases import median, overlap, value_of
+from bench.report.charts.canvas import left_out
 from bench.report.charts.compare import draw_costs, draw_stops
 from bench.report.charts.draw import Chart, draw_all, stop_limits
-from bench.report.compare_text import facts_table, pairs_of, says_of, stop_table
-from bench.report.render import content_of, write_pages
-from bench.workload.strategies import is_special
+from bench.report.differences import UnlikeRuns, check, differences, shared
+from bench.report.formatting import number
+from bench.report.pages import Table, sentence, table, write_pages
+from bench.report.render import content_of
+from bench.report.tables import facts_of
 
 __all__ = ["UnlikeRuns", "UnreadableResults", "compare", "differences", "shared"]
 
-MOST_NAMED, MOST_COMPARISONS = 5, 1000
+MOST_COMPARISONS = 1000
 SIDES = ("a", "b")
-NOT_THE_LOAD = ("sentence", "name", "abort_window_ms")  # words, and what follows from the other settings
-STOP = "upstream_stop_ms"
-CAUTION = (
-    "Two runs at two times: what the machine did meanwhile is part of every difference, and how much runs differ by"
-    " themselves is not known from one of each. Intervals that lie apart are a hint; make regress gives a verdict."
-)
+Pair = tuple[SummaryCase, SummaryCase]
 
 
-class UnlikeRuns(Exception):  # noqa: N818 - reads as the sentence it makes in the CLI
-    """The runs have nothing to compare; the message is one line naming the keys that differ."""
-
-
-def compare(a: Path, b: Path, results: Path, say: Callable[[str], object] = lambda _line: None) -> Path:
+def compare(a: Path, b: Path, results: Path, report: Callable[[str], object] = lambda _line: None) -> Path:
     """Write `results`/compare-<a>-<b>/report.html and report.md (never over an older one) and give the HTML's path.
 
-    Compares the cases that both have; `say` gets a line for each thing that only one of them has. Raises
+    Compares the cases that both have; `report` gets a line for each thing that only one of them has. Raises
     UnreadableResults, or UnlikeRuns for a run and itself, when no case is common, or when workers, `quick` or the
     service's environment differ; host and commit may.
     """
     runs = read_run(a), read_run(b)
-    both, rest = _check(*runs)
+    both, rest = check(*runs)
     names = [run.folder.resolve().name for run in runs]
     try:
         page = _write(_new_folder(results, f"compare-{names[0]}-{names[1]}"), runs, names, both, rest)
     except OSError as error:
         raise UnreadableResults(f"{results} cannot be written ({error}): choose another with --results") from error
     for each in rest:
-        say(each)
+        report(each)
     return page
 
 
 def _write(
-    folder: Path, runs: Sequence[Run], names: Sequence[str], both: Container[CaseKey], rest: Sequence[str]
+    folder: Path,
+    runs: Sequence[Run],
+    names: Sequence[str],
+    both: Container[CaseKey],
+    rest: Sequence[str],
 ) -> Path:
     limits, drawn, summaries = stop_limits(*runs), [], []
     for run, side in zip(runs, SIDES, strict=True):
@@ -61,15 +61,14 @@ def _write(
         # The summary belongs beside the pictures made from it; the runs' own folders stay as they are.
         summaries.append(write_summary(replace(run, folder=out)))
         drawn.append({chart.name: chart for chart in draw_all(run, summaries[-1], out, limits)})
-    pairs = [pair for pair in pairs_of(summaries[0], summaries[1]) if case_key(pair[0]) in both]
+    pairs = [pair for pair in pairs_of(*summaries) if pair[0].key in both]
     content = {
         "names": names,
         "sides": [content_of(run, summary) for run, summary in zip(runs, summaries, strict=True)],
-        "says": says_of(pairs),
+        "changes": changes_text(pairs),
         "rest": rest,
-        "caution": CAUTION,
         "own": [chart for chart in (*draw_stops(folder, pairs, limits), draw_costs(folder, pairs)) if chart.drawn],
-        "charts": _beside(drawn[0], drawn[1]),
+        "charts": _beside(*drawn),
         "table": stop_table(pairs),
         "facts": facts_table([run.manifest for run in runs], summaries),
     }
@@ -78,17 +77,16 @@ def _write(
 
 def _beside(a: Mapping[str, Chart], b: Mapping[str, Chart]) -> list[tuple[Chart, Chart]]:
     """The charts of both runs by name, in A's order; those that neither run has data for are left out."""
-    nothing = Chart("", "", "Not drawn: this run has fewer scenarios.", drawn=False)
-    names = dict.fromkeys([*a, *b])
-    both = [(a.get(name, nothing), b.get(name, nothing)) for name in names]
+    none = {name: left_out(name, "this run has fewer scenarios") for name in [*a, *b]}
+    both = [(a.get(name, none[name]), b.get(name, none[name])) for name in none]
     return [(one, other) for one, other in both if one.drawn or other.drawn]
 
 
 def _new_folder(parent: Path, name: str) -> Path:
-    """A comparison that was made before is kept: the next one has a number behind it."""
+    """A new folder; when the name is taken, with a number."""
     parent.mkdir(parents=True, exist_ok=True)
-    for number in range(1, MOST_COMPARISONS):
-        folder = parent / (name if number == 1 else f"{name}-{number}")
+    for count in range(1, MOST_COMPARISONS):
+        folder = parent / (name if count == 1 else f"{name}-{count}")
         try:
             folder.mkdir()
         except FileExistsError:
@@ -97,75 +95,48 @@ def _new_folder(parent: Path, name: str) -> Path:
     raise FileExistsError(f"{name} is taken {MOST_COMPARISONS} times")
 
 
-def differences(a: Run, b: Run) -> list[str]:
-    """What makes two runs incomparable as a whole, as `key is this in A, that in B`; mostly empty."""
-    found: list[str] = []
-    for key in ("schema", "quick"):
-        found += _unlike(key, a.manifest.get(key) or None, b.manifest.get(key) or None)
-    settings = [run.manifest.get("settings") or {} for run in (a, b)]
-    found += _unlike("settings.workers", settings[0].get("workers"), settings[1].get("workers"))
-    environments = of_run(a.manifest), of_run(b.manifest)
-    if environments[0] is not None and environments[1] is not None:  # an old record does not say
-        for key in dict.fromkeys([*environments[0], *environments[1]]):
-            found += _unlike(f"environment.{key}", environments[0].get(key), environments[1].get(key))
-    return found
+def pairs_of(a: Summary, b: Summary) -> list[Pair]:
+    """The same cases of two summaries, in A's order."""
+    others = {case.key: case for case in b.cases}
+    return [(case, others[case.key]) for case in a.cases if case.key in others]
 
 
-def shared(a: Run, b: Run) -> tuple[set[CaseKey], list[str]]:
-    """The cases that both runs measured in the same way, and in words what else there is, with the reason."""
-    scenarios = [run.manifest.get("scenarios") or {} for run in (a, b)]
-    unlike, rest = set(), []
-    for name in dict.fromkeys([*scenarios[0], *scenarios[1]]):
-        if told := list(_unlike_scenarios(f"scenarios.{name}", scenarios[0].get(name), scenarios[1].get(name))):
-            unlike.add(name)
-            rest += told
-    strategies = [{row["strategy"] for row in run.cases} for run in (a, b)]
-    rest += [f"strategy {name} is in {_only(name in strategies[0])}" for name in sorted(strategies[0] ^ strategies[1])]
-    keys = [{case_key(row) for row in run.cases} for run in (a, b)]
-    rest += [
-        f"case {key.strategy} in {key.scenario} with {key.workers} workers and {key.streams} streams is in"
-        f" {_only(key in keys[0])}"
-        for key in sorted(keys[0] ^ keys[1])
-        if key.scenario not in unlike and key.strategy not in strategies[0] ^ strategies[1]
-    ]
-    both = {key for key in keys[0] & keys[1] if key.scenario not in unlike and not is_special(key.scenario)}
-    return both, rest
+def timed(pair: Pair) -> bool:
+    """Whether both cases have a median stop."""
+    return all(value_of(case) is not None for case in pair)
 
 
-def _check(a: Run, b: Run) -> tuple[set[CaseKey], list[str]]:
-    """What `shared` gives. Raises UnlikeRuns when there is nothing to compare."""
-    if _is_same(a.folder, b.folder):
-        raise UnlikeRuns(f"A and B are the same run, {a.folder.resolve().name}: name another one as B")
-    found = differences(a, b)
-    both, rest = shared(a, b)
-    if found or not both:
-        words = found or rest
-        more = f" and {len(words) - MOST_NAMED} more" if len(words) > MOST_NAMED else ""
-        raise UnlikeRuns(f"{a.folder} and {b.folder} did not measure the same: {'; '.join(words[:MOST_NAMED])}{more}")
-    return both, rest
+def ratio(pair: Pair) -> float:
+    """B's median stop over A's."""
+    return median(pair[1]) / median(pair[0])
 
 
-def _is_same(a: Path, b: Path) -> bool:
-    """Whether one folder is the other, or a copy of it."""
-    if a.resolve() == b.resolve():
-        return True
-    names = ("manifest.json", "cases.jsonl", "chats.jsonl.gz")
-    return all(filecmp.cmp(a / name, b / name, shallow=False) for name in names)
+def changes_text(pairs: Sequence[Pair]) -> str:
+    """How many medians differ, which one most, and where another number of aborts was missed."""
+    both = [pair for pair in pairs if timed(pair)]
+    apart = [pair for pair in both if not overlap(*pair)]
+    most = max(apart, key=lambda pair: max(ratio(pair), 1 / ratio(pair)), default=None)
+    missed = [pair for pair in pairs if pair[1].missed != pair[0].missed and pair[0].strategy != "none"]
+    return sentence("compare.changes", timed=both, apart=apart, most=most, ratio=most and ratio(most), missed=missed)
 
 
-def _unlike_scenarios(name: str, a: Mapping[str, Any] | None, b: Mapping[str, Any] | None) -> Iterator[str]:
-    if a is None or b is None:
-        yield f"{name} is in {_only(a is not None)}"
-        return
-    for key in dict.fromkeys([*a, *b]):
-        if key not in NOT_THE_LOAD:
-            yield from _unlike(f"{name}.{key}", a.get(key), b.get(key))
+def stop_table(pairs: Sequence[Pair]) -> Table:
+    """A row per case with aborts."""
+    found = [pair for pair in pairs if any(case.aborts for case in pair)]
+    rows = [(*pair, ratio(pair) if timed(pair) else None, overlap(*pair)) for pair in found]
+    return table("pair", pairs=rows)
 
 
-def _unlike(key: str, a: object, b: object) -> Iterator[str]:
-    if a != b:
-        yield f"{key} is {a} in A, {b} in B"
-
-
-def _only(in_a: bool) -> str:
-    return "A only" if in_a else "B only"
+def facts_table(manifests: Sequence[Manifest], summaries: Sequence[Summary]) -> Table:
+    """Host, commit, versions, floor and blocks of both; those that differ first."""
+    sides = [dict(facts_of(manifest)) for manifest in manifests]
+    for side, summary, manifest in zip(sides, summaries, manifests, strict=True):
+        floor = summary.floor.p50 if summary.floor else None
+        side["floor"] = "not measured" if floor is None else f"{number(floor)} ms"
+        side["blocks"] = str(manifest.blocks or 1)
+    names = [name for name in dict.fromkeys([*sides[0], *sides[1]]) if not name.startswith("scenario ")]
+    both = [(name, *(side.get(name, "-") for side in sides)) for name in names]
+    rows: list[tuple[str, ...]] = [(name, "same" if a == b else "differs", a, b) for name, a, b in both]
+    rows.sort(key=lambda row: row[1])
+    heads = ("property", "same or not", "A", "B")
+    return Table("Conditions of both runs", "For information; nothing here is a result.", heads, rows, text=True)

@@ -1,16 +1,17 @@
-"""Figures in words: short numbers, shares, intervals, lists; used by every sentence and table of the reports."""
+"""Numbers as text: short figures, shares, intervals and lists, for every sentence, table and chart of the reports."""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
+from bench.record.manifest import Manifest
+from bench.record.summary import SummaryCase
+from bench.report.cases import STOP, interval_of, value_of
 from bench.stats.paired import MIN_BLOCKS
+from bench.stats.proportions import proportion_interval
 from bench.stats.spread import Mean, block_ends
 from bench.workload.strategies import is_special
-
-Case = dict[str, Any]
 
 
 def number(value: float | None) -> str:
@@ -26,11 +27,18 @@ def number(value: float | None) -> str:
 
 
 def share(part: int, whole: int) -> str:
-    """`49 %`, with `under 1 %` and `over 99 %` instead of a rounded-away rest."""
+    """`49 %`, with `under 1 %` and `over 99 %` where rounding would hide a rest."""
     percent = 100 * part / whole if whole else 0.0
     if 0 < percent < 1:
         return "under 1 %"
     return "over 99 %" if 99 < percent < 100 else f"{percent:.0f} %"
+
+
+def missed_share(missed: int, aborts: int) -> str:
+    """`0 of 656 aborts missed (at most 0.56 %)`, or `163 of 360 aborts missed (45 % [40 to 51 %])`."""
+    low, high = (100 * end for end in proportion_interval(missed, aborts))
+    bound = f"{100 * missed / aborts:.0f} % [{low:.0f} to {high:.0f} %]" if missed else f"at most {number(high)} %"
+    return f"{missed:,} of {aborts:,} aborts missed ({bound})"
 
 
 def span(counts: Sequence[int]) -> str:
@@ -39,44 +47,56 @@ def span(counts: Sequence[int]) -> str:
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
-def join(words: Sequence[str]) -> str:
+def listed(words: Sequence[object]) -> str:
     """`a`, `a and b`, `a, b and c`."""
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+    *rest, last = map(str, words)
+    return f"{', '.join(rest)} and {last}" if rest else last
 
 
-def more_scenarios(manifest: Mapping[str, Any], *names: str) -> str:
-    """The command that measures this run's scenarios and those, too: `make bench SCENARIO=flowing,steady,outage`."""
-    own = [name for name in manifest.get("scenarios") or {} if not is_special(name)]
-    return f"make bench SCENARIO={','.join(dict.fromkeys([*own, *names]))}"
+def plural(count: int, noun: str) -> str:
+    """`1 worker`, `2 workers`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def interval(ends: Sequence[float] | None) -> str:
-    """` [1.98 to 2.11]`, to stand behind a figure; nothing when there is no interval."""
+    """` [1.98 to 2.11]`, to follow a figure; empty without an interval."""
     return f" [{number(ends[0])} to {number(ends[1])}]" if ends else ""
 
 
-def measured(case: Case, metric: str = "upstream_stop_ms", key: str = "p50") -> str:
-    """`2.05 ms [1.98 to 2.11]`: a value of the summary with its 95 % interval, where there is one."""
+def measured(case: SummaryCase, metric: str = STOP, key: str = "p50") -> str:
+    """`2.05 ms [1.98 to 2.11]`: a statistic of the summary with its 95 % interval, where there is one."""
     unit = "ms" if metric.endswith("_ms") else "µs" if "_us_" in metric else ""
-    described = case["metrics"].get(metric, {})
-    ends = (described.get("ci95") or {}).get(key)
-    text = f"{number(described.get(key))} {unit}".strip()
-    return text + interval(ends)
+    return f"{number(value_of(case, metric, key))} {unit}".strip() + interval(interval_of(case, metric, key))
 
 
-def mean_words(mean: Mean, unit: str = "") -> str:
+def values(case: SummaryCase, metric: str = STOP, *keys: str) -> str:
+    """`2.05 / 4.10`: statistics of a metric, by default its median."""
+    return " / ".join(number(value_of(case, metric, key)) for key in keys or ("p50",))
+
+
+def percent(value: float | None) -> str:
+    """`49 %`, of a share."""
+    return "-" if value is None else share(round(value * 1000), 1000)
+
+
+def mean_text(mean: Mean, unit: str = "") -> str:
     """`2.05 ms [1.98 to 2.11]`."""
     return f"{number(mean.mean)} {unit}".strip() + interval((mean.low, mean.high))
 
 
-def block_words(values: Sequence[float]) -> str:
-    """`1.02 [1.00 to 1.04]`: the mean over blocks, with its interval from five blocks on."""
+def block_mean(values: Sequence[float]) -> str:
+    """`1.02 [1.00 to 1.04]`: the mean over blocks, with its interval from MIN_BLOCKS blocks on."""
     return number(statistics.fmean(values)) + interval(block_ends(values))
 
 
-def spread_words(blocks: int) -> str:
-    """What marker and lines of a chart over so many blocks are."""
+def block_legend(blocks: int) -> str:
+    """What marker and lines of a chart over this number of blocks show."""
     if blocks < 2:
-        return "one block: no spread known"
-    thick = ", thick: 95 % interval" if blocks >= MIN_BLOCKS else ""
-    return f"n = {blocks} blocks: mean, line: lowest to highest{thick}"
+        return "one block: spread unknown"
+    return f"n = {blocks} blocks: mean, line: lowest to highest{', thick: 95 % interval' * (blocks >= MIN_BLOCKS)}"
+
+
+def bench_command(manifest: Manifest, *scenarios: str) -> str:
+    """The command that measures this run's scenarios and `scenarios`: `make bench SCENARIO=flowing,steady,outage`."""
+    own = [name for name in manifest.scenarios if not is_special(name)]
+    return f"make bench SCENARIO={','.join(dict.fromkeys([*own, *scenarios]))}"

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-
 from bench.analysis.parts import parts_by_case
 from bench.analysis.reading import Run, UnreadableResults, read_run
-from bench.analysis.summary import Summary, write_summary
+from bench.analysis.summary import write_summary
+from bench.record.summary import Summary
 from bench.report.advice import advise
 from bench.report.charts.draw import Chart, draw_all
-from bench.report.fairness import DISAGREE, cards_of, lives_table
-from bench.report.tables import GLOSSARY, facts_of, tables_of
-from bench.report.tables_instrument import instrument_tables, parts_table
-from bench.report.tables_top import comparison_table, control_table, headline
+from bench.report.fairness import cards_of, lives_table
+from bench.report.pages import write_pages
+from bench.report.tables import facts_of, glance_table, method_tables, result_tables
 
-__all__ = ["Section", "UnreadableResults", "environment", "render", "sections_of", "write_pages"]
+__all__ = ["Section", "UnreadableResults", "content_of", "render", "sections_of"]
 
 
 class Section(NamedTuple):
@@ -32,7 +28,7 @@ class Section(NamedTuple):
 
 
 QUESTIONS = (
-    ("speed", "How fast does a Stop stop?", ("stop-",)),
+    ("speed", "How fast is a stop?", ("stop-",)),
     ("cost", "What does it cost?", ("wasted-tokens", "waste-price", "cost")),
     ("failure", "When does it fail?", ("missed-by-workers", "outage", "knee")),
 )
@@ -49,7 +45,7 @@ def render(folder: Path) -> Path:
     try:
         summary = write_summary(run)
         charts = draw_all(run, summary)
-        _forget_others(folder / "charts", charts)
+        _remove_others(folder / "charts", charts)
         left_out = [chart for chart in charts if not chart.drawn]
         content = content_of(run, summary) | {"sections": sections_of(charts), "left_out": left_out}
         return write_pages(folder, "report", content)
@@ -59,7 +55,7 @@ def render(folder: Path) -> Path:
         ) from error
 
 
-def _forget_others(folder: Path, charts: Sequence[Chart]) -> None:
+def _remove_others(folder: Path, charts: Sequence[Chart]) -> None:
     """Remove pictures that this report does not draw: of an earlier version, or of data that is gone."""
     ours = {chart.name for chart in charts if chart.drawn}
     for picture in folder.glob("*.*"):
@@ -68,28 +64,19 @@ def _forget_others(folder: Path, charts: Sequence[Chart]) -> None:
 
 
 def content_of(run: Run, summary: Summary) -> dict[str, Any]:
-    """What the templates show of one run, but for its charts."""
-    cases = summary["cases"]
-    faulted = {(row["strategy"], row["scenario"]) for row in run.cases if row.get("fault")}
-    tables = [headline(cases, run.manifest), comparison_table(summary), control_table(summary)]
-    tables.append(parts_table(cases, parts_by_case(run)))
+    """What the templates show of one run, except its charts."""
+    cases, manifest = summary.cases, run.manifest
+    faulted = {(row.strategy, row.scenario) for row in run.cases if row.fault}
     return {
-        "label": run.manifest.get("label") or run.folder.name,
-        "started": run.manifest.get("started_utc") or "unknown time",
+        "label": manifest.label or run.folder.name,
+        "started": manifest.started_utc or "unknown time",
         "summary": summary,
-        "advice": advise(summary, run.manifest, faulted),
-        "warnings": summary.get("warnings") or [],
-        "glance": tables[0],
-        "tables": [
-            *(table for table in tables[1:] if table),
-            *tables_of(cases, run.manifest),
-            *instrument_tables(summary, run.manifest),
-        ],
-        "cards": cards_of(cases, run.manifest, run.cases),
+        "advice": advise(summary, manifest, faulted),
+        "glance": glance_table(cases, manifest),
+        "tables": [*result_tables(summary, parts_by_case(run), manifest), *method_tables(summary, manifest)],
+        "cards": cards_of(cases, manifest, run.cases),
         "lives": lives_table(),
-        "disagree": DISAGREE,
-        "facts": facts_of(run.manifest),
-        "glossary": GLOSSARY,
+        "facts": facts_of(manifest),
     }
 
 
@@ -100,37 +87,3 @@ def sections_of(charts: Sequence[Chart]) -> list[Section]:
         for anchor, title, begin in QUESTIONS
     ]
     return [section for section in found if section.charts]
-
-
-def write_pages(folder: Path, name: str, content: dict[str, Any]) -> Path:
-    """Write `folder`/report.md and report.html from the templates of this name; give the HTML's path."""
-    templates = environment(folder)
-    for kind in ("md", "html"):
-        target = folder / f"report.{kind}"
-        scratch = target.with_name(f".{target.name}.part")
-        scratch.write_text(templates.get_template(f"{name}.{kind}.j2").render(content), encoding="utf-8")
-        scratch.replace(target)
-    return folder / "report.html"
-
-
-def environment(folder: Path) -> Environment:
-    """The templates, for pages in `folder`. Labels and errors come from outside, so both kinds of page escape them."""
-    templates = Environment(
-        loader=PackageLoader("bench.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    templates.filters["inline_svg"] = lambda name: _data_uri(folder / f"{name}.svg")
-    templates.filters["cell"] = _markdown_cell
-    return templates
-
-
-def _data_uri(svg: Path) -> str:
-    """An image in the page itself: nothing is loaded, and ids of one drawing cannot meet those of another."""
-    return "data:image/svg+xml;base64," + base64.b64encode(svg.read_bytes()).decode()
-
-
-def _markdown_cell(text: object) -> Markup:
-    """Text that stays text in a Markdown table: no tags, no column breaks, no emphasis, no links."""
-    line = " ".join(str(text).split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    for mark in ("\\", "|", "*", "_", "`", "[", "]"):
-        line = line.replace(mark, f"\\{mark}")
-    return Markup(line)  # noqa: S704 - escaped above

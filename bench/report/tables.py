@@ -1,159 +1,118 @@
-"""The report's tables as plain strings: one for stopping and one for cost per scenario, and the run's facts."""
+"""The report's tables: select what templates/text/tables.j2 shows."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
 
-from bench.report.formatting import Case, number, share
+import msgspec
 
-STOP_HEADS = (
-    "strategy",
-    "stop p50, ms",
-    "stop p95, ms",
-    "missed",
-    "p50's 95 % interval, ms",
-    "stopped of aborts",
-    "tokens wasted per abort",
-    "client stop p50, ms",
-    "ack p50, ms",
-)
-COST_HEADS = (
-    "strategy",
-    "chats",
-    "first token p50, ms",
-    "between tokens p50 / p95, ms",
-    "tokens/s",
-    "service CPU, µs/token",
-    "store operations per token",
-    "per chat",
-    "CPU s per 1,000 chats: service / store",
-    "store connections",
-    "errors",
-)
-GLOSSARY = (
-    ("stop", "from sending the abort until the upstream saw its connection lost; only stops that happened are timed"),
-    ("missed", "aborted in time, but the upstream ran to its natural end: counted here, never part of a latency"),
-    (
-        "tokens wasted",
-        "what the upstream wrote after the abort was sent; mean over all aborts, the missed ones included",
-    ),
-    (
-        "client stop, ack",
-        "from sending the abort until the client saw the stream end, and until the abort was answered",
-    ),
-    ("p50, p95", "median and 95th percentile within this run; a dash where n is too small (p50 needs 6, p95 needs 72)"),
-    ("poll, timer, push", "flag read before every chunk; read once per interval; told to the owning worker at once"),
-)
+from bench.analysis.parts import LAST_WORDS, WORDS, Parts
+from bench.record.manifest import Manifest, ScenarioSettings
+from bench.record.schema import CaseKey
+from bench.record.summary import Summary, SummaryCase
+from bench.report.cases import CPU, missed_of, names_of, place_of
+from bench.report.pages import Table, table
+from bench.workload.strategies import is_special, scenario_rank
+
+SHOWN = ("flowing", "stalled")
+OPS = "store_ops_per_token"
 
 
-@dataclass(frozen=True)
-class Table:
-    """A title, what the scenario is in a sentence, heads, rows of as many cells: text that a template must escape."""
+def glance_table(cases: Sequence[SummaryCase], manifest: Manifest) -> Table | None:
+    """A row per strategy: stops in the first scenarios with aborts, all misses, wasted tokens, costs of `steady`.
 
-    title: str
-    sentence: str
-    heads: tuple[str, ...]
-    rows: list[tuple[str, ...]]
-    text: bool = False  # cells of words, not of figures
+    Cases at the run's usual number of workers; None when nothing was aborted.
+    """
+    ours = [case for case in cases if not is_special(case.scenario)]
+    numbers = [case.workers for case in ours]
+    usual = manifest.settings.get("workers") or max(set(numbers), key=numbers.count, default=0)
+    here = {(case.strategy, case.scenario): case for case in ours if case.workers == usual}
+    aborted = sorted({case.scenario for case in here.values() if case.aborts}, key=scenario_rank)
+    counted = [case for case in here.values() if case.scenario in aborted]
+    steady = {metric for case in here.values() if case.scenario == "steady" for metric in case.metrics}
+    shown = [name for name in SHOWN if name in aborted] or aborted[: len(SHOWN)]
+    losses = {name: missed_of(counted, name) for name in names_of(here.values())}
+    if not shown:
+        return None
+    return table(
+        "glance", workers=usual, losses=losses, here=here, aborted=aborted, shown=shown, cpu=CPU in steady,
+        ops=OPS in steady,
+    )  # fmt: skip
 
 
-def tables_of(cases: Sequence[Case], manifest: dict[str, Any]) -> list[Table]:
-    """Per scenario (and load, where there are several) how well was stopped or, without aborts, what it cost."""
-    scenarios = manifest.get("scenarios") or {}
-    groups = dict.fromkeys((case["scenario"], case["workers"], case["streams"]) for case in cases)
+def result_tables(summary: Summary, parts: Mapping[CaseKey, Parts], manifest: Manifest) -> list[Table]:
+    """Comparisons, controls and parts of the stop, where the run has them, and a table per scenario and load."""
+    compared = [each for each in summary.comparisons if each.p_holm is not None]
+    known = [(case, parts[case.key]) for case in summary.cases if case.key in parts]
+    return [
+        *([table("comparisons", found=compared)] if compared else []),
+        *([table("controls", found=summary.controls, text=True)] if summary.controls else []),
+        *([table("parts", words=list(WORDS.values()), last=LAST_WORDS, known=known)] if known else []),
+        *scenario_tables(summary.cases, manifest),
+    ]
+
+
+def scenario_tables(cases: Sequence[SummaryCase], manifest: Manifest) -> list[Table]:
+    """A table per scenario and load: of stops or, without aborts, of costs."""
     tables = []
-    for group in groups:
-        own = [case for case in cases if (case["scenario"], case["workers"], case["streams"]) == group]
-        load = f"{group[0]} ({group[1]} worker{'s' if group[1] != 1 else ''}, {group[2]} streams)"
-        sentence = str(scenarios.get(group[0], {}).get("sentence") or "")
-        if any(case["aborts"] or case["late"] for case in own):
-            tables.append(Table(f"Stopping: {load}", sentence, STOP_HEADS, [_stop_row(case) for case in own]))
-        else:
-            tables.append(Table(f"Cost: {load}", sentence, COST_HEADS, [_cost_row(case) for case in own]))
+    for place in dict.fromkeys(map(place_of, cases)):
+        own = [case for case in cases if place_of(case) == place]
+        sentence = manifest.scenarios.get(place.scenario, ScenarioSettings()).sentence
+        macro = "stops" if any(case.aborts for case in own) else "costs"
+        tables.append(table(macro, place=place, sentence=sentence, cases=own))
     return tables
 
 
-def facts_of(manifest: dict[str, Any]) -> list[tuple[str, str]]:
-    """The manifest as name and text, in reading order; what is absent is left out."""
-    stores = {
-        name: f"{store.get('name')} {store.get('version')} ({store.get('how')})"
-        for name, store in (manifest.get("stores") or {}).items()
-    }
-    dirty = " with uncommitted changes" if manifest.get("dirty") else ""
-    facts: list[tuple[str, Any]] = [
-        ("run", f"{manifest.get('started_utc')} to {manifest.get('ended_utc') or 'interrupted'}"),
-        ("commit", f"{manifest['commit']}{dirty}" if manifest.get("commit") else "unknown"),
-        ("seed", manifest.get("seed")),
-        ("host", _listed(manifest.get("host"))),
-        ("stores", _listed(stores)),
-        ("ASGI", _listed(manifest.get("asgi"))),
-        ("versions", _listed(manifest.get("versions"))),
-        ("settings", _listed(manifest.get("settings"))),
-        *([("environment", _listed(manifest["environment"]))] if manifest.get("environment") else []),
-        *((f"scenario {name}", _listed(each)) for name, each in (manifest.get("scenarios") or {}).items()),
+def method_tables(summary: Summary, manifest: Manifest) -> list[Table]:
+    """Latencies from the intended moment and costs of idling, where the run has them, and the instrument's health."""
+    cases = summary.cases
+    loads = {case.scenario: load_of(manifest.scenarios.get(case.scenario, ScenarioSettings())) for case in cases}
+    return [
+        *([table("intended", cases=cases, loads=loads, text=True)] if any(c.loop == "open" for c in cases) else []),
+        *([table("idle", idle=summary.idle)] if summary.idle else []),
+        table("health", cases=cases, text=True),
     ]
-    return [(name, str(text)) for name, text in facts if text not in (None, "")]
 
 
-def _stop_row(case: Case) -> tuple[str, ...]:
-    stop = _metric(case, "upstream_stop_ms")
-    interval = (stop.get("ci95") or {}).get("p50")
-    return (
-        case["strategy"],
-        number(stop.get("p50")),
-        number(stop.get("p95")),
-        f"{case['missed']} ({share(case['missed'], case['aborts'])})" if case["aborts"] else "-",
-        f"{number(interval[0])} to {number(interval[1])}" if interval else "-",
-        f"{stop.get('n', 0)} of {case['aborts']}{_aside(case)}",
-        number(_metric(case, "wasted_tokens").get("mean")),
-        number(_metric(case, "client_stop_ms").get("p50")),
-        number(_metric(case, "abort_ack_ms").get("p50")),
-    )
+def load_of(scenario: ScenarioSettings) -> str:
+    """`open loop, 80/s poisson`, or `closed loop, 100 readers`."""
+    if not scenario.rate_per_s:
+        return f"closed loop, {scenario.streams or '?'} readers"
+    return f"open loop, {scenario.rate_per_s:g}/s {scenario.arrivals}"
 
 
-def _cost_row(case: Case) -> tuple[str, ...]:
-    gaps = _metric(case, "itl_ms")
-    return (
-        case["strategy"],
-        str(case["chats"]),
-        number(_metric(case, "ttft_ms").get("p50")),
-        f"{number(gaps.get('p50'))} / {number(gaps.get('p95'))}",
-        number(_metric(case, "tokens_per_s").get("p50")),
-        number(_metric(case, "server_cpu_us_per_token").get("p50")),
-        number(_metric(case, "store_ops_per_token").get("p50")),
-        number(_metric(case, "store_ops_per_chat").get("p50")),
-        " / ".join(number(_metric(case, f"{name}_cpu_s_per_1000_chats").get("p50")) for name in ("service", "store")),
-        number(_metric(case, "store_connections").get("p50")),
-        str(case["errors"]),
-    )
-
-
-def _aside(case: Case) -> str:
-    """What else happened to the case's chats, so that the counts add up."""
-    words = [f"{case[what]} {word}" for what, word in (("late", "too late"), ("errors", "errors")) if case[what]]
-    return f" ({', '.join(words)})" if words else ""
-
-
-def _metric(case: Case, name: str) -> dict[str, Any]:
-    metric: dict[str, Any] = case["metrics"].get(name, {})
-    return metric
-
-
-def _listed(facts: dict[str, Any] | None) -> str:
-    shown = {
-        name: value for name, value in (facts or {}).items() if value is not None and name not in ("sentence", "name")
+def facts_of(manifest: Manifest) -> list[tuple[str, str]]:
+    """The manifest as name and text, in reading order; what is absent is left out."""
+    dirty = " with uncommitted changes" if manifest.dirty else ""
+    facts = {
+        "run": f"{manifest.started_utc} to {manifest.ended_utc or 'interrupted'}",
+        "commit": f"{manifest.commit}{dirty}" if manifest.commit else "unknown",
+        "seed": "" if manifest.seed is None else str(manifest.seed),
+        "host": _listed(manifest.host),
+        "stores": _listed({name: f"{at.name} {at.version} ({at.how})" for name, at in manifest.stores.items()}),
+        "ASGI": _listed(manifest.asgi),
+        "versions": _listed(manifest.versions),
+        "settings": _listed(manifest.settings),
+        "environment": _listed(manifest.environment),
+        **{f"scenario {name}": _listed(each) for name, each in manifest.scenarios.items()},
     }
-    return ", ".join(f"{name} {_worded(value)}" for name, value in shown.items())
+    return [(name, text) for name, text in facts.items() if text]
 
 
-def _worded(value: object) -> str:
-    """A weight table such as `{"stream": 0.8, "last": 0.2}` as `stream 0.8 + last 0.2`, a list as `250 to 1430`."""
+def _listed(facts: msgspec.Struct | Mapping[str, object] | None) -> str:
+    found = msgspec.to_builtins(facts) if isinstance(facts, msgspec.Struct) else facts or {}
+    hidden = ("sentence", "name")
+    return ", ".join(f"{key} {_value(each)}" for key, each in found.items() if each is not None and key not in hidden)
+
+
+def _value(value: object) -> str:
+    """Weights such as `{"stream": 0.8, "last": 0.2}` as `stream 0.8 + last 0.2`, a list as `250, 1430`."""
     if value == {}:
         return "by default"
     if isinstance(value, dict) and all(isinstance(weight, int | float) for weight in value.values()):
         return " + ".join(f"{name} {weight:g}" if len(value) > 1 else str(name) for name, weight in value.items())
     if isinstance(value, dict):
         return " ".join(f"{name}={each}" for name, each in value.items())
-    return " to ".join(map(str, value)) if isinstance(value, list) and len(value) == 2 else str(value)
+    if isinstance(value, float):
+        return f"{value:g}"
+    return ", ".join(map(_value, value)) if isinstance(value, list) else str(value)

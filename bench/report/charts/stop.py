@@ -1,140 +1,176 @@
-"""Charts of how long a stop takes: the ECDF per strategy, and median and tail by scenario."""
+"""Charts of how long a stop takes: curves of all stops and of the slowest, median and tail by scenario."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
+from numpy.typing import NDArray
 
-from bench.report.captions import scenario_reading, stop_reading
-from bench.report.charts.canvas import (
-    TWO_LINES_IN,
-    Case,
-    Chart,
-    Floor,
-    Panel,
-    figure,
-    floor_line,
-    height,
-    left_out,
-    margin_head,
-    margin_note,
-    plain_ticks,
-    strategy_rows,
-)
-from bench.report.charts.labels import Named, Points, corners_of_steps, name_curves, thin
+from bench.record.summary import Metric, SummaryCase
+from bench.report.captions import scenario_reading, stop_reading, tail_reading
+from bench.report.cases import STOP, interval_of, median, value_of
+from bench.report.charts import canvas
+from bench.report.charts.canvas import Chart
+from bench.report.charts.data import Panel
 from bench.report.formatting import number, span
 from bench.report.styles import style_of
 from bench.stats.ecdf import ecdf_band
+from bench.stats.percentiles import interval95
 
+Points = NDArray[np.float64]
+Limits = tuple[float, float]
 STOP_LABEL = "abort sent → upstream connection lost  [ms, log]"
-NO_ABORTS = "no scenario with aborts was run"
-ECDF, ECDF_TITLE = "stop-ecdf", "How many aborts had stopped the upstream by when"
-ROWS, ROWS_TITLE = "stop-by-scenario", "Median and tail of the stop, by scenario"
-MOST_POINTS = 240
+MOST_POINTS, LAST_POINTS = 300, 40
 PANELS_PER_PICTURE = 2
+MARKS = (10, 100, 1000)
+SURE = 3.7  # aborts needed per 1 in N for that quantile's 95 % interval: 368 for 1 in 100
 
 
-def draw_ecdf(folder: Path, panels: Sequence[Panel], floor: Floor, limits: tuple[float, float]) -> Chart:
+def draw_ecdf(folder: Path, panels: Sequence[Panel], floor: Metric | None, limits: Limits) -> Chart:
     """Share of the counted aborts that had stopped the upstream by a time, with its 95 % band; missed ones never do."""
     if not panels:
-        return left_out(ECDF, ECDF_TITLE, NO_ABORTS)
-    with figure(folder, ECDF, 3.6 * len(panels), nrows=len(panels)) as (_drawing, axes):
-        curves = []
+        return canvas.left_out("stop-ecdf", "no scenario with aborts was run")
+    strategies = {name for panel in panels for name in panel.strategies}
+    tall = 3.4 * len(panels) + 0.2 + canvas.legend_height(len(strategies))
+    with canvas.figure(folder, "stop-ecdf", tall, nrows=len(panels)) as (drawing, axes):
         for panel, panel_axes in zip(panels, axes, strict=True):
-            plain_ticks(panel_axes)
-            panel_axes.set(xlim=limits, ylim=(-0.03, 1.05), xlabel=STOP_LABEL, ylabel="share of aborts")
+            canvas.plain_ticks(panel_axes)
+            panel_axes.set(xlim=limits, ylim=(-0.03, 1.05), ylabel="share of aborts")
             panel_axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-            n = span([case["aborts"] for case in panel.cases])
+            n = span([case.aborts for case in panel.cases])
             panel_axes.set_title(f"{panel.title}; n = {n} aborts; band: 95 %")
-            curves.append([_draw_curve(panel_axes, panel, case, limits) for case in panel.cases])
-            floor_line(panel_axes, floor)
-        line = [np.asarray([[floor["p50"], 0], [floor["p50"], 1]])] if floor and floor.get("p50") else []
-        name_curves(list(zip(axes, curves, strict=True)), line)
-    return Chart(ECDF, ECDF_TITLE, stop_reading(panels[0].cases))
+            for case in panel.cases:
+                _draw_curve(panel_axes, panel.samples(case.strategy, STOP), case, limits)
+            canvas.floor_line(panel_axes, floor)
+        axes[-1].set_xlabel(f"{STOP_LABEL}\nends below 100 %: the other aborts were missed")
+        canvas.legend_of(drawing, strategies)
+    return Chart("stop-ecdf", stop_reading(panels[0].cases))
 
 
-def _draw_curve(axes: Axes, panel: Panel, case: Case, limits: tuple[float, float]) -> Named:
-    """One strategy's curve: it ends at the share that was stopped, since missed aborts are censored, not left out."""
-    look, stops_ms = style_of(case["strategy"]), panel.samples(case["strategy"], "upstream_stop_ms")
-    x, share, low, high = (thin(each, MOST_POINTS) for each in curve_of(stops_ms, case["aborts"], limits))
-    label = f"{case['strategy']} ({case['missed']} missed)" if case["missed"] else str(case["strategy"])
-    axes.plot(x, share, drawstyle="steps-post", color=look.colour, linestyle=look.line, linewidth=1.6)
+def _draw_curve(axes: Axes, stops_ms: Sequence[float], case: SummaryCase, limits: Limits) -> None:
+    look = style_of(case.strategy)
+    x, share, low, high = (thin(each, MOST_POINTS) for each in curve_of(stops_ms, case.aborts, limits))
+    axes.plot(x, share, drawstyle="steps-post", linewidth=1.6, markevery=(0.06, 0.22), **look.curve)
     axes.fill_between(x, low, high, step="post", color=look.colour, alpha=0.13, linewidth=0, rasterized=True)
-    whole = corners_of_steps(x, share)
-    # At the top and at the bottom all curves lie on one another; only where one ends below the top is it alone there.
-    alone = (whole[:, 1] > 0.02) & (whole[:, 1] < 0.98)
-    return Named(label, look.colour, whole, whole[alone] if alone.sum() > 1 else None, look.line)
 
 
-def curve_of(
-    stops_ms: Sequence[float] | pd.Series[float], aborts: int, limits: tuple[float, float]
-) -> tuple[Points, Points, Points, Points]:
+def curve_of(stops_ms: Sequence[float], aborts: int, limits: Limits) -> tuple[Points, Points, Points, Points]:
     """`(x, share, low, high)` of F(t) = stops within t / all counted aborts, drawn from limit to limit.
 
-    A missed abort (and one that was obeyed before the upstream was asked) has no stop: it stays in the denominator
-    and never arrives, so with misses F ends below 1.
+    A missed abort (and one that was obeyed before the upstream was asked) has no stop but counts in the denominator:
+    with misses F ends below 1.
     """
-    x, share, low, high = ecdf_band([*stops_ms], aborts - len(stops_ms))
-    ends = (share[-1], low[-1], high[-1]) if len(x) else (0.0, 0.0, 0.0)
-    return (
-        np.concatenate([[limits[0]], x, [limits[1]]]),
-        np.concatenate([[0.0], share, [ends[0]]]),
-        np.concatenate([[0.0], low, [ends[1]]]),
-        np.concatenate([[0.0], high, [ends[2]]]),
-    )
+    x, *shares = ecdf_band(stops_ms, aborts - len(stops_ms))
+    curves = [np.concatenate([[0.0], each, [each[-1] if len(x) else 0.0]]) for each in shares]
+    share, low, high = curves
+    return np.concatenate([[limits[0]], x, [limits[1]]]), share, low, high
 
 
-def draw_by_scenario(folder: Path, panels: Sequence[Panel], floor: Floor, limits: tuple[float, float]) -> list[Chart]:
+def thin(values: Points, most: int) -> Points:
+    """At most `most` of the values, evenly chosen, both ends kept."""
+    return values if len(values) <= most else values[np.linspace(0, len(values) - 1, most).round().astype(int)]
+
+
+def draw_tail(folder: Path, panels: Sequence[Panel], floor: Metric | None, limits: Limits) -> Chart:
+    """Stop latency (log) over "1 in N aborts takes at least as long"; a missed abort takes infinitely long."""
+    shown = [panel for panel in panels if any(case.aborts > case.missed for case in panel.cases)]
+    if not shown:
+        return canvas.left_out("stop-tail", "no abort stopped anything")
+    strategies = {case.strategy for panel in shown for case in panel.cases if case.aborts > case.missed}
+    tall = 3.6 * len(shown) + 0.4 + canvas.legend_height(len(strategies))
+    with canvas.figure(folder, "stop-tail", tall, nrows=len(shown)) as (drawing, axes):
+        for panel, panel_axes in zip(shown, axes, strict=True):
+            most = max(20, *(case.aborts for case in panel.cases))
+            panel_axes.set(xlim=(1.0, most * 1.15), ylim=limits, ylabel="at least this slow  [ms, log]")
+            canvas.plain_ticks(panel_axes)
+            canvas.plain_ticks(panel_axes, "y")
+            panel_axes.set_xticks([n for n in (2, *MARKS) if n <= most])
+            panel_axes.xaxis.set_major_formatter(lambda n, _position: f"1 in {n:,.0f}")
+            panel_axes.set_title(f"{panel.title}, up to {most:,} aborts each")
+            canvas.floor_line(panel_axes, floor, "y")
+            for place, case in enumerate(panel.cases):
+                _draw_tail(panel_axes, sorted(panel.samples(case.strategy, STOP)), case, place)
+        axes[-1].set_xlabel(
+            "share of the aborts  [log]\nbars: 95 % intervals; faint: too few aborts for one\n"
+            "cross: all slower aborts were missed"
+        )
+        canvas.legend_of(drawing, strategies)
+    return Chart("stop-tail", tail_reading([case for panel in shown for case in panel.cases]))
+
+
+def _draw_tail(axes: Axes, stops_ms: Sequence[float], case: SummaryCase, place: int) -> None:
+    if not stops_ms:
+        return
+    look = style_of(case.strategy)
+    one_in, slow = tail_curve(np.asarray(stops_ms), case.aborts)
+    sure = int(np.count_nonzero(one_in <= case.aborts / SURE))
+    axes.plot(one_in[:sure], slow[:sure], linewidth=1.6, markevery=(0.05, 0.22), **look.curve)
+    faint = slice(max(0, sure - 1), None)
+    axes.plot(one_in[faint], slow[faint], color=look.colour, linestyle=look.line, linewidth=1.6, alpha=0.3)
+    every = [*stops_ms, *[math.inf] * case.missed]
+    for n in MARKS:
+        ends = interval95(every, 1 - 1 / n)
+        if ends and math.isfinite(ends[1]):
+            beside = n * 1.04 ** (place % 5 - 2)  # else the bars of equal strategies would overlap
+            axes.plot([beside, beside], ends, color=look.colour, linewidth=3.2, alpha=0.45, solid_capstyle="butt")
+    if case.missed:
+        axes.plot(one_in[-1], slow[-1], "x", color=look.colour, markersize=7, markeredgewidth=2)
+
+
+def tail_curve(stops_ms: Points, aborts: int) -> tuple[Points, Points]:
+    """`(N, ms)`: 1 in N aborts took at least that long, from all of them to the slowest stop; `stops_ms` is sorted.
+
+    A missed abort is slower than every stop: with m of them the curve ends at aborts / (m + 1).
+    """
+    as_slow = aborts - np.arange(len(stops_ms))  # aborts that took as long as the i-th stop, or longer
+    # The end is what matters: its last points are all kept.
+    spread = thin(np.arange(len(stops_ms), dtype=np.float64), MOST_POINTS).astype(int)
+    places = np.union1d(spread, np.arange(max(0, len(stops_ms) - LAST_POINTS), len(stops_ms)))
+    return aborts / as_slow[places], stops_ms[places]
+
+
+def draw_by_scenario(folder: Path, panels: Sequence[Panel], floor: Metric | None, limits: Limits) -> list[Chart]:
     """Median with its interval and the 95th percentile, a row per strategy; a picture for each two scenarios."""
     if not panels:
-        return [left_out(ROWS, ROWS_TITLE, NO_ABORTS)]
+        return [canvas.left_out("stop-by-scenario", "no scenario with aborts was run")]
     charts = []
-    for number_, start in enumerate(range(0, len(panels), PANELS_PER_PICTURE), 1):
+    for count, start in enumerate(range(0, len(panels), PANELS_PER_PICTURE), 1):
         some = panels[start : start + PANELS_PER_PICTURE]
-        name, title = (ROWS, ROWS_TITLE) if number_ == 1 else (f"{ROWS}-{number_}", f"{ROWS_TITLE} ({number_})")
-        _draw_rows(folder, name, some, floor, limits)
-        charts.append(Chart(name, title, scenario_reading([case for panel in some for case in panel.cases])))
+        name = "stop-by-scenario" + (f"-{count}" if count > 1 else "")
+        strategies = {name for panel in some for name in panel.strategies}
+        tall = canvas.height(len(some), len(strategies), canvas.TWO_LINES_IN)
+        with canvas.figure(folder, name, tall, nrows=len(some), sharex=True) as (_drawing, axes):
+            for panel, panel_axes in zip(some, axes, strict=True):
+                row_of = canvas.strategy_rows(panel_axes, strategies, "p50 / p95 (n)")
+                for case in panel.cases:
+                    _draw_row(panel_axes, panel, case, row_of[case.strategy])
+                canvas.plain_ticks(panel_axes)
+                panel_axes.set(xlim=limits)
+                canvas.floor_line(panel_axes, floor)
+                panel_axes.set_title(panel.title)
+                panel_axes.tick_params(labelbottom=True)
+            axes[-1].set_xlabel(f"{STOP_LABEL}\nmarker: p50, thick bar: its 95 % interval, thin line: up to p95")
+        charts.append(Chart(name, scenario_reading([case for panel in some for case in panel.cases])))
     return charts
 
 
-def _draw_rows(folder: Path, name: str, panels: Sequence[Panel], floor: Floor, limits: tuple[float, float]) -> None:
-    strategies = [case["strategy"] for panel in panels for case in panel.cases]
-    rows = len(set(strategies))
-    tall = height(len(panels), rows, TWO_LINES_IN)
-    with figure(folder, name, tall, nrows=len(panels), sharex=True) as (_drawing, axes):
-        for panel, panel_axes in zip(panels, axes, strict=True):
-            row_of = strategy_rows(panel_axes, strategies)
-            margin_head(panel_axes, "p50 / p95 (n)")
-            for case in panel.cases:
-                _draw_row(panel_axes, panel, case, row_of[case["strategy"]])
-            plain_ticks(panel_axes)
-            panel_axes.set(xlim=limits)
-            floor_line(panel_axes, floor)
-            panel_axes.set_title(panel.title)
-            panel_axes.tick_params(labelbottom=True)
-        axes[-1].set_xlabel(f"{STOP_LABEL}\nmarker p50, thick bar its 95 % interval, thin line up to p95")
-
-
-def _draw_row(axes: Axes, panel: Panel, case: Case, row: int) -> None:
-    stop, look = case["metrics"].get("upstream_stop_ms"), style_of(case["strategy"])
-    if stop is None or not stop["n"]:
-        margin_note(axes, row, f"all {case['aborts']} missed" if case["aborts"] else "no aborts", color="#666666")
-        return
-    note = f"{number(stop['p50'])} / {number(stop['p95'])}  ({stop['n']})"
-    note += f"\n{case['missed']} missed" if case["missed"] else ""
-    if stop["p50"] is None:
-        samples = panel.samples(case["strategy"], "upstream_stop_ms")
+def _draw_row(axes: Axes, panel: Panel, case: SummaryCase, row: int) -> None:
+    look, n, p95 = style_of(case.strategy), value_of(case, key="n"), value_of(case, key="p95")
+    if not n:
+        canvas.note(axes, row, f"all {case.aborts} missed" if case.aborts else "no aborts", canvas.GREY)
+    elif value_of(case) is None:
+        samples = panel.samples(case.strategy, STOP)
         axes.plot(samples, [row] * len(samples), look.marker, color=look.colour, markersize=3.5, fillstyle="none")
-        margin_note(axes, row, f"n = {stop['n']}: too few", color="#666666")
-        return
-    if stop["p95"] is not None:
-        axes.plot([stop["p50"], stop["p95"]], [row, row], color=look.colour, linewidth=1.1)
-        axes.plot(stop["p95"], row, "|", color=look.colour, markersize=10, markeredgewidth=1.4)
-    axes.plot(stop["ci95"]["p50"], [row, row], color=look.colour, linewidth=4.5, alpha=0.45, solid_capstyle="butt")
-    axes.plot(stop["p50"], row, look.marker, color=look.colour, markersize=6)
-    margin_note(axes, row, note, linespacing=0.95)
+        canvas.note(axes, row, f"n = {n}: too few", canvas.GREY)
+    else:
+        if p95 is not None:
+            axes.plot([median(case), p95], [row, row], color=look.colour, linewidth=1.1)
+            axes.plot(p95, row, "|", color=look.colour, markersize=10, markeredgewidth=1.4)
+        canvas.mark(axes, median(case), row, case.strategy, interval_of(case))
+        missed = f"\n{case.missed} missed" if case.missed else ""
+        canvas.note(axes, row, f"{number(median(case))} / {number(p95)}  ({n}){missed}")

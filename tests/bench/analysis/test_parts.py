@@ -10,7 +10,9 @@ from bench.analysis.metrics import ChatMetrics
 from bench.analysis.parts import parts_of
 from bench.analysis.reading import CaseKey, Chat
 from bench.analysis.waterfall import PartsNs
-from bench.report.tables_instrument import parts_table
+from bench.record.manifest import Manifest
+from bench.record.summary import Summary, SummaryCase
+from bench.report.tables import result_tables
 
 KEY = CaseKey("redis-push", "flowing", 2, 50)
 
@@ -50,10 +52,11 @@ def test_the_interval_is_over_blocks_where_there_are_enough() -> None:
 def test_the_table_has_every_part_with_its_interval() -> None:
     own = parts_of(chats([(10**6, 2 * 10**6, 0, 10**6, 10**6, 10**6), (10**6, 4 * 10**6, 0, 10**6, 10**6, 10**6)]))
     assert own is not None
-    table = parts_table([KEY._asdict()], {KEY: own})
-    assert table is not None
+    summary = Summary(valid=True, cases=[SummaryCase(**KEY._asdict())])
+    table, *others = result_tables(summary, {KEY: own}, Manifest())
+    assert table.title == "Breakdown of the stop latency"
     (row,) = table.rows
     assert len(row) == len(table.heads) == 9
     assert row[:4] == ("redis-push, flowing (2 w)", "2", "1.00 [1.00 to 1.00]", "3.00 [0 to 15.7]")
     assert row[-2:] == ("6.00 [0 to 18.7]", "1.00 [1.00 to 1.00]")
-    assert parts_table([KEY._asdict()], {}) is None
+    assert result_tables(summary, {}, Manifest()) == others

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
+from bench.record.manifest import Manifest
+from bench.record.summary import Summary, SummaryCase
 from bench.report.advice import BARE, MANY, ONE, OUTAGE, Advice, Answer, advise
 
 Row = dict[str, Any]
 
 
-def case(strategy: str, scenario: str = "flowing", p50: float | None = 2.0, **what: Any) -> Row:
+def case(strategy: str, scenario: str = "flowing", p50: float | None = 2.0, **what: Any) -> SummaryCase:
     """A case of the summary: 300 aborts, an interval of 5 % around the median, p95 twice the median."""
     store, _, delivery = strategy.partition("-")
     ends = None if p50 is None else [p50 * 0.95, p50 * 1.05]
@@ -20,16 +23,17 @@ def case(strategy: str, scenario: str = "flowing", p50: float | None = 2.0, **wh
             "ci95": {"p50": ends, "p95": p95 and [p95 * 0.95, p95 * 1.05], "p99": None}}  # fmt: skip
     cpu = {"n": 5, "p50": 60.0, "p95": None, "p99": None, "mean": 60.0, "ci95": {"p50": None, "p95": None, "p99": None}}
     steady = scenario == "steady"
-    return {
+    made = {
         "strategy": strategy, "store": store if delivery else None, "delivery": delivery or None, "scenario": scenario,
         "workers": 2, "streams": 50, "blocks": 6, "chats": 400, "aborts": 0 if steady else 300, "missed": 0,
         "errors": 0, "late": 0, "refused": 0,
         "metrics": {"server_cpu_us_per_token": cpu} if steady else {"upstream_stop_ms": stop}, **what,
     }  # fmt: skip
+    return msgspec.convert(made, SummaryCase)
 
 
-def summary(*cases: Row, **what: Any) -> Row:
-    return {"schema": 1, "valid": True, "problems": [], "warnings": [], "cases": list(cases), **what}
+def summary(*cases: SummaryCase, valid: bool = True, **what: Any) -> Summary:
+    return msgspec.convert({"valid": valid, "cases": list(cases), **what}, Summary)
 
 
 def answer(advice: Advice, question: str) -> Answer:
@@ -37,8 +41,8 @@ def answer(advice: Advice, question: str) -> Answer:
     return found
 
 
-def chosen(question: str, *cases: Row, **what: Any) -> tuple[str, ...]:
-    return answer(advise(summary(*cases, **what), {}), question).choice
+def chosen(question: str, *cases: SummaryCase, **what: Any) -> tuple[str, ...]:
+    return answer(advise(summary(*cases, **what), Manifest()), question).choice
 
 
 def test_the_quickest_that_misses_nothing_is_the_answer_and_flips_with_the_data() -> None:
@@ -48,9 +52,9 @@ def test_the_quickest_that_misses_nothing_is_the_answer_and_flips_with_the_data(
 
 def test_a_strategy_that_misses_aborts_is_no_answer_however_quick() -> None:
     cases = [case("memory-push", p50=0.5, missed=150), case("redis-push", p50=2.0)]
-    found = answer(advise(summary(*cases), {}), MANY)
+    found = answer(advise(summary(*cases), Manifest()), MANY)
     assert found.choice == ("redis-push",)
-    assert "Left out for missed aborts: memory-push." in found.says
+    assert "Excluded because of missed aborts: memory-push." in found.text
 
 
 def test_the_longest_median_over_the_scenarios_decides() -> None:
@@ -65,7 +69,7 @@ def test_the_longest_median_over_the_scenarios_decides() -> None:
 
 
 def test_every_figure_in_an_answer_has_its_interval_or_bound() -> None:
-    says = answer(advise(summary(case("redis-push"), case("redis-poll", p50=20.0)), {}), MANY).says
+    says = answer(advise(summary(case("redis-push"), case("redis-poll", p50=20.0)), Manifest()), MANY).text
     assert "2.00 ms [1.90 to 2.10]" in says
     assert "20.0 ms [19.0 to 21.0]" in says
     assert "0 of 300 aborts missed (at most 1.22 %)" in says
@@ -101,7 +105,7 @@ def test_the_run_s_own_comparison_over_blocks_goes_first(a: str, b: str, verdict
     """The intervals lie apart here; with too few blocks they decide, else the comparison does."""
     compared = {
         "scenario": "flowing", "workers": 2, "streams": 50, "a": a, "b": b, "metric": "upstream_stop_ms",
-        "blocks": 6, "shift_ms": 1.0, "ratio": 1.5, "p_holm": 0.01, "verdict": verdict,
+        "blocks": 6, "shift_ms": 1.0, "ratio": 1.5, "p_holm": 0.01, "verdict": verdict, "ci95": {},
     }  # fmt: skip
     found = chosen(MANY, case("redis-push"), case("postgres-push", p50=3.0), comparisons=[compared])
     assert found == (("redis-push", "postgres-push") if level else ("redis-push",))
@@ -109,7 +113,8 @@ def test_the_run_s_own_comparison_over_blocks_goes_first(a: str, b: str, verdict
 
 def test_a_comparison_at_another_load_says_nothing_here() -> None:
     compared = {"scenario": "flowing", "workers": 4, "streams": 50, "a": "redis-push", "b": "postgres-push",
-                "metric": "upstream_stop_ms", "verdict": "not told apart"}  # fmt: skip
+                "metric": "upstream_stop_ms", "blocks": 6, "shift_ms": 1.0, "ci95": {},
+                "verdict": "not told apart"}  # fmt: skip
     assert chosen(MANY, case("redis-push"), case("postgres-push", p50=3.0), comparisons=[compared]) == ("redis-push",)
 
 
@@ -120,10 +125,10 @@ def test_workers_are_answered_apart() -> None:
         case("memory-push", p50=1.0, missed=150),
         case("redis-push", p50=2.0),
     ]
-    advice = advise(summary(*cases), {})
+    advice = advise(summary(*cases), Manifest())
     assert answer(advice, ONE).choice == ("memory-push",)
     assert answer(advice, MANY).choice == ("redis-push",)
-    assert answer(advise(summary(*cases[2:]), {}), ONE).says.startswith("Not measured: ")
+    assert answer(advise(summary(*cases[2:]), Manifest()), ONE).text.startswith("Not measured: ")
 
 
 def test_one_worker_has_the_candidates_that_were_not_measured_on_one() -> None:
@@ -132,20 +137,23 @@ def test_one_worker_has_the_candidates_that_were_not_measured_on_one() -> None:
         case("memory-push", p50=1.0, workers=1), case("memory-push", p50=1.0, missed=150), case("redis-push", p50=2.0),
         case("redis-push", "stalled", 9.0), case("redis-timer", p50=50.0), case("redis-timer", p50=0.1, workers=4),
     ]  # fmt: skip
-    found = answer(advise(summary(*cases), {}), ONE)
+    found = answer(advise(summary(*cases), Manifest()), ONE)
     assert found.choice == ("memory-push",)
-    assert "Next is redis-push 2.00 ms [1.90 to 2.10] (flowing)." in found.says  # not its stalled, not its miss
-    assert "taken from 2 workers: redis-push and redis-timer (make bench WORKERS=1 measures them)" in found.says
+    assert "Next: redis-push 2.00 ms [1.90 to 2.10] (flowing)." in found.text  # not its stalled, not its miss
+    assert (
+        "these figures are from 2 workers: redis-push and redis-timer (make bench WORKERS=1 measures them)"
+        in found.text
+    )
     cases[0] = case("memory-push", p50=5.0, workers=1)
-    assert answer(advise(summary(*cases), {}), ONE).choice == ("redis-push",)
-    measured_too = answer(advise(summary(*cases, case("redis-push", p50=6.0, workers=1)), {}), ONE)
+    assert answer(advise(summary(*cases), Manifest()), ONE).choice == ("redis-push",)
+    measured_too = answer(advise(summary(*cases, case("redis-push", p50=6.0, workers=1)), Manifest()), ONE)
     assert measured_too.choice == ("memory-push", "redis-push")
-    assert "taken from 2 workers: redis-timer" in measured_too.says
+    assert "these figures are from 2 workers: redis-timer" in measured_too.text
 
 
 def test_a_quick_run_gives_no_choice_and_says_so() -> None:
-    advice = advise(summary(case("redis-push")), {"quick": True})
-    assert all(not each.choice and "A QUICK run gives no choice" in each.says for each in advice.answers)
+    advice = advise(summary(case("redis-push")), Manifest(quick=True))
+    assert all(not each.choice and "A QUICK run gives no choice" in each.text for each in advice.answers)
     assert advice.changes == []
     assert any("QUICK" in text for text in advice.footing)
 
@@ -153,86 +161,89 @@ def test_a_quick_run_gives_no_choice_and_says_so() -> None:
 def test_no_redis_leaves_redis_out() -> None:
     cases = [case("redis-push"), case("postgres-timer", p50=50.0), case("postgres-poll", p50=20.0)]
     assert chosen(BARE, *cases) == ("postgres-poll",)
-    assert answer(advise(summary(cases[0]), {}), BARE).choice == ()
+    assert answer(advise(summary(cases[0]), Manifest()), BARE).choice == ()
 
 
 def test_an_outage_is_survived_by_those_that_lost_nothing_accepted() -> None:
     usual = [case("redis-push"), case("postgres-push", p50=4.0)]
     down = [case("redis-push", "outage", missed=2), case("postgres-push", "outage", refused=7)]
-    faulted = {(each["strategy"], "outage") for each in down}
-    found = answer(advise(summary(*usual, *down), {}, faulted), OUTAGE)
+    faulted = {(each.strategy, "outage") for each in down}
+    found = answer(advise(summary(*usual, *down), Manifest(), faulted), OUTAGE)
     assert found.choice == ("postgres-push",)
-    assert "7 aborts were refused to the end" in found.says
-    assert "Lost some: redis-push (2 of 300 aborts missed" in found.says
-    down[0]["missed"] = 0
-    assert answer(advise(summary(*usual, *down), {}, faulted), OUTAGE).choice == ("redis-push",)
-    down[0]["missed"] = down[1]["missed"] = 1
-    assert answer(advise(summary(*usual, *down), {}, faulted), OUTAGE).choice == ()
+    assert "7 aborts were never accepted; their clients received 503." in found.text
+    assert "Accepted aborts were lost by: redis-push 2 of 300 aborts missed" in found.text
+    down[0].missed = 0
+    assert answer(advise(summary(*usual, *down), Manifest(), faulted), OUTAGE).choice == ("redis-push",)
+    down[0].missed = down[1].missed = 1
+    assert answer(advise(summary(*usual, *down), Manifest(), faulted), OUTAGE).choice == ()
 
 
 def test_aborts_missed_in_an_outage_count_only_there() -> None:
     cases = [case("redis-push"), case("redis-push", "outage", missed=2)]
-    assert answer(advise(summary(*cases), {}, {("redis-push", "outage")}), MANY).choice == ("redis-push",)
+    assert answer(advise(summary(*cases), Manifest(), {("redis-push", "outage")}), MANY).choice == ("redis-push",)
 
 
 def test_without_an_outage_nothing_is_said_about_one() -> None:
-    found = answer(advise(summary(case("redis-push")), {}), OUTAGE)
+    found = answer(advise(summary(case("redis-push")), Manifest()), OUTAGE)
     assert found.choice == ()
-    assert "no store was killed" in found.says
-    manifest: Row = {"scenarios": {"flowing": {}, "steady": {}, "floor": {}}}
-    says = answer(advise(summary(case("redis-push")), manifest), OUTAGE).says
+    assert "no store was killed" in found.text
+    manifest = msgspec.convert({"scenarios": {"flowing": {}, "steady": {}, "floor": {}}}, Manifest)
+    says = answer(advise(summary(case("redis-push")), manifest), OUTAGE).text
     assert "make bench SCENARIO=flowing,steady,outage measures it" in says
 
 
 def test_without_stops_beside_the_outage_nothing_is_ranked() -> None:
     down = case("redis-push", "outage")
-    found = answer(advise(summary(down), {}, {("redis-push", "outage")}), OUTAGE)
+    found = answer(advise(summary(down), Manifest(), {("redis-push", "outage")}), OUTAGE)
     assert found.choice == ("redis-push",)
-    assert "Not ranked: no stop was measured while the store was there." in found.says
+    assert "Not ranked: no stop was measured while the store was available." in found.text
 
 
 def test_hanging_up_is_no_merit_of_a_strategy() -> None:
     cases = [case("redis-push", p50=2.0), case("redis-poll", p50=1.0),
              case("redis-push", "disconnect", 1.0), case("redis-poll", "disconnect", 90.0)]  # fmt: skip
-    manifest = {"scenarios": {"disconnect": {"abort_by": "hangup"}}}
+    manifest = msgspec.convert({"scenarios": {"disconnect": {"abort_by": "hangup"}}}, Manifest)
     assert answer(advise(summary(*cases), manifest), MANY).choice == ("redis-poll",)
-    assert answer(advise(summary(*cases), {}), MANY).choice == ("redis-push",)
+    assert answer(advise(summary(*cases), Manifest()), MANY).choice == ("redis-push",)
 
 
 def test_an_invalid_run_answers_nothing() -> None:
-    advice = advise(summary(case("redis-push"), valid=False), {})
-    assert all(not each.choice and "not valid" in each.says for each in advice.answers)
+    advice = advise(summary(case("redis-push"), valid=False), Manifest())
+    assert all(not each.choice and "not valid" in each.text for each in advice.answers)
     assert advice.changes == advice.footing == []
 
 
 def test_too_few_stops_cannot_tell_and_all_missed_names_the_nearest() -> None:
-    assert "Too few stops" in answer(advise(summary(case("redis-push", p50=None)), {}), MANY).says
-    found = answer(advise(summary(case("memory-push", missed=150), case("memory-poll", missed=100)), {}), MANY)
+    assert "Too few stops" in answer(advise(summary(case("redis-push", p50=None)), Manifest()), MANY).text
+    found = answer(advise(summary(case("memory-push", missed=150), case("memory-poll", missed=100)), Manifest()), MANY)
     assert found.choice == ()
-    assert "memory-poll came nearest: 100 of 300 aborts missed (33 % [28 to 39 %])" in found.says
+    assert "Fewest were missed by memory-poll: 100 of 300 aborts missed (33 % [28 to 39 %])" in found.text
 
 
 def test_what_would_change_the_answer_is_only_what_the_run_has_seen() -> None:
-    bare = advise(summary(case("redis-push")), {})
+    bare = advise(summary(case("redis-push")), Manifest())
     assert bare.changes == []
     cases = [
         case("redis-push"), case("redis-timer", p50=45.0), case("redis-poll", p50=10.0), case("disconnect", p50=0.6),
         case("memory-push", missed=150), case("redis-poll", "steady"), case("none", "steady"),
         case("redis-poll", "stalled", 1500.0), case("redis-push", "stalled"), case("redis-timer", "stalled", 50.0),
     ]  # fmt: skip
-    changes = advise(summary(*cases), {}).changes
+    changes = advise(summary(*cases), Manifest()).changes
     assert [text.split(":")[0] for text in changes] == [
         "You cannot keep a listener",
-        "Your upstream never falls silent",
-        "Your clients can hang up, and nothing between them and the service hides it",
-        "Every abort reaches the worker that holds its chat (sticky sessions)",
+        "Your upstream never pauses",
+        "Your clients can disconnect, and no proxy between them and the service hides it",
+        "Every abort reaches the worker that runs its chat (sticky sessions)",
     ]
     assert "within the 100 ms" in changes[0]
-    assert "1,500 ms [1,420 to 1,580] at its worst (stalled), at 60.0 µs" in changes[1]
-    for p50, words in ((60.0, "beyond"), (49.0, "not told apart from")):  # p95 of 120 and of 98 ms, each 5 % about
-        slow = [each | {"metrics": case("x", p50=p50)["metrics"]} if each["strategy"] == "redis-timer"
+    assert "1,500 ms [1,420 to 1,580] in its slowest scenario (stalled), at 60.0 µs" in changes[1]
+    for p50, words in (
+        (60.0, "above"),
+        (49.0, "not significantly different from"),
+    ):  # p95 of 120 and of 98 ms, each 5 % about
+        slow = [msgspec.structs.replace(each, metrics=case("x", p50=p50).metrics) if each.strategy == "redis-timer"
                 else each for each in cases]  # fmt: skip
-        assert f"{words} the 100 ms" in advise(summary(*slow), {}).changes[0]
+        assert f"{words} the 100 ms" in advise(summary(*slow), Manifest()).changes[0]
 
 
 def test_what_it_stands_on_names_floor_calibration_blocks_and_haste() -> None:
@@ -240,9 +251,9 @@ def test_what_it_stands_on_names_floor_calibration_blocks_and_haste() -> None:
     calibration = {"delay_ms": {"injected": 10.0, "recovered_p50": 10.04},
                    "drop_rate": {"injected": 0.01, "recovered": 0.0113, "ci95": [0.0045, 0.0231]}}  # fmt: skip
     cases = [case("redis-push", blocks=1)]
-    manifest = {"quick": True, "host": {"cpus": 4}}
+    manifest = msgspec.convert({"quick": True, "host": {"cpus": 4}}, Manifest)
     footing = " ".join(advise(summary(*cases, floor=floor, calibration=calibration), manifest).footing)
-    for words in ("QUICK", "0.250 ms [0.240 to 0.260]", "10.0 ms were found", "1.1 % [0.45 to 2.3 %]",
-                  "1 block measured", "4 cores"):  # fmt: skip
+    for words in ("QUICK", "0.250 ms [0.240 to 0.260]", "10.0 ms measured", "1.1 % [0.45 to 2.3 %]",
+                  "Only 1 block measured", "4 cores"):  # fmt: skip
         assert words in footing
-    assert "block" not in " ".join(advise(summary(case("redis-push")), {}).footing)
+    assert "block" not in " ".join(advise(summary(case("redis-push")), Manifest()).footing)

@@ -16,58 +16,48 @@ from typer.testing import CliRunner
 
 from bench.analysis.reading import read_run
 from bench.cli.compare import compare as command
-from bench.report.compare import UnlikeRuns, UnreadableResults, compare, differences, shared
-from bench.report.compare_text import pairs_of, says_of
+from bench.record.base import read_file
+from bench.record.manifest import Manifest, ScenarioSettings
+from bench.record.schema import CaseRow
+from bench.record.summary import Summary
+from bench.report.charts import canvas
+from bench.report.compare import (
+    UnlikeRuns,
+    UnreadableResults,
+    changes_text,
+    compare,
+    differences,
+    pairs_of,
+    shared,
+)
 from tests.bench import fake_blocks
+from tests.bench.report.conftest import FEW, leave_out
 
 Row = dict[str, Any]
-FEW = {
-    "strategies": ["redis-push", "redis-timer", "none"],
-    "scenarios": ["flowing", "steady"],
-    "blocks": 5,
-    "chats": 20,
-}
-
-
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Run B has another commit and host, and its redis-push is 5 ms slower and loses aborts."""
-    parent = tmp_path_factory.mktemp("runs")
-    bent = fake_blocks.Bent({"redis-push": 5.0}, {"redis-push": 0.1})
-    other = {"commit": "fedcba9", "host": {"cpus": 2}}
-    return (
-        fake_blocks.write(parent / "before", **FEW),  # type: ignore[arg-type] # forwarded as they are
-        fake_blocks.write(parent / "after", bent=bent, manifest=other, **FEW),  # type: ignore[arg-type]
-    )
-
-
-@pytest.fixture(scope="module")
-def page(pair: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return compare(*pair, tmp_path_factory.mktemp("results"))
 
 
 def digests(folder: Path) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_both_runs_are_on_the_page_and_unchanged(pair: tuple[Path, Path], page: Path) -> None:
-    html = page.read_text()
-    assert page.parent.name == "compare-before-after"
+def test_both_runs_are_on_the_page_and_unchanged(pair: tuple[Path, Path], compared: Path) -> None:
+    html = compared.read_text()
+    assert compared.parent.name == "compare-before-after"
     assert "A: before" in html
     assert "B: after" in html
     assert {path.name for path in pair[0].iterdir()} == {"manifest.json", "cases.jsonl", "chats.jsonl.gz"}
     for side in ("a", "b"):
-        assert (page.parent / side / "summary.json").is_file()
-        assert (page.parent / side / "charts" / "stop-ecdf.png").is_file()
-    pictures = re.findall(r"!\[[^]]+\]\(([^)]+)\)", (page.parent / "report.md").read_text())
+        assert (compared.parent / side / "summary.json").is_file()
+        assert (compared.parent / side / "charts" / "stop-ecdf.png").is_file()
+    pictures = re.findall(r"!\[[^]]+\]\(([^)]+)\)", (compared.parent / "report.md").read_text())
     assert len(pictures) > 10
-    assert all((page.parent / picture).is_file() for picture in pictures)
+    assert all((compared.parent / picture).is_file() for picture in pictures)
 
 
-def test_what_changed_is_said_and_what_did_not_is_not(page: Path) -> None:
-    text = (page.parent / "report.md").read_text()
-    assert "most of all redis-push in flowing (2 w)" in text
-    assert re.search(r"Aborts missed differ: redis-push in flowing \(2 w\) 0 of 100 and \d+ of 100\.", text)
+def test_what_changed_is_said_and_what_did_not_is_not(compared: Path) -> None:
+    text = (compared.parent / "report.md").read_text()
+    assert "the largest difference in redis-push in flowing (2 w)" in text
+    assert re.search(r"Aborts missed differ: redis-push in flowing \(2 w\) 0 of 100 in A, \d+ of 100 in B\.", text)
     assert re.search(r"^\| commit \| differs \| 0123abc \| fedcba9 \|", text, re.MULTILINE)
     assert re.search(r"^\| seed \| same \| 1 \| 1 \|", text, re.MULTILINE)
     assert re.search(
@@ -76,54 +66,60 @@ def test_what_changed_is_said_and_what_did_not_is_not(page: Path) -> None:
     assert "make regress gives a verdict" in text
 
 
-def test_equal_runs_have_nothing_apart(page: Path) -> None:
-    summary = json.loads((page.parent / "a" / "summary.json").read_text())
-    assert says_of(pairs_of(summary, summary)) == (
-        "Of 2 median stops, 0 have 95 % intervals that lie apart. As many aborts were missed in both."
+def test_equal_runs_have_nothing_apart(compared: Path) -> None:
+    summary = read_file(compared.parent / "a" / "summary.json", Summary)
+    assert changes_text(pairs_of(summary, summary)) == (
+        "0 of 2 median stops have 95 % intervals that do not overlap. Both runs missed the same number of aborts."
     )
 
 
-def test_a_second_comparison_leaves_the_first_alone(pair: tuple[Path, Path], page: Path) -> None:
-    before = digests(page.parent)
-    again = compare(*pair, page.parent.parent)
+def test_a_second_comparison_leaves_the_first_alone(
+    pair: tuple[Path, Path], compared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = digests(compared.parent)
+    save, own = canvas.save, ("compare-stops", "compare-cpu")
+    monkeypatch.setattr(canvas, "save", lambda drawing, stem: (save if stem.name in own else leave_out)(drawing, stem))
+    again = compare(*pair, compared.parent.parent)
     assert again.parent.name == "compare-before-after-2"
-    assert digests(page.parent) == before
+    assert digests(compared.parent) == before
     assert (again.parent / "charts" / "compare-stops.svg").read_bytes() == (
-        page.parent / "charts" / "compare-stops.svg"
+        compared.parent / "charts" / "compare-stops.svg"
     ).read_bytes()
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_the_link_to_the_newest_run_is_called_by_its_own_name(pair: tuple[Path, Path], tmp_path: Path) -> None:
     (tmp_path / "latest").symlink_to(pair[1])
     assert compare(pair[0], tmp_path / "latest", tmp_path / "out").parent.name == "compare-before-after"
 
 
-def _other_pace(head: Row, _cases: list[Row]) -> None:
-    head["scenarios"]["flowing"]["itl_ms"] = 10.0
+def _other_pace(head: Manifest, _cases: list[CaseRow]) -> None:
+    head.scenarios["flowing"].itl_ms = 10.0
 
 
-def _other_scenario(head: Row, _cases: list[Row]) -> None:
-    head["scenarios"]["stalled"] = {"itl_ms": 20.0}
+def _other_scenario(head: Manifest, _cases: list[CaseRow]) -> None:
+    head.scenarios["stalled"] = ScenarioSettings(itl_ms=20.0)
 
 
-def _open_loop(head: Row, _cases: list[Row]) -> None:
-    head["scenarios"]["steady"]["rate_per_s"] = 50.0
+def _open_loop(head: Manifest, _cases: list[CaseRow]) -> None:
+    head.scenarios["steady"].rate_per_s = 50.0
 
 
-def _other_workers(head: Row, _cases: list[Row]) -> None:
-    head["settings"]["workers"] = 4
+def _other_workers(head: Manifest, _cases: list[CaseRow]) -> None:
+    head.settings["workers"] = 4
 
 
-def _quick(head: Row, _cases: list[Row]) -> None:
-    head["quick"] = True
+def _quick(head: Manifest, _cases: list[CaseRow]) -> None:
+    head.quick = True
 
 
-def _other_strategy(_head: Row, cases: list[Row]) -> None:
-    cases[:] = [row | {"strategy": "redis-poll"} if row["strategy"] == "redis-push" else row for row in cases]
+def _other_strategy(_head: Manifest, cases: list[CaseRow]) -> None:
+    for row in cases:
+        row.strategy = "redis-poll" if row.strategy == "redis-push" else row.strategy
 
 
-def _hole(_head: Row, cases: list[Row]) -> None:
-    cases[:] = [row for row in cases if (row["strategy"], row["scenario"]) != ("none", "steady")]
+def _hole(_head: Manifest, cases: list[CaseRow]) -> None:
+    cases[:] = [row for row in cases if (row.strategy, row.scenario) != ("none", "steady")]
 
 
 @pytest.mark.parametrize(
@@ -139,7 +135,7 @@ def _hole(_head: Row, cases: list[Row]) -> None:
     ],
 )
 def test_unlike_runs_are_told_by_key(
-    pair: tuple[Path, Path], change: Callable[[Row, list[Row]], None], words: list[str]
+    pair: tuple[Path, Path], change: Callable[[Manifest, list[CaseRow]], None], words: list[str]
 ) -> None:
     a, b = read_run(pair[0]), read_run(pair[0])
     assert (differences(a, b), shared(a, b)[1]) == ([], [])
@@ -161,7 +157,7 @@ def test_services_that_were_set_differently_are_unlike(
     runs = read_run(pair[0]), read_run(pair[0])
     for run, service in zip(runs, (a, b), strict=True):
         if service is not None:
-            run.manifest["settings"]["service"] = service
+            run.manifest.environment = service
     assert differences(*runs) == words
 
 
@@ -212,9 +208,10 @@ def test_many_differences_are_not_all_listed(pair: tuple[Path, Path], tmp_path: 
         compare(pair[0], other, tmp_path / "out")
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_what_is_common_is_compared_and_the_rest_is_named(pair: tuple[Path, Path], tmp_path: Path) -> None:
     changes: Row = {"strategies": ["redis-push", "redis-poll", "none"], "scenarios": ["flowing", "outage"]}
-    other = fake_blocks.write(tmp_path / "other", **(FEW | changes))  # type: ignore[arg-type]
+    other = fake_blocks.write(tmp_path / "other", **(FEW | changes))
     rest: list[str] = []
     page = compare(pair[0], other, tmp_path / "out", rest.append)
     assert rest == [
@@ -241,6 +238,7 @@ def test_a_scenario_with_other_settings_is_left_out(pair: tuple[Path, Path]) -> 
     assert {key.scenario for key in both} == {"steady"}
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_an_invalid_run_is_compared_and_flagged(pair: tuple[Path, Path], tmp_path: Path) -> None:
     app = typer.Typer()
     app.command()(command)

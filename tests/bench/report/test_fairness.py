@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import inspect
-import json
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from backends import Options
@@ -14,17 +14,21 @@ from backends.postgres.sql import SCHEMA
 from backends.postgres.store import PostgresStore
 from backends.redis.store import RedisStore
 from bench.analysis.reading import read_run
-from bench.report.fairness import COMMANDS, INTERVAL_MS, KEPT, LIVES, cards_of
+from bench.record.base import read_file
+from bench.record.manifest import Manifest
+from bench.record.summary import Summary
+from bench.report.fairness import INTERVAL_MS, cards_of, lives_table
+from bench.report.pages import terms
 from bench.report.tables import facts_of
 from bench.system import stores
 
 
 def test_what_is_said_of_the_backends_is_true() -> None:
     most = inspect.signature(PostgresStore).parameters["connections"].default
-    assert f"at most {most} connections" in COMMANDS["postgres"]
+    assert f"at most {most} connections" in terms("conditions", "commands")["postgres"]
     assert "connections" not in inspect.signature(RedisStore).parameters  # nothing to say how many: it is one
     assert Options().interval_ms == INTERVAL_MS
-    assert "unlogged" in KEPT["postgres"]
+    assert "unlogged" in terms("conditions", "kept")["postgres"]
     assert "UNLOGGED" in SCHEMA
     assert '"synchronous_commit": "off"' in inspect.getsource(Pool)
     assert '"--save", ""' in inspect.getsource(stores.redis_server)
@@ -32,12 +36,12 @@ def test_what_is_said_of_the_backends_is_true() -> None:
 
 
 def test_the_stores_of_the_table_are_those_of_the_cards() -> None:
-    assert [row[0] for row in LIVES] == list(KEPT)
+    assert [row[0] for row in lives_table().rows] == list(terms("conditions", "kept"))
 
 
 @pytest.fixture
 def cards(rich: Path) -> dict[str, dict[str, str]]:
-    cases = json.loads((rich / "summary.json").read_text())["cases"]
+    cases = read_file(rich / "summary.json", Summary).cases
     run = read_run(rich)
     return {card.strategy: dict(card.facts) for card in cards_of(cases, run.manifest, run.cases)}
 
@@ -47,11 +51,11 @@ def test_each_strategy_has_its_conditions_and_no_other_s(cards: dict[str, dict[s
     assert cards["redis-push"]["store"] == "valkey 9.1.2 (embedded)"
     assert cards["redis-push"]["driver"] == "redis 8.1.0"
     assert (
-        "one connection for commands per worker, which all of them share; another to listen"
+        "one connection for commands per worker, which all of its chats share; another to listen"
         in cards["redis-push"]["pool"]
     )
     assert "listen" not in cards["redis-poll"]["pool"]
-    assert cards["postgres-timer"]["interval"].startswith("100 ms by default; this record does not keep")
+    assert cards["postgres-timer"]["interval"].startswith("100 ms by default; this run did not record")
     assert set(cards["memory-push"]) == {"measured", "delivery", "flag"}
     assert set(cards["none"]) == set(cards["disconnect"]) == {"measured", "abort"}
     assert "floor" not in cards
@@ -60,8 +64,8 @@ def test_each_strategy_has_its_conditions_and_no_other_s(cards: dict[str, dict[s
 def test_connections_are_those_that_were_counted(cards: dict[str, dict[str, str]], rich: Path) -> None:
     assert cards["redis-push"]["connections held"] == "3 to 12 at the end of a load"
     run = read_run(rich)
-    cases = json.loads((rich / "summary.json").read_text())["cases"]
-    without = [row | {"connections": None} for row in run.cases]
+    cases = read_file(rich / "summary.json", Summary).cases
+    without = [msgspec.structs.replace(row, connections=None) for row in run.cases]
     (card,) = [each for each in cards_of(cases, run.manifest, without) if each.strategy == "redis-push"]
     assert dict(card.facts)["connections held"] == "not counted in this run"
 
@@ -71,14 +75,14 @@ def test_connections_are_those_that_were_counted(cards: dict[str, dict[str, str]
     [({"ABORT_INTERVAL_MS": "50"}, "50 ms (ABORT_INTERVAL_MS)"), ({}, "100 ms (the default)")],
 )
 def test_the_interval_is_that_of_the_run(rich: Path, service: dict[str, str], words: str) -> None:
-    cases = json.loads((rich / "summary.json").read_text())["cases"]
+    cases = read_file(rich / "summary.json", Summary).cases
     run = read_run(rich)
-    settings = {**run.manifest["settings"], "service": service}
-    cards = {each.strategy: each for each in cards_of(cases, {**run.manifest, "settings": settings}, run.cases)}
+    older = msgspec.structs.replace(run.manifest, settings={**run.manifest.settings, "service": service})
+    cards = {each.strategy: each for each in cards_of(cases, older, run.cases)}
     assert dict(cards["redis-timer"].facts)["interval"] == words
-    told = dict(facts_of({"settings": {"workers": 2, "service": service}}))["settings"]
-    assert told == f"workers 2, service {'ABORT_INTERVAL_MS=50' if service else 'by default'}"
-    now = {**run.manifest, "environment": service}
+    settings = dict(facts_of(Manifest(settings={"workers": 2, "service": service})))["settings"]
+    assert settings == f"workers 2, service {'ABORT_INTERVAL_MS=50' if service else 'by default'}"
+    now = msgspec.structs.replace(run.manifest, environment=service)
     cards = {each.strategy: each for each in cards_of(cases, now, run.cases)}
     assert dict(cards["redis-timer"].facts)["interval"] == words
     assert dict(facts_of(now)).get("environment") == ("ABORT_INTERVAL_MS 50" if service else None)

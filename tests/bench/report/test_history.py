@@ -10,7 +10,7 @@ import pytest
 from matplotlib.image import imread
 
 from bench.report.history import HistoryError, history
-from bench.report.history_chart import draw
+from bench.report.history_view import draw
 from tests.bench.fake_gate import FLOWING, HOST, write_history
 
 STOP = "upstream_stop_ms.p50"
@@ -97,9 +97,7 @@ def test_one_summary_is_in_memory_at_a_time(tmp_path: Path) -> None:
     for runs in (4, 16):
         results = tmp_path / str(runs)
         for folder in write_history(results, [2.0] * runs):
-            (case,) = json.loads((folder / "summary.json").read_text())["cases"]
-            case["metrics"]["other"] = [{"n": number} for number in range(5_000)]
-            spoil(folder, cases=[case])
+            spoil(folder, warnings=[f"warning {number}" for number in range(20_000)])
         tracemalloc.start()
         history(results, STOP)
         most.append(tracemalloc.get_traced_memory()[1])

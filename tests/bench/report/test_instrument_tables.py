@@ -6,10 +6,21 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from bench.analysis.health_marks import mark_of
 from bench.analysis.summary import summarise
-from bench.report.tables_instrument import health_table, instrument_tables, intended_table, load_of
+from bench.record.base import read_file
+from bench.record.manifest import Manifest, ScenarioSettings
+from bench.record.summary import Summary, SummaryCase
+from bench.report.pages import Table
+from bench.report.tables import load_of, method_tables
 from tests.bench import fake_blocks
+
+
+def tables_of(case: SummaryCase, manifest: Manifest | None = None) -> list[Table]:
+    return method_tables(Summary(valid=True, cases=[case]), manifest or Manifest())
+
 
 LOAD: dict[str, Any] = {"name": "load", "pid": 7, "cpu": 0.3, "lag_p99_ms": 1.0, "lag_max_ms": 2.0, "gc_max_ms": 0.0}
 
@@ -38,8 +49,8 @@ def test_a_mark_holds_the_worst_phase_of_all_blocks() -> None:
     mark = mark_of([calm, busy, row(), {}])
     assert (mark["load_cpu"], mark["load_cpu_worst_phase"], mark["mock_cpu_worst_phase"]) == (0.3, 0.93, None)
     assert mark["ok"] is True, "phases are no reason not to believe a run"
-    case = {"scenario": "flowing", "strategy": "none", "workers": 2, "blocks": 4, "health": mark}
-    assert health_table([case]).rows[0][3] == "30 % / 93 %"
+    case = {"scenario": "flowing", "strategy": "none", "workers": 2, "streams": 50, "blocks": 4, "health": mark}
+    assert tables_of(msgspec.convert(case, SummaryCase))[-1].rows[0][3] == "30 % / 93 %"
 
 
 def test_the_tables_show_each_case_s_health_loop_and_intended_times(tmp_path: Path) -> None:
@@ -56,25 +67,28 @@ def test_the_tables_show_each_case_s_health_loop_and_intended_times(tmp_path: Pa
     manifest["idle"] = [idle | {"idle_cpu_ms_per_s": 1.25, "idle_store_cpu_ms_per_s": None}]
     (folder / "manifest.json").write_text(json.dumps(manifest))
     summary = summarise(folder)
-    assert {case["scenario"]: case["loop"] for case in summary["cases"]} == {"flowing": "open", "steady": "closed"}
-    assert {case["strategy"]: case["health"]["ok"] for case in summary["cases"]} == {"redis-push": True, "none": False}
-    well = {(each[0], each[1]): each[2] for each in health_table(summary["cases"]).rows}
+    assert {case.scenario: case.loop for case in summary.cases} == {"flowing": "open", "steady": "closed"}
+    assert {case.strategy: case.health and case.health.ok for case in summary.cases} == {
+        "redis-push": True,
+        "none": False,
+    }
+    well = {(each[0], each[1]): each[2] for each in method_tables(summary, Manifest())[-1].rows}
     assert well["flowing, 2 w", "redis-push"] == "yes"
-    assert well["flowing, 2 w", "none"] == "not in 1 of 5 blocks"
-    tables = instrument_tables(summary, manifest)
+    assert well["flowing, 2 w", "none"] == "no: 1 of 5 blocks"
+    tables = method_tables(summary, read_file(folder / "manifest.json", Manifest))
     assert [len(table.heads) for table in tables] == [len(table.rows[0]) for table in tables]
     assert tables[1].rows == [("redis-push, 2 w", "4.50", "1.25", "-")]
 
 
 def test_a_late_load_shows_in_the_intended_time_beside_service_time() -> None:
     metrics = {
-        name: {"p50": value, "p99": 10 * value}
+        name: {"n": 400, "p50": value, "p99": 10 * value, "ci95": {}}
         for name, value in (("upstream_stop_ms", 2.0), ("upstream_stop_intended_ms", 5.0))
     }
-    case = {"scenario": "flowing", "workers": 2, "strategy": "redis-push", "loop": "open", "metrics": metrics}
+    row = {"scenario": "flowing", "workers": 2, "streams": 9, "strategy": "redis-push", "loop": "open"}
+    case = msgspec.convert(row | {"metrics": metrics}, SummaryCase)
     manifest = {"scenarios": {"flowing": {"rate_per_s": 80, "arrivals": "constant", "streams": 9}}}
-    table = intended_table([case], manifest)
-    assert table is not None
+    table, _health = tables_of(case, msgspec.convert(manifest, Manifest))
     assert table.rows[0][2:] == ("open loop, 80/s constant", "2.00 / 20.0", "5.00 / 50.0", "-", "-")
-    assert load_of({"streams": 100}) == "closed loop, 100 readers"
-    assert intended_table([case | {"loop": "closed"}], {}) is None
+    assert load_of(ScenarioSettings(streams=100)) == "closed loop, 100 readers"
+    assert len(tables_of(msgspec.structs.replace(case, loop="closed"))) == 1

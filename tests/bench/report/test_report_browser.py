@@ -11,8 +11,10 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, async_playwright, expect
 
-from bench.report.compare import compare
+from bench.report.charts import canvas
+from bench.report.render import render
 from tests.bench import fake_blocks
+from tests.bench.report.conftest import leave_out
 from tests.browser.conftest import FLAGS
 from tests.browser.conftest import chromium as chromium  # noqa: PLC0414 - a fixture
 from tests.browser.test_access import CONTRASTS
@@ -31,18 +33,15 @@ HEADINGS = "() => [...document.querySelectorAll('h1,h2,h3,h4,h5,h6')].map((one) 
 
 
 @pytest.fixture(scope="module")
-def pages(rich: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def pages(rich: Path, compared: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A rich report, a comparison, and a report of a run that is invalid, quick and lacks most of it."""
-    parent = tmp_path_factory.mktemp("pages")
-    few = {"strategies": ["redis-push", "postgres-poll", "none"], "scenarios": ["flowing", "steady"], "chats": 20}
-    a, b = (fake_blocks.write(parent / name, blocks=2, **few) for name in ("before", "after"))  # type: ignore[arg-type]
     poor = fake_blocks.write(
-        parent / "poor", strategies=["memory-push"], scenarios=["flowing"], chats=8, blocks=1,
+        tmp_path_factory.mktemp("pages") / "poor", strategies=["memory-push"], scenarios=["flowing"], chats=8, blocks=1,
         manifest={"complete": False, "quick": True, "label": "x" * 90},
     )  # fmt: skip
-    from bench.report.render import render
-
-    return {"report": rich / "report.html", "comparison": compare(a, b, parent / "out"), "poor": render(poor)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(canvas, "save", leave_out)
+        return {"report": rich / "report.html", "comparison": compared, "poor": render(poor)}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
