@@ -9,20 +9,10 @@ import pytest
 from playwright.async_api import expect
 
 from tests.browser.conftest import NOTE
-from tests.browser.visit import ENDLESS, STALL, Visit
+from tests.browser.visit import CONFIRMED, ENDLESS, NOTHING, STALL, STOPPED, Visit
 from tests.server.service import serve
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
-
-NOTHING = "\N{EN DASH}"
-CONFIRMED = re.compile(r"^[\d.]+ m?s, confirmed$")
-STOPPED = re.compile(r"^[\d.]+ m?s, stopped$")
-
-
-def ms(text: str) -> float:
-    """`3.4 ms, stopped` and `1.20 s` as milliseconds."""
-    figures, unit = text.partition(",")[0].split()
-    return float(figures) * {"ms": 1, "s": 1000}[unit]
 
 
 async def test_an_answer_streams_to_its_end(visit: Visit) -> None:

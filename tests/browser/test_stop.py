@@ -8,19 +8,9 @@ import httpx2
 import pytest
 from playwright.async_api import Route, expect
 
-from tests.browser.visit import ENDLESS, SILENT, STALL, Visit
+from tests.browser.visit import CONFIRMED, ENDLESS, NOTHING, SILENT, STALL, STOPPED, Visit, ms
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
-
-NOTHING = "\N{EN DASH}"
-CONFIRMED = re.compile(r"^[\d.]+ m?s, confirmed$")
-STOPPED = re.compile(r"^[\d.]+ m?s, stopped$")
-
-
-def ms(text: str) -> float:
-    """`3.4 ms, stopped` and `1.20 s` as milliseconds."""
-    figures, unit = text.partition(",")[0].split()
-    return float(figures) * {"ms": 1, "s": 1000}[unit]
 
 
 async def test_stop_while_it_streams(visit: Visit) -> None:

@@ -15,6 +15,16 @@ STALL = "[mock:output_tokens=20,itl_ms=5,stall_at=5,stall_ms=60000]"
 ENDLESS = "[mock:output_tokens=30000,itl_ms=20]"
 SILENT = "[mock:ttft_ms=60000]"
 
+NOTHING = "\N{EN DASH}"
+CONFIRMED = re.compile(r"^[\d.]+ m?s, confirmed$")
+STOPPED = re.compile(r"^[\d.]+ m?s, stopped$")
+
+
+def ms(text: str) -> float:
+    """`3.4 ms, stopped` and `1.20 s` as milliseconds."""
+    figures, unit = text.partition(",")[0].split()
+    return float(figures) * {"ms": 1, "s": 1000}[unit]
+
 
 @dataclass
 class Visit:
