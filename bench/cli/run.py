@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
+import msgspec
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -17,6 +18,8 @@ from bench.analysis.reading import of_run
 from bench.cli.codes import BAD_USAGE, INTERRUPTED, INVALID, end
 from bench.cli.measuring import measuring
 from bench.cli.show import by_cause, case_table
+from bench.record.base import read_file
+from bench.record.manifest import Manifest
 from bench.record.writer import LATEST, SCHEDULE, Results, publish
 from bench.run.repeat import changed_since
 from bench.system import environment
@@ -205,8 +208,8 @@ def _measure(
         _keep(kept.folder)
         end(INTERRUPTED, "interrupted; everything started has been stopped")
     if repeats:
-        manifest = json.loads((kept.folder / "manifest.json").read_text(encoding="utf-8"))
-        for each in changed_since(repeats, manifest):
+        before = msgspec.convert(repeats, Manifest)
+        for each in changed_since(before, read_file(kept.folder / "manifest.json", Manifest)):
             typer.echo(f"bench: note: not as in the run that was repeated: {each}", err=True)
     problems = _render(kept.folder, INVALID)
     publish(kept.folder, full=not (problems or settings.quick))

@@ -43,7 +43,7 @@ START_S = 4.0
 """About what a service takes to start and warm up."""
 BETWEEN_S = 0.4
 """About what a load takes besides itself: to be told, and to settle."""
-Row = dict[str, Any]
+Row = Any
 
 
 @dataclass(frozen=True)

@@ -1,116 +1,100 @@
-"""The load: a Locust user that sends the chats of one case after the other, open or closed loop, as it is told.
+"""The load process: a Locust user that sends the chats of one order after the other, in an open or closed loop.
 
-`CHAT_LOAD` names a folder and this process' number in it (`<folder>:<number>`). Once `awake-<number>` is there, orders
-come as `order-<number>-<n>.json`; an answer is the rows in the file that the order names, and `done-<number>-<n>.json`,
-see bench/load/driver.py. One process stays for a whole run: starting Locust takes longer than many cases.
+`CHAT_LOAD` is `<folder>:<number of the process>`. The process makes `awake-<number>` there, reads
+`order-<number>-<n>.json` (see order.py), writes the order's rows and then `done-<number>-<n>.json`.
+It stays for a whole run: starting Locust takes longer than many cases.
 """
 
 from __future__ import annotations
 
 import gc
-import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic_ns
-from typing import IO, Any
+from typing import IO
 
 import gevent
 from gevent.pool import Pool
 from locust import User, constant, task
 
-from bench.load.chat import EARLY_NS, Chat, Order
-from bench.load.loop_lag import Vitals
+from bench.load.chat import EARLY_NS, Chat, Volley
+from bench.load.loop_lag import LoopProbe
+from bench.load.order import Order, OrderedChat
+from bench.record.base import decode, encode_line
+from bench.record.files import replace_file
+from bench.record.traces import LoadAnswer
 
 FOLDER, _, NUMBER = os.environ["CHAT_LOAD"].rpartition(":")
-LOOK_S = 0.01
+POLL_S = 0.01
 
 
-class Reader(User):
-    """Takes orders until the process is ended; its chats are greenlets, whichever loop they are in."""
+class LoadUser(User):
+    """Executes orders until the process is ended; each chat is a greenlet."""
 
     wait_time = constant(0)
 
     def on_start(self) -> None:
-        """Orders are numbered from 0, and taken from now on."""
+        """Accept orders from now on; they are numbered from 0."""
         self._next = 0
         (Path(FOLDER) / f"awake-{NUMBER}").touch()
 
     @task
-    def order(self) -> None:
-        """One case: wait for its order, send its chats, answer."""
+    def execute(self) -> None:
+        """Wait for the next order, send its chats, write the answer."""
         path = Path(FOLDER) / f"order-{NUMBER}-{self._next}.json"
         while not path.exists():
-            gevent.sleep(LOOK_S)
-        told = json.loads(path.read_text(encoding="utf-8"))
-        order = Order(**told["order"])
-        gc.collect()  # and none during the load: its pauses would pass for latency, and a case lives for seconds
-        gc.freeze()
-        gc.disable()
-        with Vitals() as vitals, Path(told["rows"]).open("w", buffering=1, encoding="utf-8") as rows:
-            dropped = self._open(told, order, rows) if told["loop"] == "open" else self._closed(told, order, rows)
-        gc.enable()
-        gc.unfreeze()
-        scratch = path.with_name(f".{path.name}.part")
-        scratch.write_text(json.dumps({"dropped": dropped, "health": vitals.seen()}))
-        scratch.replace(path.with_name(path.name.replace("order-", "done-")))
+            gevent.sleep(POLL_S)
+        order = decode(path.read_bytes(), Order, path.name)
+        with _without_collections(), LoopProbe() as probe, Path(order.rows).open("ab", buffering=0) as rows:
+            dropped = _open_loop(order, rows) if order.open_loop else _closed_loop(order, rows)
+        answer = encode_line(LoadAnswer(dropped, probe.health()))
+        replace_file(path.with_name(path.name.replace("order-", "done-")), answer)
         self._next += 1
 
-    def _open(self, told: dict[str, Any], order: Order, rows: IO[str]) -> list[str]:
-        """Chats leave at their moments, whatever became of others; beyond `streams` at a time they are dropped.
 
-        Gives the ids of those.
-        """
-        pool = Pool(told["streams"])
-        dropped: list[str] = []
-        for planned in told["chats"]:
-            due_ns = told["start_ns"] + int(planned["at_ms"] * 1e6)
-            gevent.sleep(max(0.0, (due_ns - EARLY_NS - monotonic_ns()) / 1e9))
-            if pool.full():
-                dropped.append(planned["request_id"])
-                continue
-            pool.spawn(self._chat, Chat(order, planned, due_ns), rows)
-        pool.join()
-        return dropped
+@contextmanager
+def _without_collections() -> Iterator[None]:
+    """Collect no garbage during the load: the pauses would count as latency, and a case takes seconds."""
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    yield
+    gc.enable()
+    gc.unfreeze()
 
-    def _closed(self, told: dict[str, Any], order: Order, rows: IO[str]) -> list[str]:
-        """`streams` readers, one chat after the other each; the first ones start spread over the ramp."""
-        waiting = iter(told["chats"])
 
-        def read() -> None:
-            for planned in waiting:
-                if planned["at_ms"] is not None:
-                    left_ns = told["start_ns"] + int(planned["at_ms"] * 1e6) - monotonic_ns()
-                    gevent.sleep(max(0.0, left_ns / 1e9))
-                self._chat(Chat(order, planned, None), rows)
+def _open_loop(order: Order, rows: IO[bytes]) -> list[str]:
+    """Send chats at their moments, whatever became of others. Returns the ids of those dropped beyond `streams`."""
+    pool, volley = Pool(order.streams), Volley()
+    dropped: list[str] = []
+    for planned in order.chats:
+        due_ns = order.start_ns + int((planned.at_ms or 0.0) * 1e6)
+        gevent.sleep(max(0.0, (due_ns - EARLY_NS - monotonic_ns()) / 1e9))
+        if pool.full():
+            dropped.append(planned.request_id)
+        else:
+            pool.spawn(_send, Chat(order, planned, due_ns, volley), rows)
+    pool.join()
+    return dropped
 
-        gevent.joinall([gevent.spawn(read) for _ in range(told["streams"])])
-        return []
 
-    def _chat(self, chat: Chat, rows: IO[str]) -> None:
-        chat.run()
-        rows.write(json.dumps(chat.row) + "\n")
-        self._report(chat)
+def _closed_loop(order: Order, rows: IO[bytes]) -> list[str]:
+    """`streams` readers send one chat after the other; the first ones start spread over the ramp."""
+    waiting, volley = iter(order.chats), Volley()
 
-    def _report(self, chat: Chat) -> None:
-        """Tell Locust, so that its own statistics work; milliseconds."""
-        client, abort = chat.client, chat.abort
-        if client["sent_ns"] is None:
-            self._fire("POST", "/chat/", 0, None, client["error"])
-            return
-        took_ns = client["end_ns"] - client["sent_ns"]
-        self._fire("POST", "/chat/", took_ns, client["status"], client["error"])
-        if client["token_ns"]:
-            self._fire("TTFT", "ttft", client["token_ns"][0] - client["sent_ns"], None, None)
-        if abort is not None and abort["ack_ns"] is not None:
-            self._fire("POST", "/abort/", abort["ack_ns"] - abort["sent_ns"], abort["status"], abort["error"])
+    def read(chats: Iterator[OrderedChat]) -> None:
+        for planned in chats:
+            if planned.at_ms is not None:
+                left_ns = order.start_ns + int(planned.at_ms * 1e6) - monotonic_ns()
+                gevent.sleep(max(0.0, left_ns / 1e9))
+            _send(Chat(order, planned, None, volley), rows)
 
-    def _fire(self, kind: str, name: str, took_ns: int, status: int | None, error: str | None) -> None:
-        failure = error or (f"HTTP {status}" if status is not None and status >= 500 else None)
-        self.environment.events.request.fire(
-            request_type=kind,
-            name=name,
-            response_time=took_ns / 1e6,
-            response_length=0,
-            exception=ConnectionError(failure) if failure else None,
-            context={},
-        )
+    gevent.joinall([gevent.spawn(read, waiting) for _ in range(order.streams)])
+    return []
+
+
+def _send(chat: Chat, rows: IO[bytes]) -> None:
+    chat.run()
+    rows.write(encode_line(chat.row))

@@ -15,7 +15,7 @@ BLOCK_BYTES = 65536
 
 
 class Answer(HTTPResponse):
-    """geventhttpclient's parser, handing out server-sent events as they come; the pool around it reads in blocks."""
+    """geventhttpclient's parser, reading a socket block by block and returning server-sent events as they arrive."""
 
     def __init__(self, sock: Any, block_bytes: int = BLOCK_BYTES) -> None:
         super().__init__(method="POST")
@@ -27,11 +27,11 @@ class Answer(HTTPResponse):
         self.body += bytes(buf)
 
     def receive(self) -> int:
-        """Wait for the next bytes and parse them; gives the moment they were here."""
+        """Wait for the next bytes and parse them. Returns when they were received."""
         data = self._sock.recv(self._block_bytes)
         now_ns = monotonic_ns()
         if not data:
-            raise ConnectionError("the connection was closed in mid-answer")
+            raise ConnectionError("the connection was closed within the answer")
         self.feed(data)
         return now_ns
 
@@ -44,7 +44,7 @@ class Answer(HTTPResponse):
 
 
 def connect(url: str, deadline_s: float, receive_bytes: int | None = None) -> Any:
-    """A fresh connection: each chat and each Stop comes from another tab, and may land on any worker."""
+    """Open a connection: each request has its own, so that it may reach any worker."""
     address = urlsplit(url)
     sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     if receive_bytes is not None:  # much smaller, and loopback's 64 KB segments would make TCP wait by itself
@@ -67,6 +67,6 @@ def post(url: str, path: str, body: dict[str, Any], request_id: str) -> bytes:
     return f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content
 
 
-def said(error: BaseException) -> str:
-    """An error in a few words."""
+def error_text(error: BaseException) -> str:
+    """The type and message of an error."""
     return f"{type(error).__name__}: {error}"

@@ -1,34 +1,36 @@
-"""Waits until a load has died down: every chat over for the witness, and written down by the service."""
+"""Wait until a load has ended everywhere: every stream closed at the mock, every chat traced by the service."""
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+import msgspec
+
+from bench.record.schema import LoadRow
+from bench.record.traces import ChatTrace, Journal, JournalRow, Trace
 from bench.system.http import request_json
 
 SETTLE_S = 5.0
-"""How long the last traces and closed connections are waited for; a stream that is open even then has leaked."""
-LOOK_S = 0.02
-Row = dict[str, Any]
+"""A stream that is open for longer has leaked."""
+POLL_S = 0.02
 
 
-def settled(mock_url: str, traces: Path | None, clients: Sequence[Row]) -> tuple[list[Row], list[Row]]:
-    """The witness's journal and the service's trace lines, when both are complete or 5 s have passed.
+def settled(mock_url: str, traces: Path | None, clients: Sequence[LoadRow]) -> tuple[list[JournalRow], list[Trace]]:
+    """The mock's journal and the service's trace lines, when both are complete or 5 s have passed.
 
     `traces` is the service's TRACE_DIR, None for one that writes none.
     """
-    answered = {row["request_id"] for row in clients if row["client"]["status"] is not None} if traces else set()
+    answered = {row.request_id for row in clients if row.client.status is not None} if traces else set()
+    decoder = msgspec.json.Decoder(Trace)
     deadline = time.monotonic() + SETTLE_S
     while True:
-        journal: list[Row] = request_json(mock_url, "/__mock/journal")["rows"]
-        files = traces.glob("*.jsonl") if traces else ()
-        lines = [json.loads(line) for file in files for line in file.read_text().splitlines()]
-        over = all(row["outcome"] != "open" for row in journal)
-        written = answered <= {line["request_id"] for line in lines if line["kind"] == "chat"}
-        if (over and written) or time.monotonic() > deadline:
+        journal = msgspec.convert(request_json(mock_url, "/__mock/journal"), Journal).rows
+        files = sorted(traces.glob("*.jsonl")) if traces else ()
+        lines: list[Trace] = [decoder.decode(line) for file in files for line in file.read_bytes().splitlines()]
+        over = all(row.outcome != "open" for row in journal)
+        traced = answered <= {line.request_id for line in lines if isinstance(line, ChatTrace)}
+        if (over and traced) or time.monotonic() > deadline:
             return journal, lines
-        time.sleep(LOOK_S)
+        time.sleep(POLL_S)

@@ -1,27 +1,26 @@
-"""Runs the cases in blocks: starts stores, mock and services, sends the load, joins the timelines, writes the rows."""
+"""Run the cases in blocks: start stores, mock and services, send the load, and write the rows."""
 
 from __future__ import annotations
 
 import contextlib
-import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
-from bench.load.driver import Load, processes_for
-from bench.record.writer import describe_commit, describe_host, describe_versions, utc_now
+from bench.load.driver import processes_for
+from bench.record.host import utc_now
+from bench.record.manifest import Manifest, StoreInfo
 from bench.run.code_check import code_of
 from bench.run.idle import measure_idle
 from bench.run.instrument import CALIBRATION_CASE, FLOOR_CASE
-from bench.run.meter import Measured, Meter, Schedules, Subject
-from bench.run.progress import Expected, View
+from bench.run.meter import Measured, Schedules, Subject
+from bench.run.progress import Expected, ProgressView
+from bench.run.rig import NO_SCHEDULES, describe, instrument, settings_of
 from bench.run.subject import Side, calibrated, describe_asgi, service_of
-from bench.system.embedded import temporary_folder
 from bench.system.http import AnswerError
 from bench.system.procs import Child, ChildError
 from bench.system.storage import writing
@@ -29,15 +28,14 @@ from bench.system.stores import Store, open_store
 from bench.workload.plan import Case, counted_apart, served_by, store_of
 from bench.workload.schedule import orders
 
-Row = dict[str, Any]
 More = Callable[[int, float, Mapping[str, Sequence[float]]], bool]
 Group = tuple[str, int]
-"""A service's strategy with so many workers: what one start of it is good for."""
+"""A service's strategy and number of workers: the cases that share one start of it."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What a run was asked to do; all of it stands in the manifest."""
+    """What a run was asked to do; all of it is in the manifest."""
 
     backend: str
     workers: int
@@ -45,16 +43,16 @@ class Settings:
     seed: int
     label: str
     starve: bool = False
-    """Give the load too little CPU: a run that must be called invalid."""
+    """Give the load too little CPU: a run that must become invalid."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Variables for the service under test, beside those that every process gets."""
 
 
 class Run:
-    """One invocation: `execute` measures blocks until `more` says that it is enough.
+    """One invocation: `execute` measures blocks until `more` returns False.
 
-    `more` gets the number of blocks and the seconds so far, and each case's median stops. With two sides every service
-    is measured from both, one directly after the other, first and second in turn. `expects` is for the progress bar.
+    `more` gets the number of blocks, the seconds so far, and each case's median stops. With two sides every service
+    is measured from both, one directly after the other, in alternating order.
     """
 
     def __init__(
@@ -72,19 +70,16 @@ class Run:
         self._settings = settings
         self._sides = sides
         self._more = more
-        self._schedules = schedules or {}
-        self._view = View(cases, console, sides=len(sides), expects=expects)
+        self._schedules = schedules or NO_SCHEDULES
+        self._view = ProgressView(cases, console, sides=len(sides), expects=expects)
         self._stores: dict[str, Store] = {}
         self._unused_ops: dict[tuple[str, int, str], int] = {}
-        self._token = secrets.token_hex(3)  # a store of yours may remember the ids of an earlier run
-        self._namespace = f"stopwatch_bench_{self._token}"
         self._manifests = [self._describe(each.side) for each in sides]
 
     def execute(self) -> None:
-        """Measure and write.
+        """Measure and write. Finished cases stay in any case, and the manifest is then not `complete`.
 
-        Raises StoreError, ChildError (StorageError when the disk is full), or KeyboardInterrupt; what was finished
-        stays, and the manifest says incomplete.
+        Raises StoreError, ChildError (StorageError when the disk is full), KeyboardInterrupt.
         """
         with writing(self._sides[-1].results.folder):
             self._write_manifests()
@@ -100,52 +95,53 @@ class Run:
 
     def _end(self, *, complete: bool) -> None:
         for manifest in self._manifests:
-            manifest |= {"complete": complete, "ended_utc": utc_now()}
+            manifest.complete, manifest.ended_utc = complete, utc_now()
         self._write_manifests()
         for each in self._sides:
             if not (each.results.folder / "cases.jsonl").exists() and not any(each.results.logs.iterdir()):
-                shutil.rmtree(each.results.folder)  # nothing was measured, and no log tells why
+                shutil.rmtree(each.results.folder)  # neither a case nor a log
 
     def _measure_all(self, stack: contextlib.ExitStack) -> None:
-        self._scratch = stack.enter_context(temporary_folder("run"))
-        self._logs = self._sides[0].results.logs
         for kind in sorted({case.store for case in self._cases} & {"redis", "postgres"}, key=str):
             self._view.say(f"starting {kind}")
             opened = self._stores[str(kind)] = stack.enter_context(open_store(str(kind)))
-            if opened.how == "url":  # our own servers are gone with all they hold
-                stack.callback(opened.delete_namespace, self._namespace)
             for manifest in self._manifests:
-                manifest["stores"][str(kind)] = opened.describe()
-        self._view.say("starting the mock upstream and the load")
-        mock = Child("mock_llm", ["mock_llm", "serve", "--port", "0"], self._logs / "mock_llm.log")
-        self._mock = stack.enter_context(mock)
-        processes = processes_for([*self._cases, FLOOR_CASE, CALIBRATION_CASE])
-        load = stack.enter_context(Load(processes, self._scratch, self._logs, starve=self._settings.starve))
+                manifest.stores[str(kind)] = StoreInfo(**opened.describe())
+        rig = self._rig = stack.enter_context(
+            instrument(
+                self._sides[0].results.logs,
+                self._view,
+                processes=processes_for([*self._cases, FLOOR_CASE, CALIBRATION_CASE]),
+                seed=self._settings.seed,
+                starve=self._settings.starve,
+                schedules=self._schedules,
+            )
+        )
+        self._namespace = f"stopwatch_bench_{rig.token}"
+        for opened in self._stores.values():
+            if opened.how == "url":  # our own servers are removed with all they hold
+                stack.callback(opened.delete_namespace, self._namespace)
         groups: dict[Group, list[Case]] = {}
         for case in self._cases:
             groups.setdefault((served_by(case.strategy), case.workers), []).append(case)
         for cases in groups.values():
-            # What nothing costs comes first: Stops leave a service with fewer upstream connections to use again, and
-            # the more so the better they work.
+            # Scenarios without aborts first: aborts close pooled upstream connections, and would raise their cost.
             cases.sort(key=lambda case: case.scenario.abort_share > 0)
         began = time.monotonic()
-        meter = self._meter = Meter(
-            mock, load, self._view, seed=self._settings.seed, token=self._token, schedules=self._schedules
-        )
-        with calibrated(mock, self._logs / "calibrated.log") as service:
-            meter.measure(CALIBRATION_CASE, 0, Subject(service, self._sides))
+        with calibrated(rig.mock, self._sides[0].results.logs / "calibrated.log") as service:
+            rig.meter.measure(CALIBRATION_CASE, 0, Subject(service, self._sides))
         for block, order in enumerate(orders([f"{name} {workers}" for name, workers in groups], self._settings.seed)):
             self._view.begin(block)
-            meter.measure(FLOOR_CASE, block, Subject(mock, self._sides))
+            rig.meter.measure(FLOOR_CASE, block, Subject(rig.mock, self._sides))
             for place, key in enumerate(order):
                 name, _, workers = key.partition(" ")
                 turns = self._sides if (block + place) % 2 == 0 else self._sides[::-1]
                 for each in turns:
                     self._measure_group((name, int(workers)), groups[name, int(workers)], block, each)
             for manifest in self._manifests:
-                manifest["blocks"] = block + 1
+                manifest.blocks = block + 1
             self._write_manifests()
-            if not self._more(block + 1, time.monotonic() - began, meter.medians_ms):
+            if not self._more(block + 1, time.monotonic() - began, rig.meter.medians_ms):
                 break
 
     def _measure_group(self, group: Group, cases: Sequence[Case], block: int, measured: Measured) -> None:
@@ -156,29 +152,31 @@ class Run:
         if rest:
             with self._service(group, store, block, measured, "") as (service, traces):
                 for case in rest:
-                    self._meter.measure(case, block, Subject(service, [measured], traces, store, counts=not late))
+                    subject = Subject(service, [measured], traces, store, counts=not late)
+                    self._rig.meter.measure(case, block, subject)
                 if block == 0 and len(self._sides) == 1 and not self._settings.quick:
-                    self._note_idle(group, service, store)
+                    self._measure_idle(group, service, store)
         if counted and store is not None:
             self._measure_late_counting(group, counted, block, measured, store)
 
-    def _note_idle(self, group: Group, service: Child, store: Store | None) -> None:
-        """Once for each strategy, after its cases of the first block: what it costs while nothing happens."""
-        self._view.say(f"{group[0]} while nothing happens")
+    def _measure_idle(self, group: Group, service: Child, store: Store | None) -> None:
+        """Once for each strategy, after its cases of the first block."""
         strategy, workers = group
+        self._view.say(f"{strategy} without load")
         try:
             found = measure_idle(service, store)
         except (OSError, AnswerError) as error:
             service.check()
             raise ChildError(f"server with {strategy} cannot chat: {error}; its log is {service.log}") from error
-        self._manifests[0]["idle"].append({"strategy": strategy, "workers": workers, **found})
+        found.strategy, found.workers = strategy, workers
+        self._manifests[0].idle.append(found)
 
     def _measure_late_counting(
         self, group: Group, cases: Sequence[Case], block: int, measured: Measured, store: Store
     ) -> None:
-        """A service per case: PostgreSQL counts a backend's work for sure only when its connection has been closed.
+        """Start a service per case: PostgreSQL counts a backend's work reliably only after its connection has closed.
 
-        What a service costs that does nothing but start, warm up and stop is measured once for each side and taken off.
+        The cost of a service that starts, warms up and stops is measured once for each side and subtracted.
         """
         unused = (*group, measured.side.name)
         if unused not in self._unused_ops:
@@ -199,7 +197,7 @@ class Run:
                     return max(0, store.ops(settled=True) - before - idle)
 
                 subject = Subject(service, [measured], traces, store, operations=operations)
-                self._meter.measure(case, block, subject)
+                self._rig.meter.measure(case, block, subject)
 
     @contextlib.contextmanager
     def _service(
@@ -207,58 +205,39 @@ class Run:
     ) -> Iterator[tuple[Child, Path]]:
         strategy, workers = group
         self._view.say(f"starting the service with {strategy}")
-        name = "-".join(word for word in (strategy, str(workers), measured.side.name) if word)
-        traces = self._scratch / f"{name}-{block}{suffix}"
-        log = measured.results.logs / f"server-{name}.log"
+        name = "-".join(part for part in (strategy, str(workers), measured.side.name) if part)
+        traces = self._rig.scratch / f"{name}-{block}{suffix}"
         with service_of(
             strategy,
             workers,
             side=measured.side,
             store=store,
             namespace=self._namespace,
-            mock=self._mock,
+            mock=self._rig.mock,
             traces=traces,
-            log=log,
+            log=measured.results.logs / f"server-{name}.log",
             environment=self._settings.environment,
         ) as service:
-            if self._manifests[0]["asgi"] is None:
+            if self._manifests[0].asgi is None:
                 for manifest in self._manifests:
-                    manifest["asgi"] = describe_asgi(service)
+                    manifest.asgi = describe_asgi(service)
             if measured.side.checkout is not None:
                 manifest = self._manifests[self._sides.index(measured)]
-                manifest["code"] = manifest["code"] or code_of(service, measured.side.checkout)
+                manifest.code = manifest.code or code_of(service, measured.side.checkout)
             yield service, traces
 
     def _write_manifests(self) -> None:
         for each, manifest in zip(self._sides, self._manifests, strict=True):
             each.results.write_manifest(manifest)
 
-    def _describe(self, side: Side) -> Row:
-        commit, dirty = describe_commit(side.checkout) if side.checkout else describe_commit()
-        scenarios = {case.scenario.name: case.scenario.settings() for case in self._cases}
-        strategies = list(dict.fromkeys(case.strategy for case in self._cases))
+    def _describe(self, side: Side) -> Manifest:
         settings = asdict(self._settings)
         environment = settings.pop("environment")
-        return {
-            "label": self._settings.label,
-            "side": side.name or None,
-            "started_utc": utc_now(),
-            "ended_utc": None,
-            "complete": False,
-            "blocks": 0,
-            "quick": self._settings.quick,
-            "seed": self._settings.seed,
-            "settings": settings | {"strategies": strategies},
-            "environment": environment,
-            "cases": [[case.strategy, case.scenario.name, case.workers] for case in self._cases],
-            "commit": commit,
-            "dirty": dirty,
-            "host": describe_host(),
-            "versions": describe_versions(),
-            "stores": {},
-            "idle": [],
-            "scenarios": scenarios,
-            "instrument": {each.scenario.name: each.scenario.settings() for each in (FLOOR_CASE, CALIBRATION_CASE)},
-            "asgi": None,
-            "code": None,
-        }
+        settings["strategies"] = list(dict.fromkeys(case.strategy for case in self._cases))
+        asked = self._settings
+        manifest = describe(asked.label, settings, seed=asked.seed, quick=asked.quick, checkout=side.checkout)
+        manifest.side, manifest.blocks, manifest.environment = side.name or None, 0, environment
+        manifest.cases = [(case.strategy, case.scenario.name, case.workers) for case in self._cases]
+        manifest.scenarios = {case.scenario.name: settings_of(case) for case in self._cases}
+        manifest.instrument = {case.scenario.name: settings_of(case) for case in (FLOOR_CASE, CALIBRATION_CASE)}
+        return manifest

@@ -5,11 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import psutil
 
-from bench.record.writer import describe_commit
+from bench.record.host import describe_commit
+from bench.record.manifest import CodeInfo
 from bench.system.http import AnswerError, request_json
 from bench.system.procs import Child, ChildError
 
@@ -17,8 +17,8 @@ IMPORTED = "import importlib.util as util; print(util.find_spec('server').origin
 DEADLINE_S = 20.0
 
 
-def code_of(service: Child, checkout: Path) -> dict[str, Any]:
-    """`{"module", "commit", "reported"}` of a service that was started in `checkout`.
+def code_of(service: Child, checkout: Path) -> CodeInfo:
+    """The code of a service that was started in `checkout`.
 
     `reported`: its /healthz names them. Code of before 2026-12 does not: then `module` is the file that a Python with
     the service's environment and folder imports, and `commit` that of the checkout. Raises ChildError where the code
@@ -38,7 +38,7 @@ def code_of(service: Child, checkout: Path) -> dict[str, Any]:
             f"the service that was started in {checkout} runs other code: {module} of commit {_short(commit)}, expected"
             f" {_short(expected)}; unset PYTHONPATH and PYTHONSAFEPATH"
         )
-    return {"module": str(module), "commit": commit, "reported": reported}
+    return CodeInfo(module=str(module), commit=commit, reported=reported)
 
 
 def _imported(service: Child) -> str:

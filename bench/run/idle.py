@@ -1,10 +1,10 @@
-"""What a strategy costs while its streams are silent and nobody presses Stop: the price of waiting for an abort."""
+"""What a strategy costs while its streams are silent and no abort is sent."""
 
 from __future__ import annotations
 
 import time
-from typing import Any
 
+from bench.record.manifest import IdleCost
 from bench.system.http import held_open
 from bench.system.procs import Child
 from bench.system.stores import Store
@@ -16,15 +16,14 @@ LATE_WINDOW_S = 3.0
 LAST_REPORT_S = 10.5
 """What one did just before it fell silent is reported after 10 s (PGSTAT_IDLE_INTERVAL)."""
 SILENT = "[mock:ttft_ms=5,itl_ms=5,output_tokens=3,stall_at=1,stall_ms=30000]"
-Row = dict[str, Any]
 
 
-def measure_idle(service: Child, store: Store | None, *, streams: int = STREAMS, window_s: float | None = None) -> Row:
-    """Hold silent streams for a while and look at the counters.
+def measure_idle(
+    service: Child, store: Store | None, *, streams: int = STREAMS, window_s: float | None = None
+) -> IdleCost:
+    """Hold silent streams open for a while, and read the counters before and after.
 
-    Gives `{"streams", "window_s", "idle_ops_per_s", "idle_cpu_ms_per_s", "idle_store_cpu_ms_per_s"}`: store operations
-    and milliseconds of CPU, of the service and of the store's server, for each second; None where there is no store, or
-    none of ours. Raises AnswerError or OSError when the service cannot chat.
+    Raises AnswerError or OSError when the service cannot chat.
     """
     late = store is not None and store.kind == "postgres"
     window_s = window_s or (LATE_WINDOW_S if late else WINDOW_S)
@@ -38,13 +37,13 @@ def measure_idle(service: Child, store: Store | None, *, streams: int = STREAMS,
         None if one is None or other is None else max(0.0, other - one) / took_s
         for one, other in zip(before, after, strict=True)
     )
-    return {
-        "streams": streams,
-        "window_s": window_s,
-        "idle_ops_per_s": None if ops is None else round(ops, 2),
-        "idle_cpu_ms_per_s": None if cpu_s is None else round(1000 * cpu_s, 3),
-        "idle_store_cpu_ms_per_s": None if store_cpu_s is None else round(1000 * store_cpu_s, 3),
-    }
+    return IdleCost(
+        streams=streams,
+        window_s=window_s,
+        idle_ops_per_s=None if ops is None else round(ops, 2),
+        idle_cpu_ms_per_s=None if cpu_s is None else round(1000 * cpu_s, 3),
+        idle_store_cpu_ms_per_s=None if store_cpu_s is None else round(1000 * store_cpu_s, 3),
+    )
 
 
 def _seen(service: Child, store: Store | None) -> tuple[float | None, float | None, float | None]:

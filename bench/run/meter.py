@@ -1,33 +1,48 @@
-"""Measures one case of one block: sends its load, waits until it died down, joins the timelines, writes the rows."""
+"""Measure one case of one block: send its load, wait until it has ended, join the timelines, write the rows."""
 
 from __future__ import annotations
 
 import statistics
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Protocol, Self
 
-from bench.analysis.metrics import measure
-from bench.load.driver import Load, Loaded, processes_for
+import msgspec
+
+from bench.analysis.metrics import ChatMetrics, measure
+from bench.load.driver import Load, processes_for
 from bench.record.join import case_head, join, load_window, pacing_ms
+from bench.record.manifest import PlannedChat, ScenarioSettings, ScheduleRow
+from bench.record.schema import CaseHead, CaseRow, ChatRow, Fault
 from bench.record.settle import settled
 from bench.record.writer import Results
 from bench.run.instrument import ARMS, arm_id, arm_of
-from bench.run.progress import View
-from bench.run.resource_monitor import Vitals
+from bench.run.resource_monitor import ResourceMonitor
 from bench.run.subject import Side
 from bench.system.http import request_json
 from bench.system.procs import Child
 from bench.system.stores import Store
 from bench.workload.plan import CALIBRATION, Case
-from bench.workload.schedule import Planned, as_rows, schedule
+from bench.workload.schedule import Planned, schedule
 
-Row = dict[str, Any]
 Schedules = Mapping[tuple[str, int], list[Planned]]
+
+
+class View(Protocol):
+    """Where progress is reported."""
+
+    def say(self, what: str) -> None:
+        """Something besides the load begins."""
+
+    def advance(self, case: Case, share: float) -> None:
+        """`share` of the case's chats are done."""
+
+    def finished(self, case: Case, measured: Sequence[ChatMetrics], side: str = "") -> None:
+        """A case has ended."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +55,10 @@ class Measured:
 
 @dataclass(frozen=True)
 class Subject:
-    """What a case is sent to, and what may be asked about it.
+    """What a case is sent to. Its rows go to all of `into`; `traces` is the service's TRACE_DIR.
 
-    Rows go to all of `into`. `traces` is the service's TRACE_DIR. Store operations are read from `store` before and
-    after the load when it `counts` at once, else `operations` gives them, after the load.
+    Store operations are read from `store` before and after the load if it `counts` at once, else from `operations`
+    after the load.
     """
 
     service: Child
@@ -53,9 +68,14 @@ class Subject:
     counts: bool = False
     operations: Callable[[], int] | None = None
 
+    @property
+    def side(self) -> str:
+        """The name of the only side; empty when the rows go to both."""
+        return self.into[0].side.name if len(self.into) == 1 else ""
+
 
 class Meter:
-    """Everything a run needs for one case after the other; `schedules` are used instead of drawing them."""
+    """What a run needs to measure one case after the other; `schedules` replace those drawn from the seed."""
 
     def __init__(self, mock: Child, load: Load, view: View, *, seed: int, token: str, schedules: Schedules) -> None:
         self._mock = mock
@@ -65,83 +85,86 @@ class Meter:
         self._token = token
         self._schedules = schedules
         self.medians_ms: dict[str, list[float]] = {}
-        """The median stop of each case, a value for each block so far."""
+        """The median stop of each case, one value for each block so far."""
 
     def measure(self, case: Case, block: int, subject: Subject) -> None:
-        """Measure and write down. Raises ChildError when a process dies, StoreError when a crashed store stays away."""
-        planned = self._planned(case, block)
+        """Measure and write. Raises ChildError when a process ends, StoreError when a crashed store does not return."""
+        saved = self._schedules.get((case.scenario.name, block))
+        planned = saved if saved is not None else schedule(case.scenario, self._seed, block)
+        chats = [PlannedChat(**asdict(each)) for each in planned]
         for each in subject.into:
-            each.results.append_schedule(case.scenario.name, block, as_rows(planned))
+            each.results.append_schedule(ScheduleRow(scenario=case.scenario.name, block=block, chats=chats))
         store = subject.store
         request_json(self._mock.url, "/__mock/journal", "DELETE")
         counted = store.ops() if store and subject.counts else None
         cpu_s, store_cpu_s = subject.service.cpu_s(), store.cpu_s() if store else None
         request_ids = self._request_ids(case, block, subject, planned)
-        with _Fault(case, store) as fault, Vitals(self._mock.url) as vitals:
+        with _StoreCrash(case, store) as crash, ResourceMonitor(self._mock.url) as monitor:
             if subject.service is not self._mock:
-                vitals.watch("service", subject.service.process.pid)
+                monitor.watch("service", subject.service.process.pid)
             for pid in self._load.pids():
-                vitals.watch("load", pid)
+                monitor.watch("load", pid)
             loaded = self._load.send(
                 case,
                 planned,
                 request_ids,
                 url=subject.service.url,
                 beside=(self._mock, subject.service),
-                began=fault.plan,
+                began=crash.plan,
                 progress=lambda share: self._view.advance(case, share),
             )
-            fault.join()
-        cost: Row = {"service_cpu_s": round(subject.service.cpu_s() - cpu_s, 3), "fault": fault.seen}
+            crash.join()
+        costs = CaseRow(
+            **msgspec.structs.asdict(case_head(case, block)),
+            service_cpu_s=round(subject.service.cpu_s() - cpu_s, 3),
+            fault=crash.fault,
+            connections=store.connections() if store else None,
+        )
         store_cpu_after_s = store.cpu_s() if store else None
-        known = store_cpu_s is not None and store_cpu_after_s is not None and not fault.seen
-        cost["store_cpu_s"] = round(store_cpu_after_s - store_cpu_s, 3) if known else None  # type: ignore[operator]
-        cost["connections"] = store.connections() if store else None
+        if store_cpu_s is not None and store_cpu_after_s is not None and not crash.fault:
+            costs.store_cpu_s = round(store_cpu_after_s - store_cpu_s, 3)
         journal, lines = settled(self._mock.url, subject.traces, loaded.rows)
-        if store is None or fault.seen:  # a server that crashed has begun to count anew
-            cost["store_ops"] = None
-        elif subject.operations:
-            cost["store_ops"] = subject.operations()
-        else:
-            cost["store_ops"] = None if counted is None else store.ops() - counted
-        cost["health"] = vitals.health(loaded.rows, traces=lines, load=loaded.health)
+        if store is not None and not crash.fault:  # a server that crashed counts from 0 again
+            if subject.operations:
+                costs.store_ops = subject.operations()
+            elif counted is not None:
+                costs.store_ops = store.ops() - counted
+        costs.health = monitor.health(loaded.rows, traces=lines, load=loaded.health)
         for arm in ARMS if case.strategy == CALIBRATION else (None,):
             ids = {each for each in request_ids if arm in (None, arm_of(each))}
             head = case_head(case, block, arm)
-            rows = join(head, [row for row in loaded.rows if row["request_id"] in ids], lines, journal)
+            rows = join(head, [row for row in loaded.rows if row.request_id in ids], lines, journal)
+            row = _case_row(costs, head, rows, case, planned=len(ids), dropped=len(ids & set(loaded.dropped)))
             for each in subject.into:
-                each.results.append(rows, {**head, **_line(rows, ids, loaded, case), **cost})
+                each.results.append(rows, row)
         if case.strategy != CALIBRATION:
-            self._note(case, rows, _side(subject))
+            self._report(case, rows, subject.side)
 
-    def _note(self, case: Case, rows: Sequence[Row], side: str) -> None:
-        measured = [measure(row, case.scenario.settings()) for row in rows]
+    def _report(self, case: Case, rows: Sequence[ChatRow], side: str) -> None:
+        settings = msgspec.convert(case.scenario.settings(), ScenarioSettings)
+        measured = [measure(row, settings) for row in rows]
         stops_ms = [each.upstream_stop_ms for each in measured if each.upstream_stop_ms is not None]
         if stops_ms:
             name = f"{case.strategy} in {case.scenario.name}, {case.workers} w"
             self.medians_ms.setdefault(name, []).append(statistics.median(stops_ms))
         self._view.finished(case, measured, side)
 
-    def _planned(self, case: Case, block: int) -> list[Planned]:
-        saved = self._schedules.get((case.scenario.name, block))
-        return saved if saved is not None else schedule(case.scenario, self._seed, block)
-
     def _request_ids(self, case: Case, block: int, subject: Subject, planned: Sequence[Planned]) -> list[str]:
-        words = (self._token, _side(subject), case.strategy, case.scenario.name, f"{case.workers}", f"{block}")
-        prefix = "-".join(word for word in words if word)
+        parts = (self._token, subject.side, case.strategy, case.scenario.name, f"{case.workers}", f"{block}")
+        prefix = "-".join(part for part in parts if part)
         return [arm_id(case, prefix, chat.index) for chat in planned]
 
 
-class _Fault:
-    """The store's crash in mid-load, when the scenario has one and the case a store; `seen` tells when it happened."""
+class _StoreCrash:
+    """The store's crash during the load, if the scenario has one and the case a store; `fault` is set afterwards."""
 
     def __init__(self, case: Case, store: Store | None) -> None:
         self._scenario = case.scenario
         self._store = store if case.scenario.fault else None
         self._thread: threading.Thread | None = None
         self._failed: BaseException | None = None
-        self._given_up = threading.Event()
-        self.seen: Row | None = None
+        self._cancelled = threading.Event()
+        self.fault: Fault | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -149,7 +172,7 @@ class _Fault:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._given_up.set()  # a load that failed must not find a store started behind its back
+        self._cancelled.set()  # after a failed load no store may be started
         if self._thread is not None:
             self._thread.join()
 
@@ -160,7 +183,7 @@ class _Fault:
             self._thread.start()
 
     def join(self) -> None:
-        """Wait until the store is back; raises what went wrong with it."""
+        """Wait until the store is back. Raises what went wrong."""
         if self._thread is not None:
             self._thread.join()
         if self._failed is not None:
@@ -168,14 +191,14 @@ class _Fault:
 
     def _crash(self, store: Store, start_ns: int) -> None:
         try:
-            if self._given_up.wait(_left_s(start_ns + int(self._scenario.fault_at_ms * 1e6))):
+            if self._cancelled.wait(_left_s(start_ns + int(self._scenario.fault_at_ms * 1e6))):
                 return
             down_ns = time.monotonic_ns()
             store.crash()
-            if self._given_up.wait(_left_s(down_ns + int(self._scenario.fault_for_ms * 1e6))):
+            if self._cancelled.wait(_left_s(down_ns + int(self._scenario.fault_for_ms * 1e6))):
                 return
             store.restart()
-            self.seen = {"kind": self._scenario.fault, "down_ns": down_ns, "up_ns": time.monotonic_ns()}
+            self.fault = Fault(kind=str(self._scenario.fault), down_ns=down_ns, up_ns=time.monotonic_ns())
         except Exception as error:
             self._failed = error
 
@@ -184,21 +207,21 @@ def _left_s(moment_ns: int) -> float:
     return max(0.0, (moment_ns - time.monotonic_ns()) / 1e9)
 
 
-def _side(subject: Subject) -> str:
-    return subject.into[0].side.name if len(subject.into) == 1 else ""
-
-
-def _line(rows: Sequence[Row], ids: Set[str], loaded: Loaded, case: Case) -> Row:
-    """A row of cases.jsonl, but for its head and the costs; `ids` are those of the chats that were planned."""
+def _case_row(
+    costs: CaseRow, head: CaseHead, rows: Sequence[ChatRow], case: Case, *, planned: int, dropped: int
+) -> CaseRow:
     started_ns, ended_ns = load_window(rows)
-    return {
-        "started_ns": started_ns,
-        "ended_ns": ended_ns,
-        "tokens": sum(len(row["client"]["token_ns"]) for row in rows),
-        "chats_planned": len(ids),
-        "dropped": len(ids & set(loaded.dropped)),
-        "load_processes": processes_for([case]),
-        "at_once": -(-case.scenario.at_once // processes_for([case])),
-        "rate_per_s": case.scenario.rate_per_s,
-        "witness_late_p99_ms": pacing_ms(rows),
-    }
+    processes = processes_for([case])
+    return msgspec.structs.replace(
+        costs,
+        strategy=head.strategy,
+        started_ns=started_ns,
+        ended_ns=ended_ns,
+        tokens=sum(len(row.client.token_ns) for row in rows),
+        chats_planned=planned,
+        dropped=dropped,
+        load_processes=processes,
+        at_once=-(-case.scenario.at_once // processes),
+        rate_per_s=case.scenario.rate_per_s,
+        witness_late_p99_ms=pacing_ms(rows),
+    )

@@ -28,7 +28,7 @@ class Expected:
     minutes: float = 0.0
 
 
-class View:
+class ProgressView:
     """Progress over a run; cases are weighted by how long their load should take.
 
     `cases` are measured from each of `sides` in every block, the instrument's own cases once.

@@ -1,4 +1,4 @@
-"""Starts what is under test: the chat service with one strategy, or the instrument's own calibrated one, warmed up."""
+"""Start and warm up what is measured: the chat service with one strategy, or the calibrated one."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import importlib.metadata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from bench.record.manifest import Asgi
 from bench.system.http import AnswerError, request_json, warm_up
 from bench.system.procs import Child, ChildError
 from bench.system.stores import Store
@@ -38,7 +38,7 @@ def service_of(
     log: Path,
     environment: Mapping[str, str] = NO_ENVIRONMENT,
 ) -> Iterator[Child]:
-    """The service under test, from its start to its end; `environment` is what the user gave it on purpose.
+    """Run the service under test within the block; `environment` are the variables of --env.
 
     Raises ChildError when it cannot start or chat.
     """
@@ -49,9 +49,9 @@ def service_of(
     env = {
         **environment,
         "ABORT_NAMESPACE": namespace,
-        "ABORT_BACKEND": backend,  # not an argument: it may hold a password, and arguments are for all to see
+        "ABORT_BACKEND": backend,  # not an argument: it may contain a password, and every user can read arguments
         "WORKERS": str(workers),
-        "MEMORY_WITH_WORKERS": "true",  # how many Stops are then lost is what is measured
+        "MEMORY_WITH_WORKERS": "true",  # the losses are part of the result
         "TRACE_DIR": str(traces),
         **_upstream(mock),
     }
@@ -63,18 +63,16 @@ def service_of(
 
 @contextlib.contextmanager
 def calibrated(mock: Child, log: Path) -> Iterator[Child]:
-    """The service whose delays and losses are known: what the instrument must find again."""
+    """The service with known delays and losses, which the instrument must find."""
     with Child("calibrated", ["bench.experiments.contenders.calibrated"], log, env=_upstream(mock)) as service:
         _warm(service, "the calibrated service", 8)
         yield service
 
 
-def describe_asgi(service: Child) -> dict[str, Any]:
-    """Server and ASGI version, which decide how a client that left is noticed."""
-    return {
-        "server": f"uvicorn {importlib.metadata.version('uvicorn')}",
-        "spec": request_json(service.url, "/healthz")["asgi"].get("spec_version"),
-    }
+def describe_asgi(service: Child) -> Asgi:
+    """Server and ASGI version, which decide how a disconnect is detected."""
+    spec = request_json(service.url, "/healthz")["asgi"].get("spec_version")
+    return Asgi(server=f"uvicorn {importlib.metadata.version('uvicorn')}", spec=spec)
 
 
 def _upstream(mock: Child) -> dict[str, str]:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any
 
 from bench.workload.scenario import RAMP_MS, Scenario
 
@@ -66,8 +65,3 @@ def orders(names: Sequence[str], seed: int) -> Iterator[list[str]]:
             yield from (rows[0], rows[1], rows[1], rows[0])
         else:
             yield from rng.sample(rows, len(rows))
-
-
-def as_rows(planned: Sequence[Planned]) -> list[dict[str, Any]]:
-    """The schedule as the results keep it."""
-    return [asdict(each) for each in planned]

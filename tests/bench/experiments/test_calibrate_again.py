@@ -15,7 +15,7 @@ from bench.experiments.calibrate import judged
 from tests.bench import fake_results as fake
 
 
-def measured(*, lag_ms: float = 1.0) -> dict[str, Any]:
+def measured(*, lag_ms: float = 1.0) -> Any:
     """What a time with these chats would say."""
     rng = random.Random(1)
     rows = [
@@ -44,7 +44,7 @@ def test_one_failure_of_several_is_exit_code_2(
 ) -> None:
     seeds: list[int] = []
 
-    def once(_results: Any, _say: Any, *, seed: int) -> dict[str, Any]:
+    def once(_results: Any, _say: Any, *, seed: int) -> Any:
         seeds.append(seed)
         return measured(lag_ms=9.0 if len(seeds) == ill else 1.0)
 

@@ -2,10 +2,13 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from bench.analysis.metrics import measure
 from bench.record.join import case_head, join, load_phases, load_window, pacing_ms
+from bench.record.schema import ChatRow, LoadRow
+from bench.record.traces import JournalRow, Trace
 from bench.workload.plan import select
 
 MS = 1_000_000
@@ -52,47 +55,60 @@ def trace(index: int, kind: str = "chat", pid: int = 11) -> dict[str, Any]:
     return {"kind": kind, "request_id": f"id-{index}", "pid": pid, "outcome": "accepted", "recorded_ns": 8} | ends
 
 
-def joined(*sides: Any) -> list[dict[str, Any]]:
-    return join(case_head(CASE, 0), *sides)
+def load_rows(rows: Any) -> list[LoadRow]:
+    return msgspec.convert(rows, list[LoadRow])
+
+
+def joined(clients: Any, traces: Any, witness: Any, strategy: str = "redis-push") -> list[ChatRow]:
+    head = msgspec.structs.replace(case_head(CASE, 0), strategy=strategy)
+    return join(
+        head, load_rows(clients), msgspec.convert(traces, list[Trace]), msgspec.convert(witness, list[JournalRow])
+    )
 
 
 def test_three_sides_meet_on_the_id() -> None:
     traces = [trace(1, "abort", pid=12), trace(0), trace(1)]
     rows = joined([client(1), client(0)], traces, [journal(1), journal(0)])
-    assert [row["index"] for row in rows] == [0, 1]
+    assert [row.index for row in rows] == [0, 1]
     row = rows[1]
     assert {key: row[key] for key in ("strategy", "store", "delivery", "scenario", "workers", "streams", "block")} == {
         "strategy": "redis-push", "store": "redis", "delivery": "push", "scenario": "flowing", "workers": 2,
         "streams": CASE.scenario.streams, "block": 0,
     }  # fmt: skip
-    assert (row["service"]["pid"], row["service"]["abort_pid"], row["service"]["chunks"]) == (11, 12, 3)
-    assert (row["service"]["received_ns"], row["service"]["abort_received_ns"]) == (5, 7)
-    assert row["service"]["abort_outcome"] == "accepted"
-    assert row["witness"]["lost_ns"] == 1_501 * MS
-    assert "id" not in row["witness"]
+    assert row.service is not None
+    assert (row.service.pid, row.service.abort_pid, row.service.chunks) == (11, 12, 3)
+    assert row.service is not None
+    assert (row.service.received_ns, row.service.abort_received_ns) == (5, 7)
+    assert row.service is not None
+    assert row.service.abort_outcome == "accepted"
+    assert row.witness is not None
+    assert row.witness.lost_ns == 1_501 * MS
 
 
 def test_what_a_side_did_not_see_is_none() -> None:
     (row,) = joined([client(0)], [], [])
-    assert row["service"] is None
-    assert row["witness"] is None
+    assert row.service is None
+    assert row.witness is None
     assert measure(row).outcome == "error"
 
 
 def test_strangers_in_journal_and_traces_are_left_out() -> None:
     rows = joined([client(0)], [trace(0), trace(9)], [journal(0), journal(9)])
-    assert [row["request_id"] for row in rows] == ["id-0"]
+    assert [row.request_id for row in rows] == ["id-0"]
 
 
 def test_an_abort_whose_chat_left_no_trace_is_kept() -> None:
     (row,) = joined([client(0)], [trace(0, "abort")], [journal(0)])
-    assert row["service"]["pid"] is None
-    assert row["service"]["abort_received_ns"] == 7
+    assert row.service is not None
+    assert row.service.pid is None
+    assert row.service is not None
+    assert row.service.abort_received_ns == 7
 
 
 def test_a_retry_does_not_replace_the_chat() -> None:
     (row,) = joined([client(0)], [], [journal(0), journal(0, lost_ms=900.0)])
-    assert row["witness"]["lost_ns"] == 1_501 * MS
+    assert row.witness is not None
+    assert row.witness.lost_ns == 1_501 * MS
 
 
 def test_stopped_missed_late_and_disconnected_are_told_apart() -> None:
@@ -111,7 +127,7 @@ def test_stopped_missed_late_and_disconnected_are_told_apart() -> None:
     left = client(0, reason=None)
     left["client"]["end_ns"] = left["abort"]["sent_ns"]
     left["abort"] |= {"ack_ns": None, "status": None, "outcome": None}
-    (row,) = join({**case_head(CASE, 0), "strategy": "disconnect"}, [left], [], [journal(0)])
+    (row,) = joined([left], [], [journal(0)], strategy="disconnect")
     assert measure(row).outcome == "stopped"
     assert measure(row).client_stop_ms is None
 
@@ -119,13 +135,19 @@ def test_stopped_missed_late_and_disconnected_are_told_apart() -> None:
 def test_the_load_lasts_from_the_first_sent_to_the_last_end() -> None:
     never = client(2)
     never["client"]["sent_ns"] = None
-    assert load_window([client(0, end_ms=502), client(1, end_ms=900), never]) == (1_000 * MS, 1_900 * MS)
-    assert load_window([never]) == (0, 0)
+    rows = load_rows([client(0, end_ms=502), client(1, end_ms=900), never])
+    assert load_window(rows) == (1_000 * MS, 1_900 * MS)
+    assert load_window(rows[2:]) == (0, 0)
 
 
 def test_a_load_has_a_phase_of_arriving_and_one_of_ending_if_they_are_long_enough() -> None:
-    def chat(sent_ms: int | None, end_ms: int | None) -> dict[str, Any]:
-        return {"client": {"sent_ns": sent_ms and sent_ms * MS, "end_ns": end_ms and end_ms * MS}}
+    def chat(sent_ms: int | None, end_ms: int | None) -> LoadRow:
+        moments: dict[str, Any] = {
+            "sent_ns": sent_ms and sent_ms * MS,
+            "end_ns": end_ms and end_ms * MS,
+            "token_ns": [],
+        }
+        return load_rows([{"index": 0, "request_id": "a", "client": moments}])[0]
 
     rows = [chat(1_000, 1_100), chat(2_500, 2_600), chat(None, None), chat(2_000, 9_000)]
     assert load_phases(rows) == {"arriving": (1_000 * MS, 2_500 * MS), "ending": (2_500 * MS, 9_000 * MS)}

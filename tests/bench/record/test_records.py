@@ -7,8 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from bench.record import writer as records
-from bench.record.writer import SCHEMA, FolderError, Results, describe_commit, describe_host, describe_versions
+from bench.record import writer
+from bench.record.base import SCHEMA
+from bench.record.host import describe_commit, describe_host, describe_versions
+from bench.record.manifest import Manifest
+from bench.record.writer import FolderError, Results
+from tests.bench.small_rows import case_row, chat_row
 
 
 def read_chats(folder: Path) -> list[dict[str, object]]:
@@ -27,9 +31,9 @@ def test_a_label_cannot_leave_the_results_folder(tmp_path: Path) -> None:
 
 def test_chats_can_be_read_after_every_case(tmp_path: Path) -> None:
     results = Results(tmp_path, "run")
-    results.append([{"index": 0}, {"index": 1}], {"scenario": "flowing"})
+    results.append([chat_row(0), chat_row(1)], case_row("flowing"))
     assert [chat["index"] for chat in read_chats(results.folder)] == [0, 1]
-    results.append([{"index": 2}], {"scenario": "steady"})
+    results.append([chat_row(2)], case_row("steady"))
     chats = read_chats(results.folder)
     assert [chat["index"] for chat in chats] == [0, 1, 2]
     assert {chat["schema"] for chat in chats} == {SCHEMA}
@@ -39,23 +43,24 @@ def test_chats_can_be_read_after_every_case(tmp_path: Path) -> None:
 
 def test_latest_moves_only_when_told(tmp_path: Path) -> None:
     first, second = Results(tmp_path, "one"), Results(tmp_path, "two")
-    records.publish(first.folder, full=True)
+    writer.publish(first.folder, full=True)
     assert (tmp_path / "latest").resolve() == first.folder.resolve()
-    second.write_manifest({"label": "two"})
+    second.write_manifest(Manifest(label="two"))
     assert (tmp_path / "latest").resolve() == first.folder.resolve()
-    records.publish(second.folder, full=False)
+    writer.publish(second.folder, full=False)
     assert (tmp_path / "latest").resolve() == first.folder.resolve()
     assert (tmp_path / "latest-quick").resolve() == second.folder.resolve()
-    records.publish(second.folder, full=True)
+    writer.publish(second.folder, full=True)
     assert (tmp_path / "latest").resolve() == second.folder.resolve()
     assert not (tmp_path / "latest").readlink().is_absolute()  # a results folder may be moved or mounted elsewhere
 
 
 def test_the_manifest_is_replaced_whole(tmp_path: Path) -> None:
     results = Results(tmp_path, "run")
-    results.write_manifest({"complete": False})
-    results.write_manifest({"complete": True})
-    assert json.loads((results.folder / "manifest.json").read_text()) == {"schema": SCHEMA, "complete": True}
+    results.write_manifest(Manifest(complete=False))
+    results.write_manifest(Manifest(complete=True))
+    written = json.loads((results.folder / "manifest.json").read_text())
+    assert (written["schema"], written["complete"]) == (SCHEMA, True)
     assert sorted(path.name for path in results.folder.iterdir()) == ["logs", "manifest.json"]
 
 
@@ -67,8 +72,8 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 def test_the_manifest_describes_machine_and_packages() -> None:
     host = describe_host()
-    assert host["cpus"] == len(os.sched_getaffinity(0))
-    assert host["memory_gb"] > 0
+    assert host.cpus == len(os.sched_getaffinity(0))
+    assert (host.memory_gb or 0) > 0
     assert {"openai", "uvicorn", "locust"} <= set(describe_versions())
 
 

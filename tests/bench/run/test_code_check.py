@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.gate.commits import ROOT
-from bench.record.writer import describe_commit
+from bench.gate.base_commit import ROOT
+from bench.record.host import describe_commit
+from bench.record.manifest import CodeInfo
 from bench.run import code_check
 from bench.run.code_check import code_of
 from bench.system.procs import Child, ChildError
@@ -43,37 +44,32 @@ def service(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 def test_the_checkouts_own_code(service: Child, checkout: Path) -> None:
-    expected = {"module": str((checkout / "server" / "__init__.py").resolve()), "commit": describe_commit(checkout)[0]}
-    assert code_of(service, checkout) == expected | {"reported": True}
+    module = str((checkout / "server" / "__init__.py").resolve())
+    assert code_of(service, checkout) == CodeInfo(module=module, commit=describe_commit(checkout)[0], reported=True)
 
 
 def test_code_that_names_nothing_is_looked_for_where_its_python_imports(
     service: Child, checkout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(code_check, "ask", lambda _url, _path: {"status": "ok"})
+    monkeypatch.setattr(code_check, "request_json", lambda _url, _path: {"status": "ok"})
     found = code_of(service, checkout)
-    assert found == {
-        "module": str((checkout / "server" / "__init__.py").resolve()), "commit": describe_commit(checkout)[0],
-        "reported": False,
-    }  # fmt: skip
+    module = str((checkout / "server" / "__init__.py").resolve())
+    assert found == CodeInfo(module=module, commit=describe_commit(checkout)[0], reported=False)
     with pytest.raises(ChildError, match="runs other code"):
         code_of(service, ROOT)
 
 
-@pytest.fixture(scope="module")
-def other(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Child]:
-    """PYTHONSAFEPATH: the folder that it is started in does not count, and the installed package is found."""
-    with serving(checkout, tmp_path_factory.mktemp("other") / "server.log", PYTHONSAFEPATH="1") as running:
-        yield running
-
-
 @pytest.mark.parametrize("reported", [True, False])
 def test_a_service_that_imports_another_checkout_is_refused_in_one_line(
-    other: Child, checkout: Path, monkeypatch: pytest.MonkeyPatch, *, reported: bool
+    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, reported: bool
 ) -> None:
+    """PYTHONSAFEPATH: the folder that it is started in does not count, and the installed package is found."""
     if not reported:
-        monkeypatch.setattr(code_check, "ask", lambda _url, _path: {"status": "ok"})
-    with pytest.raises(ChildError, match="unset PYTHONPATH and PYTHONSAFEPATH") as refused:
+        monkeypatch.setattr(code_check, "request_json", lambda _url, _path: {"status": "ok"})
+    with (
+        serving(checkout, tmp_path / "server.log", PYTHONSAFEPATH="1") as other,
+        pytest.raises(ChildError, match="unset PYTHONPATH and PYTHONSAFEPATH") as refused,
+    ):
         code_of(other, checkout)
     assert "\n" not in str(refused.value)
 

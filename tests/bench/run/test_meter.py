@@ -36,17 +36,17 @@ class Load:
         return Loaded([], [each for each in request_ids if self._drops in each], [])
 
 
-class NoVitals(contextlib.nullcontext[Any]):
+class NoMonitor(contextlib.nullcontext[Any]):
     """Nobody is watched."""
 
     def __init__(self, _url: str) -> None:
-        super().__init__(SimpleNamespace(watch=lambda *_: None, health=lambda *_, **__: {}))
+        super().__init__(SimpleNamespace(watch=lambda *_: None, health=lambda *_, **__: None))
 
 
 @pytest.fixture(autouse=True)
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(meter, "ask", lambda *_: None)
-    monkeypatch.setattr(meter, "Vitals", NoVitals)
+    monkeypatch.setattr(meter, "ResourceMonitor", NoMonitor)
     monkeypatch.setattr(meter, "settled", lambda *_: ([], []))
 
 

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from bench.load.driver import expected_s
 from bench.run.instrument import CALIBRATION_CASE, FLOOR_CASE
-from bench.run.progress import Expected, View
+from bench.run.progress import Expected, ProgressView
 from bench.workload.plan import Case, select
 
 CASES = select("redis", ["flowing", "steady"], strategies=["redis-push", "none"])
@@ -34,7 +34,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return found
 
 
-def played(view: View, clock: Clock, blocks: int) -> list[float]:
+def played(view: ProgressView, clock: Clock, blocks: int) -> list[float]:
     """How full the bar is after every half of a case."""
     shown = []
 
@@ -56,7 +56,7 @@ def played(view: View, clock: Clock, blocks: int) -> list[float]:
 
 @pytest.mark.parametrize("expects", [Expected(3), Expected(None, 1.0), Expected(None, 0.1), Expected(None, 60.0)])
 def test_the_bar_never_goes_back(clock: Clock, expects: Expected) -> None:
-    shown = played(View(CASES, Console(file=io.StringIO()), expects=expects), clock, 3)
+    shown = played(ProgressView(CASES, Console(file=io.StringIO()), expects=expects), clock, 3)
     assert shown == sorted(shown)
     assert 0 < shown[0] < shown[-1] <= 1
     if expects.blocks:
@@ -65,7 +65,7 @@ def test_the_bar_never_goes_back(clock: Clock, expects: Expected) -> None:
 
 def test_lines_say_when_the_whole_run_ends(clock: Clock) -> None:
     text = io.StringIO()
-    played(View(CASES, Console(file=text, width=200), expects=Expected(2)), clock, 2)
+    played(ProgressView(CASES, Console(file=text, width=200), expects=Expected(2)), clock, 2)
     ends = re.findall(r"\(ends about (\d\d:\d\d)\)", text.getvalue())
     assert len(ends) == 2 * (1 + len(CASES))
     assert len(set(ends)) == 1, "every load took as long as it should"
@@ -74,12 +74,12 @@ def test_lines_say_when_the_whole_run_ends(clock: Clock) -> None:
 def test_with_a_limit_of_minutes_the_end_is_their_end(clock: Clock) -> None:
     text = io.StringIO()
     at = time.strftime("%H:%M", time.localtime(clock.now + 60 * 60))
-    played(View(CASES, Console(file=text, width=200), expects=Expected(None, 60)), clock, 1)
+    played(ProgressView(CASES, Console(file=text, width=200), expects=Expected(None, 60)), clock, 1)
     assert set(re.findall(r"\((.*?)\)", text.getvalue())) == {f"ends by about {at}"}
 
 
 def test_the_instrument_has_one_name_and_no_number() -> None:
-    view = View(CASES, Console(file=io.StringIO()), expects=Expected(2))
+    view = ProgressView(CASES, Console(file=io.StringIO()), expects=Expected(2))
     assert view._name(CALIBRATION_CASE, 1) == "calibration"
     assert view._name(FLOOR_CASE, 1) == "floor"
     assert view._name(CASES[0], 1) == "block 1 of 2, case 1 of 4: redis-push, flowing"

@@ -2,9 +2,11 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
-from bench.run.repeat import changed_since
+from bench.record.manifest import Manifest
+from bench.run import repeat
 
 BEFORE: dict[str, Any] = {
     "commit": "a" * 40,
@@ -14,6 +16,10 @@ BEFORE: dict[str, Any] = {
     "stores": {"redis": {"name": "valkey", "version": "9.1.2"}},
     "environment": {"ABORT_INTERVAL_MS": "50"},
 }
+
+
+def changed_since(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    return repeat.changed_since(msgspec.convert(before, Manifest), msgspec.convert(now, Manifest))
 
 
 def test_the_same_again_says_nothing() -> None:

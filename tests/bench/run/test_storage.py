@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from bench.__main__ import app
 from bench.cli import run as cli_run
+from bench.record.manifest import Manifest, PlannedChat, ScheduleRow
 from bench.record.writer import Results
 from bench.report.render import render
 from bench.run.campaign import Run
@@ -24,6 +25,7 @@ from bench.system.embedded import temporary_folder
 from bench.system.procs import ChildError
 from bench.system.storage import StorageError, writing
 from bench.workload.plan import Case
+from tests.bench.small_rows import case_row, chat_row
 from tests.bench.small_runs import cases_of, chats_of, execute, manifest_of, shrink_the_instrument, small
 
 
@@ -45,30 +47,30 @@ def full(*_: Any, **__: Any) -> NoReturn:
 @pytest.mark.parametrize("file", ["chats.jsonl.gz", "cases.jsonl"])
 def test_a_case_that_does_not_fit_leaves_the_files_as_they_were(tmp_path: Path, file: str) -> None:
     results = Results(tmp_path, "run")
-    results.append([{"index": 0}], {"scenario": "flowing"})
+    results.append([chat_row(0)], case_row("flowing"))
     before = {path.name: path.read_bytes() for path in results.folder.iterdir() if path.is_file()}
-    chats: list[dict[str, Any]]
-    case: dict[str, Any]
-    chats, case = ([{"noise": list(range(9000))}], {}) if file == "chats.jsonl.gz" else ([{}], {"long": "x" * 9000})
+    large = file == "chats.jsonl.gz"
+    chats, case = [chat_row(0, tokens=9000 if large else 0)], case_row("x" * (1 if large else 9000))
     with room(2000), pytest.raises(OSError, match="File too large"):
         results.append(chats, case)
     assert {path.name: path.read_bytes() for path in results.folder.iterdir() if path.is_file()} == before
-    results.append([{"index": 1}], {"scenario": "steady"})
+    results.append([chat_row(1)], case_row("steady"))
     with gzip.open(results.folder / "chats.jsonl.gz", "rt") as lines:
         assert [json.loads(line)["index"] for line in lines] == [0, 1]
 
 
 def test_the_first_case_and_its_schedule_leave_nothing_behind(tmp_path: Path) -> None:
     results = Results(tmp_path, "run")
+    planned = [PlannedChat(index=index, at_ms=index / 7) for index in range(9000)]
     with room(100):
         with pytest.raises(OSError, match="File too large"):
-            results.append([{"noise": list(range(9000))}], {})
+            results.append([chat_row(0, tokens=9000)], case_row("flowing"))
         with pytest.raises(OSError, match="File too large"):
-            results.append_schedule("flowing", 0, [{"noise": list(range(9000))}])
+            results.append_schedule(ScheduleRow(scenario="flowing", block=0, chats=planned))
         with pytest.raises(OSError, match="File too large"):
-            results.write_manifest({"noise": "x" * 9000})
+            results.write_manifest(Manifest(label="x" * 9000))
     assert [path.name for path in results.folder.iterdir()] == ["logs"]
-    results.append_schedule("flowing", 0, [])
+    results.append_schedule(ScheduleRow(scenario="flowing", block=0, chats=[]))
     assert (results.folder / "schedule.jsonl.gz").exists()
 
 

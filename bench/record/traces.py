@@ -1,0 +1,78 @@
+"""What the other processes of a measurement write: the service's trace lines, the witness's journal, the load's health.
+
+Moments are CLOCK_MONOTONIC nanoseconds, as in bench/record/schema.py.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from bench.record.base import Record
+from bench.record.schema import LoopLag, WitnessSide
+
+
+class ChatTrace(Record, kw_only=True, tag_field="kind", tag="chat"):
+    """One chat as a worker traced it; see ServiceSide."""
+
+    request_id: str
+    pid: int
+    received_ns: int | None = None
+    registered_ns: int | None = None
+    first_byte_ns: int | None = None
+    signal_ns: int | None = None
+    upstream_closed_ns: int | None = None
+    ended_ns: int | None = None
+    finish_reason: str | None = None
+    chunks: int | None = None
+
+
+class AbortTrace(Record, kw_only=True, tag_field="kind", tag="abort"):
+    """One abort as a worker traced it."""
+
+    request_id: str
+    pid: int
+    received_ns: int
+    recorded_ns: int | None = None
+    outcome: str = "error"
+
+
+class Second(LoopLag, kw_only=True):
+    """The event loop of a process during about a second."""
+
+    from_ns: int
+    to_ns: int
+
+
+class HealthTrace(Second, kw_only=True, tag_field="kind", tag="health"):
+    """The same, as a worker traced it."""
+
+    pid: int
+
+
+Trace = ChatTrace | AbortTrace | HealthTrace
+
+
+class JournalRow(WitnessSide, kw_only=True):
+    """One chat in the journal of the mock upstream."""
+
+    id: str
+
+
+class Journal(msgspec.Struct):
+    """The answer of the mock's journal."""
+
+    rows: list[JournalRow]
+
+
+class ProcessHealth(LoopLag, kw_only=True):
+    """The event loop of a load process or the mock over its period, and of each of its last seconds."""
+
+    pid: int
+    seconds: list[Second] = []
+
+
+class LoadAnswer(msgspec.Struct):
+    """What a load process writes at the end of a case."""
+
+    dropped: list[str]
+    health: ProcessHealth
