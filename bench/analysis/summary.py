@@ -11,19 +11,18 @@ import msgspec
 
 from bench.analysis import blocks, calibration, health
 from bench.analysis.checks import find_problems, find_warnings
-from bench.analysis.comparison import comparisons_of, floor_spread_ms
+from bench.analysis.comparison import STOP, comparisons_of, floor_spread_ms
 from bench.analysis.controls import controls_of
 from bench.analysis.health_marks import mark_of
-from bench.analysis.metrics import ChatMetrics
 from bench.analysis.reading import SCHEMA, CaseKey, Chat, Run, case_key, read_run
 from bench.analysis.waterfall import describe_parts
 from bench.record.base import encode_file
 from bench.record.files import replace_file
 from bench.record.summary import Summary as SummaryRecord
-from bench.stats.percentiles import describe, describe_blocks, interval95
-from bench.workload.strategies import is_special, scenario_rank, strategy_rank
+from bench.stats.percentiles import describe_blocks, describe_values, interval95
+from bench.workload.strategies import FLOOR, is_special, scenario_rank, strategy_rank
 
-__all__ = ["Summary", "block_values", "describe", "describe_blocks", "interval95", "summarise", "write_summary"]
+__all__ = ["Summary", "block_values", "interval95", "summarise", "write_summary"]
 
 CHAT_METRICS = (
     "upstream_stop_ms",
@@ -33,6 +32,7 @@ CHAT_METRICS = (
     "wasted_tokens",
     "ttft_ms",
     "ttft_intended_ms",
+    "itl_ms",
 )
 
 Summary = Any  # bench.record.summary.Summary, once every reader uses attributes
@@ -91,7 +91,7 @@ def _instrument(run: Run) -> Summary:
     if not pairs:
         return {}
     return {
-        "floor": describe(calibration.floor_samples(pairs)),
+        "floor": _metric([chat for chat in run.chats if chat.key.strategy == FLOOR], "upstream_stop_ms"),
         "calibration": calibration.calibrate(pairs),
     }
 
@@ -105,12 +105,9 @@ def summarise_case(key: CaseKey, chats: Sequence[Chat], rows: Sequence[dict[str,
     measured = [chat.measured for chat in chats]
     kinds = Counter(each.outcome for each in measured)
     aborts = kinds["stopped"] + kinds["missed"]
-    metrics = {name: _chat_samples(measured, name) for name in CHAT_METRICS}
-    metrics["itl_ms"] = [gap_ms for each in measured for gap_ms in each.itl_ms]
-    described = {name: describe(samples) for name, samples in metrics.items() if samples}
-    if aborts:
-        described.setdefault("upstream_stop_ms", describe([]))
-    described |= {name: describe_blocks(values) for name, values in block_values(chats, rows).items() if values}
+    found = {name: _metric(chats, name) for name in CHAT_METRICS}
+    described = {name: metric for name, metric in found.items() if metric["n"] or (name == STOP and aborts)}
+    described |= {name: describe_values(values) for name, values in block_values(chats, rows).items() if values}
     store, _, delivery = key.strategy.partition("-")
     return {
         "strategy": key.strategy,
@@ -150,5 +147,11 @@ def block_values(chats: Sequence[Chat], rows: Sequence[dict[str, Any]]) -> dict[
     return dict(values)
 
 
-def _chat_samples(measured: Sequence[ChatMetrics], name: str) -> list[float]:
-    return [value for each in measured if (value := getattr(each, name)) is not None]
+def _metric(chats: Sequence[Chat], name: str) -> dict[str, Any]:
+    """A metric of single chats; all gaps of all chats for itl_ms."""
+    blocks: dict[int, list[float]] = defaultdict(list)
+    for chat in chats:
+        value = getattr(chat.measured, name)
+        if value is not None:
+            blocks[chat.block] += value if name == "itl_ms" else (value,)
+    return describe_blocks(list(blocks.values()))

@@ -26,6 +26,7 @@ class Metric(Record, kw_only=True):
     p99: float | None = None  #: 99th percentile
     mean: float | None = None  #: arithmetic mean
     ci95: MetricIntervals  #: 95 % confidence intervals
+    ci95_of: str | None = None  #: what they count as independent: blocks, or chats where there are too few blocks
 
 
 class Part(Record, kw_only=True):
