@@ -1,4 +1,4 @@
-"""Which strategy is faster: compared over the blocks of a run, for requests within a block are not independent."""
+"""Which strategy is faster: compared over the blocks of a run, since chats within a block are not independent."""
 
 from __future__ import annotations
 
@@ -7,24 +7,23 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
-from bench.analysis.blocks import Values, block_values
+from bench.analysis.blocks import BlockValues
 from bench.analysis.reading import CaseKey, Run
+from bench.record.summary import ComparisonIntervals, ComparisonRow, SummaryCase
 from bench.stats.paired import MIN_BLOCKS, holm, paired
 from bench.stats.percentiles import DIGITS
+from bench.stats.wilcoxon import Interval
 from bench.workload.strategies import FLOOR, is_contender, is_special
-
-__all__ = ["Comparison", "block_values", "compare", "comparisons_of", "corrected", "floor_spread_ms", "verdict"]
 
 ALPHA = 0.05
 MISSED_SHARE = 0.01
 STOP = "upstream_stop_ms"
 NEEDS = f"needs {MIN_BLOCKS} blocks"
 Blocks = Mapping[int, float]
-Ends = tuple[float, float]
 Name = TypeVar("Name")
 
 
@@ -32,23 +31,23 @@ Name = TypeVar("Name")
 class Comparison:
     """`a` against `b` over the blocks that both have: `shift` is a - b in the metric's unit, `ratio` is a / b.
 
-    Both are Hodges-Lehmann estimates of the paired differences (of logarithms for the ratio, where all values are
-    positive, else it is None); intervals and p are None below MIN_BLOCKS.
+    Both are Hodges-Lehmann estimates of the paired differences (of logarithms for the ratio, which is None unless all
+    values are positive); intervals and p are None below MIN_BLOCKS.
     """
 
     blocks: int
     shift: float
     ratio: float | None
-    shift_ci95: Ends | None = None
-    ratio_ci95: Ends | None = None
+    shift_ci95: Interval | None = None
+    ratio_ci95: Interval | None = None
     p: float | None = None
 
 
 def compare(a: Blocks, b: Blocks) -> Comparison | None:
     """Compare two strategies' block values of one metric; None without a common block.
 
-    Pairing takes out what the machine did to a whole block. p and the ratio are those of the logarithms, where all
-    values are positive, since noise grows with the value.
+    Pairing takes out what the machine did to a whole block. p is that of the logarithms, where all values are positive,
+    since noise grows with the value.
     """
     common = sorted(a.keys() & b.keys())
     if not common:
@@ -56,25 +55,18 @@ def compare(a: Blocks, b: Blocks) -> Comparison | None:
     pairs = [(a[block], b[block]) for block in common]
     shift = paired([one - other for one, other in pairs])
     positive = all(one > 0 and other > 0 for one, other in pairs)
-    log_ratio = paired([math.log(one / other) for one, other in pairs]) if positive else None
-    ratio = math.exp(log_ratio.estimate) if log_ratio else None
+    logs = paired([math.log(one / other) for one, other in pairs]) if positive else None
+    ratio = math.exp(logs.estimate) if logs else None
     if len(common) < MIN_BLOCKS:
         return Comparison(len(common), shift.estimate, ratio)
-    low, high = log_ratio.t_interval() if log_ratio else (math.nan, math.nan)
-    return Comparison(
-        blocks=len(common),
-        shift=shift.estimate,
-        ratio=ratio,
-        shift_ci95=shift.t_interval(),
-        ratio_ci95=(math.exp(low), math.exp(high)) if log_ratio else None,
-        p=(log_ratio or shift).p,
-    )
+    ratio_ci95 = Interval(*map(math.exp, logs.t_interval())) if logs else None
+    return Comparison(len(common), shift.estimate, ratio, shift.t_interval(), ratio_ci95, (logs or shift).p)
 
 
 def verdict(comparison: Comparison, p_holm: float | None, floor_spread: float | None = None) -> str:
     """`faster` or `slower` (a than b), `not told apart`, `below the floor: not claimed`, or `needs 5 blocks`.
 
-    `floor_spread` is in the metric's unit: what this machine and instrument scatter by themselves.
+    `floor_spread` is in the metric's unit: the scatter of this machine and instrument by themselves.
     """
     if p_holm is None:
         return NEEDS
@@ -85,16 +77,32 @@ def verdict(comparison: Comparison, p_holm: float | None, floor_spread: float | 
     return "faster" if comparison.shift < 0 else "slower"
 
 
-def comparisons_of(run: Run, cases: Sequence[dict[str, Any]], values: Values) -> list[dict[str, Any]]:
-    """The summary's `comparisons`: who stops faster, in each scenario at each load.
+def comparisons_of(run: Run, cases: Sequence[SummaryCase], values: BlockValues) -> list[ComparisonRow]:
+    """The summary's `comparisons`: which strategy stops faster, in each scenario at each load.
 
-    Every strategy is compared with the quickest contender, and with its neighbour in the ranking; `a` is the one that
-    ranks lower. Holm's correction is over all of them. Strategies that missed more than 1 % of their aborts rank
-    behind those that did not: their stops are timed, but a lost abort is no quick one.
+    Every strategy is compared with the fastest contender, and with its neighbour in the ranking; `a` ranks lower.
+    Holm's correction is over all of them. Strategies that missed more than 1 % of their aborts rank behind the others.
     """
     spread = floor_spread_ms(run)
     compared = corrected((a, b, values[a, STOP], values[b, STOP]) for a, b in _pairs(cases, values))
-    return [_entry(*each, spread) for each in compared]
+    return [
+        ComparisonRow(
+            scenario=a.scenario,
+            workers=a.workers,
+            streams=a.streams,
+            a=a.strategy,
+            b=b.strategy,
+            metric=STOP,
+            blocks=each.blocks,
+            shift_ms=round(each.shift, DIGITS),
+            ratio=None if each.ratio is None else round(each.ratio, DIGITS),
+            ci95=ComparisonIntervals(shift_ms=_rounded(each.shift_ci95), ratio=_rounded(each.ratio_ci95)),
+            p=each.p,
+            p_holm=p_holm,
+            verdict=verdict(each, p_holm, spread),
+        )
+        for a, b, each, p_holm in compared
+    ]
 
 
 def corrected(pairs: Iterable[tuple[Name, Name, Blocks, Blocks]]) -> list[tuple[Name, Name, Comparison, float | None]]:
@@ -107,29 +115,10 @@ def corrected(pairs: Iterable[tuple[Name, Name, Blocks, Blocks]]) -> list[tuple[
     return [(a, b, compared, None if compared.p is None else next(adjusted)) for a, b, compared in found]
 
 
-def _entry(a: CaseKey, b: CaseKey, compared: Comparison, p_holm: float | None, spread: float | None) -> dict[str, Any]:
-    return {
-        "scenario": a.scenario,
-        "workers": a.workers,
-        "streams": a.streams,
-        "a": a.strategy,
-        "b": b.strategy,
-        "metric": STOP,
-        "blocks": compared.blocks,
-        "shift_ms": round(compared.shift, DIGITS),
-        "ratio": None if compared.ratio is None else round(compared.ratio, DIGITS),
-        "ci95": {"shift_ms": _rounded(compared.shift_ci95), "ratio": _rounded(compared.ratio_ci95)},
-        "p": compared.p,
-        "p_holm": p_holm,
-        "verdict": verdict(compared, p_holm, spread),
-    }
-
-
 def floor_spread_ms(run: Run) -> float | None:
-    """What a difference must exceed to be claimed, in ms: the floor's median stop, or the width of its middle half
-    (interquartile range) where that is larger.
+    """What a difference must exceed to be claimed: the floor's median stop or, where larger, its interquartile range.
 
-    None when the run has no floor. A difference smaller than this may be the instrument's.
+    None when the run has no floor. A smaller difference may be the instrument's.
     """
     stops = [chat.measured.upstream_stop_ms for chat in run.chats if chat.key.scenario == FLOOR]
     known = [stop_ms for stop_ms in stops if stop_ms is not None]
@@ -139,25 +128,25 @@ def floor_spread_ms(run: Run) -> float | None:
     return float(max(middle, high - low))
 
 
-def _pairs(cases: Iterable[dict[str, Any]], values: Values) -> list[tuple[CaseKey, CaseKey]]:
-    """Who is compared with whom, the lower ranked first; each pair once."""
-    groups: dict[tuple[Any, ...], list[tuple[bool, float, CaseKey]]] = defaultdict(list)
+def _pairs(cases: Iterable[SummaryCase], values: BlockValues) -> list[tuple[CaseKey, CaseKey]]:
+    """The pairs to compare, the lower ranked first; each pair once."""
+    groups: dict[tuple[str, int, int], list[tuple[bool, float, CaseKey]]] = defaultdict(list)
     for case in cases:
-        key = CaseKey(case["strategy"], case["scenario"], case["workers"], case["streams"])
+        key = case.key
         blocks = values.get((key, STOP))
         if blocks and not is_special(key.scenario):
-            unreliable = case["missed"] > MISSED_SHARE * case["aborts"]
+            unreliable = case.missed > MISSED_SHARE * case.aborts
             groups[key[1:]].append((unreliable, float(np.median(list(blocks.values()))), key))
     pairs: dict[tuple[CaseKey, CaseKey], None] = {}
     for group in groups.values():
-        ranked = [key for _unreliable, _p50, key in sorted(group)]
-        quickest = next((key for key in ranked if is_contender(key.strategy)), ranked[0])
-        place = ranked.index(quickest)
-        pairs |= dict.fromkeys((key, quickest) for key in ranked[place + 1 :])
-        pairs |= dict.fromkeys((quickest, key) for key in ranked[:place])
+        ranked = [key for _unreliable, _median, key in sorted(group)]
+        fastest = next((key for key in ranked if is_contender(key.strategy)), ranked[0])
+        place = ranked.index(fastest)
+        pairs |= dict.fromkeys((key, fastest) for key in ranked[place + 1 :])
+        pairs |= dict.fromkeys((fastest, key) for key in ranked[:place])
         pairs |= dict.fromkeys((lower, higher) for higher, lower in pairwise(ranked))
     return list(pairs)
 
 
-def _rounded(ends: Ends | None) -> list[float] | None:
-    return None if ends is None else [round(end, DIGITS) for end in ends]
+def _rounded(ends: Interval | None) -> tuple[float, float] | None:
+    return None if ends is None else (round(ends.low, DIGITS), round(ends.high, DIGITS))

@@ -1,16 +1,19 @@
-"""Was the instrument itself well? Limits for load, mock and machine, and what to change where one is passed.
+"""Whether load, mock and machine kept up with a case: their limits, and what to change where one is exceeded.
 
-Pure functions over a row of cases.jsonl. The service is not judged here: one that fills its core is a finding about
-the service, a load or a mock that does so is a stopwatch that runs late.
+Pure functions of a row of cases.jsonl. The service is not judged: one that fills its core is a finding about the
+service, a load or a mock that does so takes late timestamps.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from bench.analysis.health_phases import only_in_a_phase
+import msgspec
+
 from bench.load.driver import MAX_CHUNKS_PER_S
+from bench.record.schema import CaseRow, Health, PhaseUse, ProcessUse
+from bench.record.summary import CaseHealth
 
 INSTRUMENT = ("load", "mock")
 
@@ -28,126 +31,156 @@ WARN_STEAL = 0.01
 MAX_PACING_MS = 5.0
 """Median over streams of each one's p99: tokens that come later than that are not the load that was asked for."""
 MAX_SCHEDULE_MS = 5.0
-"""p99 of sent less intended: a load that sends late measures another schedule than the one it writes down."""
+"""p99 of sent less planned: a load that sends late measures another schedule than the one it writes down."""
 MS_PER_BURST_STOP = 0.1
-"""A storm's Stops leave one process one after the other, and wake the whole machine at one instant: for each of them
-the limits in ms are so much wider. Those n Stops are what such a case is about, and they take tens of ms."""
+"""A storm's aborts leave one process one after the other and wake the whole machine at one instant: for each of them
+the limits in ms are so much wider."""
+FIELDS = ("cpu", "lag_p99_ms", "gc_max_ms")
+PHASES = {"arriving": "while chats were arriving", "ending": "while streams were ending, after the last chat was sent"}
 
-_LOAD_LESS = "add cores, lower the scenario's streams, or stop other work: `make doctor` names it"
-_REMEDY = {
+NO_CASE: dict[str, Any] = {"strategy": "", "scenario": "", "workers": 0, "streams": 0, "block": 0}
+_ADVICE = {
     "load": "add load processes and cores, lower the scenario's streams, or stop other work (see `top`)",
     "mock": "add cores, lower the scenario's streams or tokens per second, or stop other work (see `top`)",
+    "pacing": "add cores, lower the scenario's streams, or stop other work: `make doctor` names it",
+    "steal": "use a machine or an hour with less of it",
 }
+_LAG, _GC = "its loop was {:.1f} ms late at p99", "garbage collection stopped it for {:.1f} ms"
 
 
-def problems(case: Mapping[str, Any]) -> list[str]:
-    """Why this case cannot be believed: each what was seen, what is allowed, and what to change.
+def problems(case: CaseRow | Mapping[str, Any]) -> list[str]:
+    """Why this case cannot be believed: what was measured, its limit, and what to change."""
+    case = _row(case)
+    health, more_ms = case.health or Health(), _burst_ms(case)
+    found = _over(
+        case.witness_late_p99_ms,
+        MAX_PACING_MS + more_ms,
+        "the mock upstream could not keep its pace (p99 {:.1f} ms late, limit {:g} ms), so the machine was overloaded",
+        "pacing",
+    )
+    found += _over(health.steal, MAX_STEAL, "the host took {:.1%} of the CPU time (steal, limit {:.0%})", "steal")
+    for each in _instrument(health):
+        name = _name(each)
+        found += _over(each.cpu, MAX_CPU_SHARE, name + " used {:.0%} of a core (limit {:.0%})", each.name)
+        found += _over(each.lag_p99_ms, MAX_LAG_MS + more_ms, f"{name}: {_LAG} (limit {{:g}} ms)", each.name)
+        found += _over(each.gc_max_ms, MAX_GC_MS, f"{name}: {_GC} (limit {{:g}} ms)", each.name)
+    late = "{} left {{:.1f}} ms after their planned moment at p99 (limit {{:g}} ms)"
+    for late_ms, what in ((health.chat_lag_p99_ms, "chats"), (health.abort_lag_p99_ms, "Stops")):
+        found += _over(late_ms, MAX_SCHEDULE_MS + more_ms, late.format(what), "load")
+    return found
 
-    `case` is a row of cases.jsonl. Rows of older runs have no `health`: only the mock's pacing is judged then.
+
+def warnings(case: CaseRow | Mapping[str, Any]) -> list[str]:
+    """What makes this case less exact and not wrong: nothing that is in `problems` or `stolen`.
+
+    Also what exceeded a limit within a phase and not over the whole load, which a long tail dilutes.
     """
-    return [*_pacing(case), *_steal(case), *_processes(case), *_schedule(case)]
-
-
-def warnings(case: Mapping[str, Any]) -> list[str]:
-    """What makes this case less exact, and not wrong; nothing that `problems` tells already, nor `stolen`.
-
-    Also what passed a limit within a phase, and not over the whole load: a long tail dilutes a busy beginning.
-    """
-    health = case.get("health")
-    if not health:
+    case = _row(case)
+    health = case.health
+    if health is None:
         return []
-    found = [*_unknown(health), *_chunk_rate(case, health)]
-    for each in _of_instrument(health):
-        more_ms = _burst_ms(case)
-        found += _over(
-            each, "lag_p99_ms", WARN_LAG_MS + more_ms, MAX_LAG_MS + more_ms, "its loop was {:.1f} ms late at p99"
+    processes, more_ms = _instrument(health), _burst_ms(case)
+    found = [f"the CPU use of {_name(each)} was not measured" for each in processes if each.cpu is None]
+    per_process = (health.chunks_per_s or 0.0) / _load_processes(case)
+    if per_process > MAX_CHUNKS_PER_S:
+        found.append(
+            f"each load process read {per_process:,.0f} chunks/s, and is known to be exact up to {MAX_CHUNKS_PER_S:,}:"
+            " add load processes, or lower the scenario's streams"
         )
-        found += _over(each, "gc_max_ms", WARN_GC_MS, MAX_GC_MS, "garbage collection stopped it for {:.1f} ms")
-    return [*found, *only_in_a_phase(case, problems)]
+    for each in processes:
+        for value, soft, hard, text in (
+            (each.lag_p99_ms, WARN_LAG_MS + more_ms, MAX_LAG_MS + more_ms, _LAG),
+            (each.gc_max_ms, WARN_GC_MS, MAX_GC_MS, _GC),
+        ):
+            if value is not None and soft < value <= hard:
+                found += _over(value, soft, f"{_name(each)}: {text} (soft limit {{:g}} ms)", each.name)
+    return [*found, *_only_in_a_phase(case, health)]
 
 
-def stolen(cases: Iterable[Mapping[str, Any]]) -> list[str]:
+def stolen(cases: Iterable[CaseRow | Mapping[str, Any]]) -> list[str]:
     """That the host took CPU time for others, once for all rows of a run: it is the machine's, not a case's."""
-    shares = [(case.get("health") or {}).get("steal") or 0.0 for case in cases]
+    shares = [health.steal or 0.0 if (health := _row(case).health) else 0.0 for case in cases]
     felt = [share for share in shares if WARN_STEAL < share <= MAX_STEAL]
     if not felt:
         return []
     return [
-        f"the host took up to {max(felt):.1%} of the CPU time for others (steal, {_allowed(MAX_STEAL)}) in"
-        f" {len(felt)} of {len(shares)} measurements: use a machine or an hour with less of it"
+        f"the host took up to {max(felt):.1%} of the CPU time (steal, soft limit {WARN_STEAL:.0%}) in"
+        f" {len(felt)} of {len(shares)} measurements: {_ADVICE['steal']}"
     ]
 
 
-def _burst_ms(case: Mapping[str, Any]) -> float:
-    return MS_PER_BURST_STOP * ((case.get("at_once") or 1) - 1)
+def case_health(rows: Sequence[CaseRow]) -> CaseHealth:
+    """The worst figures over all blocks and processes; `problems` are those of the worst block."""
+    found = [problems(row) for row in rows]
+    healths = [row.health for row in rows if row.health]
+    figures: dict[str, float | None] = {}
+    for name in INSTRUMENT:
+        own = [each for health in healths for each in health.processes if each.name == name]
+        for field in FIELDS:
+            figures[f"{name}_{field}"] = _worst(getattr(each, field) for each in own)
+        figures[f"{name}_cpu_worst_phase"] = _worst(phase.cpu for each in own for phase in each.phases.values())
+    for shared in ("chat_lag_p99_ms", "abort_lag_p99_ms", "steal"):
+        figures[shared] = _worst(getattr(health, shared) for health in healths)
+    per_process = (
+        row.health.chunks_per_s / (row.load_processes or 1)
+        for row in rows
+        if row.health and row.health.chunks_per_s is not None
+    )
+    return CaseHealth(
+        ok=not any(found),
+        unwell_blocks=sum(map(bool, found)),
+        problems=max(found, key=len, default=[]),
+        pacing_p99_ms=_worst(row.witness_late_p99_ms for row in rows),
+        chunks_per_s=_worst(per_process),
+        **figures,
+    )
 
 
-def _pacing(case: Mapping[str, Any]) -> Iterator[str]:
-    late_ms, limit_ms = case.get("witness_late_p99_ms"), MAX_PACING_MS + _burst_ms(case)
-    if late_ms is not None and late_ms > limit_ms:
-        yield (
-            f"the mock upstream could not keep its pace (p99 {late_ms:.1f} ms late, allowed is {limit_ms:g} ms),"
-            f" so the machine was overloaded: {_LOAD_LESS}"
-        )
+def _worst(values: Iterable[float | None]) -> float | None:
+    worst = max((value for value in values if value is not None), default=None)
+    return None if worst is None else round(worst, 4)
 
 
-def _steal(case: Mapping[str, Any]) -> Iterator[str]:
-    steal = (case.get("health") or {}).get("steal") or 0.0
-    if steal > MAX_STEAL:
-        yield (
-            f"the host took {steal:.1%} of the CPU time for others (steal, {_allowed(MAX_STEAL)}): "
-            "use a machine or an hour with less of it"
-        )
+def _only_in_a_phase(case: CaseRow, health: Health) -> Iterator[str]:
+    """Each problem of a phase that the whole load does not show; judged by rows that hold a single figure."""
+    for phase, text in PHASES.items():
+        pairs = [(Health(steal=each.steal), Health(steal=health.steal)) for each in [health.phases.get(phase)] if each]
+        for process in health.processes:
+            if seen := process.phases.get(phase):
+                pairs += [(_only(process, seen, field), _only(process, process, field)) for field in FIELDS]
+        for within, whole in pairs:
+            if not problems(_bare(case, whole)):
+                yield from (f"{text}, {problem}" for problem in problems(_bare(case, within)))
 
 
-def _processes(case: Mapping[str, Any]) -> Iterator[str]:
-    for each in _of_instrument(case.get("health") or {}):
-        if each["cpu"] is not None and each["cpu"] > MAX_CPU_SHARE:
-            yield f"{_who(each)} used {each['cpu']:.0%} of a core ({_allowed(MAX_CPU_SHARE)}): {_REMEDY[each['name']]}"
-        yield from _over(each, "lag_p99_ms", MAX_LAG_MS + _burst_ms(case), None, "its loop was {:.1f} ms late at p99")
-        yield from _over(each, "gc_max_ms", MAX_GC_MS, None, "garbage collection stopped it for {:.1f} ms")
+def _only(process: ProcessUse, seen: PhaseUse, field: str) -> Health:
+    return Health(processes=[ProcessUse(name=process.name, pid=process.pid, **{field: getattr(seen, field)})])
 
 
-def _schedule(case: Mapping[str, Any]) -> Iterator[str]:
-    for key, what in (("chat_lag_p99_ms", "chats"), ("abort_lag_p99_ms", "Stops")):
-        late_ms, limit_ms = (case.get("health") or {}).get(key), MAX_SCHEDULE_MS + _burst_ms(case)
-        if late_ms is not None and late_ms > limit_ms:
-            yield (
-                f"{what} left {late_ms:.1f} ms after their planned moment at p99 (allowed is {limit_ms:g} ms):"
-                f" {_REMEDY['load']}"
-            )
+def _bare(case: CaseRow, health: Health) -> CaseRow:
+    return CaseRow(**NO_CASE, at_once=case.at_once, health=health)
 
 
-def _chunk_rate(case: Mapping[str, Any], health: Mapping[str, Any]) -> Iterator[str]:
-    processes = case.get("load_processes") or sum(each["name"] == "load" for each in health["processes"]) or 1
-    per_process = health["chunks_per_s"] / processes
-    if per_process > MAX_CHUNKS_PER_S:
-        yield (
-            f"each load process read {per_process:,.0f} chunks/s, and is known to be exact up to {MAX_CHUNKS_PER_S:,}:"
-            " add load processes, or lower the scenario's streams"
-        )
+def _over(value: float | None, limit: float, text: str, advice: str) -> list[str]:
+    return [f"{text.format(value, limit)}: {_ADVICE[advice]}"] if value is not None and value > limit else []
 
 
-def _unknown(health: Mapping[str, Any]) -> Iterator[str]:
-    for each in _of_instrument(health):
-        if each["cpu"] is None:
-            yield f"how busy {_who(each)} was is not known: nobody could look at the process while the load went on"
+def _instrument(health: Health) -> list[ProcessUse]:
+    return [each for each in health.processes if each.name in INSTRUMENT]
 
 
-def _over(each: Mapping[str, Any], key: str, above: float, up_to: float | None, words: str) -> Iterator[str]:
-    value = each[key]
-    if value is not None and value > above and (up_to is None or value <= up_to):
-        limit = above if up_to is None else up_to
-        yield f"{_who(each)}: {words.format(value)} (allowed is {limit:g} ms): {_REMEDY[each['name']]}"
+def _burst_ms(case: CaseRow) -> float:
+    return MS_PER_BURST_STOP * ((case.at_once or 1) - 1)
 
 
-def _of_instrument(health: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return [each for each in health.get("processes", ()) if each["name"] in INSTRUMENT]
+def _load_processes(case: CaseRow) -> int:
+    known = case.load_processes or sum(each.name == "load" for each in (case.health or Health()).processes)
+    return known or 1
 
 
-def _who(each: Mapping[str, Any]) -> str:
-    return f"the {each['name']} (process {each['pid']})"
+def _name(process: ProcessUse) -> str:
+    return f"the {process.name} (process {process.pid})"
 
 
-def _allowed(share: float) -> str:
-    return f"allowed is {share:.0%}"
+def _row(case: CaseRow | Mapping[str, Any]) -> CaseRow:
+    return case if isinstance(case, CaseRow) else msgspec.convert(NO_CASE | dict(case), CaseRow)

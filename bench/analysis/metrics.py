@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from bench.analysis.chat_outcome import Outcome, Row, abort_error, outcome_of, tries
-from bench.analysis.promises import leaked, tokens_after_stop, wrong_stop
-from bench.analysis.waterfall import PartsNs, split_ns
+import msgspec
+
+from bench.analysis import chat_outcome
+from bench.analysis.chat_outcome import Outcome, abort_error
+from bench.record.manifest import ScenarioSettings
+from bench.record.schema import AbortSide, ChatRow
 from bench.workload.strategies import hangs_up
 
 NS_PER_MS = 1e6
@@ -22,17 +25,19 @@ UNITS = {
     "tokens_per_s": "tokens/s",
 }
 """Metrics that are not here end in their unit: `_ms`."""
+NO_SETTINGS = ScenarioSettings()
+PartsNs = tuple[int | None, ...]
+"""The parts of a stop in ns, in the order of waterfall.PARTS."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChatMetrics:
     """The metrics of one chat; `None` (or empty) where one does not apply. Times are milliseconds.
 
-    `error` holds the cause in words and may also be set on a usable chat whose abort failed (transport, or HTTP 5xx
-    other than 503). `prevented`: a stop that came before the upstream was asked, so
-    nothing was wasted and there is no `upstream_stop_ms`. `*_intended_ms` count from the moment at which the load
-    meant to send, the others from the moment it did; an abort that was pressed again counts from the first press.
-    `parts_ns`: see bench.analysis.waterfall. The last three are promises broken, see bench.analysis.promises.
+    `error` may also be set on a usable chat whose abort failed (transport, or HTTP 5xx other than 503). `prevented`: it
+    was stopped before the upstream was requested, so nothing was wasted and there is no `upstream_stop_ms`.
+    `*_intended_ms` count from the moment at which the load planned to send, the others from the moment it did; an abort
+    that was repeated counts from the first try. `parts_ns`: see split_ns.
     """
 
     outcome: Outcome
@@ -53,70 +58,104 @@ class ChatMetrics:
 
     @property
     def counted(self) -> bool:
-        """True when the chat's abort was in time and not refused, so that it counts in `aborts`."""
+        """Whether the chat's abort was in time and not refused, so that it counts in `aborts`."""
         return self.outcome in ("stopped", "missed")
 
 
-def measure(row: Row, settings: Any = None) -> ChatMetrics:
-    """Derive the metrics of one chat row; raises KeyError or TypeError when the row is not of schema 1.
+def measure(
+    row: ChatRow | Mapping[str, Any], settings: ScenarioSettings | Mapping[str, Any] | None = None
+) -> ChatMetrics:
+    """Derive the metrics of one chat; `settings` are its scenario's. Raises msgspec.ValidationError for another row.
 
-    `settings` are the scenario's as the manifest keeps them. A counted abort was sent before the client saw the
-    natural end and before the witness wrote it. Stop times exist only for stops that happened: a missed abort is a
-    count, never a latency, but the tokens it let through are wasted. Stalls are part of `itl_ms`: the gaps are what
-    the reader of the stream lived through.
+    A counted abort was sent before the client saw the natural end and before the witness wrote it. Stop times exist
+    only for stops that happened: a missed abort is a count, never a latency, but the tokens it let through are wasted.
     """
-    settings = settings or {}
-    found = outcome_of(row, settings)
+    row = row if isinstance(row, ChatRow) else msgspec.convert(row, ChatRow)
+    if not isinstance(settings, ScenarioSettings):
+        settings = msgspec.convert(settings, ScenarioSettings) if settings else NO_SETTINGS
+    found = chat_outcome.outcome_of(row, settings)
+    counted = found.outcome in ("stopped", "missed")
     return ChatMetrics(
         **found._asdict(),
         **({} if found.outcome in ("error", "rejected") else _reading(row, found.outcome)),
-        **(
-            _stop(row, settings, found.outcome, prevented=found.prevented)
-            if found.outcome in ("stopped", "missed")
-            else {}
-        ),
-        wrong_stop=wrong_stop(row),
-        tokens_after_stop=tokens_after_stop(row),
-        leaked=leaked(row),
+        **(_stop(row, settings, stopped=found.outcome == "stopped", prevented=found.prevented) if counted else {}),
+        wrong_stop=chat_outcome.wrong_stop(row),
+        tokens_after_stop=chat_outcome.tokens_after_stop(row),
+        leaked=chat_outcome.leaked(row),
     )
 
 
-def _reading(row: Row, outcome: Outcome) -> dict[str, Any]:
-    """What the reader of a stream saw until it was aborted, if it was."""
-    client, abort = row["client"], row["abort"]
-    tokens: list[int] = client["token_ns"]
-    undisturbed = outcome in ("plain", "late") or abort["sent_ns"] is None
-    before = tokens if undisturbed else [token_ns for token_ns in tokens if token_ns <= abort["sent_ns"]]
+def split_ns(row: ChatRow, settings: ScenarioSettings) -> PartsNs:
+    """The six parts of one stop in nanoseconds, None where one of a part's two stamps is missing.
+
+    The stamps are those of three processes, each taken when its process gets to it: the owner may see the signal before
+    the store's answer is back at the aborting worker. So each stamp counts as no later than what it led to: the running
+    minimum, from the witness backwards, never before the abort was sent. What overlaps is given to the later part. The
+    first five parts are never negative and add up to `upstream_stop_ms` exactly, all six to `client_stop_ms`: the
+    client's end leads to nothing, so the last part is negative when the client saw the end first.
+    An abort that was repeated counts from the first try: the waiting is part of `sent_to_received`.
+    """
+    sent_ns = row.abort.sent_ns if row.abort else None
+    lost_ns = row.witness.lost_ns if row.witness else None
+    if sent_ns is None or lost_ns is None:
+        return (None,) * 6
+    service = row.service
+    stamps = (
+        (service.upstream_closed_ns, service.signal_ns, service.abort_recorded_ns, service.abort_received_ns)
+        if service
+        else (None,) * 4
+    )
+    envelope: list[int | None] = []
+    bound_ns = lost_ns
+    for stamp_ns in stamps:
+        if stamp_ns is not None:
+            bound_ns = max(sent_ns, min(stamp_ns, bound_ns))
+        envelope.append(None if stamp_ns is None else bound_ns)
+    parts = [
+        None if begin is None or end is None else end - begin
+        for begin, end in pairwise([sent_ns, *reversed(envelope), lost_ns])
+    ]
+    # A client that disconnects ends its own stream: when that was says nothing about the service.
+    own_end = hangs_up(row.strategy, settings.abort_by) or row.client.end_ns is None
+    return (*parts, None if own_end else (row.client.end_ns or 0) - lost_ns)
+
+
+def _reading(row: ChatRow, outcome: Outcome) -> dict[str, Any]:
+    """What the client received until it aborted, if it did; pauses of the upstream are part of `itl_ms`."""
+    client, tokens = row.client, row.client.token_ns
+    sent_ns = None if row.abort is None or outcome in ("plain", "late") else row.abort.sent_ns
+    before = tokens if sent_ns is None else [token_ns for token_ns in tokens if token_ns <= sent_ns]
     return {
-        "ttft_ms": _ms(client["sent_ns"], tokens[0]) if tokens else None,
-        "ttft_intended_ms": _ms(client.get("intended_ns"), tokens[0]) if tokens else None,
+        "ttft_ms": _ms(client.sent_ns, tokens[0]) if tokens else None,
+        "ttft_intended_ms": _ms(client.intended_ns, tokens[0]) if tokens else None,
         "itl_ms": tuple((later - earlier) / NS_PER_MS for earlier, later in pairwise(before)),
     }
 
 
-def _stop(row: Row, settings: Mapping[str, Any], outcome: Outcome, *, prevented: bool) -> dict[str, Any]:
+def _stop(row: ChatRow, settings: ScenarioSettings, *, stopped: bool, prevented: bool) -> dict[str, Any]:
     """How a counted abort went."""
-    client, abort, witness = row["client"], row["abort"], row["witness"]
-    sent_ns: int = abort["sent_ns"]
-    stopped, cut = outcome == "stopped", outcome == "stopped" and not prevented
-    # The client who hangs up ends its own stream: that it saw an end says nothing about the service.
-    own_end = hangs_up(row["strategy"], settings)
+    client, abort, witness = row.client, row.abort, row.witness
+    if abort is None or abort.sent_ns is None:
+        return {}
+    cut = witness if stopped and not prevented else None
+    # A client that disconnects ends its own stream: that it saw an end says nothing about the service.
+    own_end = hangs_up(row.strategy, settings.abort_by)
     return {
-        "upstream_stop_ms": _ms(sent_ns, witness["lost_ns"]) if cut else None,
-        "upstream_stop_intended_ms": _ms(abort.get("intended_ns"), witness["lost_ns"]) if cut else None,
-        "client_stop_ms": _ms(sent_ns, client["end_ns"]) if stopped and not own_end else None,
+        "upstream_stop_ms": _ms(abort.sent_ns, cut.lost_ns) if cut else None,
+        "upstream_stop_intended_ms": _ms(abort.intended_ns, cut.lost_ns) if cut else None,
+        "client_stop_ms": _ms(abort.sent_ns, client.end_ns) if stopped and not own_end else None,
         "abort_ack_ms": _ack_ms(abort),
-        "wasted_tokens": 0 if prevented else sum(token_ns > sent_ns for token_ns in witness["token_ns"]),
+        "wasted_tokens": sum(token_ns > abort.sent_ns for token_ns in witness.token_ns) if witness else 0,
         "parts_ns": split_ns(row, settings) if cut else None,
     }
 
 
-def _ack_ms(abort: Row) -> float | None:
-    """From the press that was accepted to its answer; how fast an error came says nothing about that."""
-    if abort["ack_ns"] is None or abort["status"] == 503 or abort_error(abort):
+def _ack_ms(abort: AbortSide) -> float | None:
+    """From the try that was accepted to its answer; how fast an error came is no acknowledgement."""
+    if abort.status == 503 or abort_error(abort):
         return None
-    return _ms(abort["sent_ns"] if tries(abort) == 1 else abort.get("accepted_sent_ns"), abort["ack_ns"])
+    return _ms(abort.sent_ns if chat_outcome.tries(abort) == 1 else abort.accepted_sent_ns, abort.ack_ns)
 
 
-def _ms(start_ns: int | None, end_ns: int) -> float | None:
-    return None if start_ns is None else (end_ns - start_ns) / NS_PER_MS
+def _ms(start_ns: int | None, end_ns: int | None) -> float | None:
+    return None if start_ns is None or end_ns is None else (end_ns - start_ns) / NS_PER_MS

@@ -1,4 +1,4 @@
-"""Reads a results folder into memory: manifest, chats (already measured) and cases; says what is damaged."""
+"""A results folder in memory: manifest, cases, and what every chat measured."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 from bench.analysis.metrics import ChatMetrics, measure
 from bench.record.base import SCHEMA
+from bench.record.manifest import Manifest
 from bench.record.reader import NEXT_STEP, UnreadableResults, read_raw
-from bench.record.schema import CaseKey
+from bench.record.schema import CaseKey, CaseRow
 
 __all__ = ["NEXT_STEP", "SCHEMA", "CaseKey", "UnreadableResults"]
 
@@ -25,11 +26,11 @@ class Chat(NamedTuple):
 
 @dataclass(frozen=True)
 class Run:
-    """A results folder in memory. `damage` lists, in words, what could not be read."""
+    """A results folder in memory. `damage` lists what could not be read."""
 
     folder: Path
-    manifest: Any  # Manifest, once every reader uses attributes
-    cases: list[Any]  # CaseRow
+    manifest: Manifest
+    cases: list[CaseRow]
     chats: list[Chat]
     damage: list[str] = field(default_factory=list)
 
@@ -50,11 +51,6 @@ def read_run(folder: Path) -> Run:
     return Run(folder, raw.manifest, raw.cases, chats, raw.damage)
 
 
-def case_key(row: Any) -> CaseKey:
-    """The key of a chat row or a case row."""
-    return CaseKey(row["strategy"], row["scenario"], row["workers"], row["streams"])
-
-
 def unlike_environments(a: Any, b: Any) -> list[str]:
     """Variables that two runs gave to their services on purpose and in which they differ, as `NAME is x in A, y in B`.
 
@@ -65,11 +61,6 @@ def unlike_environments(a: Any, b: Any) -> list[str]:
         return []
     names = [name for name in dict.fromkeys([*one, *other]) if one.get(name) != other.get(name)]
     return [f"{name} is {one.get(name)} in A, {other.get(name)} in B" for name in names]
-
-
-def is_quick(manifest: Any) -> bool:
-    """Whether the run was a first look: QUICK runs never yield a verdict."""
-    return bool(manifest.get("quick") or (manifest.get("settings") or {}).get("quick"))
 
 
 def case_name(case: CaseKey) -> str:

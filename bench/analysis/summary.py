@@ -1,4 +1,4 @@
-"""The cases of a run, what sets them apart, and whether the run is valid: writes summary.json."""
+"""Writes summary.json: the cases of a run, what sets them apart, and whether the run is valid."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from typing import Any
 
 import msgspec
 
-from bench.analysis import blocks, calibration, health
+from bench.analysis import calibration, health
+from bench.analysis.blocks import block_values, row_values, samples_of
 from bench.analysis.checks import find_problems, find_warnings
 from bench.analysis.comparison import STOP, comparisons_of, floor_spread_ms
 from bench.analysis.controls import controls_of
-from bench.analysis.health_marks import mark_of
-from bench.analysis.reading import SCHEMA, CaseKey, Chat, Run, case_key, read_run
+from bench.analysis.metrics import ChatMetrics
+from bench.analysis.reading import Run, read_run
 from bench.analysis.waterfall import describe_parts
 from bench.record.base import encode_file
 from bench.record.files import replace_file
-from bench.record.summary import Summary as SummaryRecord
-from bench.stats.percentiles import describe_blocks, describe_values, interval95
-from bench.workload.strategies import FLOOR, is_special, scenario_rank, strategy_rank
-
-__all__ = ["Summary", "block_values", "interval95", "summarise", "write_summary"]
+from bench.record.schema import CaseKey, CaseRow
+from bench.record.summary import Metric, Summary, SummaryCase
+from bench.stats.percentiles import describe_blocks, describe_values
+from bench.workload.strategies import is_special, scenario_rank, strategy_rank
 
 CHAT_METRICS = (
-    "upstream_stop_ms",
+    STOP,
     "upstream_stop_intended_ms",
     "client_stop_ms",
     "abort_ack_ms",
@@ -34,124 +34,90 @@ CHAT_METRICS = (
     "ttft_intended_ms",
     "itl_ms",
 )
-
-Summary = Any  # bench.record.summary.Summary, once every reader uses attributes
+Blocks = dict[int, list[ChatMetrics]]
 
 
 def summarise(folder: Path) -> Summary:
-    """Read the raw files of a results folder, write its summary.json (DESIGN section 7) and return it.
-
-    Raises UnreadableResults when the folder holds no results.
-    """
+    """Read the raw files of a results folder, write its summary.json and return it. Raises UnreadableResults."""
     return write_summary(read_run(folder))
 
 
 def write_summary(run: Run) -> Summary:
-    """Reduce a run that was read already; summary.json appears whole or not at all.
-
-    The metrics of a case describe the samples of all its blocks; what is said about differences between cases
-    (`comparisons`, `controls`) counts in blocks. Floor and calibration are not among the cases.
-    """
-    by_key: dict[CaseKey, list[Chat]] = {case_key(row): [] for row in run.cases}
+    """Reduce a run and write its summary.json. Floor and calibration are not among the cases."""
+    chats: dict[CaseKey, Blocks] = defaultdict(lambda: defaultdict(list))
     for chat in run.chats:
-        by_key.setdefault(chat.key, []).append(chat)
-    rows_of: dict[CaseKey, list[dict[str, Any]]] = defaultdict(list)
+        chats[chat.key][chat.block].append(chat.measured)
+    rows: dict[CaseKey, list[CaseRow]] = defaultdict(list)
     for row in run.cases:
-        rows_of[case_key(row)].append(row)
-    ours = [key for key in by_key if not is_special(key.scenario)]
+        rows[row.key].append(row)
+    ours = [key for key in dict.fromkeys([*rows, *chats]) if not is_special(key.scenario)]
     order = sorted(ours, key=lambda key: (scenario_rank(key.scenario), strategy_rank(key.strategy), key))
-    cases = [summarise_case(key, by_key[key], rows_of[key]) for key in order]
-    values = blocks.block_values(run)
+    cases = [summarise_case(key, chats[key], rows[key]) for key in order]
+    values = block_values(run)
     controls = controls_of(cases, values, floor_spread_ms(run))
-    instrument = _instrument(run)
-    problems = [*run.damage, *find_problems(run, cases)]
-    if "calibration" in instrument:
-        problems += calibration.problems(instrument["calibration"])
-    warnings = find_warnings(run, cases, controls)
-    warnings += health.stolen(run.cases)
-    found = {
-        "schema": SCHEMA,
-        "valid": not problems,
-        "problems": problems,
-        "warnings": list(dict.fromkeys(warnings)),
-        **instrument,
-        "cases": cases,
-        **({"idle": run.manifest["idle"]} if run.manifest.get("idle") else {}),
-        "comparisons": comparisons_of(run, cases, values),
-        "controls": controls,
-    }
-    summary = msgspec.convert(found, SummaryRecord)
+    special = [(chat.key.strategy, chat.measured) for chat in run.chats if is_special(chat.key.scenario)]
+    calibrated = calibration.calibrate(special) if special else None
+    floor = next((blocks for key, blocks in chats.items() if key.strategy == calibration.FLOOR), {})
+    problems = [*run.damage, *find_problems(run, cases), *(calibration.problems(calibrated) if calibrated else ())]
+    summary = Summary(
+        valid=not problems,
+        problems=problems,
+        warnings=list(dict.fromkeys([*find_warnings(run, cases, controls), *health.stolen(run.cases)])),
+        floor=_metric(floor, STOP) if special else None,
+        calibration=calibrated,
+        cases=cases,
+        idle=run.manifest.idle or None,
+        comparisons=comparisons_of(run, cases, values),
+        controls=controls,
+    )
     replace_file(run.folder / "summary.json", encode_file(summary))
     return summary
 
 
-def _instrument(run: Run) -> Summary:
-    """`floor` and `calibration` of the run; an old one, from before they were measured, has neither."""
-    pairs = [(chat.key.strategy, chat.measured) for chat in run.chats if is_special(chat.key.scenario)]
-    if not pairs:
-        return {}
-    return {
-        "floor": _metric([chat for chat in run.chats if chat.key.strategy == FLOOR], "upstream_stop_ms"),
-        "calibration": calibration.calibrate(pairs),
-    }
+def summarise_case(key: CaseKey, blocks: Blocks, rows: Sequence[CaseRow]) -> SummaryCase:
+    """Counts and metrics of all blocks of one case.
 
-
-def summarise_case(key: CaseKey, chats: Sequence[Chat], rows: Sequence[dict[str, Any]]) -> Summary:
-    """One entry of `cases`: counts and metrics of all blocks of one case.
-
-    A metric without samples is left out; only `upstream_stop_ms` stays (n 0, all null) wherever an abort counted.
-    `aborts` are the counted ones: stopped (of these `prevented` before the upstream was asked) and missed.
+    A metric without samples is left out, except `upstream_stop_ms` (n 0, all null) wherever an abort counted.
+    `aborts` are the counted ones: stopped (of these `prevented` before the upstream was requested) and missed.
     """
-    measured = [chat.measured for chat in chats]
-    kinds = Counter(each.outcome for each in measured)
-    aborts = kinds["stopped"] + kinds["missed"]
-    found = {name: _metric(chats, name) for name in CHAT_METRICS}
-    described = {name: metric for name, metric in found.items() if metric["n"] or (name == STOP and aborts)}
-    described |= {name: describe_values(values) for name, values in block_values(chats, rows).items() if values}
-    store, _, delivery = key.strategy.partition("-")
-    return {
-        "strategy": key.strategy,
-        "store": store if delivery else None,
-        "delivery": delivery or None,
-        "scenario": key.scenario,
-        "workers": key.workers,
-        "streams": key.streams,
-        "loop": "open" if any(row.get("rate_per_s") for row in rows) else "closed",
-        "blocks": len({row["block"] for row in rows}),
-        "chats": len(chats),
-        "aborts": aborts,
-        "missed": kinds["missed"],
-        "errors": sum(each.error is not None for each in measured),
-        "late": kinds["late"],
-        "prevented": sum(each.prevented for each in measured),
-        "refused": kinds["refused"],
-        "own": kinds["same_worker"],
-        "turned_away": kinds["rejected"],
-        "dropped": sum(row.get("dropped") or 0 for row in rows),
-        "wrong_stops": sum(each.wrong_stop for each in measured),
-        "tokens_after_stop": sum(each.tokens_after_stop for each in measured),
-        "leaked": sum(each.leaked for each in measured),
-        "metrics": described,
-        "health": mark_of(rows),
-        "waterfall": describe_parts([each.parts_ns for each in measured if each.parts_ns is not None]),
-    }
-
-
-def block_values(chats: Sequence[Chat], rows: Sequence[dict[str, Any]]) -> dict[str, list[float]]:
-    """The metrics that belong to a whole block of one case, one value per block that could give one."""
-    values: dict[str, list[float]] = defaultdict(list)
+    measured = [each for block in blocks.values() for each in block]
+    outcomes = Counter(each.outcome for each in measured)
+    aborts = outcomes["stopped"] + outcomes["missed"]
+    metrics = {name: _metric(blocks, name) for name in CHAT_METRICS}
+    metrics = {name: metric for name, metric in metrics.items() if metric.n or (name == STOP and aborts)}
+    of_blocks: dict[str, list[float]] = defaultdict(list)
     for row in rows:
-        own = [chat for chat in chats if chat.block == row["block"]]
-        for name, value in blocks.row_values(row, own).items():
-            values[name].append(value)
-    return dict(values)
+        for name, value in row_values(row, blocks.get(row.block, [])).items():
+            of_blocks[name].append(value)
+    store, _, delivery = key.strategy.partition("-")
+    return SummaryCase(
+        **key._asdict(),
+        store=store if delivery else None,
+        delivery=delivery or None,
+        loop="open" if any(row.rate_per_s for row in rows) else "closed",
+        blocks=len({row.block for row in rows}),
+        chats=len(measured),
+        aborts=aborts,
+        missed=outcomes["missed"],
+        errors=sum(each.error is not None for each in measured),
+        late=outcomes["late"],
+        prevented=sum(each.prevented for each in measured),
+        refused=outcomes["refused"],
+        own=outcomes["same_worker"],
+        turned_away=outcomes["rejected"],
+        dropped=sum(row.dropped for row in rows),
+        wrong_stops=sum(each.wrong_stop for each in measured),
+        tokens_after_stop=sum(each.tokens_after_stop for each in measured),
+        leaked=sum(each.leaked for each in measured),
+        metrics=metrics | {name: _typed(describe_values(values)) for name, values in of_blocks.items()},
+        health=health.case_health(rows),
+        waterfall=describe_parts([each.parts_ns for each in measured if each.parts_ns is not None]),
+    )
 
 
-def _metric(chats: Sequence[Chat], name: str) -> dict[str, Any]:
-    """A metric of single chats; all gaps of all chats for itl_ms."""
-    blocks: dict[int, list[float]] = defaultdict(list)
-    for chat in chats:
-        value = getattr(chat.measured, name)
-        if value is not None:
-            blocks[chat.block] += value if name == "itl_ms" else (value,)
-    return describe_blocks(list(blocks.values()))
+def _metric(blocks: Blocks, name: str) -> Metric:
+    return _typed(describe_blocks([samples_of(chats, name) for chats in blocks.values()]))
+
+
+def _typed(described: dict[str, Any]) -> Metric:
+    return msgspec.convert(described, Metric)

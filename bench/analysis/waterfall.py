@@ -1,63 +1,55 @@
-"""Where the time of a stop goes: parts that add up exactly to the stop, and from there to the client's end."""
+"""The parts of a stop: they add up exactly to the stop, and from there to the client's end."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from itertools import pairwise
-from typing import Any
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
 
+from bench.analysis.metrics import NS_PER_MS, PartsNs
+from bench.analysis.reading import Chat, Run
+from bench.record.schema import CaseKey
+from bench.record.summary import Part
 from bench.stats.percentiles import describe
-from bench.workload.strategies import hangs_up
+from bench.stats.spread import Mean, mean_interval
+from bench.workload.strategies import is_special
 
-NO_SETTINGS: Mapping[str, Any] = {}
+WORDS = {
+    "sent_to_received": "the abort travels to a worker",
+    "received_to_recorded": "it is recorded in the store",
+    "recorded_to_signal": "the worker that owns the chat learns of it",
+    "signal_to_closed": "that worker closes the upstream connection",
+    "closed_to_witness": "the upstream sees it",
+}
+"""The parts that add up to the stop, in order, in words."""
+LAST_WORDS = "the client sees the end (before the upstream, where negative)"
+PARTS = (*WORDS, "witness_to_client")
+LETTERS = "abcdef"
 
-PARTS = (
-    "sent_to_received",
-    "received_to_recorded",
-    "recorded_to_signal",
-    "signal_to_closed",
-    "closed_to_witness",
-    "witness_to_client",
-)
-STAMPS = ("abort_received_ns", "abort_recorded_ns", "signal_ns", "upstream_closed_ns")
-PartsNs = tuple[int | None, ...]
 
+class Parts(NamedTuple):
+    """Means, ms: `each` part of WORDS, the sums `upto` its end (the last: the whole stop), and the client's end.
 
-def split_ns(row: dict[str, Any], settings: Mapping[str, Any] = NO_SETTINGS) -> PartsNs:
-    """The six PARTS of one stop in nanoseconds, null where one of a part's two stamps is missing.
-
-    The row's witness was cut, after the abort had been sent. The stamps are those of three processes, and a stamp is
-    taken when its process gets to it: the owner may see the signal before the store's answer is back at the aborting
-    worker, and the witness may see the connection lost before `close` has returned at the owner. So each stamp counts
-    as no later than what it led to (the envelope: the running minimum, from the witness backwards, never before the
-    abort was sent). What overlaps is given to the later part. The first five parts are never negative and add up to
-    `upstream_stop_ms` exactly.
-
-    The client's end leads to nothing and follows from the signal, not from the witness: `witness_to_client` is what
-    is left to `client_stop_ms`, and negative when the client saw the end first. All six add up to `client_stop_ms`.
-    An abort that was pressed more than once counts from the first press: the waiting is part of `sent_to_received`.
+    `client` counts from the upstream's end, `client_end` from the abort; None where the client disconnects.
     """
-    sent_ns, lost_ns = row["abort"]["sent_ns"], row["witness"]["lost_ns"]
-    service = row.get("service") or {}
-    envelope: list[int | None] = []
-    bound_ns = lost_ns
-    for name in reversed(STAMPS):
-        stamp_ns = service.get(name)
-        if stamp_ns is not None:
-            stamp_ns = bound_ns = max(sent_ns, min(stamp_ns, bound_ns))
-        envelope.append(stamp_ns)
-    moments = [sent_ns, *reversed(envelope), lost_ns]
-    parts = [None if None in pair else pair[1] - pair[0] for pair in pairwise(moments)]
-    # Who hangs up ends his own stream: when that was says nothing about the service.
-    return (*parts, None if hangs_up(row["strategy"], settings) else row["client"]["end_ns"] - lost_ns)
+
+    n: int
+    each: list[Mean]
+    upto: list[Mean]
+    client: Mean | None
+    client_end: Mean | None
+
+    @property
+    def whole(self) -> Mean:
+        """The mean stop of these chats."""
+        return self.upto[-1]
 
 
-def describe_parts(stops: Sequence[PartsNs]) -> dict[str, dict[str, Any] | None] | None:
-    """`{part: {"n", "p50", "p95", "mean"}}` of a case's stops in milliseconds; None when no part is known of any.
+def describe_parts(stops: Sequence[PartsNs]) -> dict[str, Part | None] | None:
+    """The distribution of each part of a case's stops in milliseconds; None when no part is known of any.
 
     All parts are of the same stops, those of which the most parts are known, so the means add up to the mean stop of
-    these (a sum of medians is the median of nothing). A part that none of them has is null: with `disconnect` no
-    abort is received, recorded or signalled.
+    these. A part that none of them has is None: with `disconnect` no abort is received, recorded or signalled.
     """
     known = max((sum(part is not None for part in parts) for parts in stops), default=0)
     if not known:
@@ -65,9 +57,50 @@ def describe_parts(stops: Sequence[PartsNs]) -> dict[str, dict[str, Any] | None]
     fullest = [parts for parts in stops if sum(part is not None for part in parts) == known]
     pattern = [part is None for part in fullest[0]]
     chosen = [parts for parts in fullest if [part is None for part in parts] == pattern]
-    described: dict[str, dict[str, Any] | None] = {}
+    described: dict[str, Part | None] = {}
     for position, name in enumerate(PARTS):
-        samples = [part / 1e6 for parts in chosen if (part := parts[position]) is not None]
-        whole = describe(samples)
-        described[name] = {key: whole[key] for key in ("n", "p50", "p95", "mean")} if samples else None
+        samples = [part / NS_PER_MS for parts in chosen if (part := parts[position]) is not None]
+        found = describe(samples)
+        described[name] = (
+            Part(n=found["n"], p50=found["p50"], p95=found["p95"], mean=found["mean"]) if samples else None
+        )
     return described
+
+
+def parts_by_case(run: Run) -> dict[CaseKey, Parts]:
+    """The parts of every case in which all of them are known of some stop."""
+    chats: dict[CaseKey, list[Chat]] = {}
+    for chat in run.chats:
+        if not is_special(chat.key.scenario):
+            chats.setdefault(chat.key, []).append(chat)
+    found = {key: parts_of(own) for key, own in chats.items()}
+    return {key: parts for key, parts in found.items() if parts}
+
+
+def parts_of(chats: Sequence[Chat]) -> Parts | None:
+    """The means over the chats of which all parts are known; None when there is none."""
+    rows: list[tuple[int, list[float], float | None]] = []
+    for chat in chats:
+        *first, last_ns = chat.measured.parts_ns or (None,)
+        ms = [part / NS_PER_MS for part in first if part is not None]
+        if len(ms) == len(WORDS):
+            rows.append((chat.block, ms, None if last_ns is None else last_ns / NS_PER_MS))
+    if not any(sum(ms) for _block, ms, _client in rows):
+        return None
+
+    def mean_of(values: Sequence[float], least: float = 0.0) -> Mean:
+        by_block: dict[int, list[float]] = {}
+        for (block, _ms, _client), value in zip(rows, values, strict=True):
+            by_block.setdefault(block, []).append(value)
+        return mean_interval(by_block, least)
+
+    clients = [client for _block, _ms, client in rows if client is not None]
+    known = len(clients) == len(rows)
+    ends = [sum(ms) + client for (_block, ms, _none), client in zip(rows, clients, strict=False)]
+    return Parts(
+        len(rows),
+        [mean_of([ms[place] for _block, ms, _client in rows]) for place in range(len(WORDS))],
+        [mean_of([sum(ms[: place + 1]) for _block, ms, _client in rows]) for place in range(len(WORDS))],
+        mean_of(clients, -math.inf) if known else None,
+        mean_of(ends) if known else None,
+    )

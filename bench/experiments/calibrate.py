@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
+import msgspec
+
 from bench.analysis import calibration, health
 from bench.analysis.metrics import measure
 from bench.load.driver import processes_for
@@ -66,6 +68,6 @@ def judged(rows: Iterable[Row], lines: Iterable[Row]) -> Row:
     unwell = [f"{line['scenario']}: {problem}" for line in lines for problem in health.problems(line)]
     return {
         "floor": describe(calibration.floor_samples(pairs)),
-        "calibration": found,
+        "calibration": msgspec.to_builtins(found),
         "problems": [*calibration.problems(found), *dict.fromkeys(unwell)],
     }

@@ -16,7 +16,7 @@ from bench.analysis.reading import read_run
 from bench.analysis.summary import write_summary
 from bench.gate import INVALID, GateError
 from bench.gate.block_filter import unhealthy_blocks
-from bench.gate.gate_run import block_values
+from bench.gate.gate_run import gate_values
 from bench.gate.margins import DEFAULTS, MIN_PAIRS, noise_of
 from bench.record.base import encode_file
 from bench.record.files import replace_file
@@ -97,7 +97,7 @@ def evaluate(folders: Sequence[Path]) -> AAResult:
     runs = [read_run(folder) for folder in folders]
     summaries = [write_summary(run) for run in runs]
     excluded = unhealthy_blocks(runs[0]) | unhealthy_blocks(runs[1])
-    one, other = (block_values(run, excluded) for run in runs)
+    one, other = (gate_values(run, excluded) for run in runs)
     pairs: dict[str, list[tuple[float, float]]] = {}
     alarms: dict[str, FalseAlarms] = {}
     for key, values in one.items():

@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.analysis.blocks import Block, BlockValues
 from bench.analysis.metrics import UNITS
 from bench.analysis.reading import CaseKey, Run, UnreadableResults, read_run
 from bench.gate import INVALID, GateError
-from bench.gate.block_filter import Block, unhealthy_blocks
-from bench.gate.family import BlockValues
-from bench.gate.gate_run import block_values
+from bench.gate.block_filter import unhealthy_blocks
+from bench.gate.gate_run import gate_values
 from bench.gate.margins import Margins
 from bench.gate.verdict import Margin
 from bench.record.base import RecordError, encode_file, read_file
@@ -70,7 +70,7 @@ def load(folder: Path) -> FullRun:
     if blocks < MIN_BLOCKS:
         raise GateError(f"{folder} has too few blocks ({blocks}, a verdict needs {MIN_BLOCKS}): give the run more time")
     excluded = unhealthy_blocks(run)
-    return FullRun(run, summary, block_values(run, excluded), excluded)
+    return FullRun(run, summary, gate_values(run, excluded), excluded)
 
 
 def ratios(run: FullRun) -> dict[tuple[CaseKey, str], dict[int, float]]:

@@ -10,12 +10,12 @@ from typing import Any
 import msgspec
 
 from bench.analysis import calibration, health
+from bench.analysis.blocks import Block
 from bench.analysis.checks import find_problems
 from bench.analysis.reading import CaseKey, Run
 from bench.record.summary import Summary, SummaryCase
 from bench.workload.strategies import is_special
 
-Block = tuple[CaseKey, int]
 MAX_STALL_MS = 75.0
 """Half of the time that the scenarios keep free between the last abort and the end of the answer. An abort passes two
 workers: if each stalls for longer, it arrives after the end, and a late abort looks like a lost one."""

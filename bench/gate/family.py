@@ -6,14 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+from bench.analysis.blocks import BlockValues
 from bench.analysis.reading import CaseKey
 from bench.gate.verdict import Decision, Margin, decide, decide_unpaired, undecided
 from bench.stats.paired import holm
 from bench.workload.strategies import is_special, scenario_rank, strategy_rank
 
 Question = tuple[CaseKey, str]
-BlockValues = Mapping[Question, Mapping[int, float]]
-"""(case, metric) -> block -> the block's value, in the metric's unit."""
 
 
 class Finding(NamedTuple):

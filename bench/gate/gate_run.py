@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import statistics
-from collections import defaultdict
 from collections.abc import Collection, Mapping
 
-from bench.analysis.reading import CaseKey, Chat, Run
-from bench.gate.block_filter import Block
-from bench.gate.family import BlockValues
+from bench.analysis.blocks import Block, BlockValues, Middles, block_values
+from bench.analysis.reading import CaseKey, Run
 from bench.record.manifest import ScenarioSettings
 
-MIN_SAMPLES = 6
-"""Samples that a median needs, as for any p50 of this bench."""
-CHAT_METRICS = ("upstream_stop_ms", "client_stop_ms", "abort_ack_ms", "ttft_ms", "wasted_tokens")
+CHAT_METRICS: Middles = {
+    **dict.fromkeys(("upstream_stop_ms", "client_stop_ms", "abort_ack_ms", "ttft_ms"), statistics.median),
+    "wasted_tokens": statistics.fmean,  # most of them are 0
+}
 COSTS = ("server_cpu_us_per_token", "store_ops_per_token", "store_ops_per_chat")
 """Judged only in scenarios without aborts: in others a block has too few tokens for a share of CPU time."""
 
@@ -24,28 +23,19 @@ def without_stop_costs(values: BlockValues, scenarios: Mapping[str, ScenarioSett
     return {key: each for key, each in values.items() if key[1] not in COSTS or key[0].scenario in calm}
 
 
-def block_values(run: Run, excluded: Collection[Block] = ()) -> BlockValues:
-    """The median of each chat metric (the mean of wasted tokens, most of which are 0) and the costs, by block."""
-    chats: dict[Block, list[Chat]] = defaultdict(list)
-    for chat in run.chats:
-        chats[chat.key, chat.block].append(chat)
-    values: dict[tuple[CaseKey, str], dict[int, float]] = defaultdict(dict)
-    for (key, block), own in chats.items():
-        if (key, block) in excluded:
-            continue
-        for metric in CHAT_METRICS:
-            samples = [value for chat in own if (value := getattr(chat.measured, metric)) is not None]
-            if len(samples) >= MIN_SAMPLES:
-                middle = statistics.fmean if metric == "wasted_tokens" else statistics.median
-                values[key, metric][block] = float(middle(samples))
+def gate_values(run: Run, excluded: Collection[Block] = ()) -> BlockValues:
+    """The values of each chat metric and each cost that is not 0, by block.
+
+    Store operations are per chat that was sent, not per usable one: chats that fail on head must not look like a cost.
+    """
+    found: dict[tuple[CaseKey, str], dict[int, float]] = {}
+    for (key, metric), blocks in block_values(run, excluded, CHAT_METRICS).items():
+        if metric in CHAT_METRICS:
+            found[key, metric] = dict(blocks)
+        elif metric in COSTS and (costs := {block: value for block, value in blocks.items() if value}):
+            found[key, metric] = costs
     for row in run.cases:
-        if (row.key, row.block) in excluded:
-            continue
-        for metric, cost, units in (
-            ("server_cpu_us_per_token", (row.service_cpu_s or 0.0) * 1e6, row.tokens),
-            ("store_ops_per_token", row.store_ops, row.tokens),
-            ("store_ops_per_chat", row.store_ops, row.chats_planned - row.dropped),
-        ):
-            if cost and units:
-                values[row.key, metric][row.block] = cost / units
-    return without_stop_costs(values, run.manifest.scenarios)
+        sent = row.chats_planned - row.dropped
+        if row.store_ops and sent and (row.key, row.block) not in excluded:
+            found.setdefault((row.key, "store_ops_per_chat"), {})[row.block] = row.store_ops / sent
+    return without_stop_costs(found, run.manifest.scenarios)

@@ -13,9 +13,10 @@ import numpy as np
 from scipy.stats import fisher_exact
 
 from bench.analysis import health
+from bench.analysis.blocks import Block
 from bench.analysis.checks import MAX_ERROR_SHARE
 from bench.analysis.reading import CaseKey, Run, case_name
-from bench.gate.block_filter import Block, stalled_workers
+from bench.gate.block_filter import stalled_workers
 from bench.gate.zero_tolerance import BrokenRule
 from bench.stats.paired import MIN_BLOCKS, holm
 from bench.workload.strategies import is_special

@@ -22,7 +22,7 @@ from bench.gate.block_filter import (
 )
 from bench.gate.commits import ROOT, Comparison, lock_doubts, uncommitted_notes, worktrees
 from bench.gate.family import decide_all, more_needed, single_block_notes
-from bench.gate.gate_run import block_values
+from bench.gate.gate_run import gate_values
 from bench.gate.margins import Margins
 from bench.gate.outcome import Outcome
 from bench.gate.overload import overloads
@@ -93,7 +93,7 @@ class Evidence:
         self.rules = apply_rules(base, head, self.excluded | stalled_workers(head))
         self.overloads = overloads(base, head)
         self.usable = usable_count(head, self.excluded)
-        self.values = block_values(base, self.excluded), block_values(head, self.excluded)
+        self.values = gate_values(base, self.excluded), gate_values(head, self.excluded)
 
     def could_change(self, blocks: int, fit: int) -> bool:
         """Whether the verdict after `blocks` blocks could differ from that after the `fit` blocks there is time for."""

@@ -7,9 +7,9 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from bench.analysis.blocks import Block
 from bench.analysis.checks import MAX_ERROR_SHARE
 from bench.analysis.reading import CaseKey, Chat, Run, case_name
-from bench.gate.block_filter import Block
 from bench.stats.proportions import Losses
 from bench.workload.strategies import is_special
 

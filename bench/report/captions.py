@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from bench.analysis.parts import WORDS, Parts
+from bench.analysis.waterfall import WORDS, Parts
 from bench.record.schema import ChatRow
 from bench.record.summary import SummaryCase
 from bench.report.cases import CPU, median, overlap, ranked, value_of

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bench.analysis.parts import parts_by_case
 from bench.analysis.reading import Run, UnreadableResults, read_run
 from bench.analysis.summary import write_summary
+from bench.analysis.waterfall import parts_by_case
 from bench.record.summary import Summary
 from bench.report.advice import advise
 from bench.report.charts.draw import Chart, draw_all

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from bench.analysis.parts import LAST_WORDS, WORDS, Parts
+from bench.analysis.waterfall import LAST_WORDS, WORDS, Parts
 from bench.record.manifest import Manifest, ScenarioSettings
 from bench.record.schema import CaseKey
 from bench.record.summary import Summary, SummaryCase

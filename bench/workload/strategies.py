@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 NONE = "none"
 """The control: an abort is never delivered."""
 DISCONNECT = "disconnect"
@@ -44,9 +41,9 @@ SCENARIO_ORDER = (
 )
 
 
-def hangs_up(strategy: str, settings: Mapping[str, Any]) -> bool:
-    """True when a Stop is the client's own hanging up: it sends no abort and ends its own stream."""
-    return strategy in (DISCONNECT, FLOOR) or settings.get("abort_by") == "hangup"
+def hangs_up(strategy: str, abort_by: str) -> bool:
+    """Whether the client disconnects instead of sending an abort; `abort_by` is the scenario's."""
+    return strategy in (DISCONNECT, FLOOR) or abort_by == "hangup"
 
 
 def is_special(scenario: str) -> bool:

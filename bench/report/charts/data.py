@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.analysis.blocks import row_values
 from bench.analysis.moments import Moment
 from bench.analysis.reading import Chat, Run
-from bench.analysis.summary import block_values
 from bench.record.manifest import ScenarioSettings
 from bench.record.schema import CaseKey
 from bench.record.summary import SummaryCase
@@ -86,7 +86,8 @@ def costs_of(run: Run, panel: Panel | None) -> BlockValues:
         found = values.setdefault(case.strategy, {})
         for row in run.cases:
             if row.key == case.key:
-                for metric, (value, *_others) in block_values(panel.chats[case.strategy], [row]).items():  # type: ignore[union-attr]
+                own = [chat.measured for chat in run.chats if (chat.key, chat.block) == (row.key, row.block)]
+                for metric, value in row_values(row, own).items():
                     found.setdefault(metric, {})[row.block] = value
     return values
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.analysis.moments import median_chats, read_timelines
-from bench.analysis.parts import parts_by_case
 from bench.analysis.reading import Run
+from bench.analysis.waterfall import parts_by_case
 from bench.record.manifest import ScenarioSettings
 from bench.record.summary import Summary
 from bench.report.charts.canvas import Chart, log_limits

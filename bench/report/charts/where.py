@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from bench.analysis.parts import LETTERS, WORDS, Parts
+from bench.analysis.waterfall import LETTERS, WORDS, Parts
 from bench.record.schema import CaseKey
 from bench.report.captions import where_reading
 from bench.report.charts import canvas

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 from scipy.stats import beta
 
@@ -31,14 +32,14 @@ def run(*, delay_ms: float = 10.0, aborts: int = 400, lost: int = 4) -> list[tup
 def test_what_was_injected_is_found() -> None:
     clopper_pearson = [beta.ppf(0.025, 4, 397), beta.ppf(0.975, 5, 396)]
     found = calibrate([*run(), ("redis-push", ChatMetrics("missed")), ("calibration-delay", ChatMetrics("late"))])
-    assert found == {
+    assert msgspec.to_builtins(found) == {
         "delay_ms": {"injected": 10.0, "recovered_p50": 10.0},
         "drop_rate": {
             "injected": 0.01,
             "recovered": 0.01,
-            "ci95": pytest.approx(clopper_pearson, abs=1e-6),
+            "ci95": pytest.approx(tuple(clopper_pearson), abs=1e-6),
             "lost": 4,
-            "planned": [4, 4],
+            "planned": (4, 4),
         },
         "n": {"instant": 200, "delay": 200, "drop": 400},
         "lost_by_obedient_arms": 0,
@@ -60,7 +61,7 @@ def test_the_drop_rate_lies_in_its_interval(lost: int, holds: bool) -> None:
     found = problems(calibrate(run(lost=lost)))
     assert (found == []) == holds
     if not holds:
-        assert "a drop rate of 1% was not found again" in found[0]
+        assert "a drop rate of 1% was not measured again" in found[0]
         assert f"{lost / 400:.2%} of 400 aborts" in found[0]
 
 
@@ -81,15 +82,15 @@ def test_a_lost_abort_that_came_too_late_to_count_is_no_failure() -> None:
 
 def test_too_few_samples_to_tell_a_drop_from_none() -> None:
     (found,) = problems(calibrate(run(aborts=ENOUGH_DROPS - 1, lost=0)))
-    assert "proves nothing with so few samples" in found
-    assert f"{ENOUGH_DROPS} aborts would tell" in found
+    assert "which so few samples cannot show" in found
+    assert f"{ENOUGH_DROPS} aborts are needed" in found
     (found,) = problems(calibrate(run(aborts=ENOUGH_DROPS, lost=0)))
-    assert "was not found again" in found, "from here on no drop at all is a finding"
+    assert "was not measured again" in found, "from here on no drop at all is a finding"
 
 
 def test_a_loss_where_none_was_injected_is_told() -> None:
     (found,) = problems(calibrate([*run(), *missed("delay", 1), *missed("instant", 1)]))
-    assert "2 aborts were counted as missed in the arms that obey every one" in found
+    assert "2 aborts were counted as missed in the arms that drop none" in found
 
 
 def test_without_samples_nothing_is_claimed() -> None:

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bench.analysis.blocks import MIN_SAMPLES, block_values
+from bench.analysis.blocks import block_values
 from bench.analysis.comparison import Comparison, compare, corrected, floor_spread_ms, verdict
 from bench.analysis.reading import CaseKey, read_run
 from bench.analysis.summary import summarise
 from bench.stats.paired import holm, paired
+from bench.stats.percentiles import MIN_SAMPLES
 from tests.bench import fake_results as fake
 
 STRATEGIES = ("redis-push", "redis-timer", "memory-push", "disconnect", "none")

@@ -17,7 +17,8 @@ def row(strategy: str = "redis-push", **parts: dict[str, Any] | None) -> dict[st
     client = {"sent_ns": 0, "status": 200, "headers_ns": 2 * MS, "token_ns": [each + MS for each in tokens],
               "end_ns": 132 * MS, "finish_reason": "length", "error": None}  # fmt: skip
     witness = {"token_ns": tokens, "done_ns": 131 * MS, "lost_ns": None, "outcome": "finished"}
-    made: dict[str, Any] = {"strategy": strategy, "client": client, "abort": None, "witness": witness}
+    made: dict[str, Any] = {"strategy": strategy, "scenario": "flowing", "workers": 2, "streams": 50, "block": 0,
+                            "request_id": "1", "client": client, "abort": None, "witness": witness}  # fmt: skip
     for name, values in parts.items():
         made[name] = None if values is None else (made[name] or {}) | values
     return made

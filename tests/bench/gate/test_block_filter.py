@@ -12,7 +12,7 @@ from rich.console import Console
 from bench.analysis.reading import read_run
 from bench.gate.block_filter import unhealthy_blocks, usable_count
 from bench.gate.family import decide_all, single_block_notes
-from bench.gate.gate_run import block_values
+from bench.gate.gate_run import gate_values
 from bench.gate.margins import DEFAULTS, Margins
 from bench.gate.outcome import Outcome
 from bench.gate.regress import Gate, MeasuredSide
@@ -220,7 +220,7 @@ def test_excluded_blocks_have_no_values_and_no_counts(gate: Compared) -> None:
     excluded = unhealthy_blocks(run)
     assert list(excluded) == [(PUSH, 2)]
     assert usable_count(run, excluded) == {PUSH: 5}
-    assert 2 not in block_values(run, excluded)[PUSH, "upstream_stop_ms"]
+    assert 2 not in gate_values(run, excluded)[PUSH, "upstream_stop_ms"]
     rules = apply_rules(None, run, excluded)
     assert ([each.head for each in rules.broken], rules.unproven) == ([1], [])
 

@@ -10,8 +10,9 @@ import pytest
 from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 
+from bench.analysis.blocks import BlockValues
 from bench.analysis.reading import CaseKey
-from bench.gate.family import BlockValues, decide_all, more_needed
+from bench.gate.family import decide_all, more_needed
 from bench.gate.margins import DEFAULTS
 from bench.gate.verdict import ALPHA, LEVEL, POWER
 from bench.stats.wilcoxon import rank_interval, signed_rank_counts

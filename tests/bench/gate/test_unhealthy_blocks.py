@@ -3,10 +3,13 @@
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from bench.analysis.checks import find_problems, find_warnings
 from bench.analysis.reading import Run
+from bench.record.manifest import Manifest
+from bench.record.schema import CaseRow
 
 
 def row(block: int, *, late_ms: float) -> dict[str, Any]:
@@ -16,10 +19,14 @@ def row(block: int, *, late_ms: float) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def run_of(cases: list[dict[str, Any]], blocks: int) -> Run:
+    return Run(Path(), Manifest(complete=True, blocks=blocks), msgspec.convert(cases, list[CaseRow]), [])
+
+
 @pytest.mark.parametrize(("sick", "blocks", "valid"), [(0, 5, True), (1, 5, True), (2, 5, False), (1, 4, False)])
 def test_a_fifth_of_the_blocks_may_be_unwell(sick: int, blocks: int, valid: bool) -> None:
     cases = [row(block, late_ms=40.0 if block < sick else 0.1) for block in range(blocks)]
-    run = Run(Path(), {"complete": True, "blocks": blocks}, cases, [])
+    run = run_of(cases, blocks)
     problems, warnings = find_problems(run, []), find_warnings(run, [], [])
     assert (problems == []) is valid
     assert len(warnings) == (1 if sick and valid else 0)
@@ -34,6 +41,6 @@ def test_what_is_less_exact_is_told_once_for_all_cases() -> None:
     for number, each in enumerate(cases[3:], 1):
         lag = signs | {"lag_p99_ms": 3.0 + number / 10}
         each["health"] = {"processes": [lag], "chunks_per_s": 1.0, "steal": 0.0}
-    (warning,) = find_warnings(Run(Path(), {"complete": True, "blocks": 5}, cases, []), [], [])
-    assert "7 of 10 blocks of cases are a little less exact, most of them in redis-push in flowing" in warning
+    (warning,) = find_warnings(run_of(cases, 5), [], [])
+    assert "7 of 10 blocks of cases exceeded a soft limit, most of them in redis-push in flowing" in warning
     assert "the load (process 7): its loop was 3.3 ms late" in warning

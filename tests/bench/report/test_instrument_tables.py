@@ -8,10 +8,11 @@ from typing import Any
 
 import msgspec
 
-from bench.analysis.health_marks import mark_of
+from bench.analysis.health import case_health
 from bench.analysis.summary import summarise
 from bench.record.base import read_file
 from bench.record.manifest import Manifest, ScenarioSettings
+from bench.record.schema import CaseRow
 from bench.record.summary import Summary, SummaryCase
 from bench.report.pages import Table
 from bench.report.tables import load_of, method_tables
@@ -32,21 +33,27 @@ def row(*, lag_ms: float = 1.0, pacing_ms: float = 0.5, **health: Any) -> dict[s
     return {"load_processes": 2, "witness_late_p99_ms": pacing_ms, "health": signs | {"processes": processes}}
 
 
+def mark_of(*rows: dict[str, Any]) -> dict[str, Any]:
+    key = {"strategy": "redis-push", "scenario": "flowing", "workers": 2, "streams": 50, "block": 0}
+    found: dict[str, Any] = msgspec.to_builtins(case_health([msgspec.convert(key | each, CaseRow) for each in rows]))
+    return found
+
+
 def test_a_mark_holds_the_worst_of_all_blocks_and_what_was_wrong_in_them() -> None:
-    mark = mark_of([row(), row(lag_ms=7.0, abort_lag_p99_ms=9.0), row(pacing_ms=2.0, steal=0.01)])
+    mark = mark_of(row(), row(lag_ms=7.0, abort_lag_p99_ms=9.0), row(pacing_ms=2.0, steal=0.01))
     assert (mark["ok"], mark["unwell_blocks"], len(mark["problems"])) == (False, 1, 2)
     assert (mark["load_lag_p99_ms"], mark["mock_lag_p99_ms"], mark["mock_cpu"]) == (7.0, 1.0, None)
     assert (mark["abort_lag_p99_ms"], mark["chat_lag_p99_ms"]) == (9.0, None)
     assert (mark["pacing_p99_ms"], mark["steal"], mark["chunks_per_s"]) == (2.0, 0.01, 2000.0)
-    assert mark_of([row()])["ok"] is True
-    assert mark_of([{}])["load_cpu"] is None, "an old record"
+    assert mark_of(row())["ok"] is True
+    assert mark_of({})["load_cpu"] is None, "an old record"
 
 
 def test_a_mark_holds_the_worst_phase_of_all_blocks() -> None:
     calm, busy = row(), row()
     calm["health"]["processes"][0]["phases"] = {"arriving": {"cpu": 0.4}, "ending": {"cpu": None}}
     busy["health"]["processes"][0]["phases"] = {"arriving": {"cpu": 0.93}, "ending": {"cpu": 0.1}}
-    mark = mark_of([calm, busy, row(), {}])
+    mark = mark_of(calm, busy, row(), {})
     assert (mark["load_cpu"], mark["load_cpu_worst_phase"], mark["mock_cpu_worst_phase"]) == (0.3, 0.93, None)
     assert mark["ok"] is True, "phases are no reason not to believe a run"
     case = {"scenario": "flowing", "strategy": "none", "workers": 2, "streams": 50, "blocks": 4, "health": mark}

@@ -174,7 +174,7 @@ def test_what_load_and_mock_say_of_themselves_is_merged(mock_url: str) -> None:
     assert mock.gc_max_ms >= 0
     row: Any = CaseRow(strategy="a", scenario="b", workers=1, streams=1, block=0, health=health)
     assert any("the load (process 1): its loop was 9.0 ms late" in problem for problem in problems(row))
-    assert any("how busy the load (process 1) was is not known" in warning for warning in warnings(row))
+    assert any("the CPU use of the load (process 1) was not measured" in warning for warning in warnings(row))
 
 
 def test_how_late_chats_and_stops_left(mock_url: str) -> None:
