@@ -1,4 +1,4 @@
-"""The commands around the gate: `baseline` keeps a run, `check` compares one with it, `history` looks back."""
+"""The commands around the gate: `baseline` keeps a run, `check` compares one with it, `history` shows past runs."""
 
 from __future__ import annotations
 
@@ -6,29 +6,23 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from bench.cli.codes import BAD_USAGE, end
+from bench.cli.errors import usage_errors
+from bench.cli.options import BASELINE, NOISE, RESULTS, Folders, Noise, Run
 from bench.cli.regress import give_up
+from bench.cli.terminal import BAD_USAGE, console, end, line
 from bench.record.writer import LATEST
-
-RESULTS = Path("results")
-BASELINE, NOISE = RESULTS / "baseline.json", RESULTS / "noise.json"
-console = Console()
-
-Folder = Annotated[Path, typer.Argument(help="A results folder of a full run.")]
-Noise = Annotated[Path, typer.Option(help="This machine's noise, from `.venv/bin/python -m bench aa`.")]
 
 
 def baseline(
-    folder: Folder = RESULTS / LATEST,
+    folder: Run = RESULTS / LATEST,
     *,
     to: Annotated[Path, typer.Option("--baseline", help="Where the baseline is kept.")] = BASELINE,
     noise: Noise = NOISE,
 ) -> None:
     """Keep a full run as the baseline: every metric as a multiple of the run's own floor, and the noise margins."""
-    from bench.gate import GateError  # noqa: PLC0415
-    from bench.gate import baseline as kept  # noqa: PLC0415 - `--help` and usage errors need none of this
+    from bench.gate import GateError  # noqa: PLC0415 - `--help` and usage errors need none of this
+    from bench.gate import baseline as kept  # noqa: PLC0415
     from bench.gate.margins import read_margins  # noqa: PLC0415
 
     try:
@@ -36,19 +30,19 @@ def baseline(
         kept.write(to, record)
     except GateError as error:
         end(error.code, str(error))
-    console.print(f"{len(record.cases)} cases, floor {record.floor_p50_ms:.3g} ms; {record.margins.says}")
-    console.print(f"baseline: {to}", highlight=False, soft_wrap=True)
+    line(f"{len(record.cases)} cases, floor {record.floor_p50_ms:.3g} ms; {record.margins.says}")
+    line(f"baseline: {to}")
 
 
 def check(
-    folder: Folder = RESULTS / LATEST,
+    folder: Run = RESULTS / LATEST,
     *,
     against: Annotated[Path, typer.Option("--baseline", help="Made by `make baseline`.")] = BASELINE,
     noise: Noise = NOISE,
 ) -> None:
     """Compare a run with the baseline, both as multiples of their own floor. Exit codes as for `regress`."""
-    from bench.cli.verdict_table import show  # noqa: PLC0415
-    from bench.gate import GateError, baseline_check  # noqa: PLC0415 - `--help` and usage errors need none of this
+    from bench.cli.verdict_table import show  # noqa: PLC0415 - `--help` and usage errors need none of this
+    from bench.gate import GateError, baseline_check  # noqa: PLC0415
     from bench.gate import baseline as kept  # noqa: PLC0415
     from bench.gate.export import write  # noqa: PLC0415
     from bench.gate.margins import read_margins  # noqa: PLC0415
@@ -63,7 +57,7 @@ def check(
         written = write(outcome, folder, typer.echo)
     except OSError as error:
         end(BAD_USAGE, f"{folder} cannot be written ({error.strerror or error}): copy it to a place of yours")
-    console.print(f"verdict: {written[0]}", highlight=False, soft_wrap=True)
+    line(f"verdict: {written[0]}")
     raise typer.Exit(outcome.exit_code)
 
 
@@ -72,7 +66,7 @@ def history(
     metric: Annotated[str, typer.Option(help="name.statistic, for example ttft_ms.p95.")] = "upstream_stop_ms.p50",
     strategy: Annotated[str, typer.Option(help="One strategy.", show_default="all")] = "",
     scenario: Annotated[str, typer.Option(help="One scenario; an empty one means all.")] = "flowing",
-    results: Annotated[Path, typer.Option(help="Where results folders are kept.")] = RESULTS,
+    results: Folders = RESULTS,
 ) -> None:
     """Draw a metric over the past full runs of this machine, with the 95 % interval of each."""
     from bench.report.history import HistoryError  # noqa: PLC0415 - `--help` and usage errors need none of this
@@ -80,15 +74,14 @@ def history(
     from bench.report.history_view import draw, tables  # noqa: PLC0415 - brings in matplotlib
 
     try:
-        found = past(results, metric, strategy or None, scenario or None)
-        files = draw(found, results)
-    except HistoryError as error:
-        end(BAD_USAGE, str(error))
+        with usage_errors(HistoryError):
+            found = past(results, metric, strategy or None, scenario or None)
+            files = draw(found, results)
     except OSError as error:
         end(BAD_USAGE, f"{results} cannot be written ({error.strerror or error}): choose another with --results")
     for table in tables(found):
         console.print(table, "")
     left_out = ", ".join(f"{count} {why}" for why, count in found.left_out.items())
-    console.print(f"runs shown: {found.runs}; left out: {left_out or 'none'}")
+    line(f"runs shown: {found.runs}; left out: {left_out or 'none'}")
     for path in files:
-        console.print(f"chart: {path}", highlight=False, soft_wrap=True)
+        line(f"chart: {path}")

@@ -1,67 +1,91 @@
-"""`python -m bench instrument`: the table of what the stopwatch's own stamps are worth on this machine."""
+"""The commands around the instrument and the service: `doctor`, `calibrate`, `instrument`, `serve`."""
 
 from __future__ import annotations
 
-import shutil
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from bench.cli.codes import INTERRUPTED, INVALID, end
-from bench.cli.measuring import measuring
+from bench.cli.errors import exit_codes, keeping, measuring
+from bench.cli.options import RESULTS, Backend, Folders, Seed, Workers
+from bench.cli.terminal import INVALID, OK, console, end, line, refuse_invalid, warn
+from bench.workload.scenario import MAX_WORKERS, load_scenarios
+
+_MARKS = {True: "[green]ok[/]", None: "[yellow]warn[/]", False: "[red]fail[/]"}
+
+
+def doctor(*, workers: Workers = 2) -> None:
+    """Check this machine before a run, and say what to change. Exit code 2: a run here would be invalid."""
+    from bench.experiments.doctor import checks  # noqa: PLC0415 - `--help` needs no store
+
+    table = Table("", "check", "found, and what to change", box=None, header_style="bold")
+    failed = []
+    with console.status("") as status:
+        for check in checks(workers=workers, streams=max(scenario.streams for scenario in load_scenarios())):
+            status.update(f"checked {check.name}")
+            change = f"\n[yellow]-> {escape(check.fix)}[/]" if check.fix else ""
+            table.add_row(_MARKS[check.ok], check.name, escape(check.found) + change)
+            failed += [check.name] if check.ok is False else []
+    console.print(table)
+    if failed:
+        end(INVALID, f"a run here would be invalid: {', '.join(failed)} (see above)")
 
 
 @measuring
-def instrument(
+def calibrate(
     *,
-    seed: Annotated[int, typer.Option(help="Same seed, same moments.")] = 1,
-    results: Annotated[Path, typer.Option(help="Where results folders are kept.")] = Path("results"),
+    times: Annotated[int, typer.Option(min=1, max=100, help="How often.")] = 10,
+    seed: Seed = 1,
+    results: Folders = RESULTS,
 ) -> None:
+    """Does the instrument recover 10 ms of delay and one lost abort in a hundred? Exit code 2 when it fails once."""
+    from bench.experiments import calibrate as calibration  # noqa: PLC0415 - `--help` needs none of this
+
+    records = []
+    with console.status("starting") as status:
+        for number in range(times):
+            kept = calibration.Record(results, f"calibrate-{number + 1}")
+            with keeping(kept):
+                records.append(calibration.calibrate_once(kept, status.update, seed=seed + number))
+    console.print(calibration.calibration_table(records))
+    warn("problem", (f"time {number}: {each}" for number, found in enumerate(records, 1) for each in found["problems"]))
+    failed = sum(bool(found["problems"]) for found in records)
+    line(f"recovered {times - failed} times of {times}")
+    if failed:
+        end(INVALID, f"the instrument failed {failed} times of {times}: see `make doctor`")
+
+
+@measuring
+def instrument(*, seed: Seed = 1, results: Folders = RESULTS) -> None:
     """Measure the instrument itself at 50, 200 and 500 live streams: witness stamp, client stamp, schedule lag."""
-    from bench.experiments.instrument_error import FILE, LIVE, measure_errors, scenario_of  # noqa: PLC0415 - `--help` needs no rig
+    from bench.experiments import instrument_error as errors  # noqa: PLC0415 - `--help` needs none of this
     from bench.run.rig import Kept  # noqa: PLC0415
-    from bench.system.procs import ChildError  # noqa: PLC0415
 
-    console = Console()
     kept = Kept(results, "instrument")
-    try:
-        with console.status("starting") as status:
-            lines = measure_errors(kept, status.update, [scenario_of(live) for live in LIVE], seed=seed)
-    except ChildError as error:
-        end(INVALID, f"could not measure: {error}")
-    except KeyboardInterrupt:
-        if not (kept.folder / "cases.jsonl").exists():
-            shutil.rmtree(kept.folder)
-        end(INTERRUPTED, "interrupted; everything started has been stopped")
-    console.print(_table(lines))
-    console.print(f"every sample: {kept.folder / FILE}", highlight=False, soft_wrap=True)
-    problems = [f"{line['asked']} streams: {each}" for line in lines for each in line["problems"]]
-    for problem in problems:
-        typer.echo(f"bench: problem: {problem}", err=True)
-    if problems:
-        end(INVALID, f"the measurement is invalid ({len(problems)} problems, see above)")
-
-
-def _table(lines: list[dict[str, Any]]) -> Table:
-    table = Table(
-        title="How late the instrument's stamps are: p50 / p99, ms", box=None, padding=(0, 1, 0, 0), header_style="bold"
-    )
-    columns = ("streams\nlive", "load\nproc.", "chunks/s", "witness\nstamp", "client\nstamp", "chats\nsent late")
-    for name in (*columns, "Stops\nsent late"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for line in lines:
-        pairs = [line[name] for name in ("witness_ms", "client_ms", "chat_lag_ms", "abort_lag_ms")]
-        table.add_row(
-            f"{line['live']:.0f}",
-            str(line["load_processes"]),
-            f"{line['chunks_per_s']:,.0f}",
-            *(f"{_number(pair['p50'])} / {_number(pair['p99'])}" for pair in pairs),
+    with keeping(kept), console.status("starting") as status:
+        lines = errors.measure_errors(
+            kept, status.update, [errors.scenario_of(live) for live in errors.LIVE], seed=seed
         )
-    return table
+    console.print(errors.errors_table(lines))
+    line(f"every sample: {kept.folder / errors.FILE}")
+    refuse_invalid(f"{each['asked']} streams: {problem}" for each in lines for problem in each["problems"])
 
 
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"
+def serve(
+    *,
+    backend: Backend = "redis",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free port.")] = 8000,
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=MAX_WORKERS, help="Worker processes.", show_default="2; memory: 1")
+    ] = None,
+) -> None:
+    """Serve the chat page: store, mock upstream (unless OPENAI_API_KEY or OPENAI_BASE_URL is set) and service."""
+    from bench.experiments.serve import serve  # noqa: PLC0415 - `--help` needs none of this
+
+    with exit_codes(prefix=""):
+        try:
+            serve(console, backend=backend, port=port, workers=workers)
+        except KeyboardInterrupt:
+            end(OK, "stopped")

@@ -1,58 +1,116 @@
-"""The table that a run prints on the terminal; it fits 80 columns."""
+"""The commands that show: `report`, `compare`, `scenarios`, `strategies`."""
 
 from __future__ import annotations
 
-import re
+import json
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
+import typer
 from rich.table import Table
 
-_FIGURES = re.compile(r"\d[\d.,]*")
+from bench.cli.errors import usage_errors
+from bench.cli.options import RESULTS, Folders, Run
+from bench.cli.terminal import BAD_USAGE, INVALID, console, end, line, refuse_invalid, warn
+from bench.experiments.tables import figure, table
+from bench.record.writer import LATEST
+from bench.workload.plan import BACKENDS, STRATEGIES
+from bench.workload.scenario import catalogue, load_scenarios
+
+MOST_NAMED = 5
+
+
+def report(folder: Run = RESULTS / LATEST) -> None:
+    """Render summary, charts and report of a results folder again, from its raw files alone."""
+    refuse_invalid(render_report(folder, BAD_USAGE))
+
+
+def render_report(folder: Path, failure: int) -> list[str]:
+    """Render and print the report; returns the run's problems. `failure`: exit code when it cannot be rendered."""
+    from bench.report.render import UnreadableResults, render  # noqa: PLC0415 - brings in pandas and matplotlib
+
+    try:
+        page = render(folder)
+        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    except (UnreadableResults, OSError) as error:
+        end(failure, str(error))
+    console.print(case_table(summary["cases"]))
+    if floor := (summary.get("floor") or {}).get("p50"):
+        line(f"floor of this instrument and machine: {floor:.2f} ms; smaller differences are not claimed")
+    if json.loads((folder / "manifest.json").read_text(encoding="utf-8")).get("quick"):
+        line("a QUICK run: a first look, not for claims")
+    line(f"report: {page}")
+    warn("note", summary.get("warnings", []))
+    return [] if summary["valid"] else list(summary["problems"])
+
+
+def compare(
+    a: Annotated[str, typer.Argument(metavar="A", help="A results folder.", show_default=False)] = "",
+    b: Annotated[str, typer.Argument(metavar="B", help="Another one.", show_default=False)] = "",
+    *,
+    results: Folders = RESULTS,
+) -> None:
+    """Show two runs side by side: the cases that both measured in the same way; names the others.
+
+    Exit codes: 0 fine, 2 one of the runs is invalid (the comparison is made, with a warning), 4 nothing to compare.
+    """
+    from bench.report import compare as runs  # noqa: PLC0415 - brings in pandas and matplotlib
+
+    if not (a and b):
+        folders = sorted((path.parent for path in results.glob("*/manifest.json")), key=lambda each: each.name)
+        names = [str(folder) for folder in reversed(folders) if not folder.is_symlink()][:MOST_NAMED]
+        yours = f"yours: {', '.join(names)}" if names else f"{results} holds none yet: make bench"
+        end(BAD_USAGE, f"compare needs two runs: make compare A=results/... B=results/...; {yours}")
+    with usage_errors(runs.UnlikeRuns, runs.UnreadableResults):
+        page = runs.compare(Path(a), Path(b), results, lambda what: warn("not compared", [what]))
+    line(f"comparison: {page}")
+    invalid = []
+    for side, name in (("a", a), ("b", b)):
+        summary = json.loads((page.parent / side / "summary.json").read_text(encoding="utf-8"))
+        if not summary["valid"]:
+            invalid.append(f"{side.upper()} ({name}) is invalid: {[*summary['problems'], 'no reason given'][0]}")
+    if invalid:
+        end(INVALID, f"no conclusions from this comparison: {'; '.join(invalid)}")
+
+
+def scenarios() -> None:
+    """List the catalogue of scenarios; the first ones are measured by default."""
+    shown = Table("scenario", "what happens", "chats\na block", "loop", "stopped", box=None)
+    for each in load_scenarios(catalogue()):
+        load = f"open, {each.rate_per_s:g}/s" if each.rate_per_s else f"closed, {each.streams} at a time"
+        shown.add_row(each.name, each.sentence, str(each.chats), load, f"{each.abort_share:.0%}")
+    console.print(shown)
+    line("A file of yours works the same way: make bench SCENARIO=my.toml")
+
+
+def strategies() -> None:
+    """List the strategies: the values of --strategy, --backend and BACKEND=."""
+    for name in STRATEGIES:
+        line(name)
+    line(f"BACKEND also takes {', '.join(BACKENDS)}: every strategy of that store")
 
 
 def case_table(cases: Sequence[dict[str, Any]]) -> Table:
-    """The cases of a summary, a line each, under a title that says what is measured."""
+    """The cases of a summary, a line each; it fits 80 columns."""
     title = "Latency to stop: from the abort sent to the upstream's connection lost"
-    table = Table(title=title, box=None, padding=(0, 1, 0, 0), header_style="bold")
-    for name in ("scenario", "strategy"):
-        table.add_column(name, no_wrap=True)
-    for name in ("n", "p50\nms", "p95\nms", "missed", "wasted\ntokens", "CPU us\n/token", "errors"):
-        table.add_column(name, justify="right", no_wrap=True)
-    before = None
+    figures = ("n", "p50\nms", "p95\nms", "missed", "wasted\ntokens", "CPU us\n/token", "errors")
+    found, before = table(title, ("<scenario", "<strategy", *figures)), ""
     for case in cases:
-        heading = f"{case['scenario']}, {case['workers']} w"
-        new = heading != before
-        if new and before is not None:
-            table.add_row()
-        before = heading
-        metrics = case["metrics"]
+        heading, metrics = f"{case['scenario']}, {case['workers']} w", case["metrics"]
+        if before not in ("", heading):
+            found.add_row()
         stop = metrics.get("upstream_stop_ms", {})
-        table.add_row(
-            heading if new else "",
+        found.add_row(
+            "" if heading == before else heading,
             case["strategy"],
             str(case["aborts"]),
-            _number(stop.get("p50")),
-            _number(stop.get("p95")),
+            figure(stop.get("p50"), ",.1f"),
+            figure(stop.get("p95"), ",.1f"),
             str(case["missed"]),
-            _number(metrics.get("wasted_tokens", {}).get("mean")),
-            _number(metrics.get("server_cpu_us_per_token", {}).get("p50")),
+            figure(metrics.get("wasted_tokens", {}).get("mean"), ",.1f"),
+            figure(metrics.get("server_cpu_us_per_token", {}).get("p50"), ",.1f"),
             str(case["errors"]),
         )
-    return table
-
-
-def by_cause(problems: Sequence[str]) -> list[str]:
-    """The problems (`case: cause`), one for each cause; causes that differ only in their figures count as the same."""
-    groups: dict[str, list[str]] = {}
-    for problem in problems:
-        groups.setdefault(_FIGURES.sub("0", problem.partition(": ")[2] or problem), []).append(problem)
-    found = []
-    for first, *others in groups.values():
-        also = list(dict.fromkeys(each.partition(": ")[0] for each in others))
-        found.append(f"{first} (and in {len(others)} more: {', '.join(also)})" if also else first)
+        before = heading
     return found
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:,.1f}"

@@ -2,72 +2,79 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
+from rich.table import Table
 
 from bench.analysis import calibration, health
 from bench.analysis.metrics import measure
+from bench.experiments.frame import Bench, recorded, write_json
+from bench.experiments.tables import figure, interval, table
 from bench.load.driver import processes_for
-from bench.record.writer import utc_now
 from bench.run.instrument import CALIBRATION_CASE, FLOOR_CASE
 from bench.run.meter import Measured, Subject
-from bench.run.rig import Kept, Row, Say, note_case, rig
-from bench.run.rig import describe as describe_run
+from bench.run.rig import Kept, Row, Say, rig
 from bench.run.subject import Side, calibrated
 from bench.stats.percentiles import describe
 
 FILE = "calibration.json"
-SCENARIOS = {case.scenario.name: case.scenario.settings() for case in (FLOOR_CASE, CALIBRATION_CASE)}
+CASES = (FLOOR_CASE, CALIBRATION_CASE)
+SCENARIOS = {case.scenario.name: case.scenario.settings() for case in CASES}
 
 
 class Record(Kept):
-    """A results folder that remembers all it was given: a calibration is three cases at once."""
+    """A results folder that keeps all its rows at hand: a calibration is three cases."""
 
     def __init__(self, parent: Path, label: str) -> None:
         super().__init__(parent, label)
-        self.every_chat: list[Row] = []
-        self.every_case: list[Row] = []
+        self.all_chats: list[Row] = []
+        self.all_cases: list[Row] = []
 
     def append(self, chats: Iterable[Row], case: Row) -> None:
-        """Write a finished case down, and keep it at hand with those before."""
+        """Write a finished case, and keep it at hand."""
         super().append(chats, case)
-        self.every_chat += self.rows
-        self.every_case.append(case)
+        self.all_chats += self.rows
+        self.all_cases.append(case)
 
 
 def calibrate_once(results: Record, say: Say, *, seed: int) -> Row:
     """Measure once, and write calibration.json: `{"floor", "calibration", "problems"}`, the first two as in a run's
     summary; `problems` are those of the calibration and of the instrument's health. Raises ChildError.
     """
-    manifest = describe_run("calibrate", {"strategies": []}, seed=seed, quick=False)
-    for case in (FLOOR_CASE, CALIBRATION_CASE):
-        note_case(manifest, case)
-    try:
-        results.write_manifest(manifest)
-        with rig(results, say, processes=processes_for([FLOOR_CASE, CALIBRATION_CASE]), seed=seed) as mine:
-            into = [Measured(Side(), results)]
-            mine.meter.measure(FLOOR_CASE, 0, Subject(mine.mock, into))
-            with calibrated(mine.mock, results.logs / "calibrated.log") as service:
-                mine.meter.measure(CALIBRATION_CASE, 0, Subject(service, into))
-        found = judged(results.every_chat, results.every_case)
-        (results.folder / FILE).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-        manifest["complete"] = True
-    finally:
-        manifest["ended_utc"] = utc_now()
-        results.write_manifest(manifest)
+    with (
+        recorded(results, "calibrate", {"strategies": []}, seed=seed, cases=CASES) as manifest,
+        rig(results, say, processes=processes_for(CASES), seed=seed) as mine,
+    ):
+        bench = Bench(mine, results, manifest, say)
+        bench.measure(FLOOR_CASE, 0, bench.upstream())
+        with calibrated(mine.mock, results.logs / "calibrated.log") as service:
+            bench.measure(CALIBRATION_CASE, 0, Subject(service, [Measured(Side(), results)]))
+        found = judged(results.all_chats, results.all_cases)
+        write_json(results.folder / FILE, found)
     return found
 
 
 def judged(rows: Iterable[Row], lines: Iterable[Row]) -> Row:
-    """What the chats and the rows of cases.jsonl say: pure."""
+    """The content of calibration.json, from the chats and the rows of cases.jsonl: pure."""
     pairs = [(row["strategy"], measure(row, SCENARIOS[row["scenario"]])) for row in rows]
     found = calibration.calibrate(pairs)
-    unwell = [f"{line['scenario']}: {problem}" for line in lines for problem in health.problems(line)]
+    unhealthy = [f"{line['scenario']}: {problem}" for line in lines for problem in health.problems(line)]
     return {
         "floor": describe(calibration.floor_samples(pairs)),
         "calibration": msgspec.to_builtins(found),
-        "problems": [*calibration.problems(found), *dict.fromkeys(unwell)],
+        "problems": [*calibration.problems(found), *dict.fromkeys(unhealthy)],
     }
+
+
+def calibration_table(records: Iterable[Row]) -> Table:
+    """A line per calibration."""
+    rows = []
+    for number, found in enumerate(records, 1):
+        delay_ms, rate = found["calibration"]["delay_ms"]["recovered_p50"], found["calibration"]["drop_rate"]
+        lost = f"{rate['lost']} of {found['calibration']['n']['drop']}"
+        cells = (figure(found["floor"]["p50"]), figure(delay_ms), lost, figure(rate["recovered"], ".2%"))
+        rows.append((str(number), *cells, interval(rate["ci95"], ".2%"), "no" if found["problems"] else "yes"))
+    columns = ("time", "floor p50\nms", "delay found\nms", "lost", "drop rate", "95 %", "valid")
+    return table("Injected: 10 ms of delay, 1 % of losses", columns, rows)

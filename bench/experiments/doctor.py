@@ -1,104 +1,249 @@
-"""Is this machine fit to measure on? Looked at before a run: each check says what it found and what to change."""
+"""Is this machine fit to measure on? Each check reports what it found and what to change (about 6 s in all)."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import resource
+import socket
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 import psutil
 
-from bench.experiments.doctor_probes import Check, clock, competition, loopback, steal, timers
+from bench.analysis.health import MAX_SCHEDULE_MS, MAX_STEAL, WARN_STEAL
 from bench.system.embedded import StoreError
+from bench.system.environment import clean
 from bench.system.stores import URL_VARIABLES, open_store
 from bench.workload.scenario import PlanError
 
 NEEDED_MB, COMFORTABLE_MB = 500, 1000
 """Stores, mock, load, two workers and the report take about 700 MB at their peaks, which do not coincide."""
+WATCH_S, CHILD_DEADLINE_S = 1.0, 20.0
+QUIET_CORES, NEEDED_CORES = 0.2, 1.5
+"""Other processes may use the first without a warning; without the second, load and mock wait for each other."""
+SLEEPS, SLEEP_MS, PINGS = 100, 10, 1000
+SLOW_SLEEP_MS, SLOW_PING_MS, BROKEN_PING_MS = 1.0, 0.3, 2.0
+
+_SLEEPS = """
+    for _ in range({count}):
+        due = time.monotonic() + {seconds}
+        %s({seconds})
+        print((time.monotonic() - due) * 1e3)
+"""
+# Only bench/load may import gevent: this program runs in a process of its own.
+_GEVENT = "import gevent, time\ndef main():" + _SLEEPS % "gevent.sleep" + "main()"
+_ASYNCIO = "import asyncio, time, uvloop\nasync def main():" + _SLEEPS % "await asyncio.sleep" + "uvloop.run(main())"
+_CLOCK = "import sys, time\nfor _ in sys.stdin: print(time.monotonic_ns(), flush=True)"
+_BUSY_TIMES = ("user", "system", "nice", "irq", "softirq")
+
+
+@dataclass(frozen=True)
+class Check:
+    """A check's result. `ok`: True; False if a run would be invalid; None if figures would be less exact."""
+
+    name: str
+    ok: bool | None
+    found: str
+    fix: str = ""
 
 
 def checks(*, workers: int = 2, streams: int = 100) -> Iterator[Check]:
-    """Look at everything, one check after the other, as each is done (about 6 s in all).
-
-    `workers` and `streams` are those of the run to come: the service's processes, and chats at a time.
-    """
+    """Make all checks, one after the other, for a run with so many service processes and simultaneous chats."""
     yield cores(workers)
     yield governor()
     yield open_files(streams)
     yield clock()
-    yield from timers()
+    yield timer("asyncio (uvloop)", _ASYNCIO)  # the loop of mock and service
+    yield timer("gevent", _GEVENT)  # the loop of the load
     yield competition(usable_cores())
     yield steal()
     yield memory()
     yield loopback()
-    for kind in URL_VARIABLES:
-        yield store(kind)
+    yield from map(store, URL_VARIABLES)
 
 
 def cores(workers: int) -> Check:
     """Cores against the processes that work at the same time: workers, mock, load."""
-    found, needed = usable_cores(), workers + 2
-    says = f"{found:g} cores for {needed} busy processes ({workers} workers, mock, load)"
-    if found < 2:
-        return Check("cores", False, says, "use a machine with 2 cores or more: one cannot serve and measure")
-    if found < needed:
-        return Check("cores", None, says, f"WORKERS={max(1, int(found) - 2)}, or {needed} cores, for exact tails")
-    return Check("cores", True, says)
+    count, needed = usable_cores(), workers + 2
+    found = f"{count:g} cores for {needed} busy processes ({workers} workers, mock, load)"
+    if count < 2:
+        return Check("cores", False, found, "use a machine with 2 cores or more: one cannot serve and measure")
+    if count < needed:
+        return Check("cores", None, found, f"WORKERS={max(1, int(count) - 2)}, or {needed} cores, for exact tails")
+    return Check("cores", True, found)
 
 
 def usable_cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> float:
-    """Cores this process may use: its affinity, or less where a container's quota (cgroup v2) says so."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    count = float(len(affinity(0)) if affinity else os.cpu_count() or 1)
+    """Cores this process may use: its affinity, or a container's quota (cgroup v2) where that is lower."""
+    count = float(len(_affinity()))
     with contextlib.suppress(OSError, ValueError):  # no cgroup v2 here, or "max"
-        allowed, period = quota.read_text(encoding="ascii").split()
-        count = min(count, int(allowed) / int(period))
+        limit, period = quota.read_text(encoding="ascii").split()
+        count = min(count, int(limit) / int(period))
     return count
 
 
 def governor(folder: Path = Path("/sys/devices/system/cpu")) -> Check:
     """A governor that saves power wakes cores late."""
-    names = set()
-    for file in folder.glob("cpu[0-9]*/cpufreq/scaling_governor"):
-        with contextlib.suppress(OSError):
-            names.add(file.read_text(encoding="ascii").strip())
-    if not names:
-        return Check("CPU governor", True, "not to be seen here, as in most virtual machines")
-    says = ", ".join(sorted(names))
-    if names <= {"performance", "schedutil"}:
-        return Check("CPU governor", True, says)
-    return Check("CPU governor", None, says, "sudo cpupower frequency-set -g performance")
+    names = {file.read_text(encoding="ascii").strip() for file in folder.glob("cpu[0-9]*/cpufreq/scaling_governor")}
+    found = ", ".join(sorted(names)) or "not visible here, as in most virtual machines"
+    ok = True if names <= {"performance", "schedutil"} else None
+    return Check("CPU governor", ok, found, "" if ok else "sudo cpupower frequency-set -g performance")
 
 
 def open_files(streams: int) -> Check:
-    """Each stream holds a socket in the load, two in the service, one in the mock, and its Stop one more."""
+    """Each stream takes a socket in the load, two in the service, one in the mock, and its abort one more."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = 4 * streams
-    words = ["unlimited" if limit == resource.RLIM_INFINITY else f"{limit:,}" for limit in (soft, hard)]
-    says = f"{words[0]} (at most {words[1]}), {needed:,} needed for {streams:,} streams"
+    limits = ["unlimited" if limit == resource.RLIM_INFINITY else f"{limit:,}" for limit in (soft, hard)]
+    found = f"{limits[0]} (at most {limits[1]}), {needed:,} needed for {streams:,} streams"
     if soft == resource.RLIM_INFINITY or soft >= needed:
-        return Check("open files", True, says)
-    allowed = hard == resource.RLIM_INFINITY or hard >= needed
-    fix = f"ulimit -n {needed}" if allowed else f"raise the hard limit to {needed} (/etc/security/limits.conf)"
-    return Check("open files", False, says, fix)
+        return Check("open files", True, found)
+    if hard == resource.RLIM_INFINITY or hard >= needed:
+        return Check("open files", False, found, f"ulimit -n {needed}")
+    return Check("open files", False, found, f"raise the hard limit to {needed} (/etc/security/limits.conf)")
+
+
+def clock(program: str = _CLOCK) -> Check:
+    """CLOCK_MONOTONIC is one clock for all processes: a child's stamp lies between two of ours, each time."""
+    name, fix = "one clock", "run everything in one container: time namespaces (/proc/PID/ns/time) must be the same"
+    rounds_ns = []
+    with _child(program) as process:
+        assert process.stdin and process.stdout  # noqa: S101, PT018 - asked for
+        for _ in range(20):
+            before_ns = time.monotonic_ns()
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.write(b"\n")
+            stamp = process.stdout.readline()
+            after_ns = time.monotonic_ns()
+            if not stamp:
+                return Check(name, False, "the child sent no stamp", "`make setup`, or free this machine")
+            if not before_ns <= int(stamp) <= after_ns:
+                return Check(name, False, f"a child's stamp is {(int(stamp) - before_ns) / 1e9:+.1f} s off ours", fix)
+            rounds_ns.append(after_ns - before_ns)
+    return Check(name, True, f"20 stamps of a child lie between ours, within {min(rounds_ns) / 1e3:.0f} us")
+
+
+def timer(name: str, program: str) -> Check:
+    """How late sleeps of 10 ms return in a child process: the error of every planned send."""
+    title, out = f"timer, {name}", b""
+    code = program.format(count=SLEEPS, seconds=SLEEP_MS / 1e3)
+    with contextlib.suppress(subprocess.TimeoutExpired), _child(code) as process:
+        out, _ = process.communicate(timeout=CHILD_DEADLINE_S)
+    late_ms = sorted(float(line) for line in out.split())
+    if len(late_ms) != SLEEPS:
+        return Check(title, False, f"{len(late_ms)} of {SLEEPS} sleeps returned", "`make setup`, or free this machine")
+    p50_ms, p99_ms = median(late_ms), late_ms[-2]
+    found = f"{SLEEPS} sleeps of {SLEEP_MS} ms: {p50_ms:.2f} ms late, p99 {p99_ms:.2f} ms"
+    if p99_ms > MAX_SCHEDULE_MS:
+        fix = f"stop other work, or another machine: a load that sends more than {MAX_SCHEDULE_MS:g} ms late is invalid"
+        return Check(title, False, found, fix)
+    fix = "a power-saving mode or a small virtual machine: plug in, or use another"
+    return _graded(title, found, fix, p50_ms, (SLOW_SLEEP_MS, float("inf")))
+
+
+def competition(cores: float) -> Check:
+    """CPU use of other processes: the sum, and the busiest one by its name (arguments may hold secrets)."""
+    before, busy_before = _cpu_s(), _busy_s()
+    began = time.monotonic()
+    time.sleep(WATCH_S)
+    took_s = time.monotonic() - began
+    after, busy = _cpu_s(), (_busy_s() - busy_before) / took_s
+    used = {pid: (cpu_s - before[pid][1], name) for pid, (name, cpu_s) in after.items() if pid in before}
+    used.pop(os.getpid(), None)
+    pid, (most_s, name) = max(used.items(), key=lambda each: each[1], default=(0, (0.0, "")))
+    found = f"{busy:.2f} of {cores:g} cores used by other processes (load average {os.getloadavg()[0]:.1f})"
+    if busy > QUIET_CORES and most_s > 0:
+        found += f"; most by {name} (process {pid}): {most_s / took_s:.0%} of a core"
+    fix = f"stop {name if most_s > 0 else 'what runs outside this container'}, or wait until it is done"
+    return _graded("other work", found, fix, busy, (QUIET_CORES, cores - NEEDED_CORES))
+
+
+def steal() -> Check:
+    """CPU time that the host takes from this virtual machine."""
+    before = psutil.cpu_times()
+    time.sleep(WATCH_S)
+    after = psutil.cpu_times()
+    all_s = sum(after) - sum(before)
+    share = (getattr(after, "steal", 0.0) - getattr(before, "steal", 0.0)) / all_s if all_s > 0 else 0.0
+    found = f"{share:.1%} of the CPU time taken by the host"
+    return _graded("steal", found, "another machine or hour: this host is busy", share, (WARN_STEAL, MAX_STEAL))
 
 
 def memory() -> Check:
-    """What can still be had without swapping."""
+    """Memory that is available without swapping."""
     available_mb = psutil.virtual_memory().available / 2**20
-    says = f"{available_mb:,.0f} MB available"
-    if available_mb < COMFORTABLE_MB:
-        return Check("memory", None if available_mb >= NEEDED_MB else False, says, f"free {COMFORTABLE_MB:,} MB")
-    return Check("memory", True, says)
+    found, fix = f"{available_mb:,.0f} MB available", f"free {COMFORTABLE_MB:,} MB"
+    return _graded("memory", found, fix, -available_mb, (-COMFORTABLE_MB, -NEEDED_MB))
+
+
+def loopback() -> Check:
+    """Round trip of a byte over TCP: the least that any request here takes."""
+    took_ms = []
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()) as near:
+        far, _ = listener.accept()
+        with far:
+            for each in (near, far):
+                each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for _ in range(PINGS):
+                sent_ns = time.monotonic_ns()
+                near.sendall(b"x")
+                far.sendall(far.recv(1))
+                near.recv(1)
+                took_ms.append((time.monotonic_ns() - sent_ns) / 1e6)
+    p50_ms, p99_ms = median(took_ms), sorted(took_ms)[PINGS * 99 // 100]
+    found, fix = f"round trip {p50_ms:.3f} ms, p99 {p99_ms:.3f} ms", "switch off firewall, VPN or scanner on loopback"
+    return _graded("loopback", found, fix, p50_ms, (SLOW_PING_MS, BROKEN_PING_MS))
 
 
 def store(kind: str) -> Check:
-    """The server that a run would use: it starts, answers, and says what it is."""
+    """The store that a run would use: it starts, answers, and gives its version."""
     try:
         with open_store(kind) as opened:
             return Check(kind, True, f"{opened.name} {opened.version} ({opened.how})")
     except (StoreError, PlanError) as error:
         cause, _, fix = str(error).partition(": ")
         return Check(kind, False, cause, fix)
+
+
+def _graded(name: str, found: str, fix: str, value: float, limits: tuple[float, float]) -> Check:
+    fine, limit = limits
+    if value <= fine:
+        return Check(name, True, found)
+    return Check(name, None if value <= limit else False, found, fix)
+
+
+@contextlib.contextmanager
+def _child(program: str) -> Iterator[subprocess.Popen[bytes]]:
+    command, pipe, null = [sys.executable, "-c", program], subprocess.PIPE, subprocess.DEVNULL
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=null, env=clean(), bufsize=0) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def _affinity() -> set[int]:
+    affinity = getattr(os, "sched_getaffinity", None)
+    return set(affinity(0)) if affinity else set(range(os.cpu_count() or 1))
+
+
+def _cpu_s() -> dict[int, tuple[str, float]]:
+    """Name, and user and system seconds, of every process that we may inspect."""
+    return {
+        process.pid: (process.info["name"] or "?", process.info["cpu_times"].user + process.info["cpu_times"].system)
+        for process in psutil.process_iter(["name", "cpu_times"])
+        if process.info["cpu_times"] is not None
+    }
+
+
+def _busy_s() -> float:
+    """CPU seconds of the cores that we may use: containers do not list the processes of others."""
+    usable = _affinity()
+    busy = [times for number, times in enumerate(psutil.cpu_times(percpu=True)) if number in usable]
+    return sum(getattr(times, name, 0.0) for times in busy for name in _BUSY_TIMES)

@@ -1,4 +1,4 @@
-"""Was an aim kept? Ratios of rounds and of percentiles, each with its interval: met, missed, or undecided."""
+"""Whether a goal is met: ratios of rounds and of percentiles, each with its interval: met, missed, or undecided."""
 
 from __future__ import annotations
 
@@ -11,31 +11,29 @@ from bench.stats.paired import t_interval
 from bench.stats.percentiles import interval95
 
 Verdict = Literal["met", "missed", "undecided"]
-Ends = tuple[float, float]
-Row = dict[str, Any]
+Interval = tuple[float, float]
 
 
-def of_rounds(ratios: Sequence[float]) -> Row:
+def of_rounds(ratios: Sequence[float]) -> dict[str, Any]:
     """`{"median", "min", "max", "ci95"}` of one ratio per round; `ci95` is None for fewer than two.
 
-    The interval is Student's of the mean of the logarithms, so a ratio and its inverse get the same one: a round is the
-    unit of replication, since the samples within one share whatever the machine did meanwhile.
+    Student's interval of the mean logarithm, so a ratio and its inverse get the same one. The round is the unit of
+    replication: the samples within it share the state of the machine.
     """
-    ends = t_interval([math.log(ratio) for ratio in ratios])
+    ci = t_interval([math.log(ratio) for ratio in ratios])
     return {
         "median": statistics.median(ratios),
         "min": min(ratios),
         "max": max(ratios),
-        "ci95": [math.exp(end) for end in ends] if ends else None,
+        "ci95": [math.exp(end) for end in ci] if ci else None,
     }
 
 
-def of_percentiles(ours: Sequence[float], base: Sequence[float], quantile: float) -> tuple[float, Ends] | None:
+def of_percentiles(ours: Sequence[float], base: Sequence[float], quantile: float) -> tuple[float, Interval] | None:
     """The ratio of two samples' quantile and its 95 % interval; None when either has too few for one (p99: 368).
 
-    Source: Zou and Donner, Construction of confidence limits about effect measures: a general approach, Statistics in
-    Medicine 27 (2008), on the logarithms of the order-statistic intervals, which assume no distribution. Samples count
-    as independent.
+    Source: Zou and Donner, Statistics in Medicine 27 (2008), on the logarithms of the order-statistic intervals, which
+    assume no distribution. Samples count as independent.
     """
     above, below = interval95(ours, quantile), interval95(base, quantile)
     if above is None or below is None:
@@ -46,14 +44,14 @@ def of_percentiles(ours: Sequence[float], base: Sequence[float], quantile: float
     return math.exp(one - other), (math.exp(one - other - down), math.exp(one - other + up))
 
 
-def judge(ends: Sequence[float] | None, aim: float, *, at_least: bool = False) -> Verdict:
-    """`met` or `missed` when the whole interval lies on that side of the aim, else `undecided`."""
-    if ends is None:
+def judge(ci: Sequence[float] | None, goal: float, *, at_least: bool = False) -> Verdict:
+    """`met` or `missed` when the whole interval lies on that side of the goal, else `undecided`."""
+    if ci is None:
         return "undecided"
-    low, high = ends
+    low, high = ci
     if at_least:
-        return "met" if low >= aim else "missed" if high < aim else "undecided"
-    return "met" if high <= aim else "missed" if low > aim else "undecided"
+        return "met" if low >= goal else "missed" if high < goal else "undecided"
+    return "met" if high <= goal else "missed" if low > goal else "undecided"
 
 
 def _quantile(samples: Sequence[float], quantile: float) -> float:

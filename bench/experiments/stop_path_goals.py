@@ -1,107 +1,158 @@
-"""What the rounds of `stop-path` say: how many times a hang-up each push takes, and whether aims were kept. Pure."""
+"""The results of `stop-path`: each push as a multiple of a hang-up, and whether the goals are met. Pure."""
 
 from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+
+from rich.table import Table
 
 from bench.analysis.checks import MAX_ERROR_SHARE
 from bench.experiments.goals import judge, of_percentiles, of_rounds
+from bench.experiments.tables import figure, interval, table
+from bench.run.rig import Row
 from bench.stats.percentiles import describe
 from bench.workload.strategies import DISCONNECT
 
-AIMS: dict[str, dict[str, float]] = {
+GOALS: dict[str, dict[str, float]] = {
     "memory-push": {"p50": 1.5},
     "redis-push": {"p50": 1.9, "p99": 3.0},
     "postgres-push": {"p50": 1.9, "p99": 3.0},
 }
-"""At most so many times a client that hangs up."""
+"""Upper limits, as multiples of a client that hangs up."""
 NOT_JUDGED = "not judged"
-"""The verdict where there are too few rounds or Stops for an interval."""
-Row = dict[str, Any]
+"""The verdict where there are too few rounds or stops for an interval."""
+OUTCOMES = {"stopped": "counted", "own": "own worker", "missed": "lost", "late": "too late", "error": "failed"}
 
 
-def aims_of(record: Row) -> list[Row]:
-    """A row for each scenario, strategy and percentile, with `n` counted Stops beside `base_n` hang-ups.
+def goals_of(record: Row) -> list[Row]:
+    """A row for each scenario, strategy and percentile, with `n` counted stops and `base_n` hang-ups.
 
     p50: `ratio` is the median of the rounds' own ratios, `min` and `max` theirs. p99: the ratio of the p99 of all
-    rounds together, since a round has too few Stops for one. `ci95` is of either; see bench.experiments.goals.
+    rounds together, since a round has too few stops for one. `ci95` is of either; see bench.experiments.goals.
     """
     found = []
     for scenario in record["scenarios"]:
         rounds = [each["stops_ms"] for each in record["rounds"] if each["scenario"] == scenario]
         base = _pooled(rounds, DISCONNECT)
-        for strategy, aims in AIMS.items():
+        for strategy, goals in GOALS.items():
             ours = _pooled(rounds, strategy)
-            for name, at_most in aims.items():
-                row = {"scenario": scenario, "strategy": strategy, "percentile": name, "at_most": at_most}
+            for name, limit in goals.items():
+                row = {"scenario": scenario, "strategy": strategy, "percentile": name, "at_most": limit}
                 row |= {"n": len(ours), "base_n": len(base), "rounds": len(rounds)}
                 row |= {"ours_ms": describe(ours)[name], "disconnect_ms": describe(base)[name]}
-                found.append(row | (_p50(rounds, strategy, at_most) if name == "p50" else _p99(ours, base, at_most)))
+                ratio = _p50(rounds, strategy) if name == "p50" else _p99(ours, base)
+                verdict = NOT_JUDGED if ratio["ratio"] is None else judge(ratio["ci95"], limit)
+                found.append(row | ratio | {"verdict": verdict})
     return found
 
 
 def counts_of(rounds: Sequence[Row]) -> dict[str, Counter[str]]:
-    """How many chats of each kind a strategy had in these rounds."""
+    """Chats by strategy and outcome in these rounds."""
     counts: dict[str, Counter[str]] = {}
     for each in rounds:
-        for strategy, kinds in each["counts"].items():
-            counts[strategy] = counts.get(strategy, Counter()) + Counter(kinds)
+        for strategy, outcomes in each["counts"].items():
+            counts[strategy] = counts.get(strategy, Counter()) + Counter(outcomes)
     return counts
 
 
 def broken(record: Row) -> list[str]:
-    """Promises that do not depend on the machine and were not kept, a line each.
+    """Broken promises that do not depend on the machine, a line each.
 
-    An abort is lost when its chat ended by itself, which on a machine that stands still it may: no round that was set
-    aside tells.
+    Lost aborts count in sound rounds only: a chat may end before its abort when the machine stands still.
     """
-    lost = counts_of(record["rounds"])
-    others = counts_of([*record["rounds"], *record["set_aside"]])
-    found = [
-        f"{strategy}: {counts['missed']} aborts were lost" for strategy, counts in lost.items() if counts["missed"]
-    ]
-    for kind, what in (("wrong_stop", "chats were stopped that nobody had aborted"), ("leaked", "upstreams left open")):
-        found += [f"{strategy}: {counts[kind]} {what}" for strategy, counts in others.items() if counts[kind]]
+    counted, all_rounds = counts_of(record["rounds"]), counts_of([*record["rounds"], *record["set_aside"]])
+    found = []
+    for outcome, what, counts in (
+        ("missed", "aborts were lost", counted),
+        ("wrong_stop", "chats were stopped without an abort", all_rounds),
+        ("leaked", "upstreams left open", all_rounds),
+    ):
+        found += [f"{strategy}: {each[outcome]} {what}" for strategy, each in counts.items() if each[outcome]]
     return found
 
 
 def problems_of(record: Row) -> list[str]:
-    """Why the measurement cannot be believed, a line each: too few rounds of a sound instrument, chats that failed."""
+    """Why the measurement is invalid, a line each: too few rounds with a healthy instrument, chats that failed."""
     found = []
     for scenario in record["scenarios"]:
-        well = sum(each["scenario"] == scenario for each in record["rounds"])
-        ill = [each["ill"][0] for each in record["set_aside"] if each["scenario"] == scenario]
-        if well < record["pairs"]:
-            found.append(f"{scenario}: only {well} of {well + len(ill)} rounds had a sound instrument: {ill[0]}")
+        healthy = sum(each["scenario"] == scenario for each in record["rounds"])
+        reasons = [each["ill"][0] for each in record["set_aside"] if each["scenario"] == scenario]
+        if healthy < record["pairs"]:
+            rounds = f"only {healthy} of {healthy + len(reasons)} rounds had a healthy instrument"
+            found.append(f"{scenario}: {rounds}: {reasons[0]}")
     chats, failed = Counter[str](), dict[str, list[str]]()
     for each in record["rounds"]:
-        for strategy, words in each["failed"].items():
+        for strategy, errors in each["failed"].items():
             chats[strategy] += sum(each["counts"][strategy].values())
-            failed.setdefault(strategy, []).extend(words)
-    for strategy, words in failed.items():
-        if len(words) > MAX_ERROR_SHARE * chats[strategy]:
-            found.append(f"{strategy}: {len(words)} of {chats[strategy]} chats failed, for example: {words[0]}")
+            failed.setdefault(strategy, []).extend(errors)
+    for strategy, errors in failed.items():
+        if len(errors) > MAX_ERROR_SHARE * chats[strategy]:
+            found.append(f"{strategy}: {len(errors)} of {chats[strategy]} chats failed, for example: {errors[0]}")
     return found
 
 
-def _p50(rounds: Sequence[Row], strategy: str, at_most: float) -> Row:
+def verdict_of(record: Row) -> tuple[str, str]:
+    """`missed` (a goal or a promise), `invalid`, `undecided` or empty (all goals are met), and a message."""
+    by_verdict: dict[str, list[str]] = {}
+    for row in record["aims"]:
+        by_verdict.setdefault(row["verdict"], []).append(f"{row['strategy']} {row['percentile']} in {row['scenario']}")
+    if promises := broken(record):
+        return "missed", f"broken: {'; '.join(promises)}"
+    if record["problems"]:
+        return "invalid", f"the measurement is invalid: {'; '.join(record['problems'])}"
+    if missed := by_verdict.get("missed"):
+        return "missed", f"missed beyond doubt: {', '.join(missed)}"
+    if (undecided := by_verdict.get("undecided")) and not record["quick"]:  # which has too few rounds to decide
+        return "undecided", f"undecided: {', '.join(undecided)}"
+    return "", ""
+
+
+def tables(record: Row) -> Iterator[Table]:
+    """The goals, and the outcomes of the chats."""
+    floor = describe([stop_ms for each in record["floor_ms"] for stop_ms in each])
+    columns = ("<push\nover", "", "n", "push / hang-up\nms", "ratio", "", "at\nmost", "")
+    caption = (
+        f"p50: median (lowest..highest) of {record['pairs']} rounds' ratios; p99: of all rounds\n"
+        f"together; []: 95 %. n: counted stops. Floor, without a service: {figure(floor['p50'])} ms"
+    )
+    goals = table("upstream_stop_ms of a push, as a multiple of a client that hangs up", columns, caption=caption)
+    scenario = ""
+    for row in record["aims"]:
+        if row["scenario"] != scenario:
+            scenario = row["scenario"]
+            goals.add_row(scenario.removeprefix("stop-path-"), style="bold")
+        of = f" ({row['min']:.2f}..{row['max']:.2f})" if row["min"] else ""
+        goals.add_row(
+            row["strategy"].removesuffix("-push"),
+            row["percentile"],
+            str(row["n"]),
+            f"{figure(row['ours_ms'])} / {figure(row['disconnect_ms'])}",
+            f"{figure(row['ratio'])}{of}",
+            interval(row["ci95"], around="\\[{}..{}]", empty=""),
+            f"{row['at_most']:g}",
+            row["verdict"],
+        )
+    yield goals
+    rows = (
+        (strategy, str(record["workers"][strategy]), *(f"{counts[outcome]:,}" for outcome in OUTCOMES))
+        for strategy, counts in counts_of(record["rounds"]).items()
+    )
+    yield table("Outcomes of the chats, all rounds together", ("<strategy", "workers", *OUTCOMES.values()), rows)
+
+
+def _p50(rounds: Sequence[Row], strategy: str) -> Row:
     both = [(each[strategy], each[DISCONNECT]) for each in rounds if each[strategy] and each[DISCONNECT]]
     if len(both) < 2:
-        return {"ratio": None, "min": None, "max": None, "ci95": None, "verdict": NOT_JUDGED}
+        return {"ratio": None, "min": None, "max": None, "ci95": None}
     spread = of_rounds([statistics.median(ours) / statistics.median(base) for ours, base in both])
-    spread["ratio"] = spread.pop("median")
-    return spread | {"verdict": judge(spread["ci95"], at_most)}
+    return {"ratio": spread.pop("median"), **spread}
 
 
-def _p99(ours: Sequence[float], base: Sequence[float], at_most: float) -> Row:
-    found = of_percentiles(ours, base, 0.99)
-    if found is None:
-        return {"ratio": None, "min": None, "max": None, "ci95": None, "verdict": NOT_JUDGED}
-    ratio, ends = found
-    return {"ratio": ratio, "min": None, "max": None, "ci95": list(ends), "verdict": judge(ends, at_most)}
+def _p99(ours: Sequence[float], base: Sequence[float]) -> Row:
+    ratio, ci = of_percentiles(ours, base, 0.99) or (None, None)
+    return {"ratio": ratio, "min": None, "max": None, "ci95": list(ci) if ci else None}
 
 
 def _pooled(rounds: Sequence[Row], strategy: str) -> list[float]:

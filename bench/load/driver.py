@@ -17,8 +17,8 @@ from bench.record.base import decode, encode_line
 from bench.record.files import replace_file
 from bench.record.schema import LoadRow
 from bench.record.traces import LoadAnswer, ProcessHealth
-from bench.system.procs import Child, ChildError
 from bench.system.burner import starved
+from bench.system.procs import Child, ChildError
 from bench.workload.plan import FLOOR, Case
 from bench.workload.schedule import Planned
 

@@ -1,14 +1,14 @@
-"""The instrument's test: a relay in one process whose Stop is late by exactly 10 ms, or lost once in a hundred.
+"""A relay in one process with known faults: its stop is late by exactly 10 ms, or lost once in a hundred.
 
-What it injects is known, so a benchmark that does not find it again cannot be believed. A request id names its arm:
-of its words between dashes the first one that is an arm counts, as in `5f3a-calibration-delay-0-17`.
+A benchmark that does not recover these figures is invalid. A request id names its arm by its first word that is one,
+as in `5f3a-calibration-delay-0-17`:
 
-- `instant`: the abort closes the upstream at once. So does an id that names no arm (a warm-up).
+- `instant`: the abort closes the upstream at once. So does an id without an arm (a warm-up).
 - `delay`: the upstream is closed exactly 10 ms after the abort was received.
-- `drop`: every 100th abort of this arm is answered as if it were obeyed, and is not; the others are `instant`.
+- `drop`: every 100th abort of this arm is accepted and ignored; the others are `instant`. The process counts them:
+  start one for a run, or send a multiple of 100 drops each time.
 
-The count is the process's: start one and keep it for a run, or give it a multiple of 100 drops each time.
-POST /chat/ and POST /abort/ answer as our service does; with TRACE_DIR the stamps are written as it writes them.
+POST /chat/ and POST /abort/ answer as our service does; with TRACE_DIR the stamps are written in its format.
 Upstream: OPENAI_BASE_URL and OPENAI_API_KEY.
 """
 
@@ -31,14 +31,13 @@ import uvloop
 from aiohttp import web
 
 ARMS = ("instant", "delay", "drop")
-DELAY_MS = 10
-DROP_EVERY = 100
-SPIN_MS = 2  # timers here are up to 0.8 ms late and uvloop's tick in whole milliseconds: the rest is spun away
+DELAY_MS, DROP_EVERY = 10, 100
+SPIN_MS = 2  # timers are up to 0.8 ms late here and uvloop ticks in whole milliseconds: the rest is a busy wait
 
 
 @dataclass
 class Trace:
-    """The moments of one chat, CLOCK_MONOTONIC ns, under the names our service gives them."""
+    """The moments of one chat, CLOCK_MONOTONIC ns, named as in our service."""
 
     request_id: str
     received_ns: int = field(default_factory=monotonic_ns)
@@ -52,7 +51,7 @@ class Trace:
 
 
 class Chat:
-    """One live chat; whoever stops it closes its upstream."""
+    """One live chat and its upstream."""
 
     def __init__(self, request_id: str) -> None:
         self.trace = Trace(request_id)
@@ -62,24 +61,24 @@ class Chat:
 
     @property
     def stopped(self) -> bool:
-        """Whether an abort was obeyed."""
+        """Whether an abort took effect."""
         return self.trace.signal_ns is not None
 
     def opened(self, upstream: aiohttp.ClientResponse) -> None:
-        """The upstream has answered; it is closed again when a Stop came before."""
+        """Attach the upstream; it is closed again when the chat is already stopped."""
         self._upstream = upstream
         if self.stopped:
             self._close()
 
     def stop(self, due_ns: int = 0) -> None:
-        """Close the upstream as soon as the clock has reached `due_ns`; the process does nothing else until then."""
+        """Close the upstream once the clock has reached `due_ns`, in a busy wait."""
         while monotonic_ns() < due_ns:
             pass
         self.trace.signal_ns = monotonic_ns()
         self._close()
 
     def _close(self) -> None:
-        """Say goodbye to the upstream now: uvloop's close waits for the loop's next turn, 0.2 ms later in one arm."""
+        """Shut the socket down now: uvloop's close waits for the loop's next turn, 0.2 ms later in one arm."""
         if self._upstream is None:
             return
         if self._upstream.connection is not None and (transport := self._upstream.connection.transport) is not None:
@@ -90,7 +89,7 @@ class Chat:
 
 
 class Relay:
-    """The two requests, and the chats that are alive."""
+    """The two routes, and the live chats."""
 
     def __init__(self, session: aiohttp.ClientSession, trace_dir: str | None) -> None:
         self._session = session
@@ -103,7 +102,7 @@ class Relay:
             self._traces = file.open("a", buffering=1, encoding="utf-8")
 
     async def chat(self, request: web.Request) -> web.StreamResponse:
-        """Pass the answer's events on as they come, and say at the end when it was aborted."""
+        """Relay the answer's events, and mark the end of an aborted one."""
         body = await _object(request)
         if body is None:
             return _refusal(422, "The body is no JSON object")
@@ -143,9 +142,9 @@ class Relay:
         return response
 
     async def abort(self, request: web.Request) -> web.Response:
-        """Obey as the chat's arm says; the answer never tells."""
+        """Abort as the chat's arm demands; the response is the same for all arms."""
         body = await _object(request)
-        received_ns = monotonic_ns()  # read in full: from here on all arms take the same way
+        received_ns = monotonic_ns()  # all arms do the same from here on
         if body is None or "request_id" not in body:
             return _refusal(422, "The body names no request_id")
         request_id = str(body["request_id"])
@@ -155,18 +154,15 @@ class Relay:
         outcome = "already_aborted" if chat.aborted else "accepted"
         if not chat.aborted:
             chat.aborted = True
-            self._obey(chat, received_ns)
+            if chat.arm == "delay":
+                due_ns = received_ns + DELAY_MS * 1_000_000
+                asyncio.get_running_loop().call_later((DELAY_MS - SPIN_MS) / 1e3, chat.stop, due_ns)
+            elif chat.arm != "drop" or next(self._drops) % DROP_EVERY:
+                chat.stop()
         trace = {"request_id": request_id, "received_ns": received_ns, "recorded_ns": monotonic_ns()}
         self._write("abort", {**trace, "outcome": outcome})
         message = f"Streaming for request {request_id} will be aborted."
         return web.json_response({"message": message, "request_id": request_id, "status": outcome})
-
-    def _obey(self, chat: Chat, received_ns: int) -> None:
-        if chat.arm == "delay":
-            due_ns = received_ns + DELAY_MS * 1_000_000
-            asyncio.get_running_loop().call_later((DELAY_MS - SPIN_MS) / 1e3, chat.stop, due_ns)
-        elif chat.arm != "drop" or next(self._drops) % DROP_EVERY:
-            chat.stop()
 
     def _write(self, kind: str, trace: dict[str, Any]) -> None:
         if self._traces is not None:
@@ -174,7 +170,7 @@ class Relay:
 
 
 def _abort_events(request_id: str, model: str) -> bytes:
-    """The chunk that says the answer was aborted, and the end mark."""
+    """The last chunk of an aborted answer, and the end mark."""
     choice = {"index": 0, "delta": {}, "logprobs": None, "finish_reason": "abort"}
     chunk = {"id": f"chatcmpl-{request_id}", "object": "chat.completion.chunk", "created": int(time.time())}
     return f"data: {json.dumps({**chunk, 'model': model, 'choices': [choice]})}\n\ndata: [DONE]\n\n".encode()
@@ -198,17 +194,21 @@ async def _serve() -> None:
     async with aiohttp.ClientSession(connector=connector, headers=headers) as session:
         relay = Relay(session, os.environ.get("TRACE_DIR"))
         app = web.Application()
-        app.router.add_post("/chat/", relay.chat)
-        app.router.add_post("/abort/", relay.abort)
-        runner = web.AppRunner(app, handler_cancellation=True, access_log=None)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0, backlog=2048).start()
+        app.add_routes([web.post("/chat/", relay.chat), web.post("/abort/", relay.abort)])
         gc.collect()
-        gc.freeze()  # what a start leaves behind need not be looked through again: a long pause would add to the delay
-        host, port = runner.addresses[0][:2]
-        sys.stdout.write(f"ready http://{host}:{port}\n")
-        sys.stdout.flush()
-        await asyncio.Event().wait()
+        gc.freeze()  # the objects of the start are not scanned again: a long pause would add to the delay
+        await serve(app)
+
+
+async def serve(app: web.Application) -> None:
+    """Serve the app on a free port, print `ready URL`, and run until cancelled."""
+    runner = web.AppRunner(app, handler_cancellation=True, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0, backlog=2048).start()
+    host, port = runner.addresses[0][:2]
+    sys.stdout.write(f"ready http://{host}:{port}\n")
+    sys.stdout.flush()
+    await asyncio.Event().wait()
 
 
 if __name__ == "__main__":

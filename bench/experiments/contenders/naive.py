@@ -1,6 +1,6 @@
-"""The relay that tutorials show: FastAPI and the openai client, every chunk parsed, its text sent on.
+"""The relay of the tutorials: FastAPI and the openai client, every chunk parsed, its text sent on.
 
-It cannot stop a chat either; it is here for what parsing costs. Upstream: OPENAI_BASE_URL and OPENAI_API_KEY.
+It cannot stop a chat; it shows the cost of parsing. Upstream: OPENAI_BASE_URL and OPENAI_API_KEY.
 """
 
 import socket
@@ -19,7 +19,7 @@ client = AsyncOpenAI()
 
 
 class ChatRequest(BaseModel):
-    """What a tutorial asks for."""
+    """The request of a tutorial."""
 
     model: str
     messages: list[dict[str, Any]]

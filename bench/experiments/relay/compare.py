@@ -1,124 +1,89 @@
-"""`python -m bench relay`: what relaying one chunk costs, our service beside other relays, turn by turn."""
+"""`python -m bench relay`: the cost of relaying one chunk, our service compared with other relays, turn by turn."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.status import Status
 
-from bench.experiments.relay.report import (
-    CONTENDERS,
-    PAIR,
-    contenders_table,
-    held_lines,
-    ratios_table,
-    summarise,
-    write,
-)
-from bench.experiments.relay.turns import Stage, hold_and_stop, order, stage, take_turn, take_turns_together
+from bench.experiments.frame import write_json
+from bench.experiments.relay.report import CONTENDERS, PAIR, contenders_table, held_lines, ratios_table, summarise
+from bench.experiments.relay.turns import hold_and_stop, order, stage, take_turn, take_turns_together
+from bench.experiments.tables import minutes_left
+from bench.run.rig import Row
 
 TURN_S = 7.0
-"""About what one turn takes, before the first has been seen."""
+"""About the time of one turn, until the first was measured."""
 LIGHT_SHARE = 8
-"""The naive relay cannot carry what is offered: it is also compared at so small a part of the streams."""
+"""The naive relay cannot carry the offered load: it is also compared at this fraction of the streams."""
 LIGHT_PAIR = ("naive", "redis-push")
 SHARED = 4
-"""Two loaded at once get a quarter of the streams each: half of what the machine is asked for otherwise."""
+"""Two loaded at once get a quarter of the streams each: half of the load of a single turn."""
 TOGETHER, TOGETHER_S = 2, 4.0
-"""So often in each round, and for so long."""
-Row = dict[str, Any]
+"""How often in each round, and for how long."""
 
 
 def compare(console: Console, file: Path, *, pairs: int, streams: int, itl_ms: float, held_streams: int) -> None:
-    """Measure all contenders `pairs` times, in turns, then the many held streams; show it, and write `file`.
+    """Measure all contenders `pairs` times, in turns, then the many held streams; print it, and write `file`.
 
-    In every round the pair that has to be told apart most finely is also loaded at the same time, each with a quarter
-    of the streams, and the naive relay and redis-push once more at a load that both can carry. Raises RelayError,
-    StoreError or ChildError; then `file` is what it was.
+    In every round the pair with the smallest difference is also loaded at the same time, each with a quarter of the
+    streams, and the naive relay and redis-push once more at a load that both can carry. Raises RelayError, StoreError
+    or ChildError; `file` then stays as it was.
     """
-    settings = {"pairs": pairs, "streams": streams, "itl_ms": itl_ms, "held_streams": held_streams, "workers": 1}
-    few = max(1, streams // LIGHT_SHARE)
-    shared = max(1, streams // SHARED)
-    settings |= {"light_streams": few, "together_streams": shared, "together_window_s": TOGETHER_S}
+    light, shared = max(1, streams // LIGHT_SHARE), max(1, streams // SHARED)
+    settings: Row = {"pairs": pairs, "streams": streams, "itl_ms": itl_ms, "held_streams": held_streams, "workers": 1}
+    settings |= {"light_streams": light, "together_streams": shared, "together_window_s": TOGETHER_S}
     samples: dict[str, list[list[Row]]] = {"rounds": [], "together": [], "light": []}
-    with stage() as on, _bar(console) as bar:
-        tell = _Turns(console, bar, pairs * (len(CONTENDERS) + TOGETHER + len(LIGHT_PAIR)), itl_ms)
+    with stage() as on, console.status("starting") as status:
+        turns = _Turns(console, status, pairs * (len(CONTENDERS) + TOGETHER + len(LIGHT_PAIR)))
+
+        def alone(name: str, count: int) -> Row:
+            return turns.take(name, lambda: [take_turn(on, name, streams=count, itl_ms=itl_ms)])[0]
+
+        def together() -> list[Row]:
+            load = {"streams": shared, "itl_ms": itl_ms, "window_s": TOGETHER_S}
+            return turns.take(" and ".join(PAIR), lambda: take_turns_together(on, PAIR, **load))  # type: ignore[arg-type]
+
         for number in range(pairs):
-            title = f"round {number + 1}/{pairs}"
-            samples["rounds"].append([tell.turn(on, title, name, streams) for name in order(number)])
-            samples["together"] += [tell.together(on, title, shared) for _ in range(TOGETHER)]
-            samples["light"].append([tell.turn(on, title, name, few) for name in order(number, LIGHT_PAIR)])
-        tell.last(f"{held_streams:,} streams held, then stopped")
+            turns.title = f"round {number + 1}/{pairs}"
+            samples["rounds"].append([alone(name, streams) for name in order(number)])
+            samples["together"] += [together() for _ in range(TOGETHER)]
+            samples["light"].append([alone(name, light) for name in order(number, LIGHT_PAIR)])
+        status.update(f"{held_streams:,} streams held, then stopped")
         held = hold_and_stop(on, streams=held_streams)
     summary = summarise(samples, held, settings)
-    write(summary, file)
+    write_json(file, summary)
     console.print(contenders_table(summary), ratios_table(summary))
-    for doubt in summary["doubts"]:
-        console.print(f"not claimable: {doubt}", highlight=False, soft_wrap=True)
-    for line in held_lines(held):
+    doubts = [f"not claimable: {doubt}" for doubt in summary["doubts"]]
+    for line in (*doubts, *held_lines(held), f"every sample: {file}"):
         console.print(line, highlight=False, soft_wrap=True)
-    console.print(f"every sample: {file}", highlight=False, soft_wrap=True)
 
 
 class _Turns:
-    """Takes one turn after the other, and tells how it went and how much time is left."""
+    """Takes the turns, prints a line for each sample, and shows the time that is left."""
 
-    def __init__(self, console: Console, bar: Progress, turns: int, itl_ms: float) -> None:
+    def __init__(self, console: Console, status: Status, count: int) -> None:
+        self.title = ""
         self._console = console
-        self._bar = bar
-        self._task = bar.add_task("starting", total=turns + 1, left="")
-        self._turns = turns
-        self._itl_ms = itl_ms
-        self._done = 0
-        self._began = time.monotonic()
+        self._status = status
+        self._left = count
+        self._took_s: list[float] = []
 
-    def turn(self, on: Stage, title: str, name: str, streams: int) -> Row:
-        """The sample of one turn."""
-        left = self._next(f"{title} {name}")
-        sample = take_turn(on, name, streams=streams, itl_ms=self._itl_ms)
-        self._done += 1
-        self._say(title, sample, left)
-        return sample
-
-    def _next(self, what: str) -> str:
-        taken_s = time.monotonic() - self._began
-        left_s = (taken_s / self._done if self._done else TURN_S) * (self._turns - self._done)
-        left = f"{left_s // 60:.0f}:{left_s % 60:02.0f} left"
-        self._bar.update(self._task, completed=self._done, description=what, left=left)
-        return left
-
-    def _say(self, title: str, sample: Row, left: str) -> None:
-        line = (
-            f"{title}  {sample['contender']:11}{sample['streams']:5} streams{sample['cpu_us_per_chunk']:7.1f} us/chunk"
-        )
-        self._console.print(f"{line}{sample['chunks_per_s']:9,.0f} chunks/s  {left}", highlight=False, soft_wrap=True)
-
-    def together(self, on: Stage, title: str, streams: int) -> list[Row]:
-        """The samples of the pair, loaded at once."""
-        names = " and ".join(PAIR)
-        left = self._next(f"{title} {names}")
-        samples = take_turns_together(on, PAIR, streams=streams, itl_ms=self._itl_ms, window_s=TOGETHER_S)
+    def take(self, name: str, turn: Callable[[], list[Row]]) -> list[Row]:
+        """The samples of one turn."""
+        mean_s = sum(self._took_s) / len(self._took_s) if self._took_s else TURN_S
+        left = minutes_left(mean_s * self._left)
+        self._status.update(f"{self.title} {name}  {left}")
+        began = time.monotonic()
+        samples = turn()
         for sample in samples:
-            self._say(title, sample, f"at once  {left}")
-        self._done += 1
+            line = f"{self.title}  {sample['contender']:11}{sample['streams']:5} streams"
+            line += f"{sample['cpu_us_per_chunk']:7.1f} us/chunk{sample['chunks_per_s']:9,.0f} chunks/s"
+            together = "at once  " if len(samples) > 1 else ""
+            self._console.print(f"{line}  {together}{left}", highlight=False, soft_wrap=True)
+        self._took_s.append(time.monotonic() - began)
+        self._left -= 1
         return samples
-
-    def last(self, what: str) -> None:
-        """All turns are taken; what is left to do."""
-        self._bar.update(self._task, completed=self._turns, description=what, left="")
-
-
-def _bar(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[left]}"),
-        console=console,
-        disable=not console.is_terminal,
-        transient=True,
-        refresh_per_second=2,  # the terminal shares the cores with the measurement
-    )

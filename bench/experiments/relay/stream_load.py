@@ -1,7 +1,7 @@
 """The load of `relay`: many streams read by bare asyncio protocols in a process of its own, every chunk stamped.
 
-Started as `python -m bench.experiments.relay.stream_load '<Load as JSON>'`. Prints `open` and
-`closed` when the measured window does, then one JSON line, see `_run`. Stamps are CLOCK_MONOTONIC, as the witness's.
+`python -m bench.experiments.relay.stream_load '<Load as JSON>'` prints `open` and `closed` at the ends of the measured
+window, then one JSON line, see `_run`. Stamps are CLOCK_MONOTONIC, as the witness's.
 """
 
 import asyncio
@@ -9,26 +9,24 @@ import json
 import sys
 import time
 from array import array
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any, cast
 
 import uvloop
 
 NEEDLES = {"sse": b'"delta":{"content":"', "text": b" "}
-"""What occurs once per chunk: in OpenAI's events, and in bare text (each of the mock's words starts with a space)."""
+"""Text that occurs once per chunk: in OpenAI's events, and in bare text (the mock's words start with a space)."""
 TTFT_MS = 50.0
 SETTLE_S = 0.5
-"""Between the last stream's start and the window: first chunks cost more than later ones."""
-START_DEADLINE_S = 5.0
-"""A relay with more to do than it can takes its time to answer the last of the streams."""
-END_DEADLINE_S = 10.0
+"""Pause between the last stream's start and the window: first chunks cost more than later ones."""
+START_DEADLINE_S, END_DEADLINE_S = 5.0, 10.0
 NS = 1_000_000_000
 
 
 @dataclass(frozen=True)
 class Load:
-    """What to send where. `abort`: after the window stop all streams at once, otherwise just leave."""
+    """The streams to open. `abort`: stop all of them at once after the window; otherwise the client leaves."""
 
     port: int
     streams: int
@@ -49,16 +47,17 @@ class Load:
         return round((self.ramp_s + SETTLE_S + self.window_s + START_DEADLINE_S + END_DEADLINE_S) * 1000 / self.itl_ms)
 
 
+@dataclass
 class _Window:
-    """The gaps between chunks, in ns, that fell into the measured time."""
+    """The gaps between chunks, in ns, within the measured time."""
 
-    def __init__(self) -> None:
-        self.from_ns = self.to_ns = 0
-        self.gaps_ns: array[int] = array("q")
+    from_ns: int = 0
+    to_ns: int = 0
+    gaps_ns: "array[int]" = field(default_factory=lambda: array("q"))
 
 
 class _Reader(asyncio.Protocol):
-    """One stream; a chunk that came in the same read as the one before it has a gap of 0."""
+    """One stream; a chunk from the same read as the one before it has a gap of 0."""
 
     def __init__(self, request: bytes, needle: bytes, window: _Window) -> None:
         self._request = request
@@ -77,7 +76,7 @@ class _Reader(asyncio.Protocol):
         self.transport.write(self._request)
 
     def data_received(self, data: bytes) -> None:
-        """Stamp first, then count what came."""
+        """Stamp, then count the chunks."""
         now_ns = time.monotonic_ns()
         block = self._tail + data
         if not self.status:
@@ -95,7 +94,7 @@ class _Reader(asyncio.Protocol):
                 self._window.gaps_ns.extend([0] * (count - 1))
             self._last_ns = now_ns
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - how it ended does not matter here
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's
         """Stamp the end."""
         self.ended_ns = time.monotonic_ns()
         if not self.ended.done():
@@ -103,18 +102,17 @@ class _Reader(asyncio.Protocol):
 
 
 async def _run(load: Load) -> dict[str, Any]:
-    """Hold the streams; gives what came in the window.
+    """Hold the streams; returns the counts of the window.
 
-    chunks (number), chunks_per_s, added_itl_ms (p50, p99, max of gap - itl_ms), client_cpu (share of one core),
-    errors (streams that were refused, or ended before we ended them), silent (streams that have no answer yet) and,
-    with `abort`, stop_ms (one per stream: from the moment of the first abort until the client saw the end) and
-    unstopped (streams that did not end).
+    chunks, chunks_per_s, added_itl_ms (p50, p99, max of gap - itl_ms), client_cpu (share of one core), errors (streams
+    refused, or ended before we ended them), silent (streams without an answer) and, with `abort`, stop_ms (per stream:
+    from the first abort to the end at the client) and unstopped (streams that did not end).
     """
     window = _Window()
     readers: list[_Reader] = []
     start_ns = time.monotonic_ns()
     for position in range(load.streams):
-        # Spread over the ramp, so that the streams' chunks do not all fall due in the same instant.
+        # Spread over the ramp, so that the streams' chunks are not all due at the same instant.
         due_ns = start_ns + position * load.ramp_s * NS / load.streams
         await asyncio.sleep(max(0.0, (due_ns - time.monotonic_ns()) / NS))
         readers.append(await _connect(load, position, window))
@@ -123,9 +121,9 @@ async def _run(load: Load) -> dict[str, Any]:
     window.from_ns = time.monotonic_ns()
     window.to_ns = window.from_ns + round(load.window_s * NS)
     cpu_s = time.process_time()
-    _say("open")
+    _print("open")
     await asyncio.sleep((window.to_ns - time.monotonic_ns()) / NS)
-    _say("closed")
+    _print("closed")
     cpu_s = time.process_time() - cpu_s
     errors = sum(reader.status not in (0, 200) or reader.ended.done() for reader in readers)
     silent = sum(not reader.status and not reader.ended.done() for reader in readers)
@@ -149,23 +147,19 @@ async def _connect(load: Load, position: int, window: _Window) -> _Reader:
     marker = f"[mock:ttft_ms={TTFT_MS:g},itl_ms={load.itl_ms:g},output_tokens={load.tokens}]"
     messages = [{"role": "user", "content": f"go on {marker}"}]
     body = {"model": "mock", "stream": True, "messages": messages, "request_id": f"{load.id_prefix}-{position}"}
-    request = _request("/chat/", body)
-    loop = asyncio.get_running_loop()
-    reader = partial(_Reader, request, NEEDLES[load.needle], window)
-    return (await loop.create_connection(reader, "127.0.0.1", load.port))[1]
+    return await _open(load.port, _request("/chat/", body), NEEDLES[load.needle], window)
+
+
+async def _open(port: int, request: bytes, needle: bytes, window: _Window) -> _Reader:
+    reader = partial(_Reader, request, needle, window)
+    return (await asyncio.get_running_loop().create_connection(reader, "127.0.0.1", port))[1]
 
 
 async def _abort_all(load: Load, readers: list[_Reader]) -> dict[str, Any]:
-    """Stop every stream at the same moment, each by a request of its own, and wait until they have ended."""
-    loop = asyncio.get_running_loop()
-    unmeasured = _Window()
+    """Stop all streams at once, each by its own request, and wait until they have ended."""
     start_ns = time.monotonic_ns()
     requests = [_request("/abort/", {"request_id": f"{load.id_prefix}-{place}"}) for place in range(load.streams)]
-    stoppers = [
-        loop.create_connection(partial(_Reader, request, b"{", unmeasured), "127.0.0.1", load.port)
-        for request in requests
-    ]
-    await asyncio.gather(*stoppers)
+    await asyncio.gather(*(_open(load.port, request, b"{", _Window()) for request in requests))
     await asyncio.wait([reader.ended for reader in readers], timeout=END_DEADLINE_S)
     ended = [reader for reader in readers if reader.ended.done()]
     return {
@@ -181,15 +175,10 @@ def _request(path: str, body: dict[str, Any]) -> bytes:
     return f"{head}content-length: {len(content)}\r\n\r\n".encode() + content
 
 
-def _say(line: str) -> None:
+def _print(line: str) -> None:
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 
 
-def main() -> None:
-    """Run the load that the one argument describes."""
-    _say(json.dumps(uvloop.run(_run(Load(**json.loads(sys.argv[1]))))))
-
-
 if __name__ == "__main__":
-    main()
+    _print(json.dumps(uvloop.run(_run(Load(**json.loads(sys.argv[1]))))))

@@ -1,4 +1,4 @@
-"""One turn of `relay`: start a contender, load it, and take its CPU time over exactly the measured window."""
+"""One turn of `relay`: start a contender, load it, and measure its CPU time over exactly the measured window."""
 
 from __future__ import annotations
 
@@ -7,43 +7,43 @@ import json
 import os
 import random
 import resource
-import selectors
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from statistics import median_high
+from urllib.parse import urlsplit
 
 import psutil
 
-from bench.experiments.relay.report import CONTENDERS
+from bench.experiments.frame import start_store
+from bench.experiments.relay.report import CONTENDERS, OURS
 from bench.experiments.relay.stream_load import Load
+from bench.run.rig import Row
 from bench.system.cpu_time import tree_cpu_ns
 from bench.system.embedded import temporary_folder
 from bench.system.environment import clean
 from bench.system.http import AnswerError, request_json, warm_up
-from bench.system.procs import Child
-from bench.system.stores import Store, open_store
+from bench.system.procs import Child, ChildError
+from bench.system.stores import Store
 
-OURS = ("none", "redis-push", "redis-poll")
 WINDOW_S = 3.0
 RAMP_S, STARTS_PER_S = 1.0, 400.0
 LOAD_DEADLINE_S = 60.0
 HELD_STREAMS, HELD_ITL_MS = 1000, 200.0
-Row = dict[str, Any]
+Meet = Callable[[], object]
 
 
-class RelayError(Exception):
+class RelayError(ChildError):
     """The measurement could not be made; the message is one line: cause and next step."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """What every turn uses: the same mock, the same store, a folder for logs."""
+    """What all turns share: the mock, the store, a folder for logs."""
 
     mock: Child
     store: Store
@@ -53,7 +53,7 @@ class Stage:
     def contender(self, name: str) -> Child:
         """One worker of this contender, not yet started."""
         env = {"OPENAI_BASE_URL": f"{self.mock.url}/v1", "OPENAI_API_KEY": "unused"}
-        arguments = [f"bench.contenders.{name}"]
+        arguments = [f"bench.experiments.contenders.{name}"]
         if name in OURS:
             backend = "none://" if name == "none" else self.store.strategy_url(name.partition("-")[2])
             env |= {"ABORT_BACKEND": backend, "ABORT_NAMESPACE": self.namespace, "LOG_LEVEL": "warning"}
@@ -64,63 +64,47 @@ class Stage:
 
 @contextlib.contextmanager
 def stage() -> Iterator[Stage]:
-    """The mock and the store, and as many sockets as we may have (children inherit the limit)."""
+    """Start the mock and the store, and raise the limit of open files, which children inherit."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(ValueError, OSError):  # macOS calls its limit infinite and then refuses it
+    with contextlib.suppress(ValueError, OSError):  # macOS reports an infinite limit and refuses it
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     namespace = f"stopwatch_relay_{os.getpid()}"
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(temporary_folder("relay"))
-        store = stack.enter_context(open_store("redis"))
-        if store.how == "url":  # our own server is gone with all it holds
-            stack.callback(store.delete_namespace, namespace)
+        store = start_store(stack, "redis", namespace)
         mock = stack.enter_context(Child("mock_llm", ["mock_llm", "serve", "--port", "0"], folder / "mock_llm.log"))
         yield Stage(mock, store, namespace, folder)
 
 
 def order(round_number: int, names: Sequence[str] = CONTENDERS) -> list[str]:
-    """The turns of one round, shuffled: none runs always first, or always after the same neighbour."""
+    """The turns of one round, shuffled: none is always first, or always after the same neighbour."""
     return random.Random(f"relay {round_number} {len(names)}").sample(names, len(names))
 
 
 def take_turn(
-    on: Stage,
-    name: str,
-    *,
-    streams: int,
-    itl_ms: float,
-    window_s: float = WINDOW_S,
-    meet: Callable[[], object] = lambda: None,
+    on: Stage, name: str, *, streams: int, itl_ms: float, window_s: float = WINDOW_S, meet: Meet = lambda: None
 ) -> Row:
-    """Load one contender, after `meet` when it has started; gives a sample.
-
-    contender, streams, cpu_us_per_chunk (user and system time of its process tree in the window), chunks_per_s,
-    added_itl_ms (p50, p99, max of the gap between a client's chunks, less itl_ms), errors (streams refused or ended too
-    early), silent (streams without an answer), client_cpu (the load's, of one core). Raises RelayError, ChildError.
+    """Load one contender, after `meet` when it has started; returns contender, streams, cpu_us_per_chunk (user and
+    system time of its process tree in the window), and the load's result (see stream_load). Raises RelayError.
     """
     with _warm(on, name) as child:
         needle = "text" if name == "naive" else "sse"
-        load = Load(_port(child), streams, itl_ms, window_s, needle, ramp_s=min(RAMP_S, streams / STARTS_PER_S))
+        load = Load(
+            urlsplit(child.url).port or 0, streams, itl_ms, window_s, needle, ramp_s=min(RAMP_S, streams / STARTS_PER_S)
+        )
         meet()
-        cpu_ns = 0
-        with _running(load) as lines:
-            for moment in lines:
-                if moment == "open":
-                    cpu_ns = tree_cpu_ns(child.process.pid)
-                elif moment == "closed":
-                    cpu_ns = tree_cpu_ns(child.process.pid) - cpu_ns
-                else:
-                    result = json.loads(moment)
+        cpu_ns, result = _offer(load, lambda: tree_cpu_ns(child.process.pid))
         child.check()
     if not result["chunks"]:
         raise RelayError(f"{name} relayed nothing; try fewer --streams")
-    return {"contender": name, "streams": streams, "cpu_us_per_chunk": cpu_ns / 1e3 / result["chunks"], **result}
+    cpu_us = (cpu_ns[1] - cpu_ns[0]) / 1e3 / result["chunks"]
+    return {"contender": name, "streams": streams, "cpu_us_per_chunk": cpu_us, **result}
 
 
 def take_turns_together(on: Stage, names: Sequence[str], *, streams: int, itl_ms: float, window_s: float) -> list[Row]:
     """A sample of each of these, loaded at the same time, each with so many streams.
 
-    What the machine does to one of them it does to the other: the finest way to tell two apart. Raises as `take_turn`.
+    Both get the same disturbances of the machine: this resolves the smallest differences. Raises as `take_turn`.
     """
     meeting = threading.Barrier(len(names))
 
@@ -128,7 +112,7 @@ def take_turns_together(on: Stage, names: Sequence[str], *, streams: int, itl_ms
         try:
             return take_turn(on, name, streams=streams, itl_ms=itl_ms, window_s=window_s, meet=meeting.wait)
         except BaseException:
-            meeting.abort()  # nobody comes any more
+            meeting.abort()  # so that the other one does not wait
             raise
 
     with ThreadPoolExecutor(len(names)) as threads:
@@ -140,32 +124,26 @@ def take_turns_together(on: Stage, names: Sequence[str], *, streams: int, itl_ms
 
 
 def hold_and_stop(on: Stage, *, streams: int = HELD_STREAMS, itl_ms: float = HELD_ITL_MS) -> Row:
-    """One worker with redis-push holds many slow streams, then all are stopped at once.
-
-    streams, errors, added_itl_ms, rss_kb_per_stream, unstopped, client_stop_ms and upstream_stop_ms (p50, max; from
-    the first abort sent to the stream's end at the client, and to its connection lost at the witness).
+    """One worker with redis-push holds many slow streams, then all are stopped at once: `*_stop_ms` (p50, max) last
+    from the first abort sent to the stream's end at the client, and to its connection lost at the witness.
     """
     request_json(on.mock.url, "/__mock/journal", "DELETE")
     with _warm(on, "redis-push") as child:
         empty_kb = _rss_kb(child)
-        load = Load(_port(child), streams, itl_ms, 2 * WINDOW_S, ramp_s=2.0, id_prefix="held", abort=True)
-        with _running(load) as lines:
-            for moment in lines:
-                if moment == "closed":
-                    held_kb = _rss_kb(child)
-                elif moment != "open":
-                    result = json.loads(moment)
+        load = Load(
+            urlsplit(child.url).port or 0, streams, itl_ms, 2 * WINDOW_S, ramp_s=2.0, id_prefix="held", abort=True
+        )
+        rss_kb, result = _offer(load, lambda: _rss_kb(child))
         child.check()
         sent_ns = result.pop("abort_sent_ns")
         rows = [row for row in request_json(on.mock.url, "/__mock/journal")["rows"] if row["id"].startswith("held-")]
-    stop_ms = sorted(result.pop("stop_ms"))
-    lost_ms = sorted((row["lost_ns"] - sent_ns) / 1e6 for row in rows if row["lost_ns"] is not None)
+    lost_ms = [(row["lost_ns"] - sent_ns) / 1e6 for row in rows if row["lost_ns"] is not None]
     return {
         "streams": streams,
         "itl_ms": itl_ms,
-        "rss_kb_per_stream": (held_kb - empty_kb) / streams,
-        "client_stop_ms": {"p50": _middle(stop_ms), "max": stop_ms[-1] if stop_ms else None},
-        "upstream_stop_ms": {"p50": _middle(lost_ms), "max": lost_ms[-1] if lost_ms else None},
+        "rss_kb_per_stream": (rss_kb[1] - empty_kb) / streams,
+        "client_stop_ms": _p50_and_max(result.pop("stop_ms")),
+        "upstream_stop_ms": _p50_and_max(lost_ms),
         "upstreams_cut": len(lost_ms),
         **result,
     }
@@ -182,37 +160,23 @@ def _warm(on: Stage, name: str) -> Iterator[Child]:
         yield child
 
 
-@contextlib.contextmanager
-def _running(load: Load) -> Iterator[Iterator[str]]:
-    """The load's lines as they come; the process is gone afterwards, whatever happens."""
+def _offer(load: Load, read: Callable[[], float]) -> tuple[list[float], Row]:
+    """Run the load in its own process; returns `read()` at both ends of the window, and the load's result."""
     command = [sys.executable, "-m", "bench.experiments.relay.stream_load", load.as_argument()]
+    readings: list[float] = []
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=clean(), start_new_session=True) as process:
+        deadline = threading.Timer(LOAD_DEADLINE_S, process.kill)
+        deadline.start()
         try:
-            yield _lines(process)
+            for line in process.stdout or ():
+                if line.startswith(b"{"):
+                    result: Row = json.loads(line)
+                    return readings, result
+                readings.append(read())  # `open` and `closed`
         finally:
+            deadline.cancel()
             process.kill()
-
-
-def _lines(process: subprocess.Popen[bytes]) -> Iterator[str]:
-    assert process.stdout is not None  # noqa: S101 - asked for above
-    deadline = time.monotonic() + LOAD_DEADLINE_S
-    said, count = b"", 0
-    with selectors.DefaultSelector() as selector:
-        selector.register(process.stdout, selectors.EVENT_READ)
-        while count < 3:
-            if not selector.select(max(0.0, deadline - time.monotonic())):
-                raise RelayError(f"the load did not end within {LOAD_DEADLINE_S:g} s; try fewer --streams")
-            block = os.read(process.stdout.fileno(), 65536)
-            if not block:
-                raise RelayError("the load ended before it had measured; it says why above")
-            *lines, said = (said + block).split(b"\n")
-            for line in lines:
-                count += 1
-                yield line.decode()
-
-
-def _port(child: Child) -> int:
-    return int(child.url.rpartition(":")[2])
+    raise RelayError(f"the load gave no result within {LOAD_DEADLINE_S:g} s; see above, or try fewer --streams")
 
 
 def _rss_kb(child: Child) -> float:
@@ -221,5 +185,5 @@ def _rss_kb(child: Child) -> float:
     return float(max(process.memory_info().rss for process in [root, *root.children(recursive=True)])) / 1024
 
 
-def _middle(values: list[float]) -> float | None:
-    return values[len(values) // 2] if values else None
+def _p50_and_max(values: list[float]) -> Row:
+    return {"p50": median_high(values), "max": max(values)} if values else {"p50": None, "max": None}

@@ -1,4 +1,4 @@
-"""What a soak looks for when the traffic has ended: memory that grew, and anything that is still held."""
+"""The leak checks after a soak: memory that grew, and resources that are still held."""
 
 from __future__ import annotations
 
@@ -18,38 +18,36 @@ WARM_UP_SHARE, WARM_UP_MOST_S = 0.3, 180.0
 JUDGED_LEAST_S = 120.0
 LEAST_GROWTH_KB = 1024.0
 TOLERANCE_BYTES = 150
-"""Growth per chat that is no leak: a chat's id alone, kept by mistake, takes more."""
+"""Growth per chat that is not a leak: a chat's id alone, kept by mistake, takes more."""
 Sample = tuple[float, float]
 
 
 def memory_verdict(worker: str, samples: Sequence[Sample], chats_per_s: float) -> tuple[str, bool]:
-    """(words, whether it grows) for one worker. `samples`: seconds since the start, resident KB.
+    """A sentence, and whether the memory of a worker grows. `samples`: seconds since the start, resident KB.
 
     The slope after the warm-up is Theil and Sen's median of slopes with its 95 % interval (Sen 1968); memory grows when
-    even the interval's lower end is more than the tolerance per chat, and 1 MB in the time that was judged.
+    even the interval's lower end is more than the tolerance per chat, and 1 MB in the judged time.
     """
     ended_s = samples[-1][0] if samples else 0.0
     from_s = min(ended_s * WARM_UP_SHARE, WARM_UP_MOST_S)
-    judged = [(at_s, kb) for at_s, kb in samples if at_s >= from_s]
     span_s = ended_s - from_s
     if span_s < JUDGED_LEAST_S:
-        return (
-            f"{worker}: too short to judge memory ({span_s:.0f} s after the warm-up, needs {JUDGED_LEAST_S:.0f})",
-            False,
-        )
+        text = f"too short to judge memory ({span_s:.0f} s after the warm-up, needs {JUDGED_LEAST_S:.0f})"
+        return f"{worker}: {text}", False
+    judged = [(at_s, kb) for at_s, kb in samples if at_s >= from_s]
     slope, _, low, high = theilslopes([kb for _, kb in judged], [at_s for at_s, _ in judged])
     bytes_each = [value * 1024 / chats_per_s for value in (slope, low, high)]
-    grows = bytes_each[1] > TOLERANCE_BYTES and low * span_s > LEAST_GROWTH_KB
-    words = (
+    grows = bool(bytes_each[1] > TOLERANCE_BYTES and low * span_s > LEAST_GROWTH_KB)
+    text = (
         f"{worker}: {judged[0][1] / 1024:.1f} -> {judged[-1][1] / 1024:.1f} MB in {span_s / 60:.1f} min after the "
         f"warm-up; {bytes_each[0]:+.0f} bytes per chat (95 % interval {bytes_each[1]:+.0f} to {bytes_each[2]:+.0f}, "
-        f"tolerance {TOLERANCE_BYTES}): {'GROWS' if grows else 'flat'}"
+        f"limit {TOLERANCE_BYTES}): {'GROWS' if grows else 'flat'}"
     )
-    return words, bool(grows)
+    return text, grows
 
 
 def memory_over_time(worker: str, samples: Sequence[Sample], points: int = 7) -> str:
-    """A worker's memory at so many moments, evenly spaced from the first sample to the last, in words."""
+    """A worker's memory at up to `points` moments, evenly spaced from the first sample to the last."""
     if not samples:
         return f"{worker}: memory unknown"
     places = sorted({round(step * (len(samples) - 1) / (points - 1)) for step in range(points)})
@@ -66,7 +64,7 @@ def rss_kb(pid: int) -> float | None:
 
 
 def worker_chats(service: Child, workers: int) -> dict[int, int]:
-    """Each worker's pid and how many chats it says are live; connections land on any worker, so ask until all spoke."""
+    """Live chats by worker pid; a connection lands on any worker, so /healthz is asked until all have answered."""
     live: dict[int, int] = {}
     for _ in range(200 * workers):
         answer = request_json(service.url, "/healthz")
@@ -77,7 +75,7 @@ def worker_chats(service: Child, workers: int) -> dict[int, int]:
 
 
 def upstream_sockets(service: Child, mock: Child) -> int:
-    """How many connections to the mock the service's processes hold, in use or forgotten half-closed."""
+    """Connections to the mock that the service's processes hold, in use or half-closed."""
     port = int(mock.url.rpartition(":")[2])
     root = psutil.Process(service.process.pid)
     held = 0
@@ -91,12 +89,12 @@ def upstream_sockets(service: Child, mock: Child) -> int:
 
 
 def open_at_witness(mock: Child) -> int:
-    """How many answers the mock is still giving to a connection that is open."""
+    """Answers that the mock is still sending on an open connection."""
     return sum(row["outcome"] == "open" for row in request_json(mock.url, "/__mock/journal")["rows"])
 
 
 def records_left(store: Store | None, namespace: str) -> int:
-    """How many records of chats the service has left in the store; its workers' heartbeats are none."""
+    """Records of chats that the service left in the store; its workers' heartbeats do not count."""
     if store is None:
         return 0
     if store.kind == "redis":

@@ -1,4 +1,4 @@
-"""`python -m bench soak`: mixed traffic for some minutes, then whatever is left over is a leak."""
+"""`python -m bench soak`: mixed traffic for some minutes; whatever is held after it is a leak."""
 
 from __future__ import annotations
 
@@ -11,38 +11,38 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
-from rich.live import Live
-from rich.text import Text
+from rich.status import Status
 
+from bench.experiments.frame import last_line
 from bench.experiments.serve import opened, strategy_of
 from bench.experiments.soak import checks
 from bench.experiments.soak.traffic import KINDS, RATE_PER_S, TOO_LARGE, Traffic
+from bench.experiments.tables import minutes_left
 from bench.system.embedded import temporary_folder
 from bench.system.http import AnswerError, warm_up
-from bench.system.procs import Child
+from bench.system.procs import Child, ChildError
 from bench.system.stores import Store
 
-SAMPLE_S = 1.0
-SAY_S = 30.0
+SAMPLE_S, LOG_S, POLL_S = 1.0, 30.0, 0.5
 TTL_S, REMEMBER_S = 12.0, 5.0
 """Short, so that the wait for an empty store is short."""
-FORM_WORDS = {
+FORM_NAMES = {
     "chat": "/chat/",
     "text": "/chat/ as bare text",
     "stream": "/v1/chat/completions streamed",
     "whole": "/v1/chat/completions whole",
 }
 LET_GO_S = 30.0
-"""Within this, idle kept-alive connections (5 s) and every record (TTL and a sweep) must be gone."""
+"""Within this time, idle kept-alive connections (5 s) and every record (TTL and a sweep) must be gone."""
 
 
-class SoakError(Exception):
+class SoakError(ChildError):
     """The soak could not be made; the message is one line: cause and next step."""
 
 
 @dataclass(frozen=True)
 class Bench:
-    """What runs, and what it was asked to do."""
+    """The running processes, and the strategy."""
 
     service: Child
     mock: Child
@@ -53,12 +53,12 @@ class Bench:
 
     @property
     def sure_stops(self) -> bool:
-        """Whether every abort must find its chat: a memory of its own knows nothing of another worker's chats."""
+        """Whether every abort must find its chat: a memory store is local to its worker."""
         return self.strategy != "none" and (self.workers == 1 or not self.strategy.startswith("memory"))
 
 
 def find_leaks(console: Console, *, minutes: float, workers: int, backend: str, seed: int) -> list[str]:
-    """Run the traffic and look; gives what leaked or answered wrongly, a line each.
+    """Run the traffic; returns the leaks and wrong answers, a line each.
 
     Raises PlanError, SoakError, StoreError or ChildError.
     """
@@ -74,14 +74,13 @@ def find_leaks(console: Console, *, minutes: float, workers: int, backend: str, 
         except (OSError, AnswerError) as error:
             bench.service.check()
             bench.mock.check()
-            raise SoakError(f"{error}; the service's last word: {_last_line(bench.service.log)}") from error
+            last = last_line(bench.service.log, "nothing")
+            raise SoakError(f"{error}; last line of the service's log: {last}") from error
 
 
 def _start(stack: contextlib.ExitStack, folder: Path, strategy: str, workers: int, journal_rows: int) -> Bench:
     namespace = f"stopwatch_soak_{os.getpid()}"
-    url, store = stack.enter_context(opened(strategy))
-    if store is not None and store.how == "url":  # our own server is gone with all it holds
-        stack.callback(store.delete_namespace, namespace)
+    url, store = opened(stack, strategy, namespace)
     arguments = ["mock_llm", "serve", "--port", "0", "--journal-rows", str(journal_rows)]
     mock = stack.enter_context(Child("mock_llm", arguments, folder / "mock_llm.log"))
     env = {
@@ -103,82 +102,75 @@ def _start(stack: contextlib.ExitStack, folder: Path, strategy: str, workers: in
 
 
 def _soak(console: Console, bench: Bench, traffic: Traffic, seconds: float) -> list[str]:
+    def log(line: str) -> None:
+        console.print(line, highlight=False, soft_wrap=True)
+
     warm_up(bench.service.url, 8 * bench.workers)
     pids = sorted(checks.worker_chats(bench.service, bench.workers))
     memory: dict[int, list[checks.Sample]] = {pid: [] for pid in pids}
-    asyncio.run(_run(console, traffic, memory, (bench.service, bench.mock), seconds))
-    mix = ", ".join(f"{traffic.counts[kind]:,} {kind}" for kind in KINDS)
-    console.print(f"{traffic.started:,} chats: {mix}", highlight=False, soft_wrap=True)
-    ways = ", ".join(f"{traffic.forms[form]:,} {words}" for form, words in FORM_WORDS.items())
-    console.print(f"asked for as: {ways}", highlight=False, soft_wrap=True)
-    for pid, samples in memory.items():
-        console.print(checks.memory_over_time(f"worker {pid}", samples), highlight=False, soft_wrap=True)
+    with console.status("starting the traffic") as status:
+        asyncio.run(_run(bench, traffic, memory, seconds, log=log, status=status))
+    log(f"{traffic.started:,} chats: {', '.join(f'{traffic.counts[kind]:,} {kind}' for kind in KINDS)}")
+    log(f"by form: {', '.join(f'{traffic.forms[form]:,} {name}' for form, name in FORM_NAMES.items())}")
     leaks = [f"wrong answer, {count} times: {what}" for what, count in sorted(traffic.wrong.items())]
     for pid, samples in memory.items():
-        words, grows = checks.memory_verdict(f"worker {pid}", samples, traffic.started / seconds / bench.workers)
-        console.print(words, highlight=False, soft_wrap=True)
+        log(checks.memory_over_time(f"worker {pid}", samples))
+        verdict, grows = checks.memory_verdict(f"worker {pid}", samples, traffic.started / seconds / bench.workers)
+        log(verdict)
         if grows:
-            leaks.append(f"memory of {words}")
-    leaks += _still_held(console, bench)
+            leaks.append(f"memory of {verdict}")
+    with console.status("waiting until everything is let go"):
+        leaks += _still_held(log, bench)
     if sorted(checks.worker_chats(bench.service, bench.workers)) != pids:
-        leaks.append("a worker died on the way and was replaced")
+        leaks.append("a worker died and was replaced")
     return leaks
 
 
-def _still_held(console: Console, bench: Bench) -> list[str]:
-    """Wait until everything is let go; what is not, a line each."""
-    looks: list[tuple[str, Callable[[], int]]] = [
-        ("answers the mock still gives", lambda: checks.open_at_witness(bench.mock)),
-        ("connections to the upstream", lambda: checks.upstream_sockets(bench.service, bench.mock)),
-        ("live chats of all workers", lambda: sum(checks.worker_chats(bench.service, bench.workers).values())),
-        ("records in the store", lambda: checks.records_left(bench.store, bench.namespace)),
-    ]
+def _still_held(log: Callable[[str], None], bench: Bench) -> list[str]:
+    """Wait until everything is let go; returns what is not, a line each."""
+    counts: dict[str, Callable[[], int]] = {
+        "answers the mock still gives": lambda: checks.open_at_witness(bench.mock),
+        "connections to the upstream": lambda: checks.upstream_sockets(bench.service, bench.mock),
+        "live chats of all workers": lambda: sum(checks.worker_chats(bench.service, bench.workers).values()),
+        "records in the store": lambda: checks.records_left(bench.store, bench.namespace),
+    }
     leaks = []
     deadline = time.monotonic() + LET_GO_S
-    with console.status("waiting until everything is let go"):
-        for what, count in looks:
-            while (left := count()) and time.monotonic() < deadline:
-                time.sleep(0.5)
-            console.print(f"{what}: {left}", highlight=False)
-            if left:
-                leaks.append(f"{left} {what}, {LET_GO_S:g} s after the traffic ended")
+    for what, count in counts.items():
+        while (left := count()) and time.monotonic() < deadline:
+            time.sleep(POLL_S)
+        log(f"{what}: {left}")
+        if left:
+            leaks.append(f"{left} {what}, {LET_GO_S:g} s after the traffic ended")
     return leaks
 
 
 async def _run(
-    console: Console,
+    bench: Bench,
     traffic: Traffic,
     memory: dict[int, list[checks.Sample]],
-    children: tuple[Child, ...],
     seconds: float,
+    *,
+    log: Callable[[str], None],
+    status: Status,
 ) -> None:
-    """The traffic, and beside it a look at memory every second."""
+    """Run the traffic, and sample the workers' memory every second."""
     began = time.monotonic()
     running = asyncio.create_task(traffic.run(seconds))
-    said_s = 0.0
-    with Live(console=console, refresh_per_second=2, transient=True) as live:
-        while not running.done():
-            await asyncio.wait([running], timeout=SAMPLE_S)
-            at_s = time.monotonic() - began
-            for child in children:
-                child.check()
-            now_kb = {pid: checks.rss_kb(pid) for pid in memory}
-            for pid, kb in now_kb.items():
-                if kb is not None:
-                    memory[pid].append((at_s, kb))
-            left_s = max(0.0, seconds - at_s)
-            used = " ".join(f"{kb / 1024:.1f}" for kb in now_kb.values() if kb is not None)
-            wrong = f", {traffic.wrong.total()} wrong answers" if traffic.wrong else ""
-            line = (
-                f"{int(left_s) // 60}:{int(left_s) % 60:02d} left, {traffic.started:,} chats{wrong}, memory {used} MB"
-            )
-            live.update(Text(line))
-            if at_s - said_s >= SAY_S:
-                said_s = at_s
-                console.print(line, highlight=False, soft_wrap=True)
+    logged_s = 0.0
+    while not running.done():
+        await asyncio.wait([running], timeout=SAMPLE_S)
+        at_s = time.monotonic() - began
+        for child in (bench.service, bench.mock):
+            child.check()
+        for pid, samples in memory.items():
+            if (kb := checks.rss_kb(pid)) is not None:
+                samples.append((at_s, kb))
+        used = " ".join(f"{samples[-1][1] / 1024:.1f}" for samples in memory.values() if samples)
+        wrong = f", {traffic.wrong.total()} wrong answers" if traffic.wrong else ""
+        line = f"{minutes_left(seconds - at_s)}, {traffic.started:,} chats{wrong}, memory {used} MB"
+        status.update(line)
+        if at_s - logged_s >= LOG_S:
+            logged_s = at_s
+            log(line)
     await running
-
-
-def _last_line(log: Path) -> str:
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    return next((line.strip() for line in reversed(lines) if line.strip()), "nothing")

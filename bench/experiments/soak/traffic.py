@@ -1,4 +1,4 @@
-"""The soak's traffic: chats that finish, are aborted, lose their client, go wrong or come twice; answers checked."""
+"""The soak's traffic: chats that finish, are aborted, lose their client, are bad or duplicate; all checked."""
 
 from __future__ import annotations
 
@@ -8,80 +8,72 @@ import io
 import json
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import aiohttp
 
 RATE_PER_S = 20.0
 KINDS = {"finished": 35, "aborted": 30, "disconnected": 20, "bad": 10, "duplicate": 5}
-"""What a chat turns out to be, and how many of a hundred."""
+"""The kinds of chats, in per cent."""
 FORMS = {"chat": 40, "text": 20, "stream": 20, "whole": 20}
-"""How a chat is asked for, and how often: /chat/, the same as bare text, OpenAI's path streamed, and not streamed."""
-WAIT_MS = 1000
-"""A live chat is stopped within this, so an abort that waits so long says `stopped`."""
+"""The forms of a request, in per cent: /chat/, the same as bare text, OpenAI's path streamed, and not streamed."""
+WAIT_MS = 5000
+"""A live chat is stopped within this time even on a busy machine: an abort that waits for it is answered `stopped`."""
 TIMEOUT = aiohttp.ClientTimeout(total=30)
 ABORTED = {"chat": b'"finish_reason":"abort"', "stream": b'"aborted":true'}
 DONE = b"data: [DONE]\n\n"
 TOO_LARGE = b"x" * (1024 * 1024 + 1)
 ENDLESS = {"output_tokens": 100, "stall_at": 60, "stall_ms": 600_000}
-"""A chat that outlives the soak's last look: a connection that nobody closes must not go away by itself."""
-MESSAGES = [{"role": "user", "content": "hello"}]
+"""A chat that outlives the leak checks: a connection that is left open must not close by itself."""
 
 
 class Traffic:
-    """Chats at a fixed rate, whatever the service makes of them.
+    """Chats at a fixed rate, independent of the responses.
 
-    `counts`: how many of each kind have ended; `forms`: how many of those that finished, were aborted or lost their
-    client had each form.
+    `counts`: ended chats by kind; `forms`: those that finished, were aborted or lost their client, by form; `wrong`:
+    unexpected responses.
     """
 
     def __init__(self, url: str, seed: int, id_prefix: str, *, sure_stops: bool) -> None:
         self.counts: Counter[str] = Counter()
         self.forms: Counter[str] = Counter()
         self.wrong: Counter[str] = Counter()
-        """Answers that were not what they should be, in words, and how often."""
         self.started = 0
         self._url = url
         self._rng = random.Random(f"soak {seed}")
         self._prefix = id_prefix
         self._sure_stops = sure_stops
-        self._kinds: dict[str, Callable[[aiohttp.ClientSession, str], Awaitable[None]]] = {
-            "finished": self._finished,
-            "aborted": self._aborted,
-            "disconnected": self._disconnected,
-            "bad": self._bad,
-            "duplicate": self._duplicate,
-        }
 
     async def run(self, seconds: float) -> None:
         """Start chats for this long; returns when the last has ended."""
-        # Each request on a connection of its own, so that it may land on any worker.
+        # Each request on its own connection, so that it may land on any worker.
         connector = aiohttp.TCPConnector(force_close=True, limit=0)
         loop = asyncio.get_running_loop()
         async with aiohttp.ClientSession(connector=connector, timeout=TIMEOUT) as session, asyncio.TaskGroup() as chats:
             began = loop.time()
             while (due := self.started / RATE_PER_S) < seconds:
                 await asyncio.sleep(began + due - loop.time())
-                kind = self._rng.choices(list(KINDS), list(KINDS.values()))[0]
-                chats.create_task(self._one(session, kind, f"{self._prefix}-{self.started}"))
+                chats.create_task(self._one(session, self._pick(KINDS), f"{self._prefix}-{self.started}"))
                 self.started += 1
 
     async def _one(self, session: aiohttp.ClientSession, kind: str, request_id: str) -> None:
         try:
-            await self._kinds[kind](session, request_id)
+            await getattr(self, f"_{kind}")(session, request_id)
         except (aiohttp.ClientError, TimeoutError) as error:
             self.wrong[f"{kind}: {type(error).__name__}"] += 1
         self.counts[kind] += 1
 
+    def _pick(self, shares: dict[str, int]) -> str:
+        return self._rng.choices(list(shares), list(shares.values()))[0]
+
     def _form(self) -> str:
-        form = self._rng.choices(list(FORMS), list(FORMS.values()))[0]
+        form = self._pick(FORMS)
         self.forms[form] += 1
         return form
 
     def _chat(self, session: aiohttp.ClientSession, request_id: str, form: str = "chat", **mock: Any) -> Any:
-        wanted = {"ttft_ms": 20, "itl_ms": 20, "output_tokens": self._rng.randint(5, 100)} | mock
-        marker = ",".join(f"{name}={value}" for name, value in wanted.items())
+        options = {"ttft_ms": 20, "itl_ms": 20, "output_tokens": self._rng.randint(5, 100)} | mock
+        marker = ",".join(f"{name}={value}" for name, value in options.items())
         body: dict[str, Any] = {"model": "mock", "messages": [{"role": "user", "content": f"go on [mock:{marker}]"}]}
         if form in ("stream", "whole"):
             body["stream"] = form == "stream"
@@ -90,9 +82,9 @@ class Traffic:
         headers = {"Accept": "text/plain"} if form == "text" else {}
         return session.post(f"{self._url}/chat/", json=body | {"request_id": request_id}, headers=headers)
 
-    def _expect(self, kind: str, found: object, *wanted: object) -> None:
-        if found not in wanted:
-            self.wrong[f"{kind}: {found} instead of {' or '.join(map(str, wanted))}"] += 1
+    def _expect(self, kind: str, found: object, *expected: object) -> None:
+        if found not in expected:
+            self.wrong[f"{kind}: {found} instead of {' or '.join(map(str, expected))}"] += 1
 
     async def _finished(self, session: aiohttp.ClientSession, request_id: str) -> None:
         form = self._form()
@@ -116,9 +108,9 @@ class Traffic:
             await answer.content.readany()
             await asyncio.sleep(self._rng.uniform(0, 0.5))
             if await self._abort(session, request_id, wait_ms):
-                content = await answer.read()  # an answer that does not end is a TimeoutError
-                if form != "text":  # which has no place to say so
-                    self._expect("aborted, says so", ABORTED[form] in content, True)
+                content = await answer.read()  # raises TimeoutError when it does not end
+                if form != "text":  # which cannot mark an abort
+                    self._expect("aborted, marked so", ABORTED[form] in content, True)
 
     async def _aborted_whole(self, session: aiohttp.ClientSession, request_id: str, wait_ms: int) -> None:
         async def status() -> int:
@@ -129,62 +121,57 @@ class Traffic:
         reading = asyncio.create_task(status())
         try:
             await asyncio.sleep(self._rng.uniform(0.3, 0.8))
-            if await self._abort(session, request_id, wait_ms, sees_it=False):
-                self._expect("aborted, says so", await reading, 499)
+            if await self._abort(session, request_id, wait_ms, begun=False):
+                self._expect("aborted, marked so", await reading, 499)
         finally:
             reading.cancel()
             await asyncio.wait([reading])
 
     async def _abort(
-        self, session: aiohttp.ClientSession, request_id: str, wait_ms: int, *, sees_it: bool = True
+        self, session: aiohttp.ClientSession, request_id: str, wait_ms: int, *, begun: bool = True
     ) -> bool:
-        """Stop a chat; gives whether it must end. One whose answer nobody `sees` yet may not have begun: then the abort
-        is remembered, which is a 404 that says so.
-        """
+        """Abort a chat; returns whether it must end. Unless it has `begun`, a 404 with `remembered_s` is right, too."""
         body = {"request_id": request_id, "wait_ms": wait_ms}
         async with session.post(f"{self._url}/abort/", json=body) as stop:
-            said = await stop.json()
+            found = await stop.json()
         if stop.status == 404 and not self._sure_stops:
-            return False  # another worker's memory; leaving ends this chat
-        if stop.status == 404 and not sees_it and said.get("remembered_s"):
+            return False  # another worker's memory; the hang-up ends this chat
+        if stop.status == 404 and not begun and found.get("remembered_s"):
             return True
         self._expect("abort", stop.status, 200)
         if wait_ms:
-            self._expect("abort that waits", said.get("status"), "stopped")
+            self._expect("abort that waits", found.get("status"), "stopped")
         return self._sure_stops
 
     async def _disconnected(self, session: aiohttp.ClientSession, request_id: str) -> None:
         silent = {"stall_at": 3} if self._rng.random() < 0.3 else {}
         form = self._form()
-        if form == "whole":  # its first byte comes with its last
-            with contextlib.suppress(TimeoutError):
-                async with (
-                    asyncio.timeout(self._rng.uniform(0.1, 0.6)),
-                    self._chat(session, request_id, form, **(ENDLESS | silent)) as answer,
-                ):
-                    self._expect("disconnected, before its answer", answer.status, "none")
-            return
-        async with self._chat(session, request_id, form, **(ENDLESS | silent)) as answer:
-            self._expect("disconnected", answer.status, 200)
-            await answer.content.readany()
-            await asyncio.sleep(self._rng.uniform(0, 0.5))
-            answer.close()
+        whole = form == "whole"  # its first byte arrives with its last
+        with contextlib.suppress(TimeoutError) if whole else contextlib.nullcontext():
+            async with (
+                asyncio.timeout(self._rng.uniform(0.1, 0.6) if whole else None),
+                self._chat(session, request_id, form, **(ENDLESS | silent)) as answer,
+            ):
+                self._expect("disconnected", answer.status, "none" if whole else 200)
+                await answer.content.readany()
+                await asyncio.sleep(self._rng.uniform(0, 0.5))
+                answer.close()
 
     async def _duplicate(self, session: aiohttp.ClientSession, request_id: str) -> None:
         async with self._chat(session, request_id, output_tokens=50) as first:
             await first.content.readany()
             async with self._chat(session, request_id) as second:
-                # Two workers that keep ids in their own memory cannot know of each other's.
+                # Two workers with memory stores do not share their ids.
                 self._expect("duplicate", second.status, 409, *(() if self._sure_stops else (200,)))
                 await second.read()
             await first.read()
 
     async def _bad(self, session: aiohttp.ClientSession, request_id: str) -> None:
-        chat = {"model": "mock", "messages": MESSAGES, "request_id": request_id}
+        invalid = {"model": "mock", "messages": [{"role": "user", "content": "hello"}], "request_id": "a b"}
         mistakes: list[tuple[str, bytes, int]] = [
             ("/chat/", b"{", 422),
             ("/chat/", json.dumps({"model": "mock"}).encode(), 422),
-            ("/chat/", json.dumps(chat | {"request_id": "a b"}).encode(), 422),
+            ("/chat/", json.dumps(invalid).encode(), 422),
             ("/chat/", TOO_LARGE, 413),
             ("/abort/", json.dumps({"request_id": f"{request_id}-nobody"}).encode(), 404),
             ("/abort/", json.dumps({"request_id": 7}).encode(), 422),
@@ -204,7 +191,7 @@ class Traffic:
 
 
 def _finish_reason(content: bytes) -> str | None:
-    """Why a whole answer ended; None when it is none."""
+    """The finish reason of a whole answer; None when it has none."""
     try:
         return str(json.loads(content)["choices"][0]["finish_reason"])
     except (ValueError, LookupError, TypeError):

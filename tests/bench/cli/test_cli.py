@@ -1,6 +1,5 @@
-"""The command line as a person meets it: real processes, one line for each mistake, and the right exit code."""
+"""The command line: one line for each mistake, and the right exit code."""
 
-import os
 import socket
 import subprocess
 import sys
@@ -11,21 +10,11 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from bench.__main__ import app
-from bench.cli.knee import _strategies
-from bench.cli.show import by_cause
+from bench.cli.experiments import _strategies
+from bench.cli.terminal import by_cause
 from bench.experiments.serve import strategy_of
 from bench.workload.plan import STRATEGIES, select
-
-
-def bench(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "bench", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | env,
-        timeout=60,
-    )
+from tests.bench.command import Bench
 
 
 @pytest.mark.parametrize(
@@ -40,7 +29,7 @@ def bench(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
         (["--colour"], ["--colour"]),
     ],
 )
-def test_bad_values_name_the_choices(tmp_path: Path, arguments: list[str], names: list[str]) -> None:
+def test_bad_values_name_the_choices(bench: Bench, tmp_path: Path, arguments: list[str], names: list[str]) -> None:
     done = bench("run", "--results", str(tmp_path / "results"), *arguments)
     assert done.returncode == 4
     assert len(done.stderr.splitlines()) == 1
@@ -48,7 +37,7 @@ def test_bad_values_name_the_choices(tmp_path: Path, arguments: list[str], names
     assert not (tmp_path / "results").exists()
 
 
-def test_a_results_place_that_cannot_be_written(tmp_path: Path) -> None:
+def test_a_results_place_that_cannot_be_written(bench: Bench, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     done = bench("run", "--results", str(tmp_path / "file"))
     assert done.returncode == 4
@@ -57,7 +46,7 @@ def test_a_results_place_that_cannot_be_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("folder", ["nothing", "file", "empty"])
-def test_a_folder_without_results(tmp_path: Path, folder: str) -> None:
+def test_a_folder_without_results(bench: Bench, tmp_path: Path, folder: str) -> None:
     (tmp_path / "file").write_text("")
     (tmp_path / "empty").mkdir()
     done = bench("report", str(tmp_path / folder))
@@ -67,7 +56,7 @@ def test_a_folder_without_results(tmp_path: Path, folder: str) -> None:
 
 
 @pytest.mark.parametrize(("variable", "kind"), [("REDIS_URL", "redis"), ("DATABASE_URL", "postgres")])
-def test_a_dead_store_could_not_be_measured(tmp_path: Path, variable: str, kind: str) -> None:
+def test_a_dead_store_could_not_be_measured(bench: Bench, tmp_path: Path, variable: str, kind: str) -> None:
     with socket.socket() as nobody_listens:
         nobody_listens.bind(("127.0.0.1", 0))
         url = f"{kind}://me:secret@127.0.0.1:{nobody_listens.getsockname()[1]}/0"
@@ -79,7 +68,7 @@ def test_a_dead_store_could_not_be_measured(tmp_path: Path, variable: str, kind:
     assert list(tmp_path.iterdir()) == []  # nothing was measured, so nothing is kept
 
 
-def test_the_catalogue_is_listed() -> None:
+def test_the_catalogue_is_listed(bench: Bench) -> None:
     done = bench("scenarios")
     assert done.returncode == 0
     assert all(name in done.stdout for name in ("flowing", "stalled", "first-token", "steady"))
@@ -97,7 +86,7 @@ def test_help_is_whole_at_80_columns(command: list[str]) -> None:
     ("given", "words"),
     [("nope", ["No such command 'nope'.", "aa, ", "strategies"]), ("regres", ["Did you mean", "'regress'"])],
 )
-def test_an_unknown_command_names_near_ones_or_all(given: str, words: list[str]) -> None:
+def test_an_unknown_command_names_near_ones_or_all(bench: Bench, given: str, words: list[str]) -> None:
     done = bench(given)
     assert done.returncode == 4
     assert len(done.stderr.splitlines()) == 1
@@ -116,14 +105,14 @@ def test_a_python_without_the_packages_says_which_one_to_use() -> None:
         )
 
 
-def test_the_strategies_are_listed() -> None:
+def test_the_strategies_are_listed(bench: Bench) -> None:
     done = bench("strategies")
     assert done.returncode == 0
     assert set(STRATEGIES) <= set(done.stdout.split())
 
 
 @pytest.mark.parametrize("command", [["run", "--backend", "all"], ["regress"], ["aa"], ["prove"]])
-def test_another_ones_store_is_not_crashed(tmp_path: Path, command: list[str]) -> None:
+def test_another_ones_store_is_not_crashed(bench: Bench, tmp_path: Path, command: list[str]) -> None:
     arguments = [*command, "--scenario", "flowing,outage", "--results", str(tmp_path / "results")]
     done = bench(*arguments, REDIS_URL="redis://:secret@127.0.0.1:1/0")
     assert done.returncode == 4
@@ -134,7 +123,7 @@ def test_another_ones_store_is_not_crashed(tmp_path: Path, command: list[str]) -
     assert not (tmp_path / "results").exists()
 
 
-def test_a_strategy_can_be_the_backend(tmp_path: Path) -> None:
+def test_a_strategy_can_be_the_backend(bench: Bench, tmp_path: Path) -> None:
     assert {case.strategy for case in select("redis-push", ["steady"])} == {"none", "disconnect", "redis-push"}
     assert {case.strategy for case in select("disconnect", ["steady"])} == {"none", "disconnect"}
     assert _strategies("redis-push") == ["redis-push"]

@@ -9,7 +9,7 @@ import pytest
 import typer
 
 from bench.analysis.summary import summarise
-from bench.cli import run as cli_run
+from bench.cli import show
 from tests.bench import fake_results as fake
 
 Bend = tuple[str, float | None, str]
@@ -36,10 +36,10 @@ def test_a_run_is_only_as_good_as_its_calibration(
     folder = fake.write(tmp_path / "run", strategies=["redis-push"], scenarios=["flowing"], chats=40, special=True)
     monkeypatch.setattr("bench.report.render.render", lambda folder: summarise(folder) and folder / "report.html")
     if not says:
-        cli_run.report(folder)
+        show.report(folder)
         return
     with pytest.raises(typer.Exit) as ended:
-        cli_run.report(folder)
+        show.report(folder)
     assert ended.value.exit_code == 2
     said = capsys.readouterr().err
     assert "bench: problem: calibration: " in said

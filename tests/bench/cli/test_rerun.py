@@ -15,26 +15,30 @@ from bench.workload.plan import Case
 from tests.bench.small_runs import chats_of, execute, manifest_of, schedule_of, shrink_the_instrument, small
 
 
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    shrink_the_instrument(monkeypatch)
-    (made,) = execute(tmp_path / "first", [Case("memory-push", small("flowing", chats=8, output_tokens=25), 1)])
-    return made
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A small run in which one moment was then moved by hand, and its rerun."""
+    parent = tmp_path_factory.mktemp("rerun")
+    with pytest.MonkeyPatch.context() as patch:
+        shrink_the_instrument(patch)
+        (folder,) = execute(parent / "first", [Case("memory-push", small("flowing", chats=8, output_tokens=25), 1)])
+        saved = schedule_of(folder)
+        moved = next(row for row in saved if row["scenario"] == "flowing")["chats"]
+        victim = next(chat for chat in moved if chat["abort_after_ms"] is not None)
+        victim["abort_after_ms"] += 1.5  # no seed gives this moment
+        with gzip.open(folder / SCHEDULE, "wt", encoding="utf-8") as lines:
+            lines.writelines(json.dumps(row) + "\n" for row in saved)
+        with contextlib.suppress(typer.Exit):  # so small a calibration recovers nothing: the run is invalid
+            cli_run.rerun(folder, results=parent / "again")
+    return folder, (parent / "again" / "latest-quick").resolve()
 
 
-def test_a_rerun_sends_and_stops_at_the_same_moments(tmp_path: Path, folder: Path) -> None:
-    # One moment moved by hand: it can only have come from the folder, no seed gives it.
+def test_a_rerun_sends_and_stops_at_the_same_moments(runs: tuple[Path, Path]) -> None:
+    folder, again = runs
     saved = schedule_of(folder)
-    moved = next(row for row in saved if row["scenario"] == "flowing")["chats"]
-    victim = next(chat for chat in moved if chat["abort_after_ms"] is not None)
-    victim["abort_after_ms"] += 1.5
-    with gzip.open(folder / SCHEDULE, "wt", encoding="utf-8") as lines:
-        lines.writelines(json.dumps(row) + "\n" for row in saved)
-    with contextlib.suppress(typer.Exit):  # so small a calibration finds nothing: the run is invalid
-        cli_run.rerun(folder, results=tmp_path / "again")
-    again = (tmp_path / "again" / "latest-quick").resolve()
     assert schedule_of(again) == saved
-    planned = {chat["index"]: chat["abort_after_ms"] for chat in moved}
+    flowing = next(row for row in saved if row["scenario"] == "flowing")["chats"]
+    planned = {chat["index"]: chat["abort_after_ms"] for chat in flowing}
     sent = {
         row["index"]: row["abort"] and row["abort"]["after_ms"]
         for row in chats_of(again)
@@ -46,8 +50,8 @@ def test_a_rerun_sends_and_stops_at_the_same_moments(tmp_path: Path, folder: Pat
     assert manifest_of(again)["label"] == "test-rerun"
 
 
-def test_a_report_rendered_again_has_the_same_numbers_byte_for_byte(folder: Path) -> None:
-    render(folder)
+def test_a_report_rendered_again_has_the_same_numbers_byte_for_byte(runs: tuple[Path, Path]) -> None:
+    folder = runs[1]  # the rerun has rendered it
     first = {name: (folder / name).read_bytes() for name in ("summary.json", "report.md")}
     for name in first:
         (folder / name).unlink()

@@ -1,9 +1,6 @@
-"""The benchmark of the abort path: measured for real once, and its verdicts on records made up for them."""
+"""The benchmark of the abort path: measured for real once, and its verdicts on made-up records."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from bench.experiments import abort_path, abort_tables
+from tests.bench.command import Bench
 
 RECORD: dict[str, Any] = {
     "stores": {"redis": {"name": "valkey", "version": "9.1.2", "how": "embedded"}},
@@ -51,23 +49,23 @@ def test_ratios_are_of_pairs() -> None:
     assert abort_tables.ratios(rows, 99) == []  # ten samples have no p99
 
 
-def test_the_tables_say_what_was_measured() -> None:
+def test_the_tables_show_what_was_measured() -> None:
     text = shown(RECORD)
-    assert "1.30 (1.30 to 1.30)" in text
+    assert "1.30 (1.30..1.30)" in text
     assert "1.3: met" in text
-    assert "3.00 (3.00 to 3.00)" in text  # sixty-four listeners against one
+    assert "3.00 (3.00..3.00)" in text  # 64 listeners against one
     assert "100.0%" in text
-    assert "valkey 9.1.2" in text  # by what the server says of itself
+    assert "valkey 9.1.2" in text  # the server's own name
     assert "PostgreSQL wakes every listening session" in text
     assert abort_tables.broken(RECORD) == []
 
 
-def test_a_missed_target_is_told() -> None:
+def test_a_missed_goal_is_reported() -> None:
     assert "1.3: missed" in shown(changed("latency", 0, abort_ms=[0.14] * 400))
 
 
 @pytest.mark.parametrize(
-    ("record", "told"),
+    ("record", "message"),
     [
         (changed("burst", 0, abort_ms=[1.0]), "1 of 2 aborts at once were lost"),
         (changed("burst", 0, abort_ms=[]), "2 of 2 aborts at once were lost"),
@@ -77,9 +75,9 @@ def test_a_missed_target_is_told() -> None:
         (changed("trips", 1, closest=0.1), "500 streams reads more than once per interval"),
     ],
 )
-def test_a_broken_promise_is_told(record: dict[str, Any], told: str) -> None:
+def test_a_broken_promise_is_reported(record: dict[str, Any], message: str) -> None:
     (promise,) = abort_tables.broken(record)
-    assert told in promise
+    assert message in promise
     shown(record)  # and the tables can still be drawn
 
 
@@ -87,19 +85,9 @@ def test_parts_that_are_missing_leave_the_rest() -> None:
     assert "store" in shown({"stores": {}, "samples": {"redis": {"latency": []}, "postgres": {}}})
 
 
-def bench(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "bench", "backends", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | env,
-        timeout=100,
-    )
-
-
-def test_measured_for_real(tmp_path: Path) -> None:
-    done = bench("--backend", "redis", "--quick", "--results", str(tmp_path))
+def test_measured_for_real(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bench: Bench) -> None:
+    monkeypatch.setattr(abort_path, "QUICK_SAMPLES", {"latency": 20, "burst": 40, "fanout": 6})
+    done = bench("backends", "--backend", "redis", "--quick", "--results", str(tmp_path))
     assert done.returncode == 0, done.stderr
     record = json.loads((tmp_path / abort_path.FILE).read_text())
     assert record["schema"] == abort_path.SCHEMA
@@ -115,15 +103,17 @@ def test_measured_for_real(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [abort_path.FILE]
 
 
-def test_a_dead_store_could_not_be_measured(tmp_path: Path) -> None:
-    done = bench("--backend", "redis", "--results", str(tmp_path), REDIS_URL="redis://:secret@127.0.0.1:1/0")
+def test_a_dead_store_could_not_be_measured(bench: Bench, tmp_path: Path) -> None:
+    done = bench(
+        "backends", "--backend", "redis", "--results", str(tmp_path), REDIS_URL="redis://:secret@127.0.0.1:1/0"
+    )
     assert done.returncode == 2
     assert "REDIS_URL" in done.stderr.splitlines()[-1]
     assert "secret" not in done.stdout + done.stderr
 
 
-def test_bad_usage() -> None:
-    done = bench("--backend", "memory")
+def test_bad_usage(bench: Bench) -> None:
+    done = bench("backends", "--backend", "memory")
     assert done.returncode == 4
     assert len(done.stderr.splitlines()) == 1
     assert "all, postgres, redis" in done.stderr

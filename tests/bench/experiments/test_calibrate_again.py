@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import typer
 
-from bench.cli.calibrate import calibrate
+from bench.cli.instrument import calibrate
 from bench.experiments import calibrate as calibrate_run
 from bench.experiments.calibrate import judged
 from tests.bench import fake_results as fake
@@ -29,7 +29,7 @@ def measured(*, lag_ms: float = 1.0) -> Any:
     return judged(rows, [{"scenario": "calibration", "health": health}])
 
 
-def test_a_time_is_judged_by_what_it_found_and_by_how_well_the_instrument_was() -> None:
+def test_a_calibration_is_judged_by_its_figures_and_by_the_health_of_the_instrument() -> None:
     found = measured()
     assert found["problems"] == []
     assert found["calibration"]["drop_rate"]["lost"] == 4
@@ -58,5 +58,5 @@ def test_one_failure_of_several_is_exit_code_2(
     said = capsys.readouterr()
     assert seeds == [7, 8, 9, 10]
     assert len(list(tmp_path.iterdir())) == 4
-    assert f"found again {4 if ill is None else 3} times of 4" in said.out
+    assert f"recovered {4 if ill is None else 3} times of 4" in said.out
     assert ("time 3: calibration: Stops left 9.0 ms" in said.err) == (ill is not None)

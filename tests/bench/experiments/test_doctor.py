@@ -12,9 +12,9 @@ from typing import NamedTuple
 import psutil
 import pytest
 
-from bench.cli import doctor as cli_doctor
-from bench.experiments import doctor, doctor_probes
-from bench.experiments.doctor_probes import Check
+from bench.cli import instrument as cli_instrument
+from bench.experiments import doctor
+from bench.experiments.doctor import Check
 
 
 class Times(NamedTuple):
@@ -25,7 +25,7 @@ class Times(NamedTuple):
     steal: float
 
 
-def test_every_check_says_what_it_found() -> None:
+def test_every_check_reports_what_it_found() -> None:
     found = list(doctor.checks(workers=2, streams=10))
     names = [check.name for check in found]
     assert names == [
@@ -34,7 +34,7 @@ def test_every_check_says_what_it_found() -> None:
     ]  # fmt: skip
     by_name = {check.name: check for check in found}
     assert all(check.found for check in found)
-    assert all(check.fix for check in found if not check.ok), "what is not fine says what to change"
+    assert all(check.fix for check in found if not check.ok), "a check that fails names a fix"
     assert by_name["one clock"].ok, by_name["one clock"]
     assert by_name["redis"].ok, by_name["redis"]
     assert "embedded" in by_name["postgres"].found or "url" in by_name["postgres"].found
@@ -95,27 +95,28 @@ def test_open_files(monkeypatch: pytest.MonkeyPatch, soft: int, hard: int, ok: b
 
 @pytest.mark.parametrize("ahead_s", [-3600, 3600])
 def test_a_clock_of_another_namespace_is_found(ahead_s: int) -> None:
-    check = doctor_probes.clock(
+    check = doctor.clock(
         f"import sys, time\nfor _ in sys.stdin: print(time.monotonic_ns() + {ahead_s} * 10**9, flush=True)"
     )
     assert check.ok is False
-    assert f"{ahead_s:+}" in check.found
+    off_s = float(check.found.removeprefix("a child's stamp is ").partition(" s off")[0])
+    assert off_s == pytest.approx(ahead_s, abs=60)  # the child is read a little late
     assert "time namespaces" in check.fix
 
 
-def test_a_child_that_cannot_run_is_told() -> None:
-    assert doctor_probes.clock("raise SystemExit").ok is False
+def test_a_child_that_cannot_run_is_reported() -> None:
+    assert doctor.clock("raise SystemExit").ok is False
 
 
 def test_a_timer_that_is_late_is_found() -> None:
     late = "import time\nfor _ in range({count}): print(1.5)\n"
-    check = doctor_probes.timer("slow", late)
+    check = doctor.timer("slow", late)
     assert (check.ok, bool(check.fix)) == (None, True)
-    check = doctor_probes.timer("bad", late.replace("1.5", "6 if _ < 2 else 0.1"))
+    check = doctor.timer("bad", late.replace("1.5", "6 if _ < 2 else 0.1"))
     assert check.ok is False
     assert "p99 6.00 ms" in check.found
-    assert doctor_probes.timer("good", late.replace("1.5", "0.4")).ok
-    assert doctor_probes.timer("broken", "raise SystemExit(1) # {count}").ok is False
+    assert doctor.timer("good", late.replace("1.5", "0.4")).ok
+    assert doctor.timer("broken", "raise SystemExit(1) # {count}").ok is False
 
 
 def test_other_work_is_named_and_its_arguments_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,7 +128,7 @@ def test_other_work_is_named_and_its_arguments_are_not(monkeypatch: pytest.Monke
             assert other.stdout is not None
             other.stdout.readline()
             name = psutil.Process(other.pid).name()
-            plenty, scarce = doctor_probes.competition(64), doctor_probes.competition(2)
+            plenty, scarce = doctor.competition(64), doctor.competition(2)
         finally:
             other.kill()
     assert plenty.ok is None
@@ -138,8 +139,8 @@ def test_other_work_is_named_and_its_arguments_are_not(monkeypatch: pytest.Monke
 
 
 def test_a_quiet_machine_is_fine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor_probes, "_busy_s", lambda: 0.0)
-    assert doctor_probes.competition(4).ok
+    monkeypatch.setattr(doctor, "_busy_s", lambda: 0.0)
+    assert doctor.competition(4).ok
 
 
 @pytest.mark.parametrize(("share", "ok"), [(0.0, True), (0.02, None), (0.2, False)])
@@ -147,7 +148,7 @@ def test_steal(monkeypatch: pytest.MonkeyPatch, share: float, ok: bool | None) -
     answers = iter([Times(1.0, 5.0, 0.1), Times(1.0, 5.0 + 4 * (1 - share), 0.1 + 4 * share)])
     monkeypatch.setattr(psutil, "cpu_times", lambda: next(answers))
     monkeypatch.setattr(time, "sleep", lambda _: None)
-    check = doctor_probes.steal()
+    check = doctor.steal()
     assert check.ok is ok
     assert f"{share:.1%}" in check.found
 
@@ -158,17 +159,17 @@ def test_memory(monkeypatch: pytest.MonkeyPatch, free_mb: int, ok: bool | None) 
     assert doctor.memory().ok is ok
 
 
-def test_a_slow_loopback_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert doctor_probes.loopback().found.startswith("round trip 0.")
-    monkeypatch.setattr(doctor_probes, "SLOW_PING_MS", 0.0)
-    assert doctor_probes.loopback().ok is None
-    monkeypatch.setattr(doctor_probes, "BROKEN_PING_MS", 0.0)
-    check = doctor_probes.loopback()
+def test_a_slow_loopback_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert doctor.loopback().found.startswith("round trip 0.")
+    monkeypatch.setattr(doctor, "SLOW_PING_MS", 0.0)
+    assert doctor.loopback().ok is None
+    monkeypatch.setattr(doctor, "BROKEN_PING_MS", 0.0)
+    check = doctor.loopback()
     assert check.ok is False
     assert check.fix
 
 
-def test_a_store_that_does_not_answer_is_told_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_does_not_answer_is_reported_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REDIS_URL", "redis://me:secret@127.0.0.1:1/0")
     check = doctor.store("redis")
     assert check.ok is False
@@ -190,7 +191,7 @@ def test_the_command(monkeypatch: pytest.MonkeyPatch, ok: bool | None, code: int
 
     monkeypatch.setattr(doctor, "checks", checks)
     app = typer.Typer()
-    app.command()(cli_doctor.doctor)
+    app.command()(cli_instrument.doctor)
     done = CliRunner().invoke(app, ["--workers", "3"])
     assert done.exit_code == code
     assert asked["workers"] == 3

@@ -2,8 +2,6 @@
 
 import json
 import random
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,9 @@ import pytest
 from bench.experiments.knee import REPEATS, STEPS, Knee, Probe, find_knee, judge, rates
 from bench.experiments.knee_run import add_to, all_rates, as_point, probe_of, scenario_at
 from bench.load.driver import MAX_CHUNKS_PER_S, MOST_PROCESSES, processes_for
+from bench.record.manifest import Host
 from bench.workload.plan import Case
+from tests.bench.command import Bench
 
 AT = rates(50, 600)
 SLACK_MS = 20.0
@@ -46,7 +46,7 @@ def test_rates_ascend_evenly_and_stay_within_what_the_load_can_offer() -> None:
 def test_no_more_load_processes_are_started_than_the_machine_has_cores(
     monkeypatch: pytest.MonkeyPatch, cpus: int, processes: int
 ) -> None:
-    monkeypatch.setattr("bench.experiments.knee_run.describe_host", lambda: {"cpus": cpus})
+    monkeypatch.setattr("bench.experiments.knee_run.describe_host", lambda: Host(cpus=cpus))
     most = all_rates()[-1]
     assert processes_for([Case("redis-push", scenario_at(most), 2)]) == processes
     assert scenario_at(most).chunks_per_s <= processes * MAX_CHUNKS_PER_S
@@ -64,7 +64,7 @@ def test_when_the_load_gives_up_a_rate_below_is_shown_by_repetition() -> None:
 
     def probe(rate: int) -> Probe:
         asked.append(rate)
-        return Probe(5.0, 400, ill=("the load was late",)) if rate > 200 else Probe(5.0, 400)
+        return Probe(5.0, 400, unhealthy=("the load was late",)) if rate > 200 else Probe(5.0, 400)
 
     knee = find_knee(probe, AT, slack_ms=SLACK_MS)
     assert (knee.ended_by, knee.censored, knee.ci95, knee.why) == ("load", True, None, "the load was late")
@@ -95,12 +95,12 @@ def test_the_limit_is_relative_to_what_a_strategy_is_by_design() -> None:
     ("broken", "ended_by"),
     [({"p99_ms": 5.0, "missed": 1}, "missed"), ({"failed": 5}, "failed"), ({"p99_ms": None}, "failed")],
 )
-def test_what_ended_it_is_told(broken: dict[str, Any], ended_by: str) -> None:
+def test_what_ended_it_is_reported(broken: dict[str, Any], ended_by: str) -> None:
     assert find_knee(service(200, **broken), AT, slack_ms=SLACK_MS).ended_by == ended_by
 
 
-def test_an_instrument_that_is_not_well_ends_the_search_whatever_it_saw() -> None:
-    knee = find_knee(service(200, missed=9, ill=("the load was late",)), AT, slack_ms=SLACK_MS)
+def test_an_instrument_that_is_unhealthy_ends_the_search_whatever_it_measured() -> None:
+    knee = find_knee(service(200, missed=9, unhealthy=("the load was late",)), AT, slack_ms=SLACK_MS)
     assert knee == Knee(200.0, None, 25.0, "load", "the load was late", 200.0)
     assert knee.censored
 
@@ -110,7 +110,7 @@ def test_a_hiccup_of_the_instrument_does_not_end_it() -> None:
 
     def probe(rate: int) -> Probe:
         if next(hiccups) % 3 == 1:
-            return Probe(900.0, 400, ill=("a hiccup",))
+            return Probe(900.0, 400, unhealthy=("a hiccup",))
         return service(213)(rate)
 
     knee = find_knee(probe, AT, slack_ms=SLACK_MS, repeats=0)
@@ -118,13 +118,13 @@ def test_a_hiccup_of_the_instrument_does_not_end_it() -> None:
     assert 200 <= knee.chats_per_s <= 240
 
 
-def test_a_service_that_bears_everything_has_its_knee_at_least_there() -> None:
+def test_a_service_that_carries_everything_has_its_knee_at_least_there() -> None:
     knee = find_knee(service(1e9), AT, slack_ms=SLACK_MS)
     assert (knee.chats_per_s, knee.ci95, knee.ended_by) == (float(AT[-1]), None, "load")
     assert str(AT[-1]) in knee.why
 
 
-def test_a_strategy_that_fails_at_the_lowest_rate_bears_nothing() -> None:
+def test_a_strategy_that_fails_at_the_lowest_rate_carries_nothing() -> None:
     knee = find_knee(service(0, missed=3), AT, slack_ms=SLACK_MS)
     assert (knee.chats_per_s, knee.ended_by, knee.ci95) == (0.0, "missed", None)
 
@@ -162,7 +162,7 @@ def test_the_interval_of_a_noisy_knee_holds_it_in_95_of_100() -> None:
 
 
 def test_instrument_before_loss_before_failure_before_slowness() -> None:
-    assert judge(Probe(99.0, 400, missed=1, failed=400, ill=("late",)), 25.0) == "load"
+    assert judge(Probe(99.0, 400, missed=1, failed=400, unhealthy=("late",)), 25.0) == "load"
     assert judge(Probe(99.0, 400, missed=1, failed=400), 25.0) == "missed"
     assert judge(Probe(99.0, 400, failed=400), 25.0) == "failed"
     assert judge(Probe(99.0, 400, failed=4), 25.0) == "slow"
@@ -196,8 +196,8 @@ def test_a_probe_counts_what_was_stopped_missed_and_failed() -> None:
     rows += [chat(200, stop_ms=None), chat(201, stop_ms=3.0, status=502)]
     found = probe_of(rows, {"dropped": 0, "witness_late_p99_ms": 1.0}, {})
     assert found == Probe(100.0, chats=103, missed=1, failed=1)
-    (ill,) = probe_of(rows, {"dropped": 2, "witness_late_p99_ms": 1.0}, {}).ill
-    assert "2 chats" in ill
+    (problem,) = probe_of(rows, {"dropped": 2, "witness_late_p99_ms": 1.0}, {}).unhealthy
+    assert "2 chats" in problem
 
 
 def test_a_point_of_knee_json_has_its_interval_in_aborts() -> None:
@@ -207,9 +207,8 @@ def test_a_point_of_knee_json_has_its_interval_in_aborts() -> None:
 
 
 @pytest.mark.parametrize("backend", ["mysql", "none"])
-def test_bad_usage_names_the_choices(tmp_path: Path, backend: str) -> None:
-    command = [sys.executable, "-m", "bench", "knee", backend, "--results", str(tmp_path / "results")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+def test_bad_usage_names_the_choices(bench: Bench, tmp_path: Path, backend: str) -> None:
+    done = bench("knee", backend, "--results", str(tmp_path / "results"))
     assert done.returncode == 4
     assert len(done.stderr.splitlines()) == 1
     assert "redis" in done.stderr

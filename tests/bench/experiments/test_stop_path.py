@@ -1,4 +1,4 @@
-"""The stop path beside a hang-up: a small real measurement, and the verdicts on records made up for them."""
+"""The stop path beside a hang-up: a small real measurement, and the verdicts on made-up records."""
 
 import json
 import signal
@@ -10,17 +10,16 @@ from typing import Any
 
 import psutil
 import pytest
-import typer
 from rich.console import Console
 
 from bench.analysis import health
-from bench.cli import stop_path as cli_stop_path
 from bench.experiments import stop_path
-from bench.experiments.stop_path import WORKERS, Asked, case_of, lasts_s, measure_stops, scenarios
-from bench.experiments.stop_path_goals import aims_of, broken, problems_of
+from bench.experiments.stop_path import WORKERS, Request, case_of, lasts_s, measure_stops, scenarios
+from bench.experiments.stop_path_goals import broken, counts_of, goals_of, problems_of, tables, verdict_of
 from bench.run.instrument import FLOOR_CASE
 from bench.run.rig import Kept
 from bench.workload.strategies import DISCONNECT
+from tests.bench.command import Bench
 from tests.bench.small_runs import Row, cases_of, chats_of, manifest_of
 
 NAMES = [each.name for each in scenarios()]
@@ -40,23 +39,19 @@ def a_record(*, rounds: int = 5, **changes: Any) -> Row:
     record: Row = {"quick": False, "pairs": rounds, "workers": WORKERS, "scenarios": {name: {} for name in NAMES}}
     record |= {"rounds": [a_round(number, name) for number in range(rounds) for name in NAMES]}
     record |= {"set_aside": [], "floor_ms": [[0.5] * 40] * rounds} | changes
-    return record | {"aims": aims_of(record), "problems": problems_of(record)}
+    return record | {"aims": goals_of(record), "problems": problems_of(record)}
 
 
-def aim(record: Row, strategy: str, percentile: str) -> Row:
+def goal(record: Row, strategy: str, percentile: str) -> Row:
     (row, *_) = [row for row in record["aims"] if (row["strategy"], row["percentile"]) == (strategy, percentile)]
     return dict(row)
 
 
 def code_of(record: Row) -> int:
-    try:
-        cli_stop_path.judge_record(record)
-    except typer.Exit as left:
-        return int(left.exit_code)
-    return 0
+    return {"": 0, "missed": 1, "invalid": 2, "undecided": 3}[verdict_of(record)[0]]
 
 
-def test_what_was_aimed_at_is_judged_in_every_scenario() -> None:
+def test_every_goal_is_judged_in_every_scenario() -> None:
     record = a_record()
     aims = {(row["strategy"], row["percentile"]): row["at_most"] for row in record["aims"]}
     assert aims == {
@@ -65,9 +60,9 @@ def test_what_was_aimed_at_is_judged_in_every_scenario() -> None:
     }  # fmt: skip
     assert {row["scenario"] for row in record["aims"]} == set(NAMES)
     assert {row["verdict"] for row in record["aims"]} == {"met"}
-    assert aim(record, "redis-push", "p50")["ratio"] == pytest.approx(1.6)
-    assert aim(record, "postgres-push", "p99")["ratio"] == pytest.approx(1.7, rel=0.01)
-    assert (aim(record, "redis-push", "p99")["n"], aim(record, "redis-push", "p99")["base_n"]) == (400, 400)
+    assert goal(record, "redis-push", "p50")["ratio"] == pytest.approx(1.6)
+    assert goal(record, "postgres-push", "p99")["ratio"] == pytest.approx(1.7, rel=0.01)
+    assert (goal(record, "redis-push", "p99")["n"], goal(record, "redis-push", "p99")["base_n"]) == (400, 400)
     assert code_of(record) == 0
 
 
@@ -75,7 +70,7 @@ def test_ratios_are_of_rounds_so_a_slow_round_is_slow_for_both() -> None:
     record = a_record()
     for each in record["rounds"][:3]:
         each["stops_ms"] = {name: [ms * 7 for ms in stops] for name, stops in each["stops_ms"].items()}
-    row = next(row for row in aims_of(record) if row["strategy"] == "redis-push")
+    row = next(row for row in goals_of(record) if row["strategy"] == "redis-push")
     assert (row["min"], row["max"]) == (pytest.approx(1.6), pytest.approx(1.6))
 
 
@@ -86,16 +81,16 @@ def test_only_what_is_beyond_doubt_is_missed(times: list[float], verdict: str, c
     record = a_record()
     for each in record["rounds"]:
         each["stops_ms"]["redis-push"] = [ms * times[each["round"]] for ms in each["stops_ms"]["redis-push"]]
-    record["aims"] = aims_of(record)
-    assert aim(record, "redis-push", "p50")["verdict"] == verdict
+    record["aims"] = goals_of(record)
+    assert goal(record, "redis-push", "p50")["verdict"] == verdict
     assert code_of(record) == code
     assert code_of(record | {"quick": True}) == (0 if verdict == "undecided" else code)
 
 
 def test_too_few_stops_have_no_p99_and_are_not_judged() -> None:
     record = a_record(rounds=2)
-    assert aim(record, "redis-push", "p99")["verdict"] == "not judged"
-    assert aim(record, "redis-push", "p99")["ours_ms"] is None
+    assert goal(record, "redis-push", "p99")["verdict"] == "not judged"
+    assert goal(record, "redis-push", "p99")["ours_ms"] is None
     assert code_of(record | {"quick": True}) == 0
 
 
@@ -126,7 +121,7 @@ def test_too_few_sound_rounds_and_failed_chats_make_it_invalid() -> None:
 def test_the_tables_fit_into_eighty_columns_and_show_n_interval_and_verdict() -> None:
     console = Console(width=80)
     with console.capture() as capture:
-        for table in cli_stop_path.tables(a_record()):
+        for table in tables(a_record()):
             console.print(table)
     text = capture.get()
     assert "1.60 (1.60..1.60)" in text
@@ -140,31 +135,31 @@ def test_a_default_run_is_enough_for_a_p99_and_short_enough() -> None:
     for scenario in scenarios():
         on_the_other = stop_path.PAIRS * scenario.chats / 2
         assert on_the_other > 368 + 3 * (on_the_other / 2) ** 0.5
-    assert lasts_s(Asked(stop_path.PAIRS, quick=False, seed=1)) < 340
+    assert lasts_s(Request(stop_path.PAIRS, quick=False, seed=1)) < 340
 
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Row, list[str]]:
-    """Three services, one scenario, two rounds, and an instrument that is well."""
+    """Three services, one scenario, two rounds, and a healthy instrument."""
     small = [replace(scenarios(quick=True)[0], chats=24)]
-    told: list[str] = []
+    logged: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stop_path, "WORKERS", {name: WORKERS[name] for name in (DISCONNECT, "memory-push", "redis-push")})
         patch.setattr(stop_path, "scenarios", lambda **_quick: small)
         patch.setattr(stop_path, "FLOOR_CASE", replace(FLOOR_CASE, scenario=replace(FLOOR_CASE.scenario, chats=8)))
-        patch.setattr(stop_path, "aims_of", lambda _record: [])  # of strategies that are not measured here
+        patch.setattr(stop_path, "goals_of", lambda _record: [])  # of strategies that are not measured here
         patch.setattr(health, "problems", lambda _case: [])
         kept = Kept(tmp_path_factory.mktemp("stop-path"), "stop-path")
-        record = measure_stops(Asked(2, quick=True, seed=1), kept, lambda _words: None, told.append)
-    return kept.folder, record, told
+        record = measure_stops(Request(2, quick=True, seed=1), kept, lambda _words: None, logged.append)
+    return kept.folder, record, logged
 
 
 def test_measured_for_real(measured: tuple[Path, Row, list[str]]) -> None:
-    folder, record, told = measured
+    folder, record, logged = measured
     assert json.loads((folder.parent / stop_path.FILE).read_text()) == json.loads(json.dumps(record))
     assert manifest_of(folder)["complete"] is True
     assert record["problems"] == []
-    assert len(told) == len(record["rounds"]) == 2
+    assert len(logged) == len(record["rounds"]) == 2
     assert record["rounds"][0]["order"] != record["rounds"][1]["order"]
     for each in record["rounds"]:
         assert set(each["stops_ms"]) == {DISCONNECT, "memory-push", "redis-push"}
@@ -177,19 +172,23 @@ def test_a_hang_up_goes_through_the_service_as_an_abort_does(measured: tuple[Pat
     rows = [row for row in chats_of(measured[0]) if row["strategy"] == DISCONNECT]
     assert len(rows) == 48
     for row in rows:
-        assert row["service"]["pid"] is not None  # a service stood in between
-        assert row["service"]["abort_pid"] is None  # and was asked for nothing
-        assert row["client"]["status"] == 200
+        assert row["service"]["pid"] is not None  # the chat went through a service
+        assert row["service"]["abort_pid"] is None  # and got no abort
+        assert row["client"]["status"] in (200, None)  # None: a slow machine answered after the hang-up
         assert row["client"]["end_ns"] == row["abort"]["sent_ns"]  # the client left
         assert row["witness"]["outcome"] == "cut"
+    assert sum(row["client"]["status"] == 200 for row in rows) > len(rows) / 2
 
 
 def test_only_stops_on_the_other_worker_count(measured: tuple[Path, Row, list[str]]) -> None:
-    folder, record, _told = measured
+    folder, record, _logged = measured
     rows = [row for row in chats_of(folder) if row["strategy"] == "redis-push"]
     other = [row for row in rows if row["service"]["pid"] != row["service"]["abort_pid"]]
     assert 0 < len(other) < len(rows)
-    assert sum(len(each["stops_ms"]["redis-push"]) for each in record["rounds"]) == len(other)
+    counts = counts_of(record["rounds"])["redis-push"]
+    assert sum(len(each["stops_ms"]["redis-push"]) for each in record["rounds"]) == counts["stopped"]
+    assert 0 < counts["own"] <= len(rows) - len(other)  # a slow machine has late ones, too
+    assert 0 < counts["stopped"] <= len(other)
     assert {case["workers"] for case in cases_of(folder) if case["strategy"] == "memory-push"} == {1}
     assert case_of("memory-push", scenarios()[0]).scenario.count_only is None
 
@@ -208,8 +207,7 @@ def test_ctrl_c_ends_everything_it_started(tmp_path: Path) -> None:
     assert psutil.wait_procs(started, timeout=10)[1] == []
 
 
-def test_bad_usage_is_one_line(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "bench", "stop-path", "--pairs", "1", "--results", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+def test_bad_usage_is_one_line(bench: Bench, tmp_path: Path) -> None:
+    done = bench("stop-path", "--pairs", "1", "--results", str(tmp_path))
     assert done.returncode == 4
     assert len(done.stderr.splitlines()) == 1

@@ -15,7 +15,7 @@ import typer
 from typer.testing import CliRunner
 
 from bench.analysis.reading import read_run
-from bench.cli.compare import compare as command
+from bench.cli.show import compare as command
 from bench.record.base import read_file
 from bench.record.manifest import Manifest, ScenarioSettings
 from bench.record.schema import CaseRow

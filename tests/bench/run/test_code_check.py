@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.gate.base_commit import ROOT
+from bench.gate.commits import ROOT
 from bench.record.host import describe_commit
 from bench.record.manifest import CodeInfo
 from bench.run import code_check

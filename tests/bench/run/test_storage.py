@@ -129,7 +129,7 @@ def test_a_command_ends_in_one_line_with_exit_code_2(
     [
         ("knee", "bench.experiments.knee_run.measure_knees"),
         ("stop-path", "bench.experiments.stop_path.measure_stops"),
-        ("calibrate", "bench.cli.calibrate._row"),
+        ("calibrate", "bench.experiments.calibrate.calibration_table"),
         ("relay", "bench.experiments.relay.compare.compare"),
         ("backends", "bench.experiments.abort_path.measure"),
         ("soak", "bench.experiments.soak.run.find_leaks"),
@@ -174,7 +174,7 @@ def test_latest_is_the_newest_full_and_valid_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick: bool, problems: list[str], name: str
 ) -> None:
     monkeypatch.setattr(Run, "execute", lambda _: None)
-    monkeypatch.setattr(cli_run, "_render", lambda *_: problems)
+    monkeypatch.setattr(cli_run, "render_report", lambda *_: problems)
     arguments = ["run", "--backend", "memory", "--results", str(tmp_path), *(["--quick"] if quick else [])]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == (2 if problems else 0)

@@ -1,0 +1,80 @@
+"""Turns the errors of the rooms into one line and an exit code, in the same way for all commands."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn, ParamSpec
+
+import typer
+
+from bench.cli.terminal import BAD_USAGE, INTERRUPTED, INVALID, end
+from bench.record.writer import FolderError, Results
+from bench.system.environment import without_libpq
+from bench.system.lock import only_bench
+from bench.workload.scenario import PlanError
+
+P = ParamSpec("P")
+GiveUp = Callable[[int, str], NoReturn]
+
+
+@contextmanager
+def exit_codes(give_up: GiveUp = end, prefix: str = "could not measure: ") -> Iterator[None]:
+    """Call `give_up` with exit code and message: 4 for bad usage, 2 for a failed measurement, 130 for an interrupt."""
+    from bench.gate import GateError  # noqa: PLC0415 - `--help` and usage errors need none of this
+    from bench.system.embedded import StoreError  # noqa: PLC0415
+    from bench.system.git import GitError  # noqa: PLC0415
+    from bench.system.procs import ChildError  # noqa: PLC0415
+
+    try:
+        yield
+    except (PlanError, FolderError) as error:
+        give_up(BAD_USAGE, str(error))
+    except (StoreError, ChildError, GitError, GateError) as error:
+        give_up(INVALID, f"{prefix}{error}")
+    except KeyboardInterrupt:
+        give_up(INTERRUPTED, "interrupted; everything started has been stopped")
+
+
+@contextmanager
+def usage_errors(*kinds: type[Exception], give_up: GiveUp = end) -> Iterator[None]:
+    """Treat these errors as bad usage."""
+    try:
+        yield
+    except kinds as error:
+        give_up(BAD_USAGE, str(error))
+
+
+def measuring(command: Callable[P, None], *, give_up: GiveUp = end) -> Callable[P, None]:
+    """A command that measures: alone on this machine, its errors as exit codes; a full disk is a failed measurement."""
+
+    @functools.wraps(command)
+    def alone(*args: P.args, **options: P.kwargs) -> None:
+        from bench.system.storage import writing  # noqa: PLC0415 - `--help` needs none of this
+
+        results = options.get("results")
+        folder = results if isinstance(results, Path) else Path()
+        with exit_codes(give_up), only_bench(), without_libpq(), writing(folder):
+            command(*args, **options)
+
+    return alone
+
+
+@contextmanager
+def keeping(kept: Results) -> Iterator[None]:
+    """When the measurement within the block breaks off: say where its cases are, or delete a folder without any."""
+    from bench.system.storage import StorageError  # noqa: PLC0415 - `--help` needs none of this
+
+    try:
+        yield
+    except BaseException as error:
+        if (kept.folder / "cases.jsonl").exists():
+            if not isinstance(error, OSError | StorageError):  # a full disk: the message names the folder
+                note = f"bench: finished cases are kept; make report RUN_DIR={kept.folder} shows them"
+                typer.echo(note, err=True)
+        elif isinstance(error, KeyboardInterrupt) or (kept.logs.is_dir() and not any(kept.logs.iterdir())):
+            shutil.rmtree(kept.folder, ignore_errors=True)
+        raise

@@ -1,0 +1,228 @@
+"""The commands that measure something beside a run: `knee`, `stop-path`, `backends`, `relay`, `soak`, `prove`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.cli.errors import keeping, measuring, usage_errors
+from bench.cli.options import NOISE, RESULTS, Backend, Folders, Noise, Quick, Scenarios, Seed, Workers, words
+from bench.cli.regress import GATED, GATED_IN, Strategies
+from bench.cli.terminal import BAD_USAGE, INCONCLUSIVE, INVALID, REGRESSION, console, end, line, warn
+from bench.experiments.prove.record import FILE, PARTS, promises_table, verdict_of
+from bench.system.environment import check_crashes
+from bench.workload.plan import BACKENDS, STRATEGIES, check_backend, select, store_of
+from bench.workload.scenario import PlanError
+
+
+@measuring
+def knee(
+    backend: Annotated[str, typer.Argument(help=f"{', '.join(BACKENDS)}; or a strategy such as redis-push.")] = "all",
+    *,
+    workers: Workers = 2,
+    limit_ms: Annotated[
+        float, typer.Option(min=1, max=10000, help="Limit of a stop's p99, above its p99 at a low rate.")
+    ] = 20,
+    minutes: Annotated[
+        float | None, typer.Option(min=0.1, max=600, help="For each strategy.", show_default="3; quick: 0.75")
+    ] = None,
+    quick: Quick = False,
+    seed: Seed = 1,
+    results: Folders = RESULTS,
+    into: Annotated[
+        Path | None, typer.Option(help="A run's folder, e.g. results/latest: its report then shows the knee, too.")
+    ] = None,
+) -> None:
+    """Raise the rate of chats until stops get slow or are lost: the chats/s and aborts/s that each strategy carries.
+
+    Strategies over memory are measured with one worker.
+    """
+    from bench.experiments import knee_run  # noqa: PLC0415 - `--help` and usage errors need none of this
+    from bench.run.rig import Kept  # noqa: PLC0415
+
+    strategies = _strategies(backend)
+    run = into.resolve() if into else None  # results/latest may point elsewhere by then
+    if run and not (run / "manifest.json").is_file():
+        raise PlanError(f"--into {into} is no results folder: give one that `make bench` made, e.g. results/latest")
+    kept = Kept(results, f"knee-{backend}{'-quick' if quick else ''}")
+    minutes = minutes or (0.75 if quick else 3)
+    request = knee_run.Request(backend, strategies, workers, limit_ms, minutes, quick, seed)
+    with keeping(kept), console.status("starting") as status:
+        points = knee_run.measure_knees(request, kept, status.update, line)
+    console.print(knee_run.knee_table(points))
+    warn("note", (f"{point['strategy']}: {point['why']}" for point in points if point["why"]))
+    line(f"every sample: {kept.folder / knee_run.FILE}")
+    if run:
+        try:
+            knee_run.add_to(run, points)
+        except (OSError, ValueError) as error:
+            file = knee_run.FILE
+            end(BAD_USAGE, f"{run / file} cannot be written ({error}): copy {kept.folder / file} there")
+        line(f"added to {run}; `make report RUN_DIR={run}` draws it")
+    if unmeasured := [point["strategy"] for point in points if point["at_least"] and not point["chats_per_s"]]:
+        end(INVALID, f"the load was unhealthy at any rate for {', '.join(unmeasured)}: see `make doctor`")
+
+
+def _strategies(backend: str) -> list[str]:
+    check_backend(backend)
+    choices = [name for name in STRATEGIES if name != "none"]
+    if backend == "none":
+        found = ", ".join([*BACKENDS, *choices])
+        raise PlanError(f"BACKEND none delivers no abort, so it has no knee: choose from {found}")
+    if backend in choices:
+        return [backend]
+    return [name for name in choices if store_of(name) and backend in ("all", store_of(name))]
+
+
+@measuring
+def stop_path(
+    *,
+    pairs: Annotated[
+        int | None, typer.Option(min=2, max=100, help="Rounds; each is measured in turn.", show_default="5; quick: 2")
+    ] = None,
+    quick: Quick = False,
+    seed: Seed = 1,
+    results: Folders = RESULTS,
+) -> None:
+    """Compare an abort with a client that just hangs up: the ratio of their times to stop.
+
+    In every round `disconnect`, `redis-push` and `postgres-push` (two workers) and `memory-push` (one worker) are
+    measured in a changing order, with a token every 20 ms, every 100 ms, and a silent upstream. With two workers only
+    aborts on the worker that does not own the chat count. A stop lasts from its request's leaving to the moment at
+    which the mock upstream's transport lost the connection.
+
+    A round in which load, mock or machine was unhealthy is set aside and measured again once.
+
+    Exit codes: 0 fine; 1 a goal was missed beyond doubt, or an abort was lost; 2 could not measure; 3 undecided: give
+    it more --pairs, or a quieter machine.
+    """
+    from bench.experiments import stop_path as path  # noqa: PLC0415 - `--help` and usage errors need none of this
+    from bench.experiments.stop_path_goals import tables, verdict_of  # noqa: PLC0415
+    from bench.run.rig import Kept  # noqa: PLC0415
+
+    request = path.Request(pairs or (path.QUICK_PAIRS if quick else path.PAIRS), quick, seed)
+    kept = Kept(results, f"stop-path{'-quick' if quick else ''}")
+    line(f"{request.pairs} rounds, about {path.lasts_s(request) / 60:.1f} min")
+    with keeping(kept), console.status("starting") as status:
+        record = path.measure_stops(request, kept, status.update, line)
+    for table in tables(record):
+        console.print(table, "")
+    line(f"every stop: {results / path.FILE}; every chat: {kept.folder}")
+    verdict, message = verdict_of(record)
+    if verdict:
+        end({"missed": REGRESSION, "invalid": INVALID, "undecided": INCONCLUSIVE}[verdict], message)
+
+
+@measuring
+def backends(
+    *,
+    backend: Annotated[str, typer.Option(help="all, postgres, redis; or postgres-push, redis-push.")] = "all",
+    quick: Quick = False,
+    results: Folders = RESULTS,
+) -> None:
+    """Measure the abort path itself, by store, and the bare driver: latency, round trips, bursts, fan-out."""
+    from bench.experiments import abort_path, abort_tables  # noqa: PLC0415 - `--help` and usage errors need none of this
+
+    choices = {"all": abort_path.KINDS, **{name: (name.removesuffix("-push"),) for name in abort_path.CHOICES}}
+    if backend not in choices:
+        raise PlanError(f"BACKEND {backend!r} has no push path to measure: choose from {', '.join(choices)}")
+    with console.status("starting") as status:
+        record = abort_path.measure(choices[backend], results, status.update, quick=quick)
+    for table in abort_tables.tables(record):
+        console.print(table, "")
+    line(f"every sample: {results / abort_path.FILE}")
+    broken = abort_tables.broken(record)
+    warn("broken", broken)
+    if record["unmeasured"]:
+        end(INVALID, f"could not measure: {'; '.join(record['unmeasured'])}")
+    if broken:
+        raise typer.Exit(REGRESSION)
+
+
+@measuring
+def relay(
+    *,
+    pairs: Annotated[int, typer.Option(min=1, max=100, help="Rounds; in each, all contenders take a turn.")] = 5,
+    streams: Annotated[int, typer.Option(min=1, max=5000, help="Streams held open at once.")] = 400,
+    itl_ms: Annotated[float, typer.Option(min=1, max=1000, help="Time between the chunks of a stream, ms.")] = 20,
+    held_streams: Annotated[int, typer.Option(min=1, max=5000, help="Slow streams held, then stopped at once.")] = 1000,
+    results: Folders = RESULTS,
+) -> None:
+    """Measure the cost of relaying a chunk, compared with other relays: a bare one, and that of the tutorials."""
+    from bench.experiments.relay.compare import compare  # noqa: PLC0415 - `--help` and usage errors need none of this
+    from bench.record.writer import check_writable  # noqa: PLC0415
+
+    check_writable(results)
+    compare(console, results / "relay.json", pairs=pairs, streams=streams, itl_ms=itl_ms, held_streams=held_streams)
+
+
+@measuring
+def soak(
+    *,
+    minutes: Annotated[float, typer.Option(min=0.1, max=240, help="Duration of the traffic.")] = 10,
+    workers: Workers = 2,
+    backend: Backend = "redis",
+    seed: Seed = 1,
+) -> None:
+    """Mixed traffic, then a search for leaks: exit code 1 names them, 0 means that there are none."""
+    from bench.experiments.soak.run import find_leaks  # noqa: PLC0415 - `--help` and usage errors need none of this
+
+    leaks = find_leaks(console, minutes=minutes, workers=workers, backend=backend, seed=seed)
+    warn("leak", leaks)
+    if leaks:
+        raise typer.Exit(REGRESSION)
+
+
+@measuring
+def prove(
+    *,
+    aa: Annotated[int, typer.Option(min=1, max=1000, help="Gate runs of HEAD against itself.")] = 20,
+    faults: Annotated[int, typer.Option(min=1, max=1000, help="Gate runs of each other commit.")] = 5,
+    only: Annotated[str, typer.Option(help=f"Some of {', '.join(PARTS)}.", show_default="all")] = "",
+    strategy: Strategies = GATED,
+    scenario: Scenarios = GATED_IN,
+    workers: Workers = 2,
+    minutes: Annotated[float, typer.Option(min=0.1, max=600, help="Limit for one gate run.")] = 8,
+    seed: Seed = 1,
+    noise: Noise = NOISE,
+    results: Folders = RESULTS,
+) -> None:
+    """Measure the gate's false alarms and missed faults: runs `regress` on commits that it must find, and on others.
+
+    In a throw-away clone of HEAD: `aa`, HEAD against itself, at most one run in twenty worse. Commits that must be
+    found each time: `delay` adds 5 ms to the stop path, `poll` polls instead of pushing, `drop` drops 1 % of aborts,
+    `leak` leaks the upstream on disconnect, `burn` burns 0.1 ms of CPU time per chunk, `ask` asks the store once more
+    per chat. And `docs`, a change of docs while a process burns CPU time on every core: never worse. All parts take
+    some hours; try `prove --aa 1 --faults 1`, or a part with `--only drop`.
+
+    prove.json is written after each run, so that an interrupted proof keeps its finished runs. Exit codes: 0 every
+    promise was kept, 1 one was broken, 2 it could not be measured, 4 bad usage.
+    """
+    cases = select(scenarios=words(scenario), workers=workers, strategies=words(strategy))
+    check_crashes(cases)
+    from bench.experiments.prove import proof as proving  # noqa: PLC0415 - `--help` and usage errors need none of this
+    from bench.record.writer import Results  # noqa: PLC0415
+    from bench.system.git import GitError  # noqa: PLC0415
+
+    parts = proving.chosen_parts(words(only), words(strategy), words(scenario))
+    request = proving.Request(parts, aa, faults, strategy, scenario, workers, minutes, seed)
+    kept = Results(results, "prove")
+    line(f"{len(request.runs)} gate runs, {proving.time_left(request, [], cases)}")
+    with console.status("starting") as status:
+        proof = proving.Proof(request, kept, noise, status.update)
+        try:
+            with usage_errors(GitError):
+                for entry in proof.run():
+                    name = f"{entry['part']} {entry['number']} of {request.runs_of(entry['part'])}"
+                    left = proving.time_left(request, proof.entries, cases)
+                    line(f"{name:16} {entry['verdict']:12} {entry['seconds']:5.0f} s  ({left})")
+                    line(f"  {entry['sentence']}", "dim")
+        finally:
+            if proof.entries:
+                console.print(promises_table(proof.entries))
+            line(f"proof: {kept.folder / FILE}; finished runs are kept")
+    code, message = verdict_of(proof.entries)
+    if code:
+        end({"broken": REGRESSION, "not shown": INVALID}[code], message)
