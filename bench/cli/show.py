@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.table import Table
@@ -14,11 +13,16 @@ from bench.cli.errors import usage_errors
 from bench.cli.options import RESULTS, Folders, Run
 from bench.cli.terminal import BAD_USAGE, INVALID, console, end, line, refuse_invalid, warn
 from bench.experiments.tables import figure, table
+from bench.record.base import RecordError, read_file
+from bench.record.reader import UnreadableResults, read_manifest
+from bench.record.summary import Metric, MetricIntervals, Summary, SummaryCase
 from bench.record.writer import LATEST
 from bench.workload.plan import BACKENDS, STRATEGIES
 from bench.workload.scenario import catalogue, load_scenarios
 
 MOST_NAMED = 5
+NO_METRIC = Metric(n=0, ci95=MetricIntervals())
+METRICS = ("upstream_stop_ms", "wasted_tokens", "server_cpu_us_per_token")
 
 
 def report(folder: Run = RESULTS / LATEST) -> None:
@@ -28,21 +32,21 @@ def report(folder: Run = RESULTS / LATEST) -> None:
 
 def render_report(folder: Path, failure: int) -> list[str]:
     """Render and print the report; returns the run's problems. `failure`: exit code when it cannot be rendered."""
-    from bench.report.render import UnreadableResults, render  # noqa: PLC0415 - brings in pandas and matplotlib
+    from bench.report.render import render  # noqa: PLC0415 - brings in pandas and matplotlib
 
     try:
         page = render(folder)
-        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    except (UnreadableResults, OSError) as error:
+        summary, manifest = read_file(folder / "summary.json", Summary), read_manifest(folder)
+    except (UnreadableResults, RecordError, OSError) as error:
         end(failure, str(error))
-    console.print(case_table(summary["cases"]))
-    if floor := (summary.get("floor") or {}).get("p50"):
-        line(f"floor of this instrument and machine: {floor:.2f} ms; smaller differences are not claimed")
-    if json.loads((folder / "manifest.json").read_text(encoding="utf-8")).get("quick"):
+    console.print(case_table(summary.cases))
+    if summary.floor and summary.floor.p50:
+        line(f"floor of this instrument and machine: {summary.floor.p50:.2f} ms; smaller differences are not claimed")
+    if manifest.is_quick:
         line("a QUICK run: a first look, not for claims")
     line(f"report: {page}")
-    warn("note", summary.get("warnings", []))
-    return [] if summary["valid"] else list(summary["problems"])
+    warn("note", summary.warnings)
+    return [] if summary.valid else summary.problems
 
 
 def compare(
@@ -62,14 +66,14 @@ def compare(
         names = [str(folder) for folder in reversed(folders) if not folder.is_symlink()][:MOST_NAMED]
         yours = f"yours: {', '.join(names)}" if names else f"{results} holds none yet: make bench"
         end(BAD_USAGE, f"compare needs two runs: make compare A=results/... B=results/...; {yours}")
-    with usage_errors(runs.UnlikeRuns, runs.UnreadableResults):
+    with usage_errors(runs.UnlikeRuns, UnreadableResults):
         page = runs.compare(Path(a), Path(b), results, lambda what: warn("not compared", [what]))
     line(f"comparison: {page}")
     invalid = []
     for side, name in (("a", a), ("b", b)):
-        summary = json.loads((page.parent / side / "summary.json").read_text(encoding="utf-8"))
-        if not summary["valid"]:
-            invalid.append(f"{side.upper()} ({name}) is invalid: {[*summary['problems'], 'no reason given'][0]}")
+        summary = read_file(page.parent / side / "summary.json", Summary)
+        if not summary.valid:
+            invalid.append(f"{side.upper()} ({name}) is invalid: {[*summary.problems, 'no reason given'][0]}")
     if invalid:
         end(INVALID, f"no conclusions from this comparison: {'; '.join(invalid)}")
 
@@ -91,26 +95,26 @@ def strategies() -> None:
     line(f"BACKEND also takes {', '.join(BACKENDS)}: every strategy of that store")
 
 
-def case_table(cases: Sequence[dict[str, Any]]) -> Table:
+def case_table(cases: Sequence[SummaryCase]) -> Table:
     """The cases of a summary, a line each; it fits 80 columns."""
     title = "Latency to stop: from the abort sent to the upstream's connection lost"
     figures = ("n", "p50\nms", "p95\nms", "missed", "wasted\ntokens", "CPU us\n/token", "errors")
     found, before = table(title, ("<scenario", "<strategy", *figures)), ""
     for case in cases:
-        heading, metrics = f"{case['scenario']}, {case['workers']} w", case["metrics"]
+        heading = f"{case.scenario}, {case.workers} w"
         if before not in ("", heading):
             found.add_row()
-        stop = metrics.get("upstream_stop_ms", {})
+        stop, wasted, cpu = (case.metrics.get(name, NO_METRIC) for name in METRICS)
         found.add_row(
             "" if heading == before else heading,
-            case["strategy"],
-            str(case["aborts"]),
-            figure(stop.get("p50"), ",.1f"),
-            figure(stop.get("p95"), ",.1f"),
-            str(case["missed"]),
-            figure(metrics.get("wasted_tokens", {}).get("mean"), ",.1f"),
-            figure(metrics.get("server_cpu_us_per_token", {}).get("p50"), ",.1f"),
-            str(case["errors"]),
+            case.strategy,
+            str(case.aborts),
+            figure(stop.p50, ",.1f"),
+            figure(stop.p95, ",.1f"),
+            str(case.missed),
+            figure(wasted.mean, ",.1f"),
+            figure(cpu.p50, ",.1f"),
+            str(case.errors),
         )
         before = heading
     return found
