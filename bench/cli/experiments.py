@@ -88,15 +88,15 @@ def stop_path(
 ) -> None:
     """Compare an abort with a client that just hangs up: the ratio of their times to stop.
 
-    In every round `disconnect`, `redis-push` and `postgres-push` (two workers) and `memory-push` (one worker) are
-    measured in a changing order, with a token every 20 ms, every 100 ms, and a silent upstream. With two workers only
-    aborts on the worker that does not own the chat count. A stop lasts from its request's leaving to the moment at
-    which the mock upstream's transport lost the connection.
+    In every round `disconnect`, `redis-push` and `postgres-push` (two workers)
+    and `memory-push` (one worker) are measured in a changing order, with a token
+    every 20 ms, every 100 ms, and a silent upstream. With two workers only aborts
+    on the worker that does not own the chat count. A stop lasts from its request's
+    leaving to the moment at which the mock's transport lost the connection. A
+    round with an unhealthy load, mock or machine is measured again once.
 
-    A round in which load, mock or machine was unhealthy is set aside and measured again once.
-
-    Exit codes: 0 fine; 1 a goal was missed beyond doubt, or an abort was lost; 2 could not measure; 3 undecided: give
-    it more --pairs, or a quieter machine.
+    Exit codes: 0 fine; 1 a goal was missed beyond doubt, or an abort was lost;
+    2 could not measure; 3 undecided: give it more --pairs, or a quieter machine.
     """
     from bench.experiments import stop_path as path  # noqa: PLC0415 - `--help` and usage errors need none of this
     from bench.experiments.stop_path_goals import tables, verdict_of  # noqa: PLC0415

@@ -12,7 +12,6 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from bench.analysis.reading import of_run
 from bench.cli.errors import keeping, measuring
 from bench.cli.options import RESULTS, Environment, Folders, Quick, Run, Seed, words
 from bench.cli.show import render_report
@@ -20,7 +19,6 @@ from bench.cli.terminal import BAD_USAGE, INVALID, console, end, refuse_invalid,
 from bench.record.base import read_file
 from bench.record.manifest import Manifest
 from bench.record.writer import LATEST, SCHEDULE, Results, publish
-from bench.run.repeat import changed_since
 from bench.system import environment
 from bench.workload.plan import BACKENDS, STRATEGIES, Case, select
 from bench.workload.scenario import DEFAULT, MAX_WORKERS, PlanError, Scenario, catalogue
@@ -82,6 +80,8 @@ def rerun(folder: Run = RESULTS / LATEST, *, results: Folders = RESULTS) -> None
 
     The service gets the variables that the run was given by --env. Differences in code, versions and store are printed.
     """
+    from bench.analysis.reading import of_run  # noqa: PLC0415 - brings in scipy
+
     try:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         with gzip.open(folder / SCHEDULE, "rt", encoding="utf-8") as lines:
@@ -131,6 +131,8 @@ def _measure(
     with keeping(kept):
         Run(cases, settings, sides, console, more=more, schedules=schedules, expects=expects).execute()
     if repeats:
+        from bench.run.repeat import changed_since  # noqa: PLC0415 - brings in scipy
+
         before, now = msgspec.convert(repeats, Manifest), read_file(kept.folder / "manifest.json", Manifest)
         warn("note: differs from the repeated run", changed_since(before, now))
     problems = render_report(kept.folder, INVALID)

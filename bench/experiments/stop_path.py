@@ -35,7 +35,6 @@ AGAIN = 1
 """Additional rounds of a scenario in which the instrument was unhealthy in some rounds."""
 START_S, BETWEEN_S = 4.0, 0.4
 """About the time to start and warm up a service, and to prepare a load and let it settle."""
-Row = Any
 
 
 @dataclass(frozen=True)
