@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-import msgspec
 from rich.console import Console
 
 from bench.analysis.metrics import measure
@@ -31,7 +30,7 @@ from bench.gate.zero_tolerance import apply_rules
 from bench.record.manifest import Manifest
 from bench.record.schema import CaseRow, ChatRow
 from bench.record.verdict import SideInfo
-from bench.record.writer import Results, Row
+from bench.record.writer import Results
 from bench.run.campaign import Run, Settings
 from bench.run.meter import Measured
 from bench.run.progress import Expected
@@ -66,19 +65,17 @@ class MeasuredSide(Results):
         """The rows written so far."""
         return ReadRun(self.folder, self.manifest, self.cases, self.chats)
 
-    def write_manifest(self, manifest: Row) -> None:
+    def write_manifest(self, manifest: Manifest) -> None:
         """Write manifest.json."""
         super().write_manifest(manifest)
-        self.manifest = msgspec.convert(manifest, Manifest)
+        self.manifest = manifest
 
-    def append(self, chats: Iterable[Row], case: Row) -> None:
+    def append(self, chats: Iterable[ChatRow], case: CaseRow) -> None:
         """Write a finished case and its chats."""
-        written = list(chats)
-        super().append(written, case)
-        rows = msgspec.convert(written, list[ChatRow])
-        row = msgspec.convert(case, CaseRow)
-        scenario = self.manifest.scenarios.get(row.scenario)
-        self.cases.append(row)
+        rows = list(chats)
+        super().append(rows, case)
+        scenario = self.manifest.scenarios.get(case.scenario)
+        self.cases.append(case)
         self.chats += [Chat(chat.key, chat.block, chat.request_id, measure(chat, scenario)) for chat in rows]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from rich.console import Console
 
@@ -17,6 +18,8 @@ from bench.gate.margins import DEFAULTS, Margins
 from bench.gate.outcome import Outcome
 from bench.gate.regress import Gate, MeasuredSide
 from bench.gate.zero_tolerance import apply_rules
+from bench.record.manifest import Manifest
+from bench.record.schema import CaseRow, ChatRow
 from bench.run.campaign import Settings
 from bench.workload.plan import select
 from tests.bench.fake_gate import FLOWING, PUSH, case_row, chat_row, lost, write_rows
@@ -250,9 +253,10 @@ def test_the_rows_in_memory_are_those_of_the_files(tmp_path: Path) -> None:
     """The gate reads no file again after a block."""
     manifest = {"scenarios": {"flowing": FLOWING}, "blocks": 2, "complete": True}
     side = MeasuredSide(tmp_path, "head")
-    side.write_manifest(manifest)
+    side.write_manifest(msgspec.convert(manifest, Manifest))
     for block in range(2):
         chats = [chat_row("redis-push", block, index, 2.0) for index in range(3)]
-        side.append(iter(chats), case_row("redis-push", block, chats))
+        case = msgspec.convert(case_row("redis-push", block, chats), CaseRow)
+        side.append(iter(msgspec.convert(chats, list[ChatRow])), case)
     assert side.run == read_run(side.folder)
     assert len(side.chats) == 6
