@@ -65,7 +65,7 @@ def measuring(command: Callable[P, None], *, give_up: GiveUp = end) -> Callable[
 
 @contextmanager
 def keeping(kept: Results) -> Iterator[None]:
-    """When the measurement within the block breaks off: say where its cases are, or delete a folder without any."""
+    """When the measurement within the block breaks off, print where its cases are, or delete a folder without any."""
     from bench.system.storage import StorageError  # noqa: PLC0415 - `--help` needs none of this
 
     try:

@@ -17,7 +17,7 @@ _MARKS = {True: "[green]ok[/]", None: "[yellow]warn[/]", False: "[red]fail[/]"}
 
 
 def doctor(*, workers: Workers = 2) -> None:
-    """Check this machine before a run, and say what to change. Exit code 2: a run here would be invalid."""
+    """Check this machine before a run, and print what to change. Exit code 2: a run here would be invalid."""
     from bench.experiments.doctor import checks  # noqa: PLC0415 - `--help` needs no store
 
     table = Table("", "check", "found, and what to change", box=None, header_style="bold")

@@ -14,7 +14,7 @@ COLOURS = {"worse": "red", "better": "green", "equivalent": "green", "inconclusi
 
 
 def show(outcome: Outcome, console: Console) -> None:
-    """Print table, rules, notes and the verdict, the verdict last: that is where people look."""
+    """Print table, rules, notes and, last, the verdict."""
     console.print(table(outcome))
     for line in outcome.reasons:
         console.print(Text(line, style="red"), soft_wrap=True)

@@ -54,7 +54,7 @@ class Check:
 
 
 def checks(*, workers: int = 2, streams: int = 100) -> Iterator[Check]:
-    """Make all checks, one after the other, for a run with so many service processes and simultaneous chats."""
+    """Make all checks, one after the other, for a run with these numbers of workers and simultaneous chats."""
     yield cores(workers)
     yield governor()
     yield open_files(streams)
@@ -202,7 +202,7 @@ def loopback() -> Check:
 
 
 def store(kind: str) -> Check:
-    """The store that a run would use: it starts, answers, and gives its version."""
+    """The store that a run would use: it starts and answers."""
     try:
         with open_store(kind) as opened:
             return Check(kind, True, f"{opened.name} {opened.version} ({opened.how})")

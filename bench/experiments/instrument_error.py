@@ -30,7 +30,7 @@ NS_PER_MS = 1e6
 def scenario_of(live: int, *, stops: int = ENOUGH_STOPS, least_s: float = LEAST_S) -> Scenario:
     """Chats at a rate at which `live` of them are under way on average (Little's law); most end by a hang-up.
 
-    Long enough for so many stops, and for `least_s`, after the first chats have ended.
+    Long enough for `stops` stops, and for `least_s`, after the first chats have ended.
     """
     plain = FLOOR_CASE.scenario
     early_ms, late_ms = plain.window_ms("stream")

@@ -60,7 +60,7 @@ def counts_of(rounds: Sequence[Row]) -> dict[str, Counter[str]]:
 def broken(record: Row) -> list[str]:
     """Broken promises that do not depend on the machine, a line each.
 
-    Lost aborts count in sound rounds only: a chat may end before its abort when the machine stands still.
+    Lost aborts count in healthy rounds only: a chat may end before its abort when the machine stands still.
     """
     counted, all_rounds = counts_of(record["rounds"]), counts_of([*record["rounds"], *record["set_aside"]])
     found = []

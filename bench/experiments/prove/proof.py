@@ -148,10 +148,10 @@ class Proof:
 
     def _gate(self, clone: Path, part: str, number: int, base: str, results: Path) -> Entry:
         """One gate run, started in the clone as a user does."""
-        asked, log = self._request, self._kept.logs / f"{part}-{number}.log"
-        arguments = ["bench", "regress", "--base", base, "--strategy", asked.strategy, "--scenario", asked.scenario]
-        arguments += ["--workers", str(asked.workers), "--minutes", str(asked.minutes)]
-        arguments += ["--seed", str(asked.seed + number), "--noise", str(self._noise), "--results", str(results)]
+        options, log = self._request, self._kept.logs / f"{part}-{number}.log"
+        arguments = ["bench", "regress", "--base", base, "--strategy", options.strategy, "--scenario", options.scenario]
+        arguments += ["--workers", str(options.workers), "--minutes", str(options.minutes)]
+        arguments += ["--seed", str(options.seed + number), "--noise", str(self._noise), "--results", str(results)]
         # Without GITHUB_*: none of these verdicts is the job's own. The machine's lock is held by this process.
         env = of_stores() | {lock.VARIABLE: str(results.parent / "lock")}
         began = time.monotonic()
@@ -161,7 +161,7 @@ class Proof:
                     code = gate.process.wait(POLL_S)
                     break
                 took_s = time.monotonic() - began
-                self._say(f"{part} {number} of {asked.runs_of(part)}: {took_s:.0f} s; {last_line(log)}")
+                self._say(f"{part} {number} of {options.runs_of(part)}: {took_s:.0f} s; {last_line(log)}")
         verdict = None
         for found in results.glob("*/verdict.json"):
             shutil.copyfile(found, self._kept.folder / f"{part}-{number}.json")

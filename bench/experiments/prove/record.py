@@ -17,7 +17,7 @@ FILE = "prove.json"
 AA, DOCS = "aa", "docs"
 PARTS = (AA, *(fault.name for fault in FAULTS), DOCS)
 RUNS_PER_ALARM = 20
-"""One false alarm is permitted in so many runs of head against itself: the rate of a test at 5 %."""
+"""Runs of head against itself per permitted false alarm: the rate of a test at 5 %."""
 VERDICTS = ("worse", "better", "equivalent", "inconclusive", "invalid")
 KEPT = {True: "[green]kept[/]", False: "[red]broken[/]", None: "[yellow]not shown[/]"}
 _FAULTS = {fault.name: fault for fault in FAULTS}

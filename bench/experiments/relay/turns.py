@@ -102,7 +102,7 @@ def take_turn(
 
 
 def take_turns_together(on: Stage, names: Sequence[str], *, streams: int, itl_ms: float, window_s: float) -> list[Row]:
-    """A sample of each of these, loaded at the same time, each with so many streams.
+    """A sample of each of these, loaded at the same time, each with `streams` streams.
 
     Both get the same disturbances of the machine: this resolves the smallest differences. Raises as `take_turn`.
     """

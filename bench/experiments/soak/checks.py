@@ -64,7 +64,7 @@ def rss_kb(pid: int) -> float | None:
 
 
 def worker_chats(service: Child, workers: int) -> dict[int, int]:
-    """Live chats by worker pid; a connection lands on any worker, so /healthz is asked until all have answered."""
+    """Live chats by worker pid; a connection lands on any worker, so /healthz is polled until all have answered."""
     live: dict[int, int] = {}
     for _ in range(200 * workers):
         answer = request_json(service.url, "/healthz")

@@ -129,7 +129,7 @@ def _soak(console: Console, bench: Bench, traffic: Traffic, seconds: float) -> l
 def _still_held(log: Callable[[str], None], bench: Bench) -> list[str]:
     """Wait until everything is let go; returns what is not, a line each."""
     counts: dict[str, Callable[[], int]] = {
-        "answers the mock still gives": lambda: checks.open_at_witness(bench.mock),
+        "answers the mock still sends": lambda: checks.open_at_witness(bench.mock),
         "connections to the upstream": lambda: checks.upstream_sockets(bench.service, bench.mock),
         "live chats of all workers": lambda: sum(checks.worker_chats(bench.service, bench.workers).values()),
         "records in the store": lambda: checks.records_left(bench.store, bench.namespace),

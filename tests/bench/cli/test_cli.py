@@ -93,7 +93,7 @@ def test_an_unknown_command_names_near_ones_or_all(bench: Bench, given: str, wor
     assert all(word in done.stderr for word in words)
 
 
-def test_a_python_without_the_packages_says_which_one_to_use() -> None:
+def test_a_python_without_the_packages_names_the_one_to_use() -> None:
     for module in ("bench", "mock_llm"):
         done = subprocess.run(
             [sys.executable, "-S", "-m", module, "--help"], capture_output=True, text=True, check=False, env={}

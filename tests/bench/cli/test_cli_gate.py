@@ -85,7 +85,7 @@ def test_a_damaged_run_is_one_line() -> None:
     assert "make report RUN_DIR=results/base" in errors[0]
 
 
-def test_a_run_that_cannot_be_judged_says_so_in_its_verdict() -> None:
+def test_a_run_that_cannot_be_judged_is_invalid_in_its_verdict() -> None:
     bench("baseline", "results/base")
     folder = write_run(Path("results/busy"), stop_ms=STOPS, summary={"valid": False, "problems": ["overloaded"]})
     assert bench("check", str(folder))[0] == 2
@@ -96,7 +96,7 @@ def test_a_run_that_cannot_be_judged_says_so_in_its_verdict() -> None:
     assert not Path("results/verdict.json").exists()  # no results folder, so not ours to write into
 
 
-def test_history_draws_and_tells_what_it_left_out() -> None:
+def test_history_draws_and_counts_what_it_left_out() -> None:
     write_history(Path("past"), [2.0, 2.05, 1.95, 2.02, 2.01, 2.6, 2.65, 2.55, 2.62, 2.61])
     write_history(Path("past"), [2.0], first=11, quick=True)
     code, said, errors = bench("history", "--results", "past")

@@ -60,7 +60,7 @@ def test_a_report_rendered_again_has_the_same_numbers_byte_for_byte(runs: tuple[
 
 
 @pytest.mark.parametrize("content", [b"[]", b"\x1f\x8b\x08\x00nonsense that no gzip wrote", b"{"])
-def test_a_folder_that_cannot_be_repeated_says_so_in_a_line(
+def test_a_folder_that_cannot_be_repeated_is_one_line(
     tmp_path: Path, content: bytes, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "manifest.json").write_bytes(b"[]" if content[:1] == b"\x1f" else content)

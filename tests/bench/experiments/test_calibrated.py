@@ -141,7 +141,7 @@ async def test_a_client_that_leaves_in_a_silence_takes_its_upstream_along(bench:
     assert len(row["token_ns"]) == 1
 
 
-async def test_a_chat_that_nobody_stops_ends_by_itself(bench: Bench) -> None:
+async def test_a_chat_without_an_abort_ends_by_itself(bench: Bench) -> None:
     async with bench.session.post("/chat/", json=body("whole-drop", "[mock:itl_ms=1,output_tokens=5]")) as response:
         text = await response.text()
     assert text.count('"delta":{"content":"') == 5

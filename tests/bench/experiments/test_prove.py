@@ -98,7 +98,7 @@ def test_a_fault_is_found_by_what_it_does(part: str) -> None:
     assert entry(part, 1, verdict(part) | {"rules": [luck]}, seconds=1, code=1, reason="")["found"] is False
 
 
-def test_a_leak_is_one_of_the_client_who_left() -> None:
+def test_a_leak_is_found_with_disconnect_only() -> None:
     elsewhere = verdict("leak")
     elsewhere["rules"][0]["strategy"] = "redis-push"
     assert entry("leak", 1, elsewhere, seconds=1, code=1, reason="")["found"] is False

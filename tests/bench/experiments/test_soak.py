@@ -35,7 +35,7 @@ def test_memory_is_judged_after_the_warm_up(per_s: float, grows: bool) -> None:
     assert "bytes per chat" in text
 
 
-def test_too_short_a_soak_says_that_memory_was_not_judged() -> None:
+def test_memory_of_a_short_soak_is_not_judged() -> None:
     text, grows = memory_verdict("worker 7", noisy_kb(1000.0, 60), chats_per_s=10)
     assert not grows
     assert "too short" in text
@@ -53,7 +53,7 @@ def test_a_soak_of_our_service_is_clean(bench: Bench, monkeypatch: pytest.Monkey
     done = bench("soak", "--minutes", "0.1", "--workers", "2", "--backend", "redis")
     assert done.returncode == 0, done.stderr
     assert "120 chats" in done.stdout
-    for what in ("answers the mock still gives", "connections to the upstream", "live chats", "records in the store"):
+    for what in ("answers the mock still sends", "connections to the upstream", "live chats", "records in the store"):
         assert f"{what}" in done.stdout
     for kind in KINDS:
         assert re.search(rf"[1-9]\d* {kind}", done.stdout)
@@ -85,7 +85,7 @@ def test_what_leaks_is_found_out_and_named(monkeypatch: pytest.MonkeyPatch) -> N
     assert done.exit_code == 1
     leaks = [line for line in done.stderr.splitlines() if line.startswith("bench: leak: ")]
     assert "GROWS" in leaks[0]
-    assert leaks[1].startswith("bench: leak: 1 answers the mock still gives")  # then idle connections may follow
+    assert leaks[1].startswith("bench: leak: 1 answers the mock still sends")  # then idle connections may follow
 
 
 async def test_a_service_that_ignores_aborts_is_found_out() -> None:
