@@ -96,7 +96,9 @@ def test_a_part_nobody_has_is_null_and_no_stamps_are_no_waterfall() -> None:
 
 
 def test_the_summary_s_waterfall_adds_up_to_its_stop(tmp_path: Path) -> None:
-    summary = summarise(fake.write(tmp_path, strategies=["redis-push", "disconnect", "none"], scenarios=["flowing"]))
+    summary = summarise(
+        fake.write(tmp_path, strategies=["redis-push", "disconnect", "none"], scenarios=["flowing"], chats=60)
+    )
     by_name = {case["strategy"]: case for case in summary["cases"]}
     push = by_name["redis-push"]
     means = [push["waterfall"][part]["mean"] for part in PARTS]

@@ -80,15 +80,15 @@ def test_one_block_gives_its_value_and_no_interval() -> None:
 
 
 def coverage(describe: Callable[[Sequence[Any]], dict[str, Any]], name: str, quantile: float, blocks: int) -> float:
-    """The share of 300 simulated runs in which the interval of a percentile holds the true one."""
+    """The share of 200 simulated runs in which the interval of a percentile holds the true one."""
     rng = np.random.default_rng(blocks)
     truth = math.exp(math.hypot(BLOCK_SPREAD, WITHIN) * NormalDist().inv_cdf(quantile))
     held = 0
-    for _run in range(300):
+    for _run in range(200):
         effects = rng.normal(0, BLOCK_SPREAD, (blocks, 1))
         low, high = describe(np.exp(effects + rng.normal(0, WITHIN, (blocks, 60))).tolist())["ci95"][name]
         held += low <= truth <= high
-    return held / 300
+    return held / 200
 
 
 @pytest.mark.parametrize("blocks", [5, 8])
