@@ -141,7 +141,7 @@ def knee_table(points: Sequence[Row]) -> Table:
         cells = (rates_per_s[0], chats_ci, rates_per_s[1], interval(point["ci95"], ",.0f"), f"{point['limit_ms']:.1f}")
         rows.append((point["strategy"], *cells, ENDS[point["ended_by"]]))
     columns = ("<strategy", "chats/s", "95 %", "aborts/s", "95 %", "p99 limit\nms", "<ended, because")
-    return table("The knee: chats per second until stops fail", columns, rows)
+    return table("The knee: chats per second until stops fail", columns, rows, wrap=True)
 
 
 def _prober(

@@ -8,12 +8,16 @@ from statistics import median
 from rich.table import Table
 
 
-def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]] = (), caption: str = "") -> Table:
-    """A table without lines; a column is aligned to the right, unless its name begins with `<`."""
+def table(
+    title: str, columns: Sequence[str], rows: Iterable[Sequence[str]] = (), caption: str = "", *, wrap: bool = False
+) -> Table:
+    """A table without lines; columns named `<...` are aligned to the left and, except the first, may `wrap`."""
     found = Table(title=title, box=None, padding=(0, 1, 0, 0), header_style="bold", title_justify="left")
     found.caption, found.caption_justify = caption or None, "left"
-    for name in columns:
-        found.add_column(name.removeprefix("<"), justify="left" if name.startswith("<") else "right", no_wrap=True)
+    for place, name in enumerate(columns):
+        left = name.startswith("<")
+        rigid = not (left and wrap and place)
+        found.add_column(name.removeprefix("<"), justify="left" if left else "right", no_wrap=rigid)
     for row in rows:
         found.add_row(*row)
     return found

@@ -106,7 +106,7 @@ def promises_table(entries: Sequence[Entry]) -> Table:
         )
         for each in promises(entries)
     )
-    return table("", ("<part", "<promise", "runs", "<verdicts", "a run took", "<"), rows)
+    return table("", ("<part", "<promise", "runs", "<verdicts", "a run took", "<"), rows, wrap=True)
 
 
 def _found(part: str, verdict: str, rules: Sequence[Entry]) -> bool | None:

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from bench.experiments.knee import REPEATS, STEPS, Knee, Probe, find_knee, judge, rates
-from bench.experiments.knee_run import add_to, all_rates, as_point, probe_of, scenario_at
+from bench.experiments.knee_run import add_to, all_rates, as_point, knee_table, probe_of, scenario_at
 from bench.load.driver import MAX_CHUNKS_PER_S, MOST_PROCESSES, processes_for
 from bench.record.manifest import Host
 from bench.workload.plan import Case
@@ -204,6 +205,15 @@ def test_a_point_of_knee_json_has_its_interval_in_aborts() -> None:
     point = as_point("redis-push", Knee(200.0, (180.0, 220.0), 22.5, "slow"))
     assert (point["chats_per_s"], point["aborts_per_s"]) == (200.0, 185.0)
     assert (point["ci95"], point["at_least"]) == ([166.5, 203.5], False)
+
+
+def test_the_table_fits_into_80_columns() -> None:
+    console = Console(width=80)
+    ended = [Knee(1345.0, (1234.0, 1467.0), 122.5, "load", "", 1234.0), Knee(200.0, (180.0, 220.0), 22.5, "slow")]
+    with console.capture() as capture:
+        console.print(knee_table([as_point("postgres-timer", knee) for knee in ended]))
+    assert "…" not in capture.get()
+    assert "limit" in capture.get()
 
 
 @pytest.mark.parametrize("backend", ["mysql", "none"])

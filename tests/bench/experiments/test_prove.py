@@ -13,13 +13,14 @@ from typing import Any
 import psutil
 import pytest
 import typer
+from rich.console import Console
 from typer.testing import CliRunner
 
 from bench.cli import experiments as cli_experiments
 from bench.experiments.prove import proof as prove
 from bench.experiments.prove.faults import FAULTS, Fault, FaultError, change_docs
 from bench.experiments.prove.proof import BASE, Proof, Request, expected_run_s, make_commits
-from bench.experiments.prove.record import AA, PARTS, Entry, entry, promises
+from bench.experiments.prove.record import AA, PARTS, Entry, entry, promises, promises_table
 from bench.gate.commits import ROOT
 from bench.record.manifest import Host
 from bench.record.writer import Results
@@ -195,6 +196,14 @@ def run_prove(
     done = CliRunner().invoke(app, [*arguments, "--results", str(tmp_path)], env={"COLUMNS": "140"})
     (folder,) = tmp_path.glob("*-prove")
     return done, json.loads((folder / "prove.json").read_text())
+
+
+def test_the_table_fits_into_80_columns() -> None:
+    console = Console(width=80)
+    with console.capture() as capture:
+        console.print(promises_table([good(part, 1) for part in PARTS]))
+    assert "…" not in capture.get()
+    assert "delay" in capture.get()
 
 
 def good(part: str, number: int) -> Entry:
