@@ -175,6 +175,11 @@ def chat(index: int, *, stop_ms: float | None, status: int = 200) -> dict[str, A
     lost_ns = int(1e9 + (stop_ms or 0) * 1e6)
     return {
         "strategy": "redis-push",
+        "scenario": "knee-200",
+        "workers": 2,
+        "streams": 400,
+        "block": 0,
+        "request_id": f"chat-{index}",
         "index": index,
         "client": {
             "intended_ns": 0, "sent_ns": 1, "status": status, "headers_ns": 5, "token_ns": [], "end_ns": 2_000_000_000,
