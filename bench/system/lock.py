@@ -16,7 +16,7 @@ from bench.workload.scenario import PlanError
 
 VARIABLE = "BENCH_LOCK"
 """Another lock file, for tests and for benches that are started by a bench."""
-FILE = "stopwatch-bench.system.lock"
+FILE = "stopwatch-bench.lock"
 
 
 class BusyError(PlanError):
