@@ -16,7 +16,7 @@ from bench.analysis.reading import read_run
 from bench.analysis.summary import write_summary
 from bench.gate import INVALID, GateError
 from bench.gate.block_filter import unhealthy_blocks
-from bench.gate.gate_run import gate_values
+from bench.gate.family import gate_values
 from bench.gate.margins import DEFAULTS, MIN_PAIRS, noise_of
 from bench.record.base import encode_file
 from bench.record.files import replace_file

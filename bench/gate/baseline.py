@@ -15,7 +15,7 @@ from bench.analysis.metrics import UNITS
 from bench.analysis.reading import CaseKey, Run, UnreadableResults, read_run
 from bench.gate import INVALID, GateError
 from bench.gate.block_filter import unhealthy_blocks
-from bench.gate.gate_run import gate_values
+from bench.gate.family import gate_values
 from bench.gate.margins import Margins
 from bench.gate.verdict import Margin
 from bench.record.base import RecordError, encode_file, read_file

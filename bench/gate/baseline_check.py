@@ -6,8 +6,7 @@ from bench.analysis.blocks import BlockValues
 from bench.gate import GateError
 from bench.gate.baseline import AGAIN, RATIO_UNITS, FullRun, make, relative_margins
 from bench.gate.block_filter import stalled_workers, too_few_usable
-from bench.gate.family import decide_all_unpaired, single_block_notes
-from bench.gate.gate_run import without_stop_costs
+from bench.gate.family import decide_all_unpaired, single_block_notes, without_stop_costs
 from bench.gate.margins import DEFAULTS, Margins
 from bench.gate.outcome import Outcome
 from bench.gate.verdict import Margin

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from typing import Any
 
 import msgspec
 
@@ -76,7 +75,7 @@ def too_few_usable(run: Run, excluded: Mapping[Block, str], needed: int) -> dict
 def side_problems(run: Run, summary: Summary, excluded: Collection[Block]) -> list[str]:
     """The reasons why a side's measurement is invalid, apart from the excluded blocks and their failed chats."""
     without_health = [msgspec.structs.replace(row, health=None, witness_late_p99_ms=None) for row in run.cases]
-    cases: Any = [_recounted(run, case, excluded) for case in summary.cases]
+    cases = [_recounted(run, case, excluded) for case in summary.cases]
     return [*run.damage, *find_problems(replace(run, cases=without_health), cases), *calibration_problems(run)]
 
 

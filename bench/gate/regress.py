@@ -20,8 +20,7 @@ from bench.gate.block_filter import (
     usable_count,
 )
 from bench.gate.commits import ROOT, Comparison, lock_doubts, uncommitted_notes, worktrees
-from bench.gate.family import decide_all, more_needed, single_block_notes
-from bench.gate.gate_run import gate_values
+from bench.gate.family import decide_all, gate_values, more_needed, single_block_notes
 from bench.gate.margins import Margins
 from bench.gate.outcome import Outcome
 from bench.gate.overload import overloads

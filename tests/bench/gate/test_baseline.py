@@ -12,7 +12,7 @@ import pytest
 from bench.gate import GateError, baseline
 from bench.gate.baseline import load
 from bench.gate.baseline_check import check, choose_margins, margins_of, values_of
-from bench.gate.gate_run import COSTS
+from bench.gate.family import COSTS
 from bench.gate.margins import DEFAULTS, Margins
 from bench.gate.verdict import Margin
 from bench.record.verdict import Baseline

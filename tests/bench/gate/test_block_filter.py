@@ -12,8 +12,7 @@ from rich.console import Console
 
 from bench.analysis.reading import read_run
 from bench.gate.block_filter import unhealthy_blocks, usable_count
-from bench.gate.family import decide_all, single_block_notes
-from bench.gate.gate_run import gate_values
+from bench.gate.family import decide_all, gate_values, single_block_notes
 from bench.gate.margins import DEFAULTS, Margins
 from bench.gate.outcome import Outcome
 from bench.gate.regress import Gate, MeasuredSide

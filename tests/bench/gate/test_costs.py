@@ -10,7 +10,7 @@ import pytest
 from bench.analysis.reading import read_run
 from bench.cli import regress as cli_regress
 from bench.experiments.prove.proof import expected_run_s
-from bench.gate.gate_run import COSTS
+from bench.gate.family import COSTS
 from bench.gate.outcome import Outcome
 from bench.gate.regress import METRICS
 from bench.workload.plan import counted_apart, select
