@@ -18,8 +18,8 @@ import psutil
 
 from bench.analysis.health import MAX_SCHEDULE_MS, MAX_STEAL, WARN_STEAL
 from bench.system.embedded import StoreError
-from bench.system.environment import clean
-from bench.system.stores import URL_VARIABLES, open_store
+from bench.system.environment import URL_VARIABLES, clean
+from bench.system.stores import open_store
 from bench.workload.scenario import PlanError
 
 NEEDED_MB, COMFORTABLE_MB = 500, 1000

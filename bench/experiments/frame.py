@@ -20,7 +20,8 @@ from bench.record.host import utc_now
 from bench.run.meter import Measured, Subject
 from bench.run.rig import Kept, Rig, Row, Say, describe, note_case
 from bench.run.subject import Side, describe_asgi, service_of
-from bench.system.stores import URL_VARIABLES, Store, open_store
+from bench.system.environment import URL_VARIABLES
+from bench.system.stores import Store, open_store
 from bench.workload.plan import Case, store_of
 
 NO_SETTINGS: Mapping[str, str] = {}

@@ -1,7 +1,5 @@
 """Processes that use all of a core: `python -m bench.system.burner` alone, or several beside the load (`--starve`)."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import subprocess

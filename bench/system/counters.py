@@ -1,39 +1,17 @@
-"""What a store server says about itself: name, version, and its own counter of the work it has done."""
+"""What a store server reports about itself: name, version, its own counter of operations, its clients.
+
+Both classes connect when they are made, so that making one proves that the server answers.
+"""
 
 import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import Any
 
 from bench.system.store_urls import for_asyncpg
 
 CONNECT_DEADLINE_S = 5.0
 LEAVE_DEADLINE_S = 5.0
-
-
-class Counter(Protocol):
-    """One server; made by connecting to it, so that making it proves that it answers."""
-
-    name: str
-    version: str
-    source: str
-    """Where its numbers come from, in words."""
-
-    def read(self, *, settled: bool = False) -> int:
-        """Operations since this object was made, without its own; `settled`: wait until late reports are in."""
-        ...
-
-    def connections(self) -> int:
-        """Clients connected now, without us."""
-        ...
-
-    def delete_namespace(self, namespace: str) -> None:
-        """Remove what the service kept under this namespace, and nothing else."""
-        ...
-
-    def close(self) -> None:
-        """Leave the server."""
-        ...
 
 
 class RedisCounter:
@@ -59,19 +37,19 @@ class RedisCounter:
     def _total(self) -> int:
         return sum(int(command["calls"]) for command in self._client.info("commandstats").values())
 
-    def read(self, *, settled: bool = False) -> int:  # noqa: ARG002 - this server counts at once
-        """Commands since this object was made; those inside scripts count as the server counts them."""
+    def read(self, *, settled: bool = False) -> int:  # noqa: ARG002 - Redis counts immediately
+        """Commands since this object was made, our own excluded; Redis counts those inside scripts too."""
         total = self._total() - self._own
         self._own += 1
         return total
 
     def connections(self) -> int:
-        """Connected clients, without this one."""
+        """Connected clients, this one excluded."""
         self._own += 1
         return int(self._client.info("clients")["connected_clients"]) - 1
 
     def delete_namespace(self, namespace: str) -> None:
-        """Delete the keys of this namespace; the server's other keys are none of ours."""
+        """Delete the keys of this namespace only."""
         for key in self._client.scan_iter(f"{namespace}:*", count=1000):
             self._client.delete(key)
 
@@ -81,9 +59,9 @@ class RedisCounter:
 
 
 class PostgresCounter:
-    """Commits and rollbacks of the database; each reading takes a connection, whose cost is measured at first.
+    """Commits and rollbacks of the database; the cost of a reading, which takes a connection, is measured first.
 
-    Not pg_stat_statements: it counts statements, but must be preloaded, and the wheel with our own server has none.
+    pg_stat_statements would count statements, but must be preloaded, and our own server does not have it.
     """
 
     source = "pg_stat_database: commits and rollbacks"
@@ -91,51 +69,48 @@ class PostgresCounter:
     def __init__(self, url: str) -> None:
         self._url = for_asyncpg(url)
         self.name = "postgres"
-        self.version = str(self._ask("SHOW server_version"))
-        self._guests = int(self._ask(_GUESTS))
+        self.version = str(self._fetch("SHOW server_version"))
+        self._others = int(self._fetch(_CLIENTS))
         first, second, third = self._total(), self._total(), self._total()
-        self._cost = min(second - first, third - second)  # the smaller one: others may be at work in the database too
+        self._cost = min(second - first, third - second)  # the larger may include other clients' transactions
         self._own = third + self._cost
 
     def read(self, *, settled: bool = False) -> int:
-        """Transactions since this object was made.
+        """Transactions since this object was made, our own excluded.
 
-        A backend reports its counts up to 10 s late, but always when it leaves: `settled` first waits (at most 5 s)
-        until every client that came after this object has left the database.
+        A backend reports its counts up to 10 s late, but always when its client disconnects: `settled` first waits
+        (at most 5 s) until every client that connected after this object was made has disconnected.
         """
         deadline = time.monotonic() + LEAVE_DEADLINE_S
-        while settled and time.monotonic() < deadline and int(self._ask(_GUESTS)) > self._guests:
-            self._own += self._cost
+        while settled and time.monotonic() < deadline and self.connections() > 0:
             time.sleep(0.05)
-        if settled:
-            self._own += self._cost
         total = self._total() - self._own
         self._own += self._cost
         return total
 
     def connections(self) -> int:
-        """Client backends in this database, without the asking one and those that were there before us."""
+        """Client backends of this database, ours and those that were there before excluded."""
         self._own += self._cost
-        return int(self._ask(_GUESTS)) - self._guests
+        return int(self._fetch(_CLIENTS)) - self._others
 
     def delete_namespace(self, namespace: str) -> None:
         """Drop the schema of this namespace."""
-        self._ask(f"DROP SCHEMA IF EXISTS {namespace} CASCADE")  # the runner made the name: letters and digits
+        self._fetch(f"DROP SCHEMA IF EXISTS {namespace} CASCADE")  # the run chose the name: letters and digits
 
     def close(self) -> None:
-        """Nothing is held between readings."""
+        """No connection is kept between readings."""
 
     def _total(self) -> int:
-        return int(self._ask(_TRANSACTIONS))
+        return int(self._fetch(_TRANSACTIONS))
 
-    def _ask(self, query: str) -> Any:
-        """One value, in a thread with a loop of its own: callers may be inside a running loop."""
+    def _fetch(self, query: str) -> Any:
+        """One value, fetched in a thread with its own loop, because callers may run inside a loop."""
         with ThreadPoolExecutor(1) as thread:
             return thread.submit(asyncio.run, _fetch(self._url, query)).result()
 
 
 _TRANSACTIONS = "SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = current_database()"
-_GUESTS = (
+_CLIENTS = (
     "SELECT count(*) FROM pg_stat_activity "
     "WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
 )

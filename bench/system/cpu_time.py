@@ -1,7 +1,5 @@
 """The CPU time of a process tree, to the nanosecond where the system has a clock for it."""
 
-from __future__ import annotations
-
 import contextlib
 import sys
 import time

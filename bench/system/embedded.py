@@ -1,4 +1,4 @@
-"""One server process of our own on a loopback port: start, wait until it answers, stop, kill, start again."""
+"""One server program on a loopback port: start, wait until it answers, stop, kill, start again."""
 
 import contextlib
 import functools
@@ -17,6 +17,7 @@ from typing import Any
 import psutil
 
 from bench.system.environment import clean
+from bench.system.procs import start_process
 from bench.system.reaper import REAPER
 
 START_DEADLINE_S = 20.0
@@ -29,7 +30,7 @@ class StoreError(Exception):
 
 
 def free_port() -> int:
-    """A loopback port nobody listens on at this moment."""
+    """A loopback port that no process is listening on at this moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -37,14 +38,14 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def temporary_folder(label: str) -> Iterator[Path]:
-    """A folder that is gone afterwards, also when this process is killed."""
+    """A folder that is deleted afterwards, also when this process is killed."""
     folder = Path(tempfile.mkdtemp(prefix=f"stopwatch-{label}-"))
-    REAPER.watch_folder(folder)
+    REAPER.watch(folder)
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-        REAPER.forget_folder(folder)
+        REAPER.forget(folder)
 
 
 @dataclass(frozen=True)
@@ -54,10 +55,10 @@ class RunAsUser:
     prefix: tuple[str, ...] = ()
     user: int | None = None
 
-    def chown(self, folder: Path) -> None:
-        """Make the folder belong to whoever the program will be; a user namespace needs nothing."""
+    def chown(self, path: Path) -> None:
+        """Give the path to the user of the program; in a user namespace it already belongs to it."""
         if self.user is not None:
-            os.chown(folder, self.user, self.user)
+            os.chown(path, self.user, self.user)
 
     def popen_arguments(self) -> dict[str, Any]:
         """The arguments for subprocess that change the user."""
@@ -66,7 +67,7 @@ class RunAsUser:
 
 @functools.cache
 def unprivileged() -> RunAsUser:
-    """The first way that works here; containers often forbid user namespaces, then root becomes `nobody` outright."""
+    """For root a user namespace where it is permitted, else the user `nobody`; for others no change."""
     if os.geteuid() != 0:
         return RunAsUser()
     prefix = ("unshare", "--user", f"--map-user={NOBODY}", f"--map-group={NOBODY}")
@@ -78,9 +79,9 @@ def unprivileged() -> RunAsUser:
 
 @dataclass
 class EmbeddedServer:
-    """A running server; `restart` keeps the port, so that clients can be watched through a fault.
+    """A server whose port stays the same from start to start.
 
-    `ready` connects once and raises while the server is not there yet. `process` is the server itself, to be signalled.
+    `ready` connects once and raises while the server is not there yet.
     """
 
     name: str
@@ -100,24 +101,15 @@ class EmbeddedServer:
         return self._process
 
     def start(self) -> None:
-        """Start and wait until a client gets an answer; raises StoreError with the server's last log line."""
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                self.command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=self.log.parent,
-                env=clean(),
-                start_new_session=True,
-                **self.popen,
-            )
-        REAPER.watch_group(self._process.pid, self.stop_signal)
+        """Start and wait until `ready` succeeds. Raises StoreError with the last line of the server's log."""
+        self._process = start_process(
+            self.command, self.log, env=clean(), stop_signal=self.stop_signal, cwd=self.log.parent, **self.popen
+        )
         deadline = time.monotonic() + START_DEADLINE_S
         while True:
             try:
                 self.ready()
-            except Exception as error:  # every driver has its own words for "not yet"
+            except Exception as error:  # each driver has its own exception for "not yet"
                 if self._process.poll() is not None or time.monotonic() > deadline:
                     self.kill()
                     raise StoreError(f"{self.name} did not start: {self._last_line() or error}") from error
@@ -126,32 +118,30 @@ class EmbeddedServer:
                 return
 
     def stop(self) -> None:
-        """End the server in order (SIGKILL after 10 s); nothing to do when it has ended already."""
+        """Send the stop signal, after 10 s SIGKILL; no effect when the server has ended."""
+        self._end(self.stop_signal)
+
+    def kill(self) -> None:
+        """End the server and its helpers with SIGKILL, as a crash would."""
+        self._end(signal.SIGKILL)
+
+    def _end(self, sig: int) -> None:
         if self._process is None:
             return
+        helpers = psutil.Process(self._process.pid).children(recursive=True) if self._process.poll() is None else []
         with contextlib.suppress(ProcessLookupError):
-            self._process.send_signal(signal.SIGCONT)  # a test may have frozen it
-            self._process.send_signal(self.stop_signal)
+            self._process.send_signal(sig)
+            self._process.send_signal(signal.SIGCONT)  # tests stop it with SIGSTOP
         try:
             self._process.wait(STOP_DEADLINE_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        REAPER.forget_group(self._process.pid)
-
-    def kill(self) -> None:
-        """End the server as a crash would: SIGKILL, no goodbye to its clients."""
-        if self._process is None:
-            return
-        # With its helpers: PostgreSQL refuses to start again while one of them still holds the shared memory.
-        helpers = psutil.Process(self._process.pid).children(recursive=True) if self._process.poll() is None else []
-        self._process.kill()
-        self._process.wait()
-        for helper in helpers:
+        for helper in helpers:  # PostgreSQL does not start again while one of them holds the shared memory
             with contextlib.suppress(psutil.NoSuchProcess):
                 helper.kill()
         psutil.wait_procs(helpers, STOP_DEADLINE_S)
-        REAPER.forget_group(self._process.pid)
+        REAPER.forget(self._process.pid)
 
     def restart(self) -> None:
         """Stop it if it runs, and start it again on the same port."""

@@ -21,7 +21,7 @@ PASSED = (
 """What a process needs to start on this machine. Everything else could change what is measured, and is left out:
 settings of the service, the mock and Locust, proxies, PYTHON*, LD_PRELOAD."""
 STORES = ("STORES", "REDIS_URL", "DATABASE_URL", "REDIS_BINARY", "POSTGRES_BINARY", "REDIS_IMAGE", "POSTGRES_IMAGE")
-URLS = {"redis": "REDIS_URL", "postgres": "DATABASE_URL"}
+URL_VARIABLES = {"redis": "REDIS_URL", "postgres": "DATABASE_URL"}
 SET_BY_THE_RUN = (
     "ABORT_BACKEND", "ABORT_NAMESPACE", "API_KEYS", "HOST", "OPENAI_API_KEY", "OPENAI_BASE_URL", "PORT", "PYTHONHOME",
     "PYTHONPATH", "TRACE_DIR", "WORKERS",
@@ -37,8 +37,7 @@ def clean(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
 
 def of_stores(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     """The variables that choose the stores, for a bench that is started by another one."""
-    docker = ("DOCKER_", "TESTCONTAINERS_")
-    return {name: value for name, value in environ.items() if name in STORES or name.startswith(docker)}
+    return {k: v for k, v in environ.items() if k in STORES or k.startswith(("DOCKER_", "TESTCONTAINERS_"))}
 
 
 def parse(assignments: Iterable[str]) -> dict[str, str]:
@@ -55,29 +54,27 @@ def parse(assignments: Iterable[str]) -> dict[str, str]:
 
 
 def switch(name: str, environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether a variable such as QUICK is on. Raises PlanError for anything but ON and OFF."""
+    """Whether a variable such as QUICK is on. Raises PlanError for a value outside ON and OFF."""
     value = environ.get(name, "").strip()
-    if value.lower() in ON:
-        return True
-    if value.lower() in OFF:
-        return False
-    raise PlanError(f"{name} is {value!r}: choose from {', '.join((*ON, *filter(None, OFF)))}")
+    if value.lower() not in ON + OFF:
+        raise PlanError(f"{name} is {value!r}: choose from {', '.join((*ON, *filter(None, OFF)))}")
+    return value.lower() in ON
 
 
 def check_crashes(cases: Iterable[Case], environ: Mapping[str, str] = os.environ) -> None:
-    """Refuse cases that crash a store which is not ours, before anything is measured. Raises PlanError."""
-    every = list(cases)
-    faulty = list(dict.fromkeys(case.scenario.name for case in every if case.scenario.fault))
-    for kind in sorted({case.store or "" for case in every if case.scenario.fault} & URLS.keys()):
-        foreign = [URLS[kind]] if environ.get(URLS[kind]) else []
-        if not foreign and environ.get("STORES", "") not in ("", "embedded"):
-            foreign = ["STORES"]
-        if foreign:
-            others = list(dict.fromkeys(case.scenario.name for case in every if not case.scenario.fault))
+    """Reject cases that crash a store which is not our own, before the measurement starts. Raises PlanError."""
+    crashing, others = dict[str, None](), dict[str, None]()
+    kinds = set()
+    for case in cases:
+        (crashing if case.scenario.fault else others)[case.scenario.name] = None
+        kinds |= {case.store} if case.scenario.fault else set()
+    for kind in sorted(URL_VARIABLES.keys() & kinds):
+        named = environ.get(URL_VARIABLES[kind])
+        if named or environ.get("STORES", "") not in ("", "embedded"):
             rest = f", or measure the others: SCENARIO={','.join(others)}" if others else ""
             raise PlanError(
-                f"SCENARIO {', '.join(faulty)} crashes {kind}, which is only done to our own servers: "
-                f"unset {foreign[0]}{rest}"
+                f"SCENARIO {', '.join(crashing)} crashes {kind}, which is only done to our own servers: "
+                f"unset {URL_VARIABLES[kind] if named else 'STORES'}{rest}"
             )
 
 

@@ -1,7 +1,5 @@
 """Run git on one repository: no hooks, no filters, and none of the variables that point it at another repository."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 from collections.abc import Mapping
@@ -9,8 +7,8 @@ from pathlib import Path
 
 KEPT = ("GIT_CONFIG_", "GIT_SSH", "GIT_SSL_", "GIT_ASKPASS", "GIT_EXEC_PATH")
 """How git finds its own programs, credentials and settings. All other GIT_* variables are dropped: a hook, an alias or
-`git rebase --exec` sets GIT_DIR, GIT_INDEX_FILE, GIT_WORK_TREE and more, and each of them names another repository."""
-DROPPED = ("GIT_CONFIG_PARAMETERS",)  # the `-c` options of the git command around us
+`git rebase --exec` sets GIT_DIR, GIT_INDEX_FILE, GIT_WORK_TREE and more, each of which names another repository."""
+DROPPED = "GIT_CONFIG_PARAMETERS"  # the `-c` options of an outer git command
 SETTINGS = {"GIT_TERMINAL_PROMPT": "0", "GIT_LFS_SKIP_SMUDGE": "1"}
 OPTIONS = (
     "core.hooksPath=/dev/null",
@@ -23,11 +21,11 @@ OPTIONS = (
 
 
 class GitError(Exception):
-    """git failed; the message is one line, with git's own words."""
+    """git failed; the message is one line and includes git's own."""
 
 
 def git(folder: Path, *arguments: str, config: Mapping[str, str] | None = None) -> str:
-    """Run git in `folder` and return what it printed, stripped. `config` is passed as `-c`. Raises GitError."""
+    """Run git in `folder` and return its output, stripped. `config` is passed as `-c`. Raises GitError."""
     options = [*OPTIONS, *(f"{name}={value}" for name, value in (config or {}).items())]
     command = ["git", "-C", str(folder), *(part for option in options for part in ("-c", option)), *arguments]
     try:
@@ -35,15 +33,12 @@ def git(folder: Path, *arguments: str, config: Mapping[str, str] | None = None) 
     except FileNotFoundError as error:
         raise GitError("git is not installed: the gate needs it to check out base and head") from error
     if done.returncode:
-        words = " ".join((done.stderr or done.stdout).split())
-        raise GitError(f"git {arguments[0]} failed: {words or f'exit code {done.returncode}'}")
+        output = " ".join((done.stderr or done.stdout).split())
+        raise GitError(f"git {arguments[0]} failed: {output or f'exit code {done.returncode}'}")
     return done.stdout.strip()
 
 
 def environment() -> dict[str, str]:
     """The environment for git."""
-    return {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith("GIT_") or (name.startswith(KEPT) and name not in DROPPED)
-    } | SETTINGS
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("GIT_") or (k.startswith(KEPT) and k != DROPPED)}
+    return kept | SETTINGS

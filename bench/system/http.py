@@ -1,6 +1,4 @@
-"""The few HTTP requests the harness itself makes: to the witness, and to warm a service up."""
-
-from __future__ import annotations
+"""The HTTP requests that the harness itself sends: to the mock's journal, and chats to warm a service up."""
 
 import contextlib
 import http.client
@@ -12,81 +10,70 @@ from urllib.parse import urlsplit
 
 TIMEOUT_S = 10.0
 WARM_UP_MARKER = "[mock:ttft_ms=5,itl_ms=5,output_tokens=10]"
+Exchange = tuple[http.client.HTTPConnection, http.client.HTTPResponse]
 
 
 class AnswerError(Exception):
-    """A server of ours answered what it should not; the message is one line."""
+    """A process of ours sent an unexpected response; the message is one line."""
 
 
 def request_json(url: str, path: str, method: str = "GET", body: dict[str, Any] | None = None) -> Any:
-    """One request on a fresh connection; gives the decoded JSON, or None for an empty answer."""
-    connection = _connect(url)
-    try:
-        content = None if body is None else json.dumps(body)
-        connection.request(method, path, content, {"Content-Type": "application/json"})
-        response = connection.getresponse()
-        answer = response.read()
+    """Send one request on a new connection and return the decoded JSON, None for an empty body.
+
+    Raises AnswerError for a status of 300 or more, OSError without a connection.
+    """
+    connection, response = _send(url, method, path, body)
+    with contextlib.closing(connection):
+        content = response.read()
         if response.status >= 300:
             raise AnswerError(f"{method} {path} answered {response.status}")
-        return json.loads(answer) if answer else None
-    finally:
-        connection.close()
+        return json.loads(content) if content else None
 
 
 def warm_up(url: str, chats: int) -> None:
-    """Chat and stop a few times: first requests pay for imports, connections and caches, and none of it is measured.
+    """Start and abort chats, so that imports, connections and caches of the first requests are not measured.
 
-    Each chat is a connection of its own, so that every worker gets some. Raises AnswerError when the service cannot
+    Each chat has its own connection, so that every worker gets some. Raises AnswerError when the service rejects a
     chat, OSError when it cannot be reached.
     """
     with ThreadPoolExecutor(8) as threads:
-        list(threads.map(lambda index: _chat_and_stop(url, f"warm-up-{index}-{id(threads)}"), range(chats)))
+        list(threads.map(lambda index: _chat_and_abort(url, f"warm-up-{index}-{id(threads)}"), range(chats)))
 
 
 @contextlib.contextmanager
 def held_open(url: str, chats: int, marker: str) -> Iterator[None]:
-    """So many streams are live within the block, each past its first bytes; then their clients hang up."""
+    """Keep this many streams open within the block, each past its first byte; then their clients disconnect."""
     with contextlib.ExitStack() as stack, ThreadPoolExecutor(8) as threads:
-        for each in threads.map(lambda _index: _begun(url, marker), range(chats)):
-            stack.callback(each.close)
+        for connection, _response in threads.map(lambda _index: _started_chat(url, marker), range(chats)):
+            stack.callback(connection.close)
         yield
 
 
-def _begun(url: str, marker: str) -> http.client.HTTPConnection:
-    connection = _connect(url)
-    body = {"model": "mock", "messages": [{"role": "user", "content": marker}], "stream": True}
-    connection.request("POST", "/chat/", json.dumps(body), {"Content-Type": "application/json"})
-    response = connection.getresponse()
+def _chat_and_abort(url: str, request_id: str) -> None:
+    connection, response = _started_chat(url, WARM_UP_MARKER, request_id=request_id)
+    with contextlib.closing(connection):
+        with contextlib.suppress(AnswerError):  # `memory` rejects it when another worker has the chat
+            request_json(url, "/abort/", "POST", {"request_id": request_id})
+        response.read()
+
+
+def _started_chat(url: str, marker: str, **more: str) -> Exchange:
+    body = {"model": "mock", "messages": [{"role": "user", "content": marker}], "stream": True, **more}
+    connection, response = _send(url, "POST", "/chat/", body)
     if response.status != 200:
         connection.close()
         raise AnswerError(f"the service answered {response.status} to a chat")
     response.read(1)
-    return connection
+    return connection, response
 
 
-def _chat_and_stop(url: str, request_id: str) -> None:
-    connection = _connect(url)
-    try:
-        body = {"model": "mock", "messages": [{"role": "user", "content": WARM_UP_MARKER}], "stream": True}
-        content = json.dumps(body | {"request_id": request_id})
-        connection.request("POST", "/chat/", content, {"Content-Type": "application/json"})
-        response = connection.getresponse()
-        if response.status != 200:
-            raise AnswerError(f"the service answered {response.status} to a first chat")
-        response.read(1)
-        stop = _connect(url)
-        try:
-            stop.request(
-                "POST", "/abort/", json.dumps({"request_id": request_id}), {"Content-Type": "application/json"}
-            )
-            stop.getresponse().read()  # whatever it says: with several workers `memory` may not know the chat
-        finally:
-            stop.close()
-        response.read()
-    finally:
-        connection.close()
-
-
-def _connect(url: str) -> http.client.HTTPConnection:
+def _send(url: str, method: str, path: str, body: dict[str, Any] | None) -> Exchange:
     address = urlsplit(url)
-    return http.client.HTTPConnection(address.hostname or "", address.port, timeout=TIMEOUT_S)
+    connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=TIMEOUT_S)
+    try:
+        content = None if body is None else json.dumps(body)
+        connection.request(method, path, content, {"Content-Type": "application/json"})
+        return connection, connection.getresponse()
+    except BaseException:
+        connection.close()
+        raise

@@ -1,7 +1,5 @@
 """What ends a bench early: a signal, or the end of the `make` that started it."""
 
-from __future__ import annotations
-
 import contextlib
 import ctypes
 import os
@@ -10,12 +8,12 @@ import time
 from pathlib import Path
 
 AGAIN_S = 0.5
-"""A signal that follows sooner is the same one: make passes on what its whole process group also got."""
+"""A signal that follows sooner is the same one: make forwards a signal that its whole process group has received."""
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def interrupt_on_signals() -> None:
-    """Have SIGINT, SIGTERM and SIGHUP raise KeyboardInterrupt; SIGHUP stays ignored where it was (nohup)."""
+    """Raise KeyboardInterrupt on SIGINT, SIGTERM and SIGHUP; an ignored SIGHUP (nohup) stays ignored."""
     last_s = -AGAIN_S
 
     def interrupt(signum: int, _frame: object) -> None:
@@ -30,7 +28,7 @@ def interrupt_on_signals() -> None:
 
 
 def end_with_make() -> None:
-    """Get SIGTERM when the `make` that started this was killed: then it passes nothing on. Linux only."""
+    """Receive SIGTERM when the `make` that started this is killed and cannot forward a signal. Linux only."""
     parent = os.getppid()
     with contextlib.suppress(OSError):  # no /proc, no prctl
         if Path(f"/proc/{parent}/comm").read_text().strip() in ("make", "gmake"):

@@ -1,7 +1,5 @@
 """One measurement at a time on a machine: two that share the cores would both be wrong."""
 
-from __future__ import annotations
-
 import fcntl
 import json
 import os
@@ -25,9 +23,9 @@ class BusyError(PlanError):
 
 @contextmanager
 def only_bench() -> Iterator[None]:
-    """Hold this machine's lock within the block. Raises BusyError at once when another process holds it.
+    """Hold this machine's lock within the block. Raises BusyError immediately when another process holds it.
 
-    The kernel drops the lock when its process ends, however it ends, so a lock file without a process blocks nobody.
+    The kernel releases the lock when its process ends, so a left-over lock file blocks nothing.
     """
     path = Path(os.environ.get(VARIABLE) or Path(tempfile.gettempdir()) / FILE)
     try:
@@ -47,7 +45,7 @@ def only_bench() -> Iterator[None]:
                 f"another bench runs here ({_holder(path)}): wait until it has ended, or stop it; "
                 "two at once would disturb each other"
             ) from None
-        _sign(descriptor)
+        _write_holder(descriptor)
         yield
     finally:
         os.close(descriptor)
@@ -63,20 +61,16 @@ def _open(path: Path) -> int:
     return descriptor
 
 
-def _sign(descriptor: int) -> None:
-    """Write down who holds the lock; on a full disk the lock holds all the same."""
-    record = {
-        "pid": os.getpid(),
-        "command": " ".join(sys.argv[1:2]),
-        "started_utc": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
-    }
-    with suppress(OSError):
+def _write_holder(descriptor: int) -> None:
+    started = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    record = {"pid": os.getpid(), "command": " ".join(sys.argv[1:2]), "started_utc": started}
+    with suppress(OSError):  # on a full disk the lock still holds
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, json.dumps(record).encode(), 0)
 
 
 def _holder(path: Path) -> str:
-    """`pid 4711, run, started 2026-...`, as far as the file says and the process is alive."""
+    """`pid 4711, run, started 2026-...`, or `pid unknown` when the file is unreadable or its process has ended."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         pid, command, started = int(record["pid"]), str(record["command"]), str(record["started_utc"])

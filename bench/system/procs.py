@@ -1,6 +1,4 @@
-"""Child processes: start, wait until ready, notice their death, measure their CPU, end them with all they started."""
-
-from __future__ import annotations
+"""Child processes: start, wait until ready, notice an early end, measure their CPU, end them with all descendants."""
 
 import contextlib
 import os
@@ -10,9 +8,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Self
+from typing import IO, Any, Self
 
 from bench.system.cpu_time import tree_cpu_ns
 from bench.system.environment import clean
@@ -25,36 +23,54 @@ LOG_LINES = 8
 
 
 class ChildError(Exception):
-    """A child could not start or died; the first line says which and why, then the last lines of its log."""
+    """A child did not start or ended early; the first line is the process and the cause, then its last log lines."""
 
 
+def start_process(
+    command: Sequence[str],
+    log: Path,
+    *,
+    env: Mapping[str, str],
+    stop_signal: int = signal.SIGTERM,
+    stdout: int | IO[bytes] | None = None,
+    **options: Any,
+) -> subprocess.Popen[bytes]:
+    """Start a program in its own session, so that Ctrl-C does not reach it and its whole group can be signalled.
+
+    stderr, and stdout unless given, are appended to `log`. The reaper ends the group should this process die.
+    """
+    with log.open("ab") as file:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=file if stdout is None else stdout,
+            stderr=file,
+            env=env,
+            start_new_session=True,
+            **options,
+        )
+    REAPER.watch(process.pid, stop_signal)
+    return process
+
+
+@dataclass(eq=False)
 class Child:
-    """`python -m <arguments>` in a session of its own, from entering to leaving the block; stderr goes to its log.
+    """`python -m <arguments>` from entering to leaving the block; its stderr is appended to `log`.
 
-    It gets a clean environment (bench/system/environment.py) and `env`.
-    With `ready=True` entering waits for a line `ready URL` on its stdout, which becomes `url`.
+    Its environment is environment.clean() and `env`; `folder` is the one it takes its modules from.
+    With `ready=True` entering waits for a line `ready URL` on its stdout, which becomes `url`. Raises ChildError.
     """
 
-    def __init__(
-        self,
-        name: str,
-        arguments: Sequence[str],
-        log: Path,
-        *,
-        env: Mapping[str, str] | None = None,
-        ready: bool = True,
-        folder: Path | None = None,
-        deadline_s: float = READY_DEADLINE_S,
-    ) -> None:
-        self.name = name
-        self.log = log
-        self.url = ""
-        self._arguments = [sys.executable, "-m", *arguments]
-        self._env = {**clean(), **(env or {})}
-        self._waits = ready
-        self._folder = folder
-        self._deadline_s = deadline_s
-        self._process: subprocess.Popen[bytes] | None = None
+    name: str
+    arguments: Sequence[str]
+    log: Path
+    _: KW_ONLY
+    env: Mapping[str, str] = field(default_factory=dict)
+    ready: bool = True
+    folder: Path | None = None
+    deadline_s: float = READY_DEADLINE_S
+    url: str = field(default="", init=False)
+    _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
     @property
     def process(self) -> subprocess.Popen[bytes]:
@@ -65,52 +81,45 @@ class Child:
 
     def __enter__(self) -> Self:
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                self._arguments,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE if self._waits else log,
-                stderr=log,
-                env=self._env,
-                cwd=self._folder,  # `python -m` takes the modules of the folder it is started in
-                start_new_session=True,  # Ctrl-C goes to us alone, and we can signal the whole group
-            )
+        self._process = start_process(
+            [sys.executable, "-m", *self.arguments],
+            self.log,
+            env={**clean(), **self.env},
+            stdout=subprocess.PIPE if self.ready else None,
+            cwd=self.folder,
+        )
         try:
-            REAPER.watch_group(self._process.pid)
-            if self._waits:
+            if self.ready:
                 self.url = self._wait_ready()
         except BaseException:
             self.stop()
             raise
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def _wait_ready(self) -> str:
         stdout = self.process.stdout
         assert stdout is not None  # noqa: S101 - asked for above
-        deadline = time.monotonic() + self._deadline_s
+        deadline = time.monotonic() + self.deadline_s
+        output = b""
         with selectors.DefaultSelector() as selector:
             selector.register(stdout, selectors.EVENT_READ)
-            said = b""
-            while b"\n" not in said:
+            while b"\n" not in output:
                 if not selector.select(max(0.0, deadline - time.monotonic())):
-                    raise self._failure(f"was not ready after {self._deadline_s:g} s")
+                    raise self._failure(f"was not ready after {self.deadline_s:g} s")
                 block = os.read(stdout.fileno(), 4096)
                 if not block:
-                    self.process.wait()
-                    raise self._failure(f"ended with exit code {self.process.returncode} before it was ready")
-                said += block
-        word, _, url = said.split(b"\n")[0].decode().partition(" ")
+                    raise self._failure(f"ended with exit code {self.process.wait()} before it was ready")
+                output += block
+        word, _, url = output.split(b"\n")[0].decode(errors="replace").partition(" ")
         if word != "ready" or not url.startswith("http"):
-            raise self._failure(f"said {said.decode(errors='replace').strip()!r} instead of `ready URL`")
+            raise self._failure(f"printed {output.decode(errors='replace').strip()!r} instead of `ready URL`")
         return url.strip()
 
     def check(self) -> None:
-        """Raise ChildError when the process has ended although nobody asked it to."""
+        """Raise ChildError when the process has ended."""
         code = self.process.poll()
         if code is not None:
             raise self._failure(f"died with exit code {code}")
@@ -121,11 +130,11 @@ class Child:
         return ChildError("\n".join([f"{self.name} {what}; its log is {self.log}", *tail]))
 
     def cpu_s(self) -> float:
-        """User and system time so far, of the process and everything it started, in seconds."""
+        """User and system time so far, of the process and all its descendants, in seconds."""
         return tree_cpu_ns(self.process.pid) / 1e9
 
     def stop(self) -> None:
-        """SIGTERM, after 8 s SIGKILL, in each case until nobody of its group is left."""
+        """Send SIGTERM, after 8 s SIGKILL, and wait until its process group is empty."""
         process = self._process
         if process is None:
             return
@@ -135,9 +144,9 @@ class Child:
                 process.wait(STOP_DEADLINE_S)
         deadline = time.monotonic() + KILL_DEADLINE_S
         while signal_group(process.pid, signal.SIGKILL) and time.monotonic() < deadline:
-            process.poll()  # reaped, it no longer counts; who is left outlived its parent
+            process.poll()  # a reaped process no longer counts as a member of its group
             time.sleep(0.005)
         process.wait()
         if process.stdout is not None:
             process.stdout.close()
-        REAPER.forget_group(process.pid)
+        REAPER.forget(process.pid)

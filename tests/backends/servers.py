@@ -6,7 +6,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from bench.system.embedded import EmbeddedServer
-from bench.system.stores import SERVERS, Store, open_store
+from bench.system.servers import SERVERS
+from bench.system.stores import Store, open_store
 from tests.conftest import _forget
 
 

@@ -9,7 +9,7 @@ import pytest
 from backends import AbortOutcome, AbortSignal, StoreRefusedError, StoreUnavailableError
 from backends.delivery import Delivery
 from bench.system.embedded import EmbeddedServer
-from bench.system.stores import redis_server
+from bench.system.servers import redis_server
 from tests.backends.conftest import until
 from tests.backends.failover import behind_one_address, connections_at, port_of, redis_do, sql, standby_of
 from tests.backends.servers import BreakableServers

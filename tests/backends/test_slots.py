@@ -12,7 +12,7 @@ import backends
 from backends.base import Chat, Options, State
 from backends.redis.keys import BUCKETS
 from bench.system.embedded import free_port
-from bench.system.stores import redis_server
+from bench.system.servers import redis_server
 from tests.backends.conftest import until
 from tests.conftest import namespace
 

@@ -3,7 +3,7 @@
 import httpx2
 import pytest
 
-from bench.system.stores import redis_server
+from bench.system.servers import redis_server
 from tests.server.service import DEADLINE_S, chunks, journal, metric, question, readyz, serve, strategy, until
 
 

@@ -9,7 +9,7 @@ import httpx2
 import psutil
 import pytest
 
-from bench.system.stores import postgres_server, redis_server
+from bench.system.servers import postgres_server, redis_server
 from tests.server.service import (
     DEADLINE_S,
     json_lines,

@@ -9,7 +9,7 @@ import httpx2
 import pytest
 from redis.asyncio import Redis
 
-from bench.system.stores import redis_server
+from bench.system.servers import redis_server
 from tests.backends.proxy import proxy_to
 from tests.server.service import DEADLINE_S, NO_KEEP_ALIVE, chunks, metric, question, readyz, serve, strategy, until
 

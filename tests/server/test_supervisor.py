@@ -17,7 +17,7 @@ import httpx2
 import psutil
 import pytest
 
-from bench.system.stores import redis_server
+from bench.system.servers import redis_server
 from server.app import _stop_with_supervisor
 from tests.server.service import (
     DEADLINE_S,

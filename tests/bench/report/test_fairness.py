@@ -20,7 +20,7 @@ from bench.record.summary import Summary
 from bench.report.fairness import INTERVAL_MS, cards_of, lives_table
 from bench.report.pages import terms
 from bench.report.tables import facts_of
-from bench.system import stores
+from bench.system import servers
 
 
 def test_what_is_said_of_the_backends_is_true() -> None:
@@ -31,8 +31,8 @@ def test_what_is_said_of_the_backends_is_true() -> None:
     assert "unlogged" in terms("conditions", "kept")["postgres"]
     assert "UNLOGGED" in SCHEMA
     assert '"synchronous_commit": "off"' in inspect.getsource(Pool)
-    assert '"--save", ""' in inspect.getsource(stores.redis_server)
-    assert "appendonly" not in inspect.getsource(stores.redis_server)
+    assert '"--save", ""' in inspect.getsource(servers.redis_server)
+    assert "appendonly" not in inspect.getsource(servers.redis_server)
 
 
 def test_the_stores_of_the_table_are_those_of_the_cards() -> None:

@@ -45,7 +45,7 @@ class NoMonitor(contextlib.nullcontext[Any]):
 
 @pytest.fixture(autouse=True)
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(meter, "ask", lambda *_: None)
+    monkeypatch.setattr(meter, "request_json", lambda *_: None)
     monkeypatch.setattr(meter, "ResourceMonitor", NoMonitor)
     monkeypatch.setattr(meter, "settled", lambda *_: ([], []))
 

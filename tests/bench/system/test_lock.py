@@ -95,4 +95,4 @@ def test_two_links_to_one_place_are_no_way_around(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with only_bench(), pytest.raises(BusyError), only_bench():
         pass
-    assert [path.name for path in tmp_path.iterdir()] == ["stopwatch-bench.system.lock"]
+    assert [path.name for path in tmp_path.iterdir()] == ["stopwatch-bench.lock"]

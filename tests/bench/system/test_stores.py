@@ -17,8 +17,10 @@ import pytest
 from redis import Redis
 
 from bench.system.embedded import EmbeddedServer, RunAsUser, StoreError, unprivileged
+from bench.system.environment import URL_VARIABLES
+from bench.system.servers import BINARY_VARIABLES, SERVERS, package_file
 from bench.system.store_urls import EXAMPLES, for_asyncpg
-from bench.system.stores import BINARY_VARIABLES, SERVERS, URL_VARIABLES, Store, open_store, package_file
+from bench.system.stores import Store, open_store
 from bench.workload.scenario import PlanError
 
 KINDS = sorted(SERVERS)
