@@ -1,4 +1,4 @@
-"""Whose servers: our own, containers, or a server of yours, on which only what we made is removed."""
+"""Containers, and servers of the user, on which only the data of the run is deleted."""
 
 import asyncio
 import os
@@ -15,25 +15,25 @@ from bench.system.embedded import StoreError
 from bench.system.stores import open_store
 
 
-def engine_answers() -> bool:
-    """Asked in a process of its own: a client that finds no engine leaves an open socket behind."""
+def engine_runs() -> bool:
+    """In another process, because a client that finds no engine leaves an open socket behind."""
     try:
         return subprocess.run(["docker", "info"], capture_output=True, check=False).returncode == 0
     except FileNotFoundError:
         return False
 
 
-needs_engine = pytest.mark.skipif(not engine_answers(), reason="no Docker engine answers here")
+needs_engine = pytest.mark.skipif(not engine_runs(), reason="no Docker engine runs here")
 
 
-def test_an_unknown_kind_of_server_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_value_of_stores_is_rejected_with_the_choices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STORES", "podman")
     monkeypatch.delenv("REDIS_URL", raising=False)
     with pytest.raises(StoreError, match="choose embedded or docker"), open_store("redis"):
         pass
 
 
-def test_no_engine_is_told(tmp_path: Path) -> None:
+def test_a_run_without_a_docker_engine_ends_with_exit_code_2(tmp_path: Path) -> None:
     run = subprocess.run(
         [sys.executable, "-m", "bench", "run", "--backend", "redis", "--quick", "--results", str(tmp_path)],
         env=os.environ | {"STORES": "docker", "DOCKER_HOST": "tcp://127.0.0.1:1", "REDIS_URL": ""},
@@ -46,7 +46,7 @@ def test_no_engine_is_told(tmp_path: Path) -> None:
     assert "start a Docker engine" in run.stderr
 
 
-def test_only_our_own_keys_are_removed(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_keys_of_the_namespace_are_deleted(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REDIS_URL", redis_url)
     with Redis.from_url(redis_url) as client, open_store("redis") as store:
         client.set("yours", 1)
@@ -56,8 +56,8 @@ def test_only_our_own_keys_are_removed(redis_url: str, monkeypatch: pytest.Monke
         assert client.exists("ours_x:{1}:chat") == 0
 
 
-def test_only_our_own_schema_is_removed(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def ask(query: str) -> object:
+def test_only_the_schema_of_the_namespace_is_deleted(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fetch(query: str) -> object:
         connection = await asyncpg.connect(postgres_url)
         try:
             return await connection.fetchval(query)
@@ -65,18 +65,18 @@ def test_only_our_own_schema_is_removed(postgres_url: str, monkeypatch: pytest.M
             await connection.close()
 
     monkeypatch.setenv("DATABASE_URL", postgres_url)
-    asyncio.run(ask("CREATE SCHEMA yours"))
-    asyncio.run(ask("CREATE SCHEMA ours_x"))
+    asyncio.run(fetch("CREATE SCHEMA yours"))
+    asyncio.run(fetch("CREATE SCHEMA ours_x"))
     with open_store("postgres") as store:
         store.delete_namespace("ours_x")
     left = "SELECT string_agg(nspname, ',') FROM pg_namespace WHERE nspname IN ('yours', 'ours_x')"
-    assert asyncio.run(ask(left)) == "yours"
-    asyncio.run(ask("DROP SCHEMA yours"))
+    assert asyncio.run(fetch(left)) == "yours"
+    asyncio.run(fetch("DROP SCHEMA yours"))
 
 
 @needs_engine
 @pytest.mark.parametrize("kind", ["redis", "postgres"])
-def test_a_container_says_what_it_is(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_container_is_a_store(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STORES", "docker")
     for variable in ("REDIS_URL", "DATABASE_URL"):
         monkeypatch.delenv(variable, raising=False)
@@ -88,7 +88,7 @@ def test_a_container_says_what_it_is(kind: str, monkeypatch: pytest.MonkeyPatch)
 
 @needs_engine
 def test_the_conformance_suite_passes_in_containers() -> None:
-    """The suite that the embedded servers pass, on the images."""
+    """The suite that the embedded servers pass, with the images."""
     with container("redis") as redis_url, container("postgres") as postgres_url:
         suite = subprocess.run(
             [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/backends/test_conformance.py"],

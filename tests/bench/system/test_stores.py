@@ -1,13 +1,14 @@
-"""The stores on the real servers: they start anywhere, come back on the same port, count, and leave nothing behind."""
+"""The stores on real servers: they start, restart on the same port, count operations, and leave nothing behind."""
 
 import asyncio
+import contextlib
 import os
 import re
 import socket
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -31,16 +32,32 @@ def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture(autouse=True)
-def own_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Temporary folders of these tests alone: others may be running."""
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+@pytest.fixture(scope="module")
+def servers() -> Iterator[Callable[[str], EmbeddedServer]]:
+    """One server of each kind, started when a test first needs it, and again when a test has ended it."""
+    with contextlib.ExitStack() as stack:
+        started: dict[str, EmbeddedServer] = {}
+
+        def get(kind: str) -> EmbeddedServer:
+            if kind not in started:
+                started[kind] = stack.enter_context(SERVERS[kind]())
+            if started[kind].process.poll() is not None:
+                started[kind].start()
+            return started[kind]
+
+        yield get
 
 
 @pytest.fixture
-def server(kind: str) -> Iterator[EmbeddedServer]:
-    with SERVERS[kind]() as running:
-        yield running
+def server(kind: str, servers: Callable[[str], EmbeddedServer]) -> EmbeddedServer:
+    return servers(kind)
+
+
+@pytest.fixture
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of temporary folders, for this test alone: other tests may be running."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path
 
 
 def listens(url: str) -> bool:
@@ -49,53 +66,49 @@ def listens(url: str) -> bool:
         return probe.connect_ex((address.hostname or "", address.port or 0)) == 0
 
 
-def say(kind: str, url: str, times: int) -> None:
-    """Let a client do `times` operations in the store."""
+def operate(kind: str, url: str, times: int) -> None:
+    """Connect a client that does `times` operations in the store."""
     if kind == "redis":
         with Redis.from_url(url) as client:
             for _ in range(times):
                 client.get("key")
         return
 
-    async def ask() -> None:
+    async def queries() -> None:
         connection = await asyncpg.connect(url)
         for number in range(times):
             await connection.execute(f"SELECT {number}")
         await connection.close()
 
-    asyncio.run(ask())
+    asyncio.run(queries())
 
 
-def test_it_serves_and_leaves_nothing_behind(kind: str, tmp_path: Path) -> None:
-    with SERVERS[kind]() as running:
-        assert len(list(tmp_path.iterdir())) == 1
-        say(kind, running.url, 1)
+@pytest.mark.parametrize("error", [None, RuntimeError], ids=["", "after an error"])
+def test_it_serves_and_leaves_nothing_behind(kind: str, error: type[Exception] | None, own_folder: Path) -> None:
+    with contextlib.suppress(RuntimeError), SERVERS[kind]() as running:
+        assert len(list(own_folder.iterdir())) == 1
+        operate(kind, running.url, 1)
         family = [running.process.pid, *(p.pid for p in psutil.Process(running.process.pid).children(recursive=True))]
+        if error:
+            raise error
     assert not listens(running.url)
     left = [pid for pid in family if psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE]
     assert left == []
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_it_leaves_nothing_behind_after_an_error(kind: str, tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError, match="in mid-test"), SERVERS[kind]() as running:
-        raise RuntimeError("in mid-test")
-    assert not listens(running.url)
-    assert list(tmp_path.iterdir()) == []
+    assert list(own_folder.iterdir()) == []
 
 
 @pytest.mark.parametrize("end", ["stop", "kill", "restart"])
-def test_it_comes_back_on_the_same_port(kind: str, server: EmbeddedServer, end: str) -> None:
+def test_it_restarts_on_the_same_port(kind: str, server: EmbeddedServer, end: str) -> None:
     url, pid = server.url, server.process.pid
     getattr(server, end)()
     assert listens(url) == (end == "restart")
     server.restart()
     assert server.url == url
     assert server.process.pid != pid
-    say(kind, url, 1)
+    operate(kind, url, 1)
 
 
-async def test_it_may_be_restarted_from_within_a_running_loop(server: EmbeddedServer) -> None:
+async def test_it_can_be_restarted_inside_a_running_loop(server: EmbeddedServer) -> None:
     server.restart()
     assert listens(server.url)
 
@@ -105,21 +118,23 @@ def test_it_listens_on_loopback_only(server: EmbeddedServer) -> None:
     assert {connection.laddr.ip for connection in listening} == {"127.0.0.1"}
 
 
-def test_the_store_says_what_it_is_and_counts_what_others_did(kind: str) -> None:
+def test_the_store_has_a_name_and_a_version_and_counts_the_operations_of_others(kind: str) -> None:
     with open_store(kind) as store:
         assert (store.name, store.how) == ({"redis": "valkey", "postgres": "postgres"}[kind], "embedded")
         assert store.version[0].isdigit()
-        assert [store.ops(), store.ops()] == [0, 0]  # reading is not counted
-        say(kind, store.url, 50)
+        assert [store.ops(), store.ops()] == [0, 0]  # readings are not counted
+        operate(kind, store.url, 50)
         first = store.ops(settled=True)
         assert 50 <= first < 60  # connecting costs a few
         assert store.ops(settled=True) == first
-        say(kind, store.url, 500)
+        operate(kind, store.url, 500)
         assert store.ops(settled=True) - first - 450 == first  # every further operation counts once
 
 
-def test_work_of_a_client_that_leaves_late_is_counted_exactly() -> None:
-    async def work_and_linger(url: str, worked: threading.Event) -> None:
+def test_operations_of_a_client_that_disconnects_late_are_counted_exactly(
+    servers: Callable[[str], EmbeddedServer],
+) -> None:
+    async def work_and_stay(url: str, worked: threading.Event) -> None:
         connection = await asyncpg.connect(url)
         for number in range(50):
             await connection.execute(f"SELECT {number}")
@@ -127,18 +142,18 @@ def test_work_of_a_client_that_leaves_late_is_counted_exactly() -> None:
         await asyncio.sleep(0.5)  # the readings below have to wait for this
         await connection.close()
 
-    with open_store("postgres") as store:
-        say("postgres", store.url, 50)
+    with contextlib.closing(Store("postgres", servers("postgres").url, "embedded")) as store:
+        operate("postgres", store.url, 50)
         at_once = store.ops(settled=True)
         worked = threading.Event()
-        client = threading.Thread(target=lambda: asyncio.run(work_and_linger(store.url, worked)))
+        client = threading.Thread(target=lambda: asyncio.run(work_and_stay(store.url, worked)))
         client.start()
         worked.wait()
         assert store.ops(settled=True) == 2 * at_once
         client.join()
 
 
-def test_a_service_sees_the_delivery_in_the_url(kind: str, server: EmbeddedServer) -> None:
+def test_the_delivery_is_in_the_url_for_the_service(kind: str, server: EmbeddedServer) -> None:
     store = Store(kind, server.url, "embedded")
     assert store.strategy_url("push") == server.url.replace(f"{kind}://", f"{kind}+push://")
     store.url = "postgresql://a:b@c/d"
@@ -159,14 +174,14 @@ def test_a_server_of_yours_is_used_when_its_variable_is_set(
 
 @pytest.mark.parametrize("user", ["", "me:secret@"])
 def test_a_dead_url_names_the_variable_and_no_password(kind: str, monkeypatch: pytest.MonkeyPatch, user: str) -> None:
-    with socket.socket() as nobody_listens:
-        nobody_listens.bind(("127.0.0.1", 0))
-        nobody_listens_at = nobody_listens.getsockname()[1]
-        monkeypatch.setenv(URL_VARIABLES[kind], f"{kind}://{user}127.0.0.1:{nobody_listens_at}/0")
+    with socket.socket() as bound:  # and not listening
+        bound.bind(("127.0.0.1", 0))
+        port = bound.getsockname()[1]
+        monkeypatch.setenv(URL_VARIABLES[kind], f"{kind}://{user}127.0.0.1:{port}/0")
         with pytest.raises(StoreError) as refused, open_store(kind):
             pass
     assert URL_VARIABLES[kind] in str(refused.value)
-    assert f"at 127.0.0.1:{nobody_listens_at}" in str(refused.value)
+    assert f"at 127.0.0.1:{port}" in str(refused.value)
     assert "secret" not in str(refused.value)
     assert "\n" not in str(refused.value)
 
@@ -181,7 +196,9 @@ def test_a_dead_url_names_the_variable_and_no_password(kind: str, monkeypatch: p
         ("redis:/me:secret@h", ""),
     ],
 )
-def test_what_is_no_url_is_called_that(kind: str, monkeypatch: pytest.MonkeyPatch, value: str, shown: str) -> None:
+def test_an_invalid_url_is_rejected_with_an_example(
+    kind: str, monkeypatch: pytest.MonkeyPatch, value: str, shown: str
+) -> None:
     monkeypatch.setenv(URL_VARIABLES[kind], value)
     with pytest.raises(PlanError) as refused, open_store(kind):
         pass
@@ -200,7 +217,7 @@ def test_no_part_of_a_raw_password_is_shown(
         assert not re.search("12|hidden|secret", str(refused.value))
 
 
-def test_a_url_in_libpqs_own_form_is_understood(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_url_in_the_form_of_libpq_is_accepted(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     url = postgres_url.replace("postgres://", "postgresql+asyncpg://")
     monkeypatch.setenv("DATABASE_URL", f"{url}?sslmode=prefer&channel_binding=prefer&connect_timeout=5")
     with open_store("postgres") as store:
@@ -208,12 +225,12 @@ def test_a_url_in_libpqs_own_form_is_understood(postgres_url: str, monkeypatch: 
     assert for_asyncpg("postgres://me:p@ss:w%25@h:1/d") == "postgres://me:p%40ss%3Aw%25@h:1/d"
 
 
-def test_a_missing_wheel_is_told_with_the_next_step() -> None:
+def test_a_missing_wheel_is_reported_with_the_next_step() -> None:
     with pytest.raises(StoreError, match=r"make setup.*REDIS_URL or DATABASE_URL"):
         package_file("no_such_package", "bin/server")
 
 
-def test_a_server_that_cannot_start_tells_its_last_words(tmp_path: Path) -> None:
+def test_the_error_of_a_server_that_cannot_start_has_its_last_log_line(tmp_path: Path) -> None:
     def refuse() -> None:
         raise ConnectionError
 
@@ -222,8 +239,8 @@ def test_a_server_that_cannot_start_tells_its_last_words(tmp_path: Path) -> None
         server.start()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root has to become somebody else")
-def test_root_becomes_somebody_else_even_without_user_namespaces(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has to change the user")
+def test_root_becomes_another_user_even_without_user_namespaces(monkeypatch: pytest.MonkeyPatch) -> None:
     assert unprivileged() != RunAsUser()
     refused: subprocess.CompletedProcess[bytes] = subprocess.CompletedProcess([], 1)
     with monkeypatch.context() as patch:
@@ -238,7 +255,7 @@ def test_root_becomes_somebody_else_even_without_user_namespaces(monkeypatch: py
 
 
 @pytest.mark.parametrize("kind", ["redis", "postgres"])
-def test_a_server_that_is_named_and_not_there_is_told(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_named_program_that_is_absent_is_reported(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(BINARY_VARIABLES[kind], "/no/such/server")
     with pytest.raises(StoreError, match="_BINARY names /no/such/server"), SERVERS[kind]():
         pass
