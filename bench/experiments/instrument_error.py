@@ -13,8 +13,9 @@ from bench.load.driver import processes_for
 from bench.run.instrument import FLOOR_CASE
 from bench.run.rig import Kept, Row, Say, rig
 from bench.stats.percentiles import describe
-from bench.workload.plan import FLOOR, Case
+from bench.workload.plan import Case
 from bench.workload.scenario import Scenario
+from bench.workload.strategies import FLOOR
 
 LIVE = (50, 200, 500)
 """Simultaneous streams, each of 50 tokens/s."""

@@ -19,8 +19,9 @@ from bench.record.schema import LoadRow
 from bench.record.traces import LoadAnswer, ProcessHealth
 from bench.system.burner import starved
 from bench.system.procs import Child, ChildError
-from bench.workload.plan import FLOOR, Case
+from bench.workload.plan import Case
 from bench.workload.schedule import Planned
+from bench.workload.strategies import FLOOR
 
 LOCUSTFILE = Path(__file__).with_name("locustfile.py")
 ROOT = Path(__file__).parents[2]

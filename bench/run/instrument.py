@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from bench.workload.plan import CALIBRATION, FLOOR, Case
+from bench.workload.plan import Case
 from bench.workload.scenario import Scenario
+from bench.workload.strategies import CALIBRATION, FLOOR
 
 INSTANT, DELAY, DROP = "instant", "delay", "drop"
 ARMS = (INSTANT, DELAY, DROP)

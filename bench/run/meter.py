@@ -26,8 +26,9 @@ from bench.run.subject import Side
 from bench.system.http import request_json
 from bench.system.procs import Child
 from bench.system.stores import Store
-from bench.workload.plan import CALIBRATION, Case
+from bench.workload.plan import Case
 from bench.workload.schedule import Planned, schedule
+from bench.workload.strategies import CALIBRATION
 
 Schedules = Mapping[tuple[str, int], list[Planned]]
 

@@ -1,4 +1,4 @@
-"""What will be measured: strategies, and the cases of a run."""
+"""The strategies, and the cases of a run."""
 
 from __future__ import annotations
 
@@ -6,29 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.workload.scenario import MAX_WORKERS, PlanError, Scenario, load_scenarios
+from bench.workload.strategies import DISCONNECT, NONE
 
 STRATEGIES = (
-    "memory-poll",
-    "memory-push",
-    "postgres-poll",
-    "postgres-timer",
-    "postgres-push",
-    "redis-poll",
-    "redis-timer",
-    "redis-push",
-    "disconnect",
-    "none",
-)
-REFERENCES = ("none", "disconnect")
-"""Measured in every run: what no abort costs, and how fast a stop could be without any store."""
-FLOOR, CALIBRATION = "floor", "calibration"
-"""The instrument itself, measured in every run: client to witness without a service, and injected delays and losses."""
+    "memory-poll", "memory-push", "postgres-poll", "postgres-timer", "postgres-push", "redis-poll", "redis-timer",
+    "redis-push", "disconnect", "none",
+)  # fmt: skip
+REFERENCES = (NONE, DISCONNECT)
+"""Measured in every run: the cost without aborts, and the stop without a store."""
 BACKENDS = ("all", "memory", "postgres", "redis")
 
 
 @dataclass(frozen=True)
 class Case:
-    """One strategy in one scenario with so many workers; every block measures it once."""
+    """One strategy in one scenario with a number of workers; each block measures it once."""
 
     strategy: str
     scenario: Scenario
@@ -56,26 +47,26 @@ def delivery_of(strategy: str) -> str | None:
 
 
 def served_by(strategy: str) -> str:
-    """The strategy of the service that its cases are sent to: no abort reaches it in either of the reference points."""
-    return "none" if strategy in REFERENCES else strategy
+    """The strategy of the service for this one: the service of both reference points runs with `none`."""
+    return NONE if strategy in REFERENCES else strategy
 
 
 def check_backend(backend: str) -> None:
-    """Raises PlanError, naming the choices, for what is neither a store nor a strategy."""
+    """Raise PlanError, naming the choices, for a value that is neither a store nor a strategy."""
     if backend not in (*BACKENDS, *STRATEGIES):
         raise PlanError(f"BACKEND {backend!r} is unknown: choose from {', '.join((*BACKENDS, *STRATEGIES))}")
 
 
 def counted_apart(cases: Sequence[Case], *, again: bool, compared: bool) -> list[Case]:
-    """The cases whose store operations are counted where that costs a service of its own: those nobody stops.
+    """The cases whose store operations are counted with a service of their own: those without aborts.
 
-    `again`: the first block has been measured. How often a strategy asks its store does not change from block to block,
-    so one count is enough; but two sides are `compared`, for which every block is needed.
+    `again`: the first block has been measured. One count is enough, because a strategy's operations per chat do not
+    change from block to block; a comparison of two sides (`compared`) needs one per block.
     """
-    unstopped = [case for case in cases if case.scenario.abort_share == 0]
+    unaborted = [case for case in cases if case.scenario.abort_share == 0]
     if again:
-        return unstopped if compared else []
-    return unstopped or list(cases[-1:])
+        return unaborted if compared else []
+    return unaborted or list(cases[-1:])
 
 
 def select(
@@ -86,9 +77,9 @@ def select(
     strategies: Sequence[str] | None = None,
     quick: bool = False,
 ) -> list[Case]:
-    """The cases of a run: those of `backend`, a store or one strategy, or those that `strategies` names one by one.
+    """The cases of a run: of `backend` (a store or one strategy) or of the named `strategies`.
 
-    With several scenarios for all, `memory-push` on one worker is added as a control: nothing should be faster.
+    A run of a backend also has `memory-push` on one worker as a control: no strategy should be faster.
     Raises PlanError naming the choices.
     """
     check_backend(backend)

@@ -1,4 +1,4 @@
-"""A scenario: how people use the chat and press Stop, read from a small TOML file of the catalogue or of the user."""
+"""A scenario: how clients chat and abort, read from a TOML file of the catalogue or of the user."""
 
 from __future__ import annotations
 
@@ -8,13 +8,17 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from bench.workload.strategies import is_special
+
 FOLDER = Path(__file__).parent / "catalogue"
+DEFAULT = ("flowing", "stalled", "steady")
+"""The scenarios of `make bench` without SCENARIO."""
 WINDOWS = ("stream", "silence", "wait", "last", "after", "with", "storm")
 MAX_WORKERS = 64
 RAMP_MS = 250.0
-"""Chats of a closed loop start spread over this time: in step, they would send all their tokens at the same instant."""
+"""Chats of a closed loop start spread over this time, so that they do not send their tokens at the same instant."""
 AFTER_MS = (50.0, 250.0)
-"""`after`: so long after the answer should have ended."""
+"""`after`: the time after the planned end of the answer."""
 
 
 class PlanError(ValueError):
@@ -23,20 +27,19 @@ class PlanError(ValueError):
 
 @dataclass(frozen=True)
 class Scenario:
-    """One way people use the chat. Times are milliseconds.
+    """A load of `chats` per block and its aborts. Times are milliseconds.
 
-    Load: `rate_per_s` chats arrive (open loop: `arrivals` poisson or constant, at most `streams` at a time, beyond
-    that they are dropped and counted); without it `streams` readers chat one answer after the other (closed loop).
-    `chats` is how many there are in one block.
+    Load: `rate_per_s` chats arrive (open loop: `arrivals` poisson or constant, at most `streams` at a time; others are
+    dropped and counted); without it `streams` clients chat one answer after the other (closed loop).
 
-    Stops: `abort_share` of the chats get one, each in a window drawn by the weights of `abort_over`: over the `stream`
-    (first to last token), the `silence` of the stall, the `wait` for the first token, around the `last` token, `after`
-    the end, `with` the chat's own request, or all live chats at once (`storm`). `abort_margin_ms` is kept free at both
-    ends of the first three. `again_ms`: a second Stop so long after the first. `abort_by` hangup: the client leaves.
+    Aborts: an `abort_share` of the chats, each in a window drawn by the weights of `abort_over`: the `stream` (first to
+    last token), the `silence` of the stall, the `wait` for the first token, around the `last` token, `after` the end,
+    `with` the request of the chat, or all live chats at once (`storm`). `abort_margin_ms` is excluded at both ends of
+    the first three. `again_ms`: time to a second abort. `abort_by` hangup: the client disconnects instead.
 
-    `workers` overrides the run's; `count_only` other-worker: a Stop that landed on the chat's own worker is not
-    counted. `fault` store-crash: the store is killed `fault_at_ms` after the load began, and back `fault_for_ms` later.
-    `read_pause_ms`: the client rests so long between reads of at most `read_bytes`.
+    `workers` overrides the run's; `count_only` other-worker: aborts received by the chat's own worker are not counted.
+    `fault` store-crash: the store is killed `fault_at_ms` after the start of the load and restarted `fault_for_ms`
+    later. `read_pause_ms`: pause of the client between reads of at most `read_bytes`.
     """
 
     name: str
@@ -93,24 +96,27 @@ class Scenario:
                 "stall_at lies inside the answer",
             ),
             ("silence" in self.abort_over and self.stall_at is None, "aborts in the silence need a stall"),
-            ("storm" in self.abort_over and self.chats > self.streams, "in a storm all chats live at once: streams"),
+            (
+                "storm" in self.abort_over and self.chats > self.streams,
+                "in a storm streams is chats or more",
+            ),
         ]
 
     @property
     def chat_ms(self) -> float:
-        """How long an answer takes when nobody stops it."""
+        """Duration of an answer without an abort."""
         return self.ttft_ms + self.itl_ms * (self.output_tokens - 1) + self.stall_ms
 
     @property
     def load_ms(self) -> float:
-        """How long the load of one block takes when no abort is obeyed."""
+        """Duration of the load of one block without aborts."""
         if self.rate_per_s is not None:
             return 1000 * self.chats / self.rate_per_s + self.chat_ms
         return RAMP_MS + -(-self.chats // self.streams) * self.chat_ms
 
     @property
     def chunks_per_s(self) -> float:
-        """The most chunks per second that the clients may have to read."""
+        """The highest rate of chunks that the clients may have to read."""
         live: float = min(self.streams, self.chats)
         if self.rate_per_s is not None:
             live = min(live, self.rate_per_s * self.chat_ms / 1000)
@@ -118,13 +124,13 @@ class Scenario:
 
     @property
     def at_once(self) -> int:
-        """How many Stops leave at one instant; 1 without a storm."""
+        """Number of aborts that are sent at one instant; 1 without a storm."""
         weights = self.abort_over
         share = self.abort_share * weights.get("storm", 0.0) / sum(weights.values())
         return max(1, round(share * self.chats))
 
     def window_ms(self, name: str) -> tuple[float, float]:
-        """When Stops of this window may fall, in milliseconds after the chat was sent (`storm`: after the first)."""
+        """Earliest and latest abort of this window, after the chat was sent (`storm`: after the first chat was)."""
         stall_from_ms = self.ttft_ms + self.itl_ms * ((self.stall_at or 1) - 1)
         free = self.abort_margin_ms
         middle_ms = RAMP_MS + self.ttft_ms + (self.chat_ms - self.ttft_ms - RAMP_MS) / 2
@@ -140,14 +146,14 @@ class Scenario:
 
     @property
     def marker(self) -> str:
-        """What the mock reads in a chat's last message."""
+        """The settings of the answer, for the mock, in the last message of a chat."""
         values = {"ttft_ms": self.ttft_ms, "itl_ms": self.itl_ms, "output_tokens": self.output_tokens}
         if self.stall_at is not None:
             values |= {"stall_at": self.stall_at, "stall_ms": self.stall_ms}
         return f"[mock:{','.join(f'{name}={value:g}' for name, value in values.items())}]"
 
     def settings(self) -> dict[str, Any]:
-        """The scenario as the manifest keeps it; `Scenario(**settings)` makes it again."""
+        """The scenario in the manifest; `Scenario(**settings)` is equal to this one."""
         return asdict(self) | {"abort_over": dict(self.abort_over)}
 
 
@@ -190,11 +196,6 @@ def load_scenarios(names: Iterable[str] | None = None, *, quick: bool = False) -
     names = [path.stem for path in paths]
     if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
         raise PlanError(f"SCENARIO {', '.join(twice)} is named twice: rename a file, its name is the scenario's")
-    if reserved := [name for name in names if name in RESERVED]:
+    if reserved := [name for name in names if is_special(name)]:
         raise PlanError(f"SCENARIO {', '.join(reserved)} is the instrument's own: rename the file")
     return [load_scenario(path, quick=quick) for path in paths]
-
-
-RESERVED = ("floor", "calibration")
-DEFAULT = ("flowing", "stalled", "steady")
-"""What `make bench` measures unless told otherwise."""

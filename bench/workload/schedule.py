@@ -1,4 +1,4 @@
-"""When each chat is sent and stopped: computed before the load, from the seed alone, and saved with the results."""
+"""When each chat is sent and aborted: computed before the load, from the seed only, and saved with the results."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from bench.workload.scenario import RAMP_MS, Scenario
 
 @dataclass(frozen=True)
 class Planned:
-    """One chat: `at_ms` after the load's beginning (closed loop: None but for the first of each reader), its Stop
-    `abort_after_ms` after that, None for a chat that is left alone.
+    """One chat, sent `at_ms` after the start of the load and aborted `abort_after_ms` later, or not (None).
+
+    In a closed loop only the first chat of each client has an `at_ms`.
     """
 
     index: int
@@ -22,10 +23,7 @@ class Planned:
 
 
 def schedule(scenario: Scenario, seed: int, block: int) -> list[Planned]:
-    """The chats of one block. All strategies of a block get the same one, so they are compared on the same moments.
-
-    Exactly `abort_share` of the chats are stopped.
-    """
+    """The chats of one block, the same for all its strategies; exactly `abort_share` of them are aborted."""
     rng = random.Random(f"{seed} {scenario.name} {block}")
     arrivals = _arrivals(scenario, rng)
     spared = set(rng.sample(range(scenario.chats), scenario.chats - round(scenario.abort_share * scenario.chats)))
@@ -52,7 +50,7 @@ def _arrivals(scenario: Scenario, rng: random.Random) -> list[float | None]:
 
 
 def orders(names: Sequence[str], seed: int) -> Iterator[list[str]]:
-    """Endlessly the order of the strategies in each block, so that no place in a block favours one of them.
+    """The order of the strategies in each block, without end, so that no position in a block favours one of them.
 
     Two: ABBA. More: the rows of a cyclic Latin square over a random permutation, shuffled; then the next square.
     Source: Box, Hunter, Hunter, Statistics for Experimenters, 2nd ed., section 4.4 (Latin squares).

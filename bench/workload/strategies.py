@@ -1,44 +1,23 @@
-"""The strategies and scenarios that are not contenders: the control, the reference, and what proves the instrument."""
+"""The strategies and scenarios that are not contenders, and the order of both in tables and charts."""
 
 from __future__ import annotations
 
 NONE = "none"
 """The control: an abort is never delivered."""
 DISCONNECT = "disconnect"
-"""The reference: the client hangs up."""
+"""The reference: the client disconnects."""
 FLOOR = "floor"
-"""Strategy and scenario: the load talks straight to the mock, and a Stop is the client closing its connection."""
+"""Strategy and scenario of the instrument: the clients connect to the mock, and disconnect instead of an abort."""
 CALIBRATION = "calibration"
-"""Scenario of the arms `calibration-instant`, `calibration-delay` and `calibration-drop`."""
+"""Scenario of the instrument: injected delays and losses."""
 STRATEGY_ORDER = (
-    "disconnect",
-    "memory-push",
-    "postgres-push",
-    "redis-push",
-    "postgres-timer",
-    "redis-timer",
-    "memory-poll",
-    "postgres-poll",
-    "redis-poll",
-    "none",
-)
-"""In which tables and charts list the strategies; others follow by name."""
+    "disconnect", "memory-push", "postgres-push", "redis-push", "postgres-timer", "redis-timer", "memory-poll",
+    "postgres-poll", "redis-poll", "none",
+)  # fmt: skip
 SCENARIO_ORDER = (
-    "flowing",
-    "fast",
-    "slow",
-    "stalled",
-    "first-token",
-    "race",
-    "late",
-    "double",
-    "storm",
-    "wrong-worker",
-    "slow-reader",
-    "disconnect",
-    "outage",
-    "steady",
-)
+    "flowing", "fast", "slow", "stalled", "first-token", "race", "late", "double", "storm", "wrong-worker",
+    "slow-reader", "disconnect", "outage", "steady",
+)  # fmt: skip
 
 
 def hangs_up(strategy: str, abort_by: str) -> bool:
@@ -47,12 +26,12 @@ def hangs_up(strategy: str, abort_by: str) -> bool:
 
 
 def is_special(scenario: str) -> bool:
-    """True for what proves the instrument: floor and calibration are in no ranking, comparison or list of cases."""
+    """Whether it measures the instrument: floor and calibration are in no ranking, comparison or list of cases."""
     return scenario in (FLOOR, CALIBRATION)
 
 
 def is_contender(strategy: str) -> bool:
-    """True for a way of delivering aborts: what a reader may choose from."""
+    """Whether the strategy delivers aborts, so that a reader may choose it."""
     return strategy not in (NONE, DISCONNECT)
 
 

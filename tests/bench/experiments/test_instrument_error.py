@@ -9,7 +9,8 @@ import pytest
 from bench.experiments.instrument_error import ABORT_SHARE, LIVE, errors_of, measure_errors, scenario_of
 from bench.load.driver import processes_for
 from bench.run.rig import Kept
-from bench.workload.plan import FLOOR, Case
+from bench.workload.plan import Case
+from bench.workload.strategies import FLOOR
 
 MS = 1_000_000
 

@@ -1,4 +1,4 @@
-"""A load that gets hardly any CPU measures nothing: the run is called invalid, with exit code 2, and says why."""
+"""A load without enough CPU makes the run invalid: exit code 2, and the cause in the output."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CASE = "memory-push in flowing"
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="only Linux can pin a process to a core")
 @pytest.mark.timeout(200)
-def test_a_starved_run_is_called_invalid(tmp_path: Path) -> None:
+def test_a_run_with_a_starved_load_is_invalid(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "bench", "run", "--strategy", "memory-push", "--workers", "1", "--quick"]
     command += ["--scenario", "flowing", "--starve", "--results", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=180)
@@ -31,7 +31,7 @@ def test_a_starved_run_is_called_invalid(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="only Linux can pin a process to a core")
-def test_who_is_starved_shares_a_core_with_burners_until_the_block_is_left() -> None:
+def test_a_starved_process_shares_a_core_with_the_burners_within_the_block() -> None:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as victim:
         with starved([victim.pid]):
             assert len(os.sched_getaffinity(victim.pid)) == 1

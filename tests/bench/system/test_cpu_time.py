@@ -1,4 +1,4 @@
-"""CPU time finer than a tick, of a whole tree, with the time of threads that have ended."""
+"""CPU time below the resolution of a tick, of a whole tree, including ended threads."""
 
 import subprocess
 import sys
@@ -27,7 +27,7 @@ def running(program: str) -> Iterator[int]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the CPU clock of another process is Linux's")
-def test_it_is_finer_than_a_tick_and_agrees_with_psutil() -> None:
+def test_its_resolution_is_below_a_tick_and_it_agrees_with_psutil() -> None:
     with running(BURN) as pid:
         times = psutil.Process(pid).cpu_times()
         found_ns = tree_cpu_ns(pid)
@@ -35,15 +35,15 @@ def test_it_is_finer_than_a_tick_and_agrees_with_psutil() -> None:
         assert abs(found_ns / 1e9 - times.user - times.system) < 0.05  # two ticks, and what it does after printing
 
 
-def test_a_thread_that_has_ended_counts() -> None:
+def test_ended_threads_are_included() -> None:
     before_ns = time.process_time_ns()
-    exec(BURN)  # what it takes here
+    exec(BURN)  # its CPU time in this process
     took_ns = time.process_time_ns() - before_ns
     with running("pass") as idle, running(THREAD) as busy:
         assert tree_cpu_ns(busy) - tree_cpu_ns(idle) > took_ns / 3
 
 
-def test_children_count() -> None:
+def test_children_are_included() -> None:
     child = f"import subprocess, sys; child = subprocess.Popen([sys.executable, '-c', '{BURN}; input()'], stdin=-1)"
     with running(child) as pid:
         (one,) = psutil.Process(pid).children()
@@ -52,7 +52,7 @@ def test_children_count() -> None:
         one.kill()
 
 
-def test_without_such_clocks_psutil_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_clock_psutil_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     with running(BURN) as pid:
         exact_ns = tree_cpu_ns(pid)
         monkeypatch.setattr(sys, "platform", "darwin")

@@ -1,4 +1,4 @@
-"""What is measured does not depend on the developer's shell; what is passed through on purpose is kept and compared."""
+"""The measured processes do not depend on the shell's variables; those of --env are passed on and recorded."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("shell")
-def test_a_child_gets_what_it_needs_and_what_it_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_child_gets_the_listed_variables_and_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LC_TIME", "C")
     (tmp_path / "show.py").write_text("import json, os; print(json.dumps(dict(os.environ)))")
     log = tmp_path / "log"
@@ -97,13 +97,13 @@ def test_libpq_variables_are_back_after_the_block(monkeypatch: pytest.MonkeyPatc
         ("PYTHONPATH=/elsewhere", "the run sets this itself"),
     ],
 )
-def test_what_cannot_be_passed_through_is_refused_without_its_value(given: str, words: str) -> None:
+def test_invalid_assignments_are_rejected_without_their_value(given: str, words: str) -> None:
     with pytest.raises(PlanError, match=words) as refused:
         environment.parse([given])
     assert "secret" not in str(refused.value)
 
 
-def test_what_is_passed_through_is_sorted_and_may_hold_an_equals_sign() -> None:
+def test_assignments_are_sorted_and_may_contain_an_equals_sign() -> None:
     assert list(environment.parse(["B=x=y", "A="]).items()) == [("A", ""), ("B", "x=y")]
 
 
@@ -120,11 +120,11 @@ def test_what_is_passed_through_is_sorted_and_may_hold_an_equals_sign() -> None:
         ("False", False),
     ],
 )
-def test_a_switch_takes_yes_and_no(value: str, on: bool) -> None:
+def test_a_switch_is_on_or_off(value: str, on: bool) -> None:
     assert environment.switch("QUICK", {"QUICK": value}) is on
 
 
-def test_a_switch_refuses_other_values_and_names_the_choices() -> None:
+def test_a_switch_rejects_other_values_with_the_choices() -> None:
     assert environment.switch("QUICK", {}) is False
     with pytest.raises(PlanError, match=r"QUICK is 'maybe': choose from 1, true, yes, on, 0, false, no, off"):
         environment.switch("QUICK", {"QUICK": "maybe"})
@@ -138,7 +138,9 @@ def test_a_switch_refuses_other_values_and_names_the_choices() -> None:
         ({"STORES": "docker"}, ["steady", "outage"], r"unset STORES, or measure the others: SCENARIO=steady$"),
     ],
 )
-def test_a_store_that_is_not_ours_is_not_crashed(environ: dict[str, str], scenarios: list[str], words: str) -> None:
+def test_cases_that_crash_a_store_of_the_user_are_rejected(
+    environ: dict[str, str], scenarios: list[str], words: str
+) -> None:
     with pytest.raises(PlanError, match=words):
         environment.check_crashes(select("all", scenarios), environ)
 
@@ -154,7 +156,7 @@ def test_a_store_that_is_not_ours_is_not_crashed(environ: dict[str, str], scenar
         ({"REDIS_URL": "redis://h", "STORES": "docker"}, "all", ["flowing", "stalled"]),
     ],
 )
-def test_what_crashes_no_store_of_others_is_measured(
+def test_cases_that_crash_our_own_store_or_none_are_accepted(
     environ: dict[str, str], backend: str, scenarios: list[str]
 ) -> None:
     environment.check_crashes(select(backend, scenarios), environ)

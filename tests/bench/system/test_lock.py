@@ -1,4 +1,4 @@
-"""One measurement at a time on a machine: the second one is refused with the first one's process id."""
+"""One measurement at a time on a machine: the second is rejected with the process id of the first."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_every_command_that_measures_is_known() -> None:
 
 
 @pytest.mark.parametrize("command", MEASURING)
-def test_a_second_measurement_is_refused_at_once(
+def test_a_second_measurement_is_rejected_immediately(
     command: str, other: subprocess.Popen[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -63,7 +63,7 @@ def test_a_second_measurement_is_refused_at_once(
     assert [path.name for path in tmp_path.iterdir()] == ["lock"], "nothing was started or written"
 
 
-def test_a_killed_bench_blocks_nobody(other: subprocess.Popen[str]) -> None:
+def test_a_killed_bench_releases_the_lock(other: subprocess.Popen[str]) -> None:
     with pytest.raises(BusyError), only_bench():
         pass
     other.kill()
@@ -74,14 +74,14 @@ def test_a_killed_bench_blocks_nobody(other: subprocess.Popen[str]) -> None:
         pass
 
 
-def test_a_lock_whose_holder_is_not_known_is_a_lock(other: subprocess.Popen[str]) -> None:
+def test_a_lock_with_an_unknown_holder_is_a_lock(other: subprocess.Popen[str]) -> None:
     Path(os.environ["BENCH_LOCK"]).write_text("nonsense")
     with pytest.raises(BusyError, match=r"another bench runs here \(pid unknown\)"), only_bench():
         pass
     assert other.poll() is None
 
 
-def test_without_a_place_for_the_lock_the_bench_runs_and_says_so(
+def test_without_a_folder_for_the_lock_the_bench_runs_with_a_note(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("BENCH_LOCK", str(tmp_path / "absent" / "lock"))
@@ -90,7 +90,9 @@ def test_without_a_place_for_the_lock_the_bench_runs_and_says_so(
     assert "cannot be locked (No such file or directory)" in capsys.readouterr().err
 
 
-def test_two_links_to_one_place_are_no_way_around(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_variable_the_lock_is_in_the_temporary_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("BENCH_LOCK")
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with only_bench(), pytest.raises(BusyError), only_bench():

@@ -1,4 +1,4 @@
-"""Children: ready or told why not, measured, and never left behind."""
+"""Child processes: ready or an error with the cause, CPU time, and none left behind."""
 
 import os
 import signal
@@ -32,7 +32,7 @@ def make(tmp_path: Path) -> Make:
 
 
 def gone(pid: int) -> bool:
-    """True when the process has ended; an orphan nobody reaps yet is a zombie, and has ended too."""
+    """True when the process has ended; an orphan that has not been reaped is a zombie, and has ended too."""
     try:
         return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -46,7 +46,7 @@ def test_a_ready_child_has_a_url_and_ends_with_the_block(make: Make) -> None:
     assert child.process.returncode == -signal.SIGTERM
 
 
-def test_a_child_that_dies_early_tells_its_last_words(make: Make) -> None:
+def test_the_error_of_a_child_that_ends_early_has_its_last_log_lines(make: Make) -> None:
     with (
         pytest.raises(ChildError, match=r"(?s)the child ended with exit code 3 .*\n  no such port"),
         make("import sys; print('no such port', file=sys.stderr); sys.exit(3)"),
@@ -54,14 +54,14 @@ def test_a_child_that_dies_early_tells_its_last_words(make: Make) -> None:
         pass
 
 
-def test_a_child_that_never_gets_ready_is_ended(make: Make) -> None:
+def test_a_child_that_is_never_ready_is_stopped(make: Make) -> None:
     child = make(FOREVER, deadline_s=0.5)
     with pytest.raises(ChildError, match=r"not ready after 0\.5 s"), child:
         pass
     assert child.process.returncode is not None
 
 
-def test_a_child_that_says_something_else_is_ended(make: Make) -> None:
+def test_a_child_that_prints_another_line_is_stopped(make: Make) -> None:
     with (
         pytest.raises(ChildError, match="'hello' instead of `ready URL`"),
         make("print('hello', flush=True);" + FOREVER),
@@ -69,7 +69,7 @@ def test_a_child_that_says_something_else_is_ended(make: Make) -> None:
         pass
 
 
-def test_a_death_in_mid_run_is_noticed(make: Make) -> None:
+def test_the_end_of_a_running_child_is_an_error(make: Make) -> None:
     with make(READY + FOREVER) as child:
         child.process.kill()
         child.process.wait()
@@ -90,7 +90,7 @@ def test_grandchildren_are_measured_and_end_with_the_child(make: Make) -> None:
     assert gone(grandchild.pid)
 
 
-def test_what_has_ended_is_measured_too(make: Make) -> None:
+def test_the_cpu_time_of_ended_grandchildren_is_included(make: Make) -> None:
     burn = "import time\nwhile time.process_time() < 0.3: pass"
     code = (
         "import signal, subprocess, sys\n"
@@ -103,22 +103,22 @@ def test_what_has_ended_is_measured_too(make: Make) -> None:
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere the system counts in ticks")
-def test_a_few_milliseconds_are_seen() -> None:
-    """In a process of its own: this one has children by now that have work to do."""
+def test_cpu_time_has_a_resolution_below_one_tick() -> None:
+    """In another process, because this one has working children."""
     code = (
         "import os, time\nfrom bench.system.cpu_time import tree_cpu_ns\n"
         "before_ns, began_s = tree_cpu_ns(os.getpid()), time.process_time()\n"
         "while time.process_time() - began_s < 0.003: pass\n"
         "print(tree_cpu_ns(os.getpid()) - before_ns)"
     )
-    seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert 3_000_000 <= int(seen.stdout) < 9_000_000
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert 3_000_000 <= int(printed.stdout) < 9_000_000
 
 
 def test_a_child_that_ignores_the_signal_is_killed(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bench.system.procs.STOP_DEADLINE_S", 0.2)
-    deaf = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
-    with make(deaf + READY + FOREVER) as child:
+    ignore = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
+    with make(ignore + READY + FOREVER) as child:
         pass
     assert child.process.returncode == -signal.SIGKILL
 

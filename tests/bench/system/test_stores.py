@@ -196,9 +196,7 @@ def test_a_dead_url_names_the_variable_and_no_password(kind: str, monkeypatch: p
         ("redis:/me:secret@h", ""),
     ],
 )
-def test_an_invalid_url_is_rejected_with_an_example(
-    kind: str, monkeypatch: pytest.MonkeyPatch, value: str, shown: str
-) -> None:
+def test_an_invalid_url_is_rejected(kind: str, monkeypatch: pytest.MonkeyPatch, value: str, shown: str) -> None:
     monkeypatch.setenv(URL_VARIABLES[kind], value)
     with pytest.raises(PlanError) as refused, open_store(kind):
         pass

@@ -1,4 +1,4 @@
-"""What is planned: which strategies, in which scenarios, with how many workers."""
+"""The cases of a run: strategies, scenarios, numbers of workers."""
 
 import pytest
 
@@ -35,7 +35,7 @@ def test_strategies_can_be_named_one_by_one() -> None:
     assert [case.strategy for case in cases] == ["redis-push", "disconnect"]
 
 
-def test_a_scenario_may_ask_for_its_own_number_of_workers() -> None:
+def test_a_scenario_may_set_its_number_of_workers() -> None:
     assert {case.workers for case in select("redis", ["wrong-worker"], workers=1)} == {4}
 
 
@@ -59,7 +59,7 @@ def test_store_and_delivery_of_a_case() -> None:
         ({"workers": 65}, ["WORKERS", "1 to 64"]),
     ],
 )
-def test_bad_values_are_refused_with_the_choices(wrong: dict[str, object], names: list[str]) -> None:
+def test_invalid_values_are_rejected_with_the_choices(wrong: dict[str, object], names: list[str]) -> None:
     with pytest.raises(PlanError) as refused:
         select(**wrong)  # type: ignore[arg-type]  # wrong on purpose
     assert all(name in str(refused.value) for name in names)

@@ -1,4 +1,4 @@
-"""The catalogue of scenarios, a user's own file, and what makes no sense."""
+"""The catalogue of scenarios, files of the user, and invalid settings."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import pytest
 
 from bench.workload.scenario import DEFAULT, PlanError, Scenario, catalogue, load_scenario, load_scenarios
 
-PROMISED = {
+NAMES = {
     "flowing", "fast", "slow", "stalled", "first-token", "race", "late", "mixed", "double", "storm", "wrong-worker",
     "steady", "disconnect", "outage", "slow-reader",
 }  # fmt: skip
@@ -20,20 +20,20 @@ def scenario(**changes: object) -> Scenario:
     return Scenario(**(settings | changes))  # type: ignore[arg-type]  # wrong values are what some tests are about
 
 
-def test_the_catalogue_is_what_was_promised() -> None:
-    assert set(catalogue()) == PROMISED
+def test_the_catalogue_is_complete() -> None:
+    assert set(catalogue()) == NAMES
     assert tuple(catalogue()[: len(DEFAULT)]) == DEFAULT
     for quick in (False, True):
         assert [each.name for each in load_scenarios(catalogue(), quick=quick)] == catalogue()
     assert all(each.sentence.endswith(".") for each in load_scenarios(catalogue()))
 
 
-def test_the_manifest_can_make_a_scenario_again() -> None:
+def test_a_scenario_can_be_made_from_its_settings_in_the_manifest() -> None:
     for each in load_scenarios(catalogue()):
         assert Scenario(**each.settings()) == each
 
 
-def test_a_file_of_the_user_works_the_same_way(tmp_path: Path) -> None:
+def test_a_file_of_the_user_is_a_scenario_too(tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
     file.write_text(
         'sentence = "Mine."\nttft_ms = 5\nitl_ms = 5\noutput_tokens = 9\nstreams = 2\nchats = 4\n[quick]\nchats = 2\n'
@@ -43,20 +43,20 @@ def test_a_file_of_the_user_works_the_same_way(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["flowing", "floor", "calibration"])
-def test_a_file_may_not_take_another_scenarios_name(tmp_path: Path, name: str) -> None:
+def test_a_file_with_the_name_of_another_scenario_is_rejected(tmp_path: Path, name: str) -> None:
     file = tmp_path / f"{name}.toml"
     file.write_text('sentence = ""\nttft_ms = 5\nitl_ms = 5\noutput_tokens = 9\nstreams = 2\nchats = 4\n')
     with pytest.raises(PlanError, match=f"{name} is .*rename"):
         load_scenarios(["flowing", str(file)])
 
 
-def test_the_marker_tells_the_mock_everything() -> None:
+def test_the_marker_has_all_settings_of_the_answer() -> None:
     steady, stalled = load_scenarios(["steady", "stalled"])
     assert steady.marker == "[mock:ttft_ms=50,itl_ms=20,output_tokens=75]"
     assert stalled.marker.endswith("stall_at=15,stall_ms=1200]")
 
 
-def test_an_open_loop_offers_what_is_live_at_its_rate() -> None:
+def test_the_chunk_rate_of_an_open_loop_follows_from_its_live_chats() -> None:
     # 50 chats a second of 1.08 s each are 54 live ones, each with 50 tokens a second.
     assert scenario(rate_per_s=50, streams=100, chats=500).chunks_per_s == pytest.approx(54 * 50)
     assert scenario(streams=5).chunks_per_s == 5 * 50
@@ -78,19 +78,19 @@ def test_an_open_loop_offers_what_is_live_at_its_rate() -> None:
         ({"abort_over": {"wait": 1}, "abort_margin_ms": 51}, "abort_margin_ms"),
         ({"rate_per_s": 0}, "rate_per_s"),
         ({"arrivals": "bursts"}, "poisson or constant"),
-        ({"abort_by": "prayer"}, "request or hangup"),
+        ({"abort_by": "post"}, "request or hangup"),
         ({"count_only": "me"}, "other-worker"),
-        ({"fault": "fire"}, "store-crash"),
+        ({"fault": "power"}, "store-crash"),
         ({"workers": 65}, "1 to 64"),
         ({"read_bytes": 0}, "read_bytes"),
     ],
 )
-def test_a_scenario_that_makes_no_sense_is_refused(changes: dict[str, object], rule: str) -> None:
+def test_invalid_settings_are_rejected_with_the_rule(changes: dict[str, object], rule: str) -> None:
     with pytest.raises(PlanError, match=rule):
         scenario(**changes)
 
 
-def test_an_unknown_setting_is_refused_with_the_choices(tmp_path: Path) -> None:
+def test_an_unknown_setting_is_rejected_with_the_choices(tmp_path: Path) -> None:
     file = tmp_path / "odd.toml"
     file.write_text("ttft = 3\n")
     with pytest.raises(PlanError, match=r"unknown ttft; choose from .*ttft_ms"):
@@ -98,7 +98,7 @@ def test_an_unknown_setting_is_refused_with_the_choices(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["= 3", 'ttft_ms = "soon"', "ttft_ms = 3", "abort_over = 3"])
-def test_a_broken_file_is_refused_by_name(tmp_path: Path, text: str) -> None:
+def test_an_invalid_file_is_rejected_by_name(tmp_path: Path, text: str) -> None:
     file = tmp_path / "odd.toml"
     file.write_text(text)
     with pytest.raises(PlanError, match="odd"):

@@ -1,4 +1,4 @@
-"""When chats are sent and stopped, and in which order the strategies take their turns."""
+"""When chats are sent and aborted, and the order of the strategies."""
 
 from collections import Counter
 from itertools import islice, pairwise
@@ -22,7 +22,7 @@ def test_the_same_seed_gives_the_same_schedule_and_another_seed_or_block_another
 
 @pytest.mark.parametrize("name", CATALOGUE)
 @pytest.mark.parametrize("scenarios", [CATALOGUE, QUICK], ids=["full", "quick"])
-def test_stops_lie_in_their_window_and_are_as_many_as_asked(name: str, scenarios: dict[str, Scenario]) -> None:
+def test_aborts_are_in_their_window_and_have_the_requested_number(name: str, scenarios: dict[str, Scenario]) -> None:
     each = scenarios[name]
     moments = [chat.abort_after_ms for chat in schedule(each, 1, 0) if chat.abort_after_ms is not None]
     assert len(moments) == round(each.abort_share * each.chats)
@@ -35,12 +35,12 @@ def test_stops_lie_in_their_window_and_are_as_many_as_asked(name: str, scenarios
     if window == "storm":
         return
     assert all(low_ms <= moment <= high_ms for moment in moments)
-    if moments and low_ms < high_ms:  # spread over the window, not heaped
+    if moments and low_ms < high_ms:  # spread over the window
         assert min(moments) < low_ms + 0.2 * (high_ms - low_ms)
         assert max(moments) > high_ms - 0.2 * (high_ms - low_ms)
 
 
-def test_a_storm_stops_all_chats_at_one_moment_while_all_are_live() -> None:
+def test_a_storm_aborts_all_chats_at_one_instant_while_all_are_live() -> None:
     each = CATALOGUE["storm"]
     planned = schedule(each, 1, 0)
     (moment,) = {round((chat.at_ms or 0) + (chat.abort_after_ms or 0), 6) for chat in planned}
@@ -58,7 +58,7 @@ def test_windows_are_drawn_by_their_weights() -> None:
     assert 900 < early < 1100
 
 
-def test_the_mixed_scenario_has_stops_at_all_moments() -> None:
+def test_the_mixed_scenario_has_aborts_in_all_windows() -> None:
     each = CATALOGUE["mixed"]
     for seed in range(5):
         planned = schedule(each, seed, 0)
@@ -86,15 +86,15 @@ def test_a_closed_loop_starts_its_readers_spread_over_the_ramp() -> None:
     assert all(start is not None and 0 <= start <= RAMP_MS for start in starts[:20])
 
 
-def test_two_take_turns_as_abba() -> None:
+def test_two_strategies_alternate_as_abba() -> None:
     first, second, third, fourth = islice(orders(["a", "b"], 1), 4)
     assert first == fourth == second[::-1] == third[::-1]
 
 
-def test_more_stand_once_in_each_place() -> None:
+def test_each_of_more_strategies_has_each_position_once() -> None:
     names = ["a", "b", "c", "d", "e"]
     square = list(islice(orders(names, 1), 5))
     assert all(sorted(row) == names for row in square)
-    for place in zip(*square, strict=True):
-        assert Counter(place) == Counter(names)
+    for position in zip(*square, strict=True):
+        assert Counter(position) == Counter(names)
     assert square != list(islice(orders(names, 2), 5))
