@@ -54,8 +54,8 @@ def draw_costs(folder: Path, pairs: Sequence[Pair]) -> Chart:
         return canvas.left_out("compare-cpu", "the scenario steady was not run")
     with canvas.figure(folder, "compare-cpu", canvas.height(1, len(own))) as (_drawing, (axes, *_rest)):
         _draw_panel(axes, own, CPU)
-        axes.set_xlim(left=0)
-        axes.set(xlabel="µs per token; hollow: A, filled: B; bars: 95 % intervals (6 blocks or more)", title="steady")
+        axes.set(xlim=(0, axes.get_xlim()[1] * 1.05), title="steady")
+        axes.set_xlabel("µs per token; hollow: A, filled: B\nbars: 95 % intervals (6 blocks or more)")
     ratios = {a.strategy: median(b, CPU) / median(a, CPU) for a, b in own}
     most = max(ratios, key=lambda name: max(ratios[name], 1 / ratios[name]))
     return Chart("compare-cpu", f"The largest ratio of B to A is that of {most}: {number(ratios[most])}.")

@@ -134,5 +134,10 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.fixture(scope="session")
 def compared(pair: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The page that compares the pair."""
-    return compare(*pair, tmp_path_factory.mktemp("results"))
+    """The page that compares the pair; the texts of its pictures are whole and apart."""
+    found = Drawn()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(canvas, "save", watched(found.look_at, canvas.save))
+        page = compare(*pair, tmp_path_factory.mktemp("results"))
+    assert {name: wrong for name, wrong in found.items() if wrong} == {}
+    return page

@@ -170,7 +170,7 @@ def test_an_outage_is_survived_by_those_that_lost_nothing_accepted() -> None:
     faulted = {(each.strategy, "outage") for each in down}
     found = answer(advise(summary(*usual, *down), Manifest(), faulted), OUTAGE)
     assert found.choice == ("postgres-push",)
-    assert "7 aborts were never accepted; their clients received 503." in found.text
+    assert "7 aborts, those of rejected chats included, were never accepted; their clients received 503." in found.text
     assert "Accepted aborts were lost by: redis-push 2 of 300 aborts missed" in found.text
     down[0].missed = 0
     assert answer(advise(summary(*usual, *down), Manifest(), faulted), OUTAGE).choice == ("redis-push",)

@@ -13,10 +13,10 @@ from backends.postgres.pool import Pool
 from backends.postgres.sql import SCHEMA
 from backends.postgres.store import PostgresStore
 from backends.redis.store import RedisStore
-from bench.analysis.reading import read_run
+from bench.analysis.reading import Run, read_run
 from bench.record.base import read_file
 from bench.record.manifest import Manifest
-from bench.record.summary import Summary
+from bench.record.summary import Summary, SummaryCase
 from bench.report.fairness import INTERVAL_MS, cards_of, lives_table
 from bench.report.pages import terms
 from bench.report.tables import facts_of
@@ -39,10 +39,18 @@ def test_the_stores_of_the_table_are_those_of_the_cards() -> None:
     assert [row[0] for row in lives_table().rows] == list(terms("conditions", "kept"))
 
 
+@pytest.fixture(scope="module")
+def run(rich: Path) -> Run:
+    return read_run(rich)
+
+
+@pytest.fixture(scope="module")
+def cases(rich: Path) -> list[SummaryCase]:
+    return read_file(rich / "summary.json", Summary).cases
+
+
 @pytest.fixture
-def cards(rich: Path) -> dict[str, dict[str, str]]:
-    cases = read_file(rich / "summary.json", Summary).cases
-    run = read_run(rich)
+def cards(run: Run, cases: list[SummaryCase]) -> dict[str, dict[str, str]]:
     return {card.strategy: dict(card.facts) for card in cards_of(cases, run.manifest, run.cases)}
 
 
@@ -61,10 +69,10 @@ def test_each_strategy_has_its_conditions_and_no_other_s(cards: dict[str, dict[s
     assert "floor" not in cards
 
 
-def test_connections_are_those_that_were_counted(cards: dict[str, dict[str, str]], rich: Path) -> None:
+def test_connections_are_those_that_were_counted(
+    cards: dict[str, dict[str, str]], run: Run, cases: list[SummaryCase]
+) -> None:
     assert cards["redis-push"]["connections held"] == "3 to 12 at the end of a load"
-    run = read_run(rich)
-    cases = read_file(rich / "summary.json", Summary).cases
     without = [msgspec.structs.replace(row, connections=None) for row in run.cases]
     (card,) = [each for each in cards_of(cases, run.manifest, without) if each.strategy == "redis-push"]
     assert dict(card.facts)["connections held"] == "not counted in this run"
@@ -74,9 +82,9 @@ def test_connections_are_those_that_were_counted(cards: dict[str, dict[str, str]
     ("service", "words"),
     [({"ABORT_INTERVAL_MS": "50"}, "50 ms (ABORT_INTERVAL_MS)"), ({}, "100 ms (the default)")],
 )
-def test_the_interval_is_that_of_the_run(rich: Path, service: dict[str, str], words: str) -> None:
-    cases = read_file(rich / "summary.json", Summary).cases
-    run = read_run(rich)
+def test_the_interval_is_that_of_the_run(
+    run: Run, cases: list[SummaryCase], service: dict[str, str], words: str
+) -> None:
     older = msgspec.structs.replace(run.manifest, settings={**run.manifest.settings, "service": service})
     cards = {each.strategy: each for each in cards_of(cases, older, run.cases)}
     assert dict(cards["redis-timer"].facts)["interval"] == words

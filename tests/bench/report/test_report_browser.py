@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import pytest_asyncio
@@ -52,19 +52,37 @@ async def browser(chromium: str) -> AsyncIterator[Browser]:
         await browser.close()
 
 
+class Opened(NamedTuple):
+    """A page that was opened, what it asked for, and what it said on the console."""
+
+    page: Page
+    asked: list[str]
+    said: list[str]
+
+
+@pytest.fixture(scope="module")
+def opened() -> dict[str, Opened]:
+    """Pages by name and settings: each is opened once."""
+    return {}
+
+
 @pytest_asyncio.fixture(loop_scope="module")
-async def page(request: pytest.FixtureRequest, browser: Browser, pages: dict[str, Path]) -> AsyncIterator[Page]:
+async def page(
+    request: pytest.FixtureRequest, browser: Browser, pages: dict[str, Path], opened: dict[str, Opened]
+) -> AsyncIterator[Page]:
     """`parametrize("page", [(which, settings)], indirect=True)`; offline, and afterwards nothing was asked for."""
     which, settings = request.param
-    async with await browser.new_context(offline=True, **settings) as context:
-        opened, asked, said = await context.new_page(), list[str](), list[str]()
-        opened.on("request", lambda sent: asked.append(sent.url))
-        opened.on("console", lambda message: said.append(message.text))
-        opened.on("pageerror", lambda error: said.append(str(error)))
-        await opened.goto(pages[which].as_uri())
-        yield opened
-        assert said == []
-        assert [url for url in asked if not url.startswith("data:")] == [pages[which].as_uri()]
+    if str(request.param) not in opened:
+        context = await browser.new_context(offline=True, **settings)
+        found = opened[str(request.param)] = Opened(await context.new_page(), [], [])
+        found.page.on("request", lambda sent: found.asked.append(sent.url))
+        found.page.on("console", lambda message: found.said.append(message.text))
+        found.page.on("pageerror", lambda error: found.said.append(str(error)))
+        await found.page.goto(pages[which].as_uri())
+    page, asked, said = opened[str(request.param)]
+    yield page
+    assert said == []
+    assert [url for url in asked if not url.startswith("data:")] == [pages[which].as_uri()]
 
 
 def at(*settings: dict[str, Any], which: tuple[str, ...] = ("report", "comparison", "poor")) -> list[Any]:
