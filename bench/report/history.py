@@ -11,10 +11,10 @@ from typing import NamedTuple
 import msgspec
 
 from bench.record.base import RecordError, read_file
+from bench.record.host import other_machine
 from bench.record.manifest import Host, Manifest, ScenarioSettings
 from bench.record.schema import CaseKey
 from bench.record.summary import Interval, Summary
-from bench.record.writer import other_machine
 from bench.report.cases import interval_of, value_of
 from bench.workload.strategies import scenario_rank, strategy_rank
 
@@ -108,7 +108,7 @@ def _usable(results: Path, name: str, statistic: str, left_out: Counter[str]) ->
                 found.append(read)
     found.sort(key=lambda run: (run.manifest.started_utc or "", run.folder))
     host = found[-1].manifest.host if found else None
-    here = [run for run in found if not other_machine(_known(run.manifest.host), _known(host))]
+    here = [run for run in found if not other_machine(run.manifest.host or Host(), host or Host())]
     left_out["from another machine"] += len(found) - len(here)
     alike = [r for r in here if r.manifest.service_environment in (None, here[-1].manifest.service_environment)]
     left_out["with another environment (--env)"] += len(here) - len(alike)
@@ -141,11 +141,6 @@ def _read(folder: Path, name: str, statistic: str) -> _Past | str:
 
 def _changed(settings: ScenarioSettings, newest: ScenarioSettings | None) -> bool:
     """Whether a scenario was measured differently than in the newest run that is shown."""
-    return newest is not None and msgspec.structs.replace(settings, name="", sentence="") != msgspec.structs.replace(
-        newest, name="", sentence=""
+    return newest is not None and settings != msgspec.structs.replace(
+        newest, name=settings.name, sentence=settings.sentence
     )
-
-
-def _known(host: Host | None) -> dict[str, object]:
-    """What is recorded of the machine; older runs recorded less."""
-    return {name: value for name, value in msgspec.to_builtins(host or Host()).items() if value is not None}

@@ -257,3 +257,18 @@ def test_what_it_stands_on_names_floor_calibration_blocks_and_haste() -> None:
                   "Only 1 block measured", "4 cores"):  # fmt: skip
         assert words in footing
     assert "block" not in " ".join(advise(summary(case("redis-push")), Manifest()).footing)
+
+
+@pytest.mark.parametrize(
+    ("units", "words"),
+    [
+        (("blocks", "blocks"), "Those of the stops treat blocks as independent"),
+        (("chats", "chats"), "Those of the stops treat all chats as independent"),
+        (("blocks", "chats"), "Some of the stops treat all chats as independent"),
+    ],
+)
+def test_the_evidence_names_what_the_intervals_count(units: tuple[str, str], words: str) -> None:
+    cases = [case("redis-push"), case("postgres-push")]
+    for each, unit in zip(cases, units, strict=True):
+        each.metrics["upstream_stop_ms"].ci95_of = unit
+    assert words in " ".join(advise(summary(*cases), Manifest()).footing)
