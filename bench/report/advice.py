@@ -186,7 +186,7 @@ def _footing(summary: Summary, manifest: Manifest) -> list[str]:
     cpus = manifest.host.cpus if manifest.host else None
     floor = summary.floor if summary.floor and summary.floor.p50 is not None else None
     stops = [case.metrics[STOP] for case in summary.cases if STOP in case.metrics]
-    units = {unit for stop in stops if (unit := stop.ci95_of)}
+    units = {unit for stop in stops if stop.ci95.p50 and (unit := stop.ci95_of)}
     return [
         *([sentence("advice.quick")] if manifest.is_quick else []),
         *([sentence("advice.floor", floor=floor)] if floor else []),
