@@ -289,7 +289,7 @@ def test_a_record_without_the_newer_fields_is_summarised_as_before(tmp_path: Pat
 
 
 def test_the_reference_run_gives_its_numbers_again() -> None:
-    folder = Path(__file__).parents[3] / "results" / "reference"
+    folder = Path(__file__).parents[3] / "results" / "reference" / "one-block"
     kept = json.loads((folder / "summary.json").read_text())
     with tempfile.TemporaryDirectory() as copy:
         for name in ("manifest.json", "cases.jsonl", "chats.jsonl.gz"):

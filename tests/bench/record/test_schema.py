@@ -31,7 +31,7 @@ def known(value: Any) -> Any:
 
 
 def lines(name: str) -> list[bytes]:
-    data = (REFERENCE / name).read_bytes()
+    data = (REFERENCE / "one-block" / name).read_bytes()
     return (gzip.decompress(data) if name.endswith(".gz") else data).splitlines()
 
 
