@@ -17,6 +17,8 @@ from bench.analysis import health
 from bench.analysis.metrics import ChatMetrics, measure
 from bench.record.files import replace_file
 from bench.record.host import utc_now
+from bench.record.manifest import Manifest, StoreInfo
+from bench.record.schema import CaseRow
 from bench.run.meter import Measured, Subject
 from bench.run.rig import Kept, Rig, Row, Say, describe, note_case
 from bench.run.subject import Side, describe_asgi, service_of
@@ -30,7 +32,7 @@ NO_SETTINGS: Mapping[str, str] = {}
 @contextlib.contextmanager
 def recorded(
     results: Kept, label: str, settings: Row, *, seed: int, quick: bool = False, cases: Iterable[Case] = ()
-) -> Iterator[Row]:
+) -> Iterator[Manifest]:
     """The manifest of a measurement; it is written at both ends of the block, as complete unless an error ended it."""
     manifest = describe(label, settings, seed=seed, quick=quick)
     for case in cases:
@@ -38,9 +40,9 @@ def recorded(
     try:
         results.write_manifest(manifest)
         yield manifest
-        manifest["complete"] = True
+        manifest.complete = True
     finally:
-        manifest["ended_utc"] = utc_now()
+        manifest.ended_utc = utc_now()
         results.write_manifest(manifest)
 
 
@@ -57,9 +59,9 @@ def start_store(
     return store
 
 
-def instrument_problems(case: Row) -> list[str]:
+def instrument_problems(case: CaseRow) -> list[str]:
     """Why the rows of a measured case cannot be used: an unhealthy instrument, or chats that were not sent."""
-    dropped = [f"the load could not send {case['dropped']} chats"] if case["dropped"] else []
+    dropped = [f"the load could not send {case.dropped} chats"] if case.dropped else []
     return health.problems(case) + dropped
 
 
@@ -76,7 +78,7 @@ class Bench:
 
     rig: Rig
     results: Kept
-    manifest: Row
+    manifest: Manifest
     say: Say
     namespace: str = field(default_factory=lambda: f"stopwatch_bench_{secrets.token_hex(3)}")
 
@@ -87,7 +89,7 @@ class Bench:
             return None
         self.say(f"starting {kind}")
         store = start_store(stack, kind, self.namespace)
-        self.manifest["stores"][kind] = store.describe()
+        self.manifest.stores[kind] = StoreInfo(**store.describe())
         return store
 
     def subject(self, stack: contextlib.ExitStack, strategy: str, workers: int, store: Store | None) -> Subject:
@@ -105,7 +107,7 @@ class Bench:
             log=log,
         )
         service = stack.enter_context(started)
-        self.manifest["asgi"] = self.manifest["asgi"] or describe_asgi(service)
+        self.manifest.asgi = self.manifest.asgi or describe_asgi(service)
         return Subject(service, [Measured(Side(), self.results)], traces, store)
 
     def upstream(self) -> Subject:

@@ -17,7 +17,7 @@ from bench.experiments.tables import figure, minutes_left
 from bench.load.driver import expected_s, processes_for
 from bench.run.instrument import FLOOR_CASE
 from bench.run.meter import Subject
-from bench.run.rig import Kept, Row, Say, rig
+from bench.run.rig import Kept, Row, Say, rig, settings_of
 from bench.system.storage import StorageError
 from bench.workload.plan import Case
 from bench.workload.scenario import Scenario, load_scenario
@@ -84,9 +84,10 @@ def measure_stops(request: Request, results: Kept, say: Say, log: Callable[[str]
         contextlib.ExitStack() as stack,
         rig(results, left, processes=most, seed=request.seed) as mine,
     ):
-        manifest["instrument"] = {FLOOR_CASE.scenario.name: FLOOR_CASE.scenario.settings()}
-        record: Row = {"schema": SCHEMA, "started": manifest["started_utc"], "folder": results.folder.name}
-        record |= {key: manifest[key] for key in ("quick", "seed", "commit", "dirty", "host", "versions", "stores")}
+        manifest.instrument = {FLOOR_CASE.scenario.name: settings_of(FLOOR_CASE)}
+        record: Row = {"schema": SCHEMA, "started": manifest.started_utc, "folder": results.folder.name}
+        copied = ("quick", "seed", "commit", "dirty", "host", "versions", "stores")
+        record |= {name: getattr(manifest, name) for name in copied}
         record |= {"pairs": request.pairs, "workers": WORKERS}
         record |= {"scenarios": {each.name: each.settings() for each in plans}}
         record |= {"rounds": [], "set_aside": [], "floor_ms": []}
@@ -105,9 +106,9 @@ def measure_stops(request: Request, results: Kept, say: Say, log: Callable[[str]
                 found = _round(bench, subjects, scenario, number, next(rounds[scenario.name]))
                 record["set_aside" if found["ill"] else "rounds"].append(found)
                 log(_line(found, request.pairs))
-            manifest["blocks"] = number + 1
+            manifest.blocks = number + 1
             write(record, results.folder.parent)
-    record |= {"ended": manifest["ended_utc"], "aims": goals_of(record), "problems": problems_of(record)}
+    record |= {"ended": manifest.ended_utc, "aims": goals_of(record), "problems": problems_of(record)}
     write(record, results.folder.parent)
     return record
 

@@ -13,11 +13,9 @@ from pathlib import Path
 
 from bench.record.base import encode_file, encode_line
 from bench.record.files import replace_file
-from bench.record.host import describe_commit, describe_host, describe_versions, other_machine, utc_now
 from bench.record.manifest import Manifest, ScheduleRow
 from bench.record.schema import CaseRow, ChatRow
 
-__all__ = ["describe_commit", "describe_host", "describe_versions", "other_machine", "utc_now"]  # moved to host
 LATEST = "latest"
 """The newest full run that is valid."""
 LATEST_OTHER = "latest-quick"

@@ -13,6 +13,7 @@ from bench.experiments.knee import REPEATS, STEPS, Knee, Probe, find_knee, judge
 from bench.experiments.knee_run import add_to, all_rates, as_point, knee_table, probe_of, scenario_at
 from bench.load.driver import MAX_CHUNKS_PER_S, MOST_PROCESSES, processes_for
 from bench.record.manifest import Host
+from bench.record.schema import CaseRow
 from bench.workload.plan import Case
 from tests.bench.command import Bench
 
@@ -170,6 +171,15 @@ def test_instrument_before_loss_before_failure_before_slowness() -> None:
     assert judge(Probe(25.0, 400, failed=4), 25.0) == "held"
 
 
+HEAD: dict[str, Any] = {
+    "strategy": "redis-push", "scenario": "flowing", "workers": 2, "streams": 50, "block": 0,
+}  # fmt: skip
+
+
+def case_row(*, dropped: int) -> CaseRow:
+    return CaseRow(**HEAD, dropped=dropped, witness_late_p99_ms=1.0)
+
+
 def chat(index: int, *, stop_ms: float | None, status: int = 200) -> dict[str, Any]:
     cut = stop_ms is not None
     lost_ns = int(1e9 + (stop_ms or 0) * 1e6)
@@ -200,9 +210,9 @@ def chat(index: int, *, stop_ms: float | None, status: int = 200) -> dict[str, A
 def test_a_probe_counts_what_was_stopped_missed_and_failed() -> None:
     rows = [chat(index, stop_ms=float(index)) for index in range(1, 102)]
     rows += [chat(200, stop_ms=None), chat(201, stop_ms=3.0, status=502)]
-    found = probe_of(rows, {"dropped": 0, "witness_late_p99_ms": 1.0}, {})
+    found = probe_of(rows, case_row(dropped=0), {})
     assert found == Probe(100.0, chats=103, missed=1, failed=1)
-    (problem,) = probe_of(rows, {"dropped": 2, "witness_late_p99_ms": 1.0}, {}).unhealthy
+    (problem,) = probe_of(rows, case_row(dropped=2), {}).unhealthy
     assert "2 chats" in problem
 
 

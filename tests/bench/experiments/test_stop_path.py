@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psutil
 import pytest
 from rich.console import Console
@@ -156,7 +157,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Row, list[
 
 def test_measured_for_real(measured: tuple[Path, Row, list[str]]) -> None:
     folder, record, logged = measured
-    assert json.loads((folder.parent / stop_path.FILE).read_text()) == json.loads(json.dumps(record))
+    assert json.loads((folder.parent / stop_path.FILE).read_text()) == json.loads(msgspec.json.encode(record))
     assert manifest_of(folder)["complete"] is True
     assert record["problems"] == []
     assert len(logged) == len(record["rounds"]) == 2

@@ -10,7 +10,7 @@ import pytest
 
 from bench.gate import GateError
 from bench.gate.commits import choose_base, commit_of, worktrees
-from bench.record.writer import describe_commit
+from bench.record.host import describe_commit
 
 
 def git(folder: Path, *arguments: str) -> str:
