@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from bench.analysis.metrics import ChatMetrics, measure
 from bench.record.base import SCHEMA
@@ -51,12 +51,9 @@ def read_run(folder: Path) -> Run:
     return Run(folder, raw.manifest, raw.cases, chats, raw.damage)
 
 
-def unlike_environments(a: Any, b: Any) -> list[str]:
-    """Variables that two runs gave to their services on purpose and in which they differ, as `NAME is x in A, y in B`.
-
-    From their manifests; an old one that does not record them differs in nothing.
-    """
-    one, other = of_run(a), of_run(b)
+def unlike_environments(a: Manifest, b: Manifest) -> list[str]:
+    """The --env variables in which two runs differ, as `NAME is x in A, y in B`; none where one did not record them."""
+    one, other = a.service_environment, b.service_environment
     if one is None or other is None:
         return []
     names = [name for name in dict.fromkeys([*one, *other]) if one.get(name) != other.get(name)]
@@ -66,11 +63,3 @@ def unlike_environments(a: Any, b: Any) -> list[str]:
 def case_name(case: CaseKey) -> str:
     """A case as people name it."""
     return f"{case.strategy} in {case.scenario}, {case.workers} worker{'s' if case.workers != 1 else ''}"
-
-
-def of_run(manifest: Any) -> dict[str, str] | None:
-    """What a run gave to its service on purpose; None where an old manifest does not record it."""
-    found = manifest.get("environment")
-    if found is None:  # runs before 2026-12 kept the ABORT_* variables of the shell here
-        found = (manifest.get("settings") or {}).get("service")
-    return found if found is None else {str(name): str(value) for name, value in found.items()}

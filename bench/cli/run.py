@@ -80,18 +80,17 @@ def rerun(folder: Run = RESULTS / LATEST, *, results: Folders = RESULTS) -> None
 
     The service gets the variables that the run was given by --env. Differences in code, versions and store are printed.
     """
-    from bench.analysis.reading import of_run  # noqa: PLC0415 - brings in scipy
 
     try:
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        manifest = read_file(folder / "manifest.json", Manifest)
         with gzip.open(folder / SCHEDULE, "rt", encoding="utf-8") as lines:
             saved = [json.loads(line) for line in lines]
-        scenarios = {name: Scenario(**values) for name, values in manifest["scenarios"].items()}
-        cases = [Case(strategy, scenarios[name], workers) for strategy, name, workers in manifest["cases"]]
-        settings = {name: manifest["settings"][name] for name in ("backend", "workers", "quick", "seed")}
+        scenarios = {name: Scenario(**msgspec.structs.asdict(values)) for name, values in manifest.scenarios.items()}
+        cases = [Case(strategy, scenarios[name], workers) for strategy, name, workers in manifest.cases]
+        settings = {name: manifest.settings[name] for name in ("backend", "workers", "quick", "seed")}
         schedules = {(row["scenario"], row["block"]): [Planned(**chat) for chat in row["chats"]] for row in saved}
-        given = of_run(manifest) or {}
-        blocks, label = max(1, manifest["blocks"]), manifest["label"]
+        given = manifest.service_environment or {}
+        blocks, label = max(1, manifest.blocks), manifest.label
     except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError, AttributeError) as error:
         end(BAD_USAGE, f"{folder} cannot be repeated ({error}): give a folder that `make bench` made")
     environment.check_crashes(cases)
@@ -110,7 +109,7 @@ def _measure(
     minutes: float,
     blocks: int | None,
     schedules: dict[tuple[str, int], list[Planned]] | None = None,
-    repeats: Mapping[str, Any] | None = None,
+    repeats: Manifest | None = None,
 ) -> None:
     from bench.run.campaign import Run, Settings  # noqa: PLC0415 - `--help` and usage errors need none of this
     from bench.run.enough import fits, tight_enough  # noqa: PLC0415
@@ -133,8 +132,8 @@ def _measure(
     if repeats:
         from bench.run.repeat import changed_since  # noqa: PLC0415 - brings in scipy
 
-        before, now = msgspec.convert(repeats, Manifest), read_file(kept.folder / "manifest.json", Manifest)
-        warn("note: differs from the repeated run", changed_since(before, now))
+        now = read_file(kept.folder / "manifest.json", Manifest)
+        warn("note: differs from the repeated run", changed_since(repeats, now))
     problems = render_report(kept.folder, INVALID)
     publish(kept.folder, full=not (problems or settings.quick))
     refuse_invalid(problems)

@@ -13,6 +13,7 @@ from bench.analysis.metrics import measure
 from bench.experiments.frame import Bench, recorded, write_json
 from bench.experiments.tables import figure, interval, table
 from bench.load.driver import processes_for
+from bench.record.schema import CaseRow, ChatRow
 from bench.run.instrument import CALIBRATION_CASE, FLOOR_CASE
 from bench.run.meter import Measured, Subject
 from bench.run.rig import Kept, Row, Say, rig
@@ -56,11 +57,11 @@ def calibrate_once(results: Record, say: Say, *, seed: int) -> Row:
     return found
 
 
-def judged(rows: Iterable[Row], lines: Iterable[Row]) -> Row:
+def judged(rows: Iterable[ChatRow], lines: Iterable[CaseRow]) -> Row:
     """The content of calibration.json, from the chats and the rows of cases.jsonl: pure."""
-    pairs = [(row["strategy"], measure(row, SCENARIOS[row["scenario"]])) for row in rows]
+    pairs = [(row.strategy, measure(row, SCENARIOS[row.scenario])) for row in rows]
     found = calibration.calibrate(pairs)
-    unhealthy = [f"{line['scenario']}: {problem}" for line in lines for problem in health.problems(line)]
+    unhealthy = [f"{line.scenario}: {problem}" for line in lines for problem in health.problems(line)]
     return {
         "floor": describe(calibration.floor_samples(pairs)),
         "calibration": msgspec.to_builtins(found),

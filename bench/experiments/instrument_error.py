@@ -10,6 +10,7 @@ from bench.analysis import health
 from bench.experiments.frame import Bench, recorded, write_json
 from bench.experiments.tables import figure, table
 from bench.load.driver import processes_for
+from bench.record.schema import ChatRow
 from bench.run.instrument import FLOOR_CASE
 from bench.run.rig import Kept, Row, Say, rig
 from bench.stats.percentiles import describe
@@ -43,7 +44,7 @@ def scenario_of(live: int, *, stops: int = ENOUGH_STOPS, least_s: float = LEAST_
     return Scenario(**values | {"chats": chats, "streams": chats})
 
 
-def errors_of(rows: Sequence[Row], scenario: Scenario) -> Row:
+def errors_of(rows: Sequence[ChatRow], scenario: Scenario) -> Row:
     """The differences of the stamps of a floor-like case: `{"live": mean, <one of ERRORS>: as describe()}`, ms.
 
     Only the steady part counts: from a chat's length after the first one until the last was sent. Each is an upper
@@ -52,28 +53,28 @@ def errors_of(rows: Sequence[Row], scenario: Scenario) -> Row:
     `client_ms` the client's stamp of a token minus the witness's, of chats that were not stopped; the witness stamps
     after its write, so this may be a little below 0; `*_lag_ms` sent minus intended.
     """
-    sent = [row["client"]["sent_ns"] for row in rows if row["client"]["sent_ns"]]
+    sent = [row.client.sent_ns for row in rows if row.client.sent_ns]
     begin_ns, end_ns = (min(sent) + int(scenario.chat_ms * NS_PER_MS), max(sent)) if sent else (0, 0)
     samples: dict[str, list[float]] = {name: [] for name in ERRORS}
     lived_ns = 0
 
-    def add(name: str, later_ns: int, earlier_ns: int) -> None:
-        if begin_ns <= earlier_ns <= end_ns:
+    def add(name: str, later_ns: int | None, earlier_ns: int | None) -> None:
+        if later_ns is not None and earlier_ns is not None and begin_ns <= earlier_ns <= end_ns:
             samples[name].append((later_ns - earlier_ns) / NS_PER_MS)
 
     for row in rows:
-        client, abort, witness = row["client"], row["abort"], row["witness"]
-        if client["error"] or not client["sent_ns"]:
+        client, abort, witness = row.client, row.abort, row.witness
+        if client.error or not client.sent_ns:
             continue
-        lived_ns += max(0, min(client["end_ns"], end_ns) - max(client["sent_ns"], begin_ns))
-        add("chat_lag_ms", client["sent_ns"], client["intended_ns"])
-        if abort is None and witness is not None and witness["outcome"] == "finished":
-            for seen_ns, written_ns in zip(client["token_ns"], witness["token_ns"], strict=False):
+        lived_ns += max(0, min(client.end_ns or 0, end_ns) - max(client.sent_ns, begin_ns))
+        add("chat_lag_ms", client.sent_ns, client.intended_ns)
+        if abort is None and witness is not None and witness.outcome == "finished":
+            for seen_ns, written_ns in zip(client.token_ns, witness.token_ns, strict=False):
                 add("client_ms", seen_ns, written_ns)
-        elif abort is not None and abort["sent_ns"] is not None:
-            add("abort_lag_ms", abort["sent_ns"], abort["intended_ns"])
-            if witness is not None and witness["outcome"] == "cut":
-                add("witness_ms", witness["lost_ns"], abort["sent_ns"])
+        elif abort is not None and abort.sent_ns is not None:
+            add("abort_lag_ms", abort.sent_ns, abort.intended_ns)
+            if witness is not None and witness.outcome == "cut":
+                add("witness_ms", witness.lost_ns, abort.sent_ns)
     live = round(lived_ns / max(1, end_ns - begin_ns), 1)
     return {"live": live} | {name: describe(samples[name]) for name in ERRORS}
 
@@ -92,7 +93,7 @@ def measure_errors(results: Kept, say: Say, scenarios: Sequence[Scenario], *, se
         for case in cases:
             rows, line = bench.measure(case, 0, bench.upstream())
             asked = int(case.scenario.name.rpartition("-")[2])
-            facts = {"load_processes": line["load_processes"], "chunks_per_s": line["health"]["chunks_per_s"]}
+            facts = {"load_processes": line.load_processes, "chunks_per_s": line.health and line.health.chunks_per_s}
             lines.append({"asked": asked, **errors_of(rows, case.scenario), **facts, "problems": health.problems(line)})
         write_json(results.folder / FILE, lines)
     return lines

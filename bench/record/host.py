@@ -8,7 +8,6 @@ import platform
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import psutil
 
@@ -39,9 +38,9 @@ def describe_host() -> Host:
     )
 
 
-def other_machine(there: Any, here: Any) -> str:
+def other_machine(there: Host, here: Host) -> str:
     """How two hosts differ, as `cpus is 4 there, 2 here`; empty where they are equal in all that both records have."""
-    pairs = [(name, there.get(name), here.get(name)) for name in Host.__struct_fields__]  # Host, or a dict still
+    pairs = [(name, getattr(there, name), getattr(here, name)) for name in Host.__struct_fields__]
     return "; ".join(f"{name} is {a} there, {b} here" for name, a, b in pairs if a != b and None not in (a, b))
 
 

@@ -30,8 +30,8 @@ NO_SCHEDULES: Schedules = {}
 class Kept(Results):
     """A results folder that also remembers the case it was given last."""
 
-    rows: Sequence[Any] = ()  # ChatRow
-    case: Any  # CaseRow
+    rows: Sequence[ChatRow] = ()
+    case: CaseRow
 
     def append(self, chats: Iterable[ChatRow], case: CaseRow) -> None:
         """Write a finished case, and keep it."""

@@ -6,12 +6,14 @@ import random
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import typer
 
 from bench.cli.instrument import calibrate
 from bench.experiments import calibrate as calibrate_run
 from bench.experiments.calibrate import judged
+from bench.record.schema import CaseRow, ChatRow
 from tests.bench import fake_results as fake
 
 
@@ -26,7 +28,8 @@ def measured(*, lag_ms: float = 1.0) -> Any:
     rows += [fake.chat("calibration-drop", "calibration", index, rng) for index in range(400)]
     rows += [fake.chat("floor", "floor", index, rng) for index in range(40)]
     health = {"processes": [], "steal": 0.0, "abort_lag_p99_ms": lag_ms, "chunks_per_s": 1.0}
-    return judged(rows, [{"scenario": "calibration", "health": health}])
+    case = {"strategy": "a", "scenario": "calibration", "workers": 1, "streams": 1, "block": 0, "health": health}
+    return judged(msgspec.convert(rows, list[ChatRow]), [msgspec.convert(case, CaseRow)])
 
 
 def test_a_calibration_is_judged_by_its_figures_and_by_the_health_of_the_instrument() -> None:

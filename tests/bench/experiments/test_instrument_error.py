@@ -2,12 +2,13 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
+import msgspec
 import pytest
 
 from bench.experiments.instrument_error import ABORT_SHARE, LIVE, errors_of, measure_errors, scenario_of
 from bench.load.driver import processes_for
+from bench.record.schema import ChatRow
 from bench.run.rig import Kept
 from bench.workload.plan import Case
 from bench.workload.strategies import FLOOR
@@ -15,24 +16,26 @@ from bench.workload.strategies import FLOOR
 MS = 1_000_000
 
 
-def row(index: int, *, stopped: bool) -> dict[str, Any]:
+def row(index: int, *, stopped: bool) -> ChatRow:
     """Sent 1 ms late; its tokens seen 2 ms late, its Stop sent 3 ms late and witnessed after 4 ms."""
     due_ns = index * 100 * MS
     sent_ns = due_ns + 1 * MS
     written_ns = [sent_ns + 100 * MS, sent_ns + 120 * MS]
     abort_ns = due_ns + 1000 * MS
     end_ns = abort_ns + 3 * MS if stopped else sent_ns + 1580 * MS
-    return {
+    made = {
+        "strategy": "floor", "scenario": "floor", "workers": 1, "streams": 150, "block": 0, "request_id": f"{index}",
         "client": {
             "intended_ns": due_ns, "sent_ns": sent_ns, "end_ns": end_ns, "error": None,
             "token_ns": [stamp + 2 * MS for stamp in written_ns],
         },
-        "abort": {"intended_ns": abort_ns, "sent_ns": abort_ns + 3 * MS} if stopped else None,
+        "abort": {"after_ms": 1000.0, "intended_ns": abort_ns, "sent_ns": abort_ns + 3 * MS} if stopped else None,
         "witness": {
             "outcome": "cut" if stopped else "finished", "token_ns": written_ns,
             "lost_ns": abort_ns + 7 * MS if stopped else None,
         },
     }  # fmt: skip
+    return msgspec.convert(made, ChatRow)
 
 
 def test_each_error_is_the_difference_of_its_two_stamps() -> None:
@@ -47,7 +50,7 @@ def test_the_ramp_does_not_count() -> None:
     rows = [row(index, stopped=True) for index in range(100)]
     steady = errors_of(rows, scenario_of(20))
     for early in rows[:16]:  # sent before the first chat's length was over
-        early["client"]["intended_ns"] -= 500 * MS
+        early.client.intended_ns = (early.client.intended_ns or 0) - 500 * MS
     assert errors_of(rows, scenario_of(20))["chat_lag_ms"] == steady["chat_lag_ms"]
     assert 60 <= steady["chat_lag_ms"]["n"] <= 84
 
