@@ -123,7 +123,6 @@ KEYS = SecretStr("a-key")
         (Settings(allowed_hosts="*"), EVIL, True),
         (Settings(allowed_hosts="[fe80::1]"), "[FE80::1]:80", True),
     ],
-    ids=str,
 )
 def test_when_the_host_is_checked(settings: Settings, host: str, allowed: bool) -> None:
     scope = {"path": "/chat/", "headers": [(b"host", host.encode())]}

@@ -17,7 +17,6 @@ KEYS = SecretStr("a-key")
         (Settings(api_keys=KEYS, upstream_note="a mock"), "a mock"),
         (Settings(upstream_note="a mock"), "a mock"),
     ],
-    ids=str,
 )
 async def test_the_upstreams_host_is_for_services_without_keys(settings: Settings, upstream: str | None) -> None:
     async with in_process(settings) as client:

@@ -191,7 +191,6 @@ def test_an_open_service_must_be_asked_for() -> None:
         (Settings(host="::1"), False),
         (Settings(host="127.0.0.9"), False),
     ],
-    ids=str,
 )
 def test_which_services_are_exposed(settings: Settings, exposed: bool) -> None:
     with pytest.raises(SettingError, match="API_KEYS") if exposed else nullcontext():
