@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from bench.system.stores import Store, open_store
-from tests.pure import is_pure
+from tests.parallel import marker_of
 
 _RUN = f"test_{secrets.token_hex(4)}"
 _made: set[str] = set()
@@ -32,8 +32,8 @@ os.environ["ABORT_NAMESPACE"] = namespace()  # for every service that a test sta
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if is_pure(item.path):
-            item.add_marker("pure")
+        if (marker := marker_of(item.path)) is not None:
+            item.add_marker(marker)
 
 
 @pytest.fixture(scope="session", autouse=True)
