@@ -89,11 +89,16 @@ async def test_a_listener_that_turns_deaf_is_not_ready_and_logged(
                     answer = (await person.get("/readyz")).json()
                     assert "transaction pooler" in answer["reason"]
                     assert answer["deaf"] == 1
+
+                    async def logged() -> bool:  # the service looks for changes twice a second
+                        await person.get("/readyz")
+                        return "receives no messages" in log.read_text()
+
+                    await until(logged)
                     proxy.drops_messages = False
                     await until(readyz(person, 200))
             finally:
                 await asyncio.to_thread(service.__exit__, None, None, None)
-    assert "receives no messages" in log.read_text()
 
 
 async def test_a_stop_is_accepted_after_flushall(upstream_url: str) -> None:
