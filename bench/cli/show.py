@@ -32,7 +32,7 @@ def report(folder: Run = RESULTS / LATEST) -> None:
 
 def render_report(folder: Path, failure: int) -> list[str]:
     """Render and print the report; returns the run's problems. `failure`: exit code when it cannot be rendered."""
-    from bench.report.render import render  # noqa: PLC0415 - brings in pandas and matplotlib
+    from bench.report.render import render  # noqa: PLC0415 - brings in matplotlib
 
     try:
         page = render(folder)
@@ -59,7 +59,7 @@ def compare(
 
     Exit codes: 0 fine, 2 one of the runs is invalid (the comparison is made, with a warning), 4 nothing to compare.
     """
-    from bench.report import compare as runs  # noqa: PLC0415 - brings in pandas and matplotlib
+    from bench.report import compare as runs  # noqa: PLC0415 - brings in matplotlib
 
     if not (a and b):
         folders = sorted((path.parent for path in results.glob("*/manifest.json")), key=lambda each: each.name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,43 +22,8 @@ class RecordError(ValueError):
 class Record(msgspec.Struct, kw_only=True):
     """A row or file of the format. Fields are read as attributes; one that is absent in a file has its default.
 
-    Unknown fields are ignored. Mapping access (`row["x"]`) is for code that does not use attributes yet.
+    Unknown fields are ignored.
     """
-
-    def __getitem__(self, name: str) -> Any:
-        try:
-            return getattr(self, name)
-        except AttributeError:
-            raise KeyError(name) from None
-
-    def __setitem__(self, name: str, value: Any) -> None:
-        setattr(self, name, value)
-
-    def __contains__(self, name: str) -> bool:
-        return getattr(self, name, None) is not None
-
-    def get(self, name: str, default: Any = None) -> Any:
-        """The field, `default` where it is absent or None."""
-        value = getattr(self, name, None)
-        return default if value is None else value
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.__struct_fields__)
-
-    def items(self) -> list[tuple[str, Any]]:
-        """The fields with their values."""
-        return [(name, getattr(self, name)) for name in self.__struct_fields__]
-
-    def values(self) -> list[Any]:
-        """The values of the fields."""
-        return [value for _name, value in self.items()]
-
-    def __or__(self, other: Any) -> dict[str, Any]:
-        return {**self, **other}
-
-    def keys(self) -> tuple[str, ...]:
-        """The names of the fields."""
-        return self.__struct_fields__
 
 
 def decode(data: bytes | str, kind: type[T], place: str) -> T:

@@ -95,7 +95,7 @@ def test_a_loss_where_none_was_injected_is_told() -> None:
 
 def test_without_samples_nothing_is_claimed() -> None:
     found = calibrate([("redis-push", ChatMetrics("missed"))])
-    assert (found["delay_ms"]["recovered_p50"], found["drop_rate"]["recovered"]) == (None, None)
+    assert (found.delay_ms.recovered_p50, found.drop_rate.recovered) == (None, None)
     assert len(problems(found)) == 2
 
 

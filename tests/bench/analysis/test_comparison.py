@@ -8,6 +8,7 @@ import random
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from scipy import stats
@@ -81,7 +82,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("blocks")
     scenarios = ["flowing", "steady"]
     fake.write(folder, strategies=STRATEGIES, scenarios=scenarios, chats=20, blocks=6, special=True)
-    return {"folder": folder, "summary": summarise(folder)}
+    return {"folder": folder, "summary": msgspec.to_builtins(summarise(folder))}
 
 
 def test_a_block_s_value_is_the_median_of_its_own_chats(run: dict[str, Any]) -> None:
@@ -139,7 +140,7 @@ def test_what_the_floor_scatters_is_not_claimed(tmp_path: Path) -> None:
     what = {"strategies": ["redis-push", "disconnect"], "scenarios": ["flowing"], "chats": 60, "blocks": 8}
     folder = fake.write(tmp_path, **what)  # type: ignore[arg-type] # forwarded as they are
     assert floor_spread_ms(read_run(folder)) is None
-    assert summarise(folder)["comparisons"][0]["verdict"] == "slower"
+    assert summarise(folder).comparisons[0].verdict == "slower"
     rng = random.Random(1)
     floor = [fake.chat("floor", "floor", index, rng) for index in range(60)]
     for index, row in enumerate(floor):  # every other stop of the floor takes 3 ms: more than the two are apart
@@ -149,9 +150,10 @@ def test_what_the_floor_scatters_is_not_claimed(tmp_path: Path) -> None:
     with (folder / "cases.jsonl").open("a") as lines:
         lines.write(json.dumps(fake.case("floor", "floor", floor, rng)) + "\n")
     assert floor_spread_ms(read_run(folder)) == pytest.approx(2.8)
-    (comparison,) = summarise(folder)["comparisons"]
-    assert comparison["p_holm"] < 0.001
-    assert comparison["verdict"] == "below the floor: not claimed"
+    (comparison,) = summarise(folder).comparisons
+    assert comparison.p_holm is not None
+    assert comparison.p_holm < 0.001
+    assert comparison.verdict == "below the floor: not claimed"
 
 
 def test_floor_and_calibration_are_no_cases_and_in_no_comparison(run: dict[str, Any]) -> None:

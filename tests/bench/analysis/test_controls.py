@@ -130,8 +130,8 @@ def test_a_control_that_fails_is_a_warning_on_top_and_the_run_stays_valid(
     names = ["redis-push", "none"]
     folder = fake.write(tmp_path / "same", strategies=names, scenarios=["steady"], chats=8, blocks=6)
     summary = summarise(folder)
-    assert (summary["valid"], summary["warnings"]) == (True, [])
-    assert [each.holds for each in summary["controls"]] == [True, True]
+    assert (summary.valid, summary.warnings) == (True, [])
+    assert [each.holds for each in summary.controls] == [True, True]
     chat = fake.chat
 
     def slow(strategy: str, *rest: Any, **named: Any) -> dict[str, Any]:
@@ -142,7 +142,7 @@ def test_a_control_that_fails_is_a_warning_on_top_and_the_run_stays_valid(
 
     monkeypatch.setattr(fake, "chat", slow)
     summary = summarise(fake.write(tmp_path / "slow", strategies=names, scenarios=["steady"], chats=8, blocks=6))
-    assert summary["valid"]
-    (warning,) = summary["warnings"]
+    assert summary.valid
+    (warning,) = summary.warnings
     assert "time to the first token of chats nobody aborted, in steady (2 workers, 50 streams), differs" in warning
     assert "redis-push (+15.00 ms)" in warning

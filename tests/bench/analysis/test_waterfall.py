@@ -99,7 +99,7 @@ def test_the_summary_s_waterfall_adds_up_to_its_stop(tmp_path: Path) -> None:
     summary = summarise(
         fake.write(tmp_path, strategies=["redis-push", "disconnect", "none"], scenarios=["flowing"], chats=60)
     )
-    by_name = {case["strategy"]: case for case in summary["cases"]}
+    by_name = {case["strategy"]: case for case in msgspec.to_builtins(summary.cases)}
     push = by_name["redis-push"]
     means = [push["waterfall"][part]["mean"] for part in PARTS]
     assert sum(means[:5]) == pytest.approx(push["metrics"]["upstream_stop_ms"]["mean"], abs=0.001)

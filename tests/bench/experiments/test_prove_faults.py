@@ -126,8 +126,8 @@ def chat_cpu_s(service: Child) -> float:
 
 def outcome_at_the_mock(mock: Child, request_id: str) -> str:
     journal, _ = settled(mock.url, None, [])
-    (row,) = [row for row in journal if row["id"] == request_id]
-    return str(row["outcome"])
+    (row,) = [row for row in journal if row.id == request_id]
+    return str(row.outcome)
 
 
 def test_what_is_done_to_the_relay(tmp_path: Path, mock: Child) -> None:

@@ -71,7 +71,8 @@ def test_three_sides_meet_on_the_id() -> None:
     rows = joined([client(1), client(0)], traces, [journal(1), journal(0)])
     assert [row.index for row in rows] == [0, 1]
     row = rows[1]
-    assert {key: row[key] for key in ("strategy", "store", "delivery", "scenario", "workers", "streams", "block")} == {
+    head = ("strategy", "store", "delivery", "scenario", "workers", "streams", "block")
+    assert {key: getattr(row, key) for key in head} == {
         "strategy": "redis-push", "store": "redis", "delivery": "push", "scenario": "flowing", "workers": 2,
         "streams": CASE.scenario.streams, "block": 0,
     }  # fmt: skip

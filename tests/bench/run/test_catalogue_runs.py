@@ -5,6 +5,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from bench.analysis import health
@@ -38,7 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def summary(folder: Path) -> Any:
-    return summarise(folder)
+    return msgspec.to_builtins(summarise(folder))
 
 
 def rows_of(folder: Path, name: str) -> list[Row]:
