@@ -85,7 +85,7 @@ def test_a_run_ends_when_its_disk_is_full_and_what_was_finished_can_be_read(
 
     def append_until_full(self: Results, chats: Any, case: Any) -> None:
         nonlocal filled
-        filled = filled or case["scenario"] == "steady"
+        filled = filled or case.scenario == "steady"
         full() if filled else append(self, chats, case)
 
     monkeypatch.setattr(Results, "append", append_until_full)
