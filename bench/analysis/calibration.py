@@ -24,7 +24,7 @@ DROP_EVERY = 100
 """It is exactly every hundredth abort that is lost, so the number of losses is known, not only their rate."""
 MAX_DELAY_ERROR_MS = 0.5
 ENOUGH_DROPS = 368
-"""From so many aborts on, the interval of no drop at all ends below the injected rate: ln 0.025 / ln 0.99 = 367.04."""
+"""Fewest aborts with which zero losses exclude the injected rate at 95 %: ln 0.025 / ln 0.99 = 367.04."""
 
 _NEXT_STEP = "this run's stop latencies cannot be believed; stop other work (`make doctor`), run again"
 

@@ -1,4 +1,4 @@
-"""Controls: results that must come out whatever the strategies do; where one does not, the run says so on top."""
+"""Controls: results that are known in advance, for any strategy; one that does not hold is a warning of the run."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ def _same_for_all(keys: Sequence[CaseKey], values: BlockValues, metric: str, tex
         return
     base = next((key for key in known if key.strategy == NONE), known[0])
     compared = _against(base, known, values, metric)
-    where = f"{text} of chats nobody aborted, in {_load(base)}"
+    where = f"{text} of chats without an abort, in {_load(base)}"
     name = f"{metric.removesuffix('_unstopped_ms')} of unstopped chats: {_load(base)}"
     if not compared:
-        yield Control(name=name, says=f"{where}: cannot be told, {NEEDS}")
+        yield Control(name=name, says=f"{where}: unknown, {NEEDS}")
         return
     differs = [
         f"{key.strategy} ({each.shift:+.2f} ms)"
@@ -103,7 +103,7 @@ def _memory_push_first(
     name, where = f"{QUICK} is first with one worker: {_load(quick)}", _load(quick)
     compared = _against(quick, others, values, STOP)
     if not compared:
-        yield Control(name=name, says=f"whether {QUICK} is first in {where} cannot be told, {NEEDS}")
+        yield Control(name=name, says=f"whether {QUICK} is first in {where}: unknown, {NEEDS}")
         return
     faster = [
         f"{key.strategy}{'' if key.workers == quick.workers else f' with {key.workers} workers'} ({each.shift:+.2f} ms)"

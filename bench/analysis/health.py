@@ -6,10 +6,8 @@ service, a load or a mock that does so takes late timestamps.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
-
-import msgspec
 
 from bench.load.driver import MAX_CHUNKS_PER_S
 from bench.record.schema import CaseRow, Health, PhaseUse, ProcessUse
@@ -48,9 +46,8 @@ _ADVICE = {
 _LAG, _GC = "its loop was {:.1f} ms late at p99", "garbage collection stopped it for {:.1f} ms"
 
 
-def problems(case: CaseRow | Mapping[str, Any]) -> list[str]:
+def problems(case: CaseRow) -> list[str]:
     """Why this case cannot be believed: what was measured, its limit, and what to change."""
-    case = _row(case)
     health, more_ms = case.health or Health(), _burst_ms(case)
     found = _over(
         case.witness_late_p99_ms,
@@ -70,12 +67,11 @@ def problems(case: CaseRow | Mapping[str, Any]) -> list[str]:
     return found
 
 
-def warnings(case: CaseRow | Mapping[str, Any]) -> list[str]:
+def warnings(case: CaseRow) -> list[str]:
     """What makes this case less exact and not wrong: nothing that is in `problems` or `stolen`.
 
     Also what exceeded a limit within a phase and not over the whole load, which a long tail dilutes.
     """
-    case = _row(case)
     health = case.health
     if health is None:
         return []
@@ -97,9 +93,9 @@ def warnings(case: CaseRow | Mapping[str, Any]) -> list[str]:
     return [*found, *_only_in_a_phase(case, health)]
 
 
-def stolen(cases: Iterable[CaseRow | Mapping[str, Any]]) -> list[str]:
+def stolen(cases: Iterable[CaseRow]) -> list[str]:
     """That the host took CPU time for others, once for all rows of a run: it is the machine's, not a case's."""
-    shares = [health.steal or 0.0 if (health := _row(case).health) else 0.0 for case in cases]
+    shares = [(case.health or Health()).steal or 0.0 for case in cases]
     felt = [share for share in shares if WARN_STEAL < share <= MAX_STEAL]
     if not felt:
         return []
@@ -180,7 +176,3 @@ def _load_processes(case: CaseRow) -> int:
 
 def _name(process: ProcessUse) -> str:
     return f"the {process.name} (process {process.pid})"
-
-
-def _row(case: CaseRow | Mapping[str, Any]) -> CaseRow:
-    return case if isinstance(case, CaseRow) else msgspec.convert(NO_CASE | dict(case), CaseRow)

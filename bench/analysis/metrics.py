@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
-
-import msgspec
 
 from bench.analysis import chat_outcome
 from bench.analysis.chat_outcome import Outcome, abort_error
@@ -62,17 +59,13 @@ class ChatMetrics:
         return self.outcome in ("stopped", "missed")
 
 
-def measure(
-    row: ChatRow | Mapping[str, Any], settings: ScenarioSettings | Mapping[str, Any] | None = None
-) -> ChatMetrics:
-    """Derive the metrics of one chat; `settings` are its scenario's. Raises msgspec.ValidationError for another row.
+def measure(row: ChatRow, settings: ScenarioSettings | None = None) -> ChatMetrics:
+    """Derive the metrics of one chat; `settings` are its scenario's.
 
     A counted abort was sent before the client saw the natural end and before the witness wrote it. Stop times exist
     only for stops that happened: a missed abort is a count, never a latency, but the tokens it let through are wasted.
     """
-    row = row if isinstance(row, ChatRow) else msgspec.convert(row, ChatRow)
-    if not isinstance(settings, ScenarioSettings):
-        settings = msgspec.convert(settings, ScenarioSettings) if settings else NO_SETTINGS
+    settings = settings or NO_SETTINGS
     found = chat_outcome.outcome_of(row, settings)
     counted = found.outcome in ("stopped", "missed")
     return ChatMetrics(

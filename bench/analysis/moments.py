@@ -1,4 +1,4 @@
-"""Timestamps of single chats that charts need beside the metrics: when in a gap an abort was sent, whole timelines."""
+"""Timelines of single chats for the charts: when an abort was sent between two tokens, and what followed."""
 
 from __future__ import annotations
 

@@ -23,7 +23,10 @@ GiveUp = Callable[[int, str], NoReturn]
 
 @contextmanager
 def exit_codes(give_up: GiveUp = end, prefix: str = "could not measure: ") -> Iterator[None]:
-    """Call `give_up` with exit code and message: 4 for bad usage, 2 for a failed measurement, 130 for an interrupt."""
+    """Call `give_up` with exit code and message: 4 for bad usage, 2 for a failed measurement, 130 for an interrupt.
+
+    A GateError has its own code.
+    """
     from bench.gate import GateError  # noqa: PLC0415 - `--help` and usage errors need none of this
     from bench.system.embedded import StoreError  # noqa: PLC0415
     from bench.system.git import GitError  # noqa: PLC0415
@@ -33,7 +36,9 @@ def exit_codes(give_up: GiveUp = end, prefix: str = "could not measure: ") -> It
         yield
     except (PlanError, FolderError) as error:
         give_up(BAD_USAGE, str(error))
-    except (StoreError, ChildError, GitError, GateError) as error:
+    except GateError as error:
+        give_up(error.code, str(error))
+    except (StoreError, ChildError, GitError) as error:
         give_up(INVALID, f"{prefix}{error}")
     except KeyboardInterrupt:
         give_up(INTERRUPTED, "interrupted; everything started has been stopped")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from bench.cli.errors import usage_errors
+from bench.cli.errors import exit_codes, usage_errors
 from bench.cli.options import BASELINE, NOISE, RESULTS, Folders, Noise, Run
 from bench.cli.regress import give_up
 from bench.cli.terminal import BAD_USAGE, console, end, line
@@ -21,15 +22,12 @@ def baseline(
     noise: Noise = NOISE,
 ) -> None:
     """Keep a full run as the baseline: every metric as a multiple of the run's own floor, and the noise margins."""
-    from bench.gate import GateError  # noqa: PLC0415 - `--help` and usage errors need none of this
-    from bench.gate import baseline as kept  # noqa: PLC0415
+    from bench.gate import baseline as kept  # noqa: PLC0415 - `--help` and usage errors need none of this
     from bench.gate.margins import read_margins  # noqa: PLC0415
 
-    try:
+    with exit_codes():
         record = kept.make(kept.load(folder), read_margins(noise))
         kept.write(to, record)
-    except GateError as error:
-        end(error.code, str(error))
     line(f"{len(record.cases)} cases, floor {record.floor_p50_ms:.3g} ms; {record.margins.says}")
     line(f"baseline: {to}")
 
@@ -42,16 +40,14 @@ def check(
 ) -> None:
     """Compare a run with the baseline, both as multiples of their own floor. Exit codes as for `regress`."""
     from bench.cli.verdict_table import show  # noqa: PLC0415 - `--help` and usage errors need none of this
-    from bench.gate import GateError, baseline_check  # noqa: PLC0415
     from bench.gate import baseline as kept  # noqa: PLC0415
+    from bench.gate import baseline_check  # noqa: PLC0415
     from bench.gate.export import write  # noqa: PLC0415
     from bench.gate.margins import read_margins  # noqa: PLC0415
 
     judged = folder if (folder / "manifest.json").exists() else None
-    try:
+    with exit_codes(partial(give_up, folder=judged)):
         outcome = baseline_check.check(kept.read(against), kept.load(folder), read_margins(noise))
-    except GateError as error:
-        give_up(error.code, str(error), judged)
     show(outcome, console)
     try:
         written = write(outcome, folder, typer.echo)

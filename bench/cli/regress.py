@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from bench.cli.errors import exit_codes, measuring, usage_errors
+from bench.cli.errors import exit_codes, measuring
 from bench.cli.options import NOISE, RESULTS, Environment, Folders, Noise, Scenarios, Seed, Workers, words
 from bench.cli.options import Strategies as AnyStrategies
 from bench.cli.terminal import INVALID, REGRESSION, console, end, line, refuse_invalid
@@ -65,7 +65,6 @@ def regress(
     Exit codes: 0 fine, 1 worse, 2 the measurement is invalid, 3 inconclusive, 4 bad usage.
     """
     from bench.cli.verdict_table import show  # noqa: PLC0415 - `--help` needs none of this
-    from bench.gate import GateError  # noqa: PLC0415
     from bench.gate.commits import ROOT, choose_base  # noqa: PLC0415
     from bench.gate.export import write, write_failure  # noqa: PLC0415
     from bench.gate.margins import read_margins  # noqa: PLC0415
@@ -79,9 +78,8 @@ def regress(
     check_crashes(cases)
     settings = Settings("all", workers, False, seed, "regress", environment=parse(env or ()))
     checkout = repository or ROOT
-    with usage_errors(GateError, give_up=partial(give_up, folder=None)):
-        compared = choose_base(base, checkout, tip=tip, or_parent=or_parent)
-        gate = Gate(cases, settings, read_margins(noise), results, console)
+    compared = choose_base(base, checkout, tip=tip, or_parent=or_parent)
+    gate = Gate(cases, settings, read_margins(noise), results, console)
     line(compared.note)
     with exit_codes(partial(give_up, folder=gate.folder)), writing(gate.folder):
         # Stays when the disk is full, or this process is killed.

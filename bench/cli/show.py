@@ -113,7 +113,7 @@ def case_table(cases: Sequence[SummaryCase]) -> Table:
             figure(stop.p95, ",.1f"),
             str(case.missed),
             figure(wasted.mean, ",.1f"),
-            figure(cpu.p50, ",.1f"),
+            figure(None if case.aborts else cpu.p50, ",.1f"),
             str(case.errors),
         )
         before = heading

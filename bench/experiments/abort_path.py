@@ -10,9 +10,10 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from bench.experiments.frame import start_store, write_json
+from bench.experiments.tables import Row
 from bench.record.host import describe_commit, describe_host, describe_versions, utc_now
 from bench.record.writer import check_writable
-from bench.run.rig import Row, Say
+from bench.run.rig import Say
 from bench.system.embedded import StoreError, temporary_folder
 from bench.system.procs import Child
 from bench.system.stores import Store

@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from rich.table import Table
 
-from bench.experiments.tables import figure, spread, table
-from bench.run.rig import Row
+from bench.experiments.tables import Row, figure, spread, table
 
 GOALS = {50: 1.3, 99: 2.0}  # as multiples of a bare message in the same processes, by percentile
 ENOUGH = {50: 6, 99: 368}  # samples that a 95 % interval of the percentile needs

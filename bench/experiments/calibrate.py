@@ -11,18 +11,18 @@ from rich.table import Table
 from bench.analysis import calibration, health
 from bench.analysis.metrics import measure
 from bench.experiments.frame import Bench, recorded, write_json
-from bench.experiments.tables import figure, interval, table
+from bench.experiments.tables import Row, figure, interval, table
 from bench.load.driver import processes_for
 from bench.record.schema import CaseRow, ChatRow
 from bench.run.instrument import CALIBRATION_CASE, FLOOR_CASE
-from bench.run.meter import Measured, Subject
-from bench.run.rig import Kept, Row, Say, rig
+from bench.run.meter import Measured, Subject, settings_of
+from bench.run.rig import Kept, Say, rig
 from bench.run.subject import Side, calibrated
 from bench.stats.percentiles import describe
 
 FILE = "calibration.json"
 CASES = (FLOOR_CASE, CALIBRATION_CASE)
-SCENARIOS = {case.scenario.name: case.scenario.settings() for case in CASES}
+SCENARIOS = {case.scenario.name: settings_of(case) for case in CASES}
 
 
 class Record(Kept):
@@ -30,10 +30,10 @@ class Record(Kept):
 
     def __init__(self, parent: Path, label: str) -> None:
         super().__init__(parent, label)
-        self.all_chats: list[Row] = []
-        self.all_cases: list[Row] = []
+        self.all_chats: list[ChatRow] = []
+        self.all_cases: list[CaseRow] = []
 
-    def append(self, chats: Iterable[Row], case: Row) -> None:
+    def append(self, chats: Iterable[ChatRow], case: CaseRow) -> None:
         """Write a finished case, and keep it at hand."""
         super().append(chats, case)
         self.all_chats += self.rows

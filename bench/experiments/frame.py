@@ -17,10 +17,10 @@ from bench.analysis import health
 from bench.analysis.metrics import ChatMetrics, measure
 from bench.record.files import replace_file
 from bench.record.host import utc_now
-from bench.record.manifest import Manifest, StoreInfo
-from bench.record.schema import CaseRow
+from bench.record.manifest import Manifest, ScenarioSettings, StoreInfo
+from bench.record.schema import CaseRow, ChatRow
 from bench.run.meter import Measured, Subject
-from bench.run.rig import Kept, Rig, Row, Say, describe, note_case
+from bench.run.rig import Kept, Rig, Say, describe, note_case
 from bench.run.subject import Side, describe_asgi, service_of
 from bench.system.environment import URL_VARIABLES
 from bench.system.stores import Store, open_store
@@ -31,7 +31,13 @@ NO_SETTINGS: Mapping[str, str] = {}
 
 @contextlib.contextmanager
 def recorded(
-    results: Kept, label: str, settings: Row, *, seed: int, quick: bool = False, cases: Iterable[Case] = ()
+    results: Kept,
+    label: str,
+    settings: Mapping[str, Any],
+    *,
+    seed: int,
+    quick: bool = False,
+    cases: Iterable[Case] = (),
 ) -> Iterator[Manifest]:
     """The manifest of a measurement; it is written at both ends of the block, as complete unless an error ended it."""
     manifest = describe(label, settings, seed=seed, quick=quick)
@@ -65,7 +71,9 @@ def instrument_problems(case: CaseRow) -> list[str]:
     return health.problems(case) + dropped
 
 
-def measured_chats(rows: Iterable[Row], settings: Row) -> tuple[list[ChatMetrics], list[float], Counter[str]]:
+def measured_chats(
+    rows: Iterable[ChatRow], settings: ScenarioSettings
+) -> tuple[list[ChatMetrics], list[float], Counter[str]]:
     """The chats of a case, their `upstream_stop_ms` as far as they count, and the number of chats by outcome."""
     chats = [measure(row, settings) for row in rows]
     stops_ms = [each.upstream_stop_ms for each in chats if each.upstream_stop_ms is not None]
@@ -114,7 +122,7 @@ class Bench:
         """The mock upstream itself as the target: what is measured without a service."""
         return Subject(self.rig.mock, [Measured(Side(), self.results)])
 
-    def measure(self, case: Case, block: int, subject: Subject) -> tuple[Sequence[Row], Row]:
+    def measure(self, case: Case, block: int, subject: Subject) -> tuple[Sequence[ChatRow], CaseRow]:
         """Measure a case; returns the rows of its chats and its row of cases.jsonl."""
         note_case(self.manifest, case)
         self.results.write_manifest(self.manifest)

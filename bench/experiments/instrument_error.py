@@ -8,11 +8,11 @@ from rich.table import Table
 
 from bench.analysis import health
 from bench.experiments.frame import Bench, recorded, write_json
-from bench.experiments.tables import figure, table
+from bench.experiments.tables import Row, figure, table
 from bench.load.driver import processes_for
 from bench.record.schema import ChatRow
 from bench.run.instrument import FLOOR_CASE
-from bench.run.rig import Kept, Row, Say, rig
+from bench.run.rig import Kept, Say, rig
 from bench.stats.percentiles import describe
 from bench.workload.plan import Case
 from bench.workload.scenario import Scenario

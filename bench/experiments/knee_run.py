@@ -15,11 +15,13 @@ from rich.table import Table
 
 from bench.experiments.frame import Bench, instrument_problems, measured_chats, recorded, write_json
 from bench.experiments.knee import REPEATS, Knee, Probe, find_knee, rates
-from bench.experiments.tables import figure, interval, table
+from bench.experiments.tables import Row, figure, interval, table
 from bench.load.driver import MAX_CHUNKS_PER_S, MOST_PROCESSES, processes_for
 from bench.record.host import describe_host
-from bench.run.meter import Subject
-from bench.run.rig import Kept, Row, Say, rig
+from bench.record.manifest import ScenarioSettings
+from bench.record.schema import CaseRow, ChatRow
+from bench.run.meter import Subject, settings_of
+from bench.run.rig import Kept, Say, rig
 from bench.workload.plan import Case, store_of
 from bench.workload.scenario import Scenario, load_scenarios
 
@@ -153,7 +155,7 @@ def _prober(
         case = Case(strategy, scenario_at(rate, quick=quick), workers)
         rows, line = bench.measure(case, blocks[rate], subject)
         blocks[rate] += 1
-        found = probe_of(rows, line, case.scenario.settings())
+        found = probe_of(rows, line, settings_of(case))
         counts = f"missed {found.missed:3}  failed {found.failed:3}"
         text = f"{strategy:15} {rate:4} chats/s  p99 stop {figure(found.p99_ms, '.1f'):>7} ms  {counts}"
         log(f"{text}  not counted: {found.unhealthy[0]}" if found.unhealthy else text)
@@ -162,7 +164,7 @@ def _prober(
     return probe
 
 
-def probe_of(rows: Sequence[Row], case: Row, settings: Row) -> Probe:
+def probe_of(rows: Sequence[ChatRow], case: CaseRow, settings: ScenarioSettings) -> Probe:
     """The probe that a measured case makes: pure."""
     chats, stops_ms, outcomes = measured_chats(rows, settings)
     return Probe(

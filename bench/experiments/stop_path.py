@@ -13,11 +13,12 @@ from statistics import median
 from bench.analysis.chat_outcome import JSON_NAMES
 from bench.experiments.frame import Bench, instrument_problems, measured_chats, recorded, write_json
 from bench.experiments.stop_path_goals import goals_of, problems_of
-from bench.experiments.tables import figure, minutes_left
+from bench.experiments.tables import Row, figure, minutes_left
 from bench.load.driver import expected_s, processes_for
+from bench.record.schema import ChatRow
 from bench.run.instrument import FLOOR_CASE
-from bench.run.meter import Subject
-from bench.run.rig import Kept, Row, Say, rig, settings_of
+from bench.run.meter import Subject, settings_of
+from bench.run.rig import Kept, Say, rig
 from bench.system.storage import StorageError
 from bench.workload.plan import Case
 from bench.workload.scenario import Scenario, load_scenario
@@ -135,9 +136,9 @@ def _round(bench: Bench, subjects: dict[str, Subject], scenario: Scenario, numbe
     return found
 
 
-def _stops(rows: Sequence[Row], case: Case) -> tuple[list[float], dict[str, int], list[str]]:
+def _stops(rows: Sequence[ChatRow], case: Case) -> tuple[list[float], dict[str, int], list[str]]:
     """upstream_stop_ms of every counted stop, chats by outcome, and the errors of chats that failed."""
-    chats, stops_ms, outcomes = measured_chats(rows, case.scenario.settings())
+    chats, stops_ms, outcomes = measured_chats(rows, settings_of(case))
     counts = Counter({JSON_NAMES.get(outcome, outcome): count for outcome, count in outcomes.items()})  # type: ignore[call-overload]
     counts |= Counter({"wrong_stop": sum(each.wrong_stop for each in chats), "leaked": sum(e.leaked for e in chats)})
     return stops_ms, dict(counts), [each.error for each in chats if each.error is not None]

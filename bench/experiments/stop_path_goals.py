@@ -10,8 +10,7 @@ from rich.table import Table
 
 from bench.analysis.checks import MAX_ERROR_SHARE
 from bench.experiments.goals import judge, of_percentiles, of_rounds
-from bench.experiments.tables import figure, interval, table
-from bench.run.rig import Row
+from bench.experiments.tables import Row, figure, interval, table
 from bench.stats.percentiles import describe
 from bench.workload.strategies import DISCONNECT
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from statistics import median
+from typing import Any
 
 from rich.table import Table
+
+Row = dict[str, Any]
+"""An entry of an experiment's own JSON, such as a point of knee.json."""
 
 
 def table(

@@ -145,7 +145,7 @@ class ComparisonRow(Record, kw_only=True):
 
 
 class Control(Record, kw_only=True):
-    """A result that must come out whatever the strategies do."""
+    """A result that is known in advance, for any strategy."""
 
     name: str  #: what is controlled
     holds: bool | None = None  #: null: the run cannot tell

@@ -58,7 +58,7 @@ def _write(
     for run, side in zip(runs, SIDES, strict=True):
         out = folder / side
         out.mkdir()
-        # The summary belongs beside the pictures made from it; the runs' own folders stay as they are.
+        # Each page gets a copy of the summary that its charts are drawn from; the runs' own folders are not changed.
         summaries.append(write_summary(replace(run, folder=out)))
         drawn.append({chart.name: chart for chart in draw_all(run, summaries[-1], out, limits)})
     pairs = [pair for pair in pairs_of(*summaries) if pair[0].key in both]

@@ -17,9 +17,9 @@ from bench.record.manifest import Manifest, StoreInfo
 from bench.run.code_check import code_of
 from bench.run.idle import measure_idle
 from bench.run.instrument import CALIBRATION_CASE, FLOOR_CASE
-from bench.run.meter import Measured, Schedules, Subject
+from bench.run.meter import Measured, Schedules, Subject, settings_of
 from bench.run.progress import Expected, ProgressView
-from bench.run.rig import NO_SCHEDULES, describe, instrument, settings_of
+from bench.run.rig import NO_SCHEDULES, describe, instrument
 from bench.run.subject import Side, calibrated, describe_asgi, service_of
 from bench.system.http import AnswerError
 from bench.system.procs import Child, ChildError

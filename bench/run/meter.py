@@ -75,6 +75,11 @@ class Subject:
         return self.into[0].side.name if len(self.into) == 1 else ""
 
 
+def settings_of(case: Case) -> ScenarioSettings:
+    """The settings of a case's scenario, as the manifest has them."""
+    return msgspec.convert(case.scenario.settings(), ScenarioSettings)
+
+
 class Meter:
     """What a run needs to measure one case after the other; `schedules` replace those drawn from the seed."""
 
@@ -142,7 +147,7 @@ class Meter:
             self._report(case, rows, subject.side)
 
     def _report(self, case: Case, rows: Sequence[ChatRow], side: str) -> None:
-        settings = msgspec.convert(case.scenario.settings(), ScenarioSettings)
+        settings = settings_of(case)
         measured = [measure(row, settings) for row in rows]
         stops_ms = [each.upstream_stop_ms for each in measured if each.upstream_stop_ms is not None]
         if stops_ms:

@@ -9,20 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from bench.analysis.metrics import ChatMetrics
 from bench.load.driver import Load
 from bench.record.host import describe_commit, describe_host, describe_versions, utc_now
-from bench.record.manifest import Manifest, ScenarioSettings
+from bench.record.manifest import Manifest
 from bench.record.schema import CaseRow, ChatRow
 from bench.record.writer import Results
-from bench.run.meter import Meter, Schedules, View
+from bench.run.meter import Meter, Schedules, View, settings_of
 from bench.system.embedded import temporary_folder
 from bench.system.procs import Child
 from bench.workload.plan import Case
 
-Row = Any  # for experiments that still read rows and manifests by key
 Say = Callable[[str], None]
 NO_SCHEDULES: Schedules = {}
 
@@ -109,11 +106,6 @@ def describe(
         host=describe_host(),
         versions=describe_versions(),
     )
-
-
-def settings_of(case: Case) -> ScenarioSettings:
-    """The settings of a case's scenario, as the manifest has them."""
-    return msgspec.convert(case.scenario.settings(), ScenarioSettings)
 
 
 def note_case(manifest: Manifest, case: Case) -> None:

@@ -29,7 +29,7 @@ MIN_BLOCKS = 5
 NO_ERROR = 1e-12
 """A standard error below this is rounding: all blocks have the same value."""
 CERTAIN = 40.0
-"""A change of so many standard errors is always found; scipy's non-central t does not converge there."""
+"""In standard errors: a larger change has power 1; scipy's non-central t does not converge there."""
 
 
 @dataclass(frozen=True, slots=True)

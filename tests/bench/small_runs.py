@@ -13,7 +13,6 @@ import pytest
 from rich.console import Console
 
 from bench.analysis.metrics import ChatMetrics as Chat
-from bench.analysis.metrics import measure
 from bench.record.writer import SCHEDULE, Results
 from bench.run import campaign as runner
 from bench.run.campaign import Run, Settings
@@ -22,6 +21,7 @@ from bench.run.meter import Measured
 from bench.run.subject import NO_ENVIRONMENT, Side
 from bench.workload.plan import Case
 from bench.workload.scenario import FOLDER, Scenario, load_scenario
+from tests.bench.typed import measure
 
 Row = dict[str, Any]
 SETTINGS = Settings("redis", workers=2, quick=True, seed=1, label="test")

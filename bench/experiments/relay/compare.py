@@ -12,8 +12,7 @@ from rich.status import Status
 from bench.experiments.frame import write_json
 from bench.experiments.relay.report import CONTENDERS, PAIR, contenders_table, held_lines, ratios_table, summarise
 from bench.experiments.relay.turns import hold_and_stop, order, stage, take_turn, take_turns_together
-from bench.experiments.tables import minutes_left
-from bench.run.rig import Row
+from bench.experiments.tables import Row, minutes_left
 
 TURN_S = 7.0
 """About the time of one turn, until the first was measured."""

@@ -10,9 +10,8 @@ from rich.table import Table
 
 from bench.analysis.health import MAX_CPU_SHARE
 from bench.experiments.goals import judge, of_rounds
-from bench.experiments.tables import interval, table
+from bench.experiments.tables import Row, interval, table
 from bench.record.host import describe_commit, describe_host, describe_versions, utc_now
-from bench.run.rig import Row
 
 OURS = ("none", "redis-push", "redis-poll")
 CONTENDERS = ("bare", "naive", *OURS)

@@ -22,7 +22,7 @@ import psutil
 from bench.experiments.frame import start_store
 from bench.experiments.relay.report import CONTENDERS, OURS
 from bench.experiments.relay.stream_load import Load
-from bench.run.rig import Row
+from bench.experiments.tables import Row
 from bench.system.cpu_time import tree_cpu_ns
 from bench.system.embedded import temporary_folder
 from bench.system.environment import clean

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from bench.analysis.metrics import measure
 from tests.bench.analysis.test_metrics import MS, abort, row, stopped
+from tests.bench.typed import measure
 
 CUT_AT_60 = {"outcome": "cut", "done_ns": None, "lost_ns": 60 * MS}
 ENDED_AT_ONCE = {"token_ns": [], "end_ns": 80 * MS, "finish_reason": "abort"}

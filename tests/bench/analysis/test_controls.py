@@ -86,7 +86,7 @@ def test_four_blocks_cannot_tell() -> None:
     controls = controls_of(cases(), values)
     for start in ("ttft", "memory-push"):
         assert control(controls, start).holds is None
-        assert "cannot be told, needs 5 blocks" in control(controls, start).says
+        assert "unknown, needs 5 blocks" in control(controls, start).says
 
 
 def test_none_ranks_last_or_is_a_failure() -> None:
@@ -144,5 +144,5 @@ def test_a_control_that_fails_is_a_warning_on_top_and_the_run_stays_valid(
     summary = summarise(fake.write(tmp_path / "slow", strategies=names, scenarios=["steady"], chats=8, blocks=6))
     assert summary.valid
     (warning,) = summary.warnings
-    assert "time to the first token of chats nobody aborted, in steady (2 workers, 50 streams), differs" in warning
+    assert "time to the first token of chats without an abort, in steady (2 workers, 50 streams), differs" in warning
     assert "redis-push (+15.00 ms)" in warning

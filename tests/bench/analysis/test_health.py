@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from bench.analysis.health import problems, stolen, warnings
+from tests.bench.typed import problems, stolen, warnings
 
 ROW = {"strategy": "redis-push", "scenario": "flowing", "workers": 2, "streams": 50, "block": 0}
 SPAN = {"from_ns": 0, "to_ns": 1}

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bench.analysis.metrics import measure
+from tests.bench.typed import measure
 
 MS = 1_000_000
 

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from bench.analysis.metrics import ChatMetrics, PartsNs, measure, split_ns
+from bench.analysis.metrics import ChatMetrics, PartsNs, split_ns
 from bench.analysis.reading import CaseKey, Chat
 from bench.analysis.summary import summarise
 from bench.analysis.waterfall import PARTS, describe_parts, parts_of
@@ -20,6 +20,7 @@ from bench.record.summary import Part, Summary, SummaryCase
 from bench.report.tables import result_tables
 from tests.bench import fake_results as fake
 from tests.bench.analysis.test_metrics import MS, stopped
+from tests.bench.typed import measure
 
 KEY = CaseKey("redis-push", "flowing", 2, 50)
 STAMPS = {

@@ -6,14 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from rich.console import Console
 
 from bench.experiments.knee import REPEATS, STEPS, Knee, Probe, find_knee, judge, rates
 from bench.experiments.knee_run import add_to, all_rates, as_point, knee_table, probe_of, scenario_at
 from bench.load.driver import MAX_CHUNKS_PER_S, MOST_PROCESSES, processes_for
-from bench.record.manifest import Host
-from bench.record.schema import CaseRow
+from bench.record.manifest import Host, ScenarioSettings
+from bench.record.schema import CaseRow, ChatRow
 from bench.workload.plan import Case
 from tests.bench.command import Bench
 
@@ -208,11 +209,12 @@ def chat(index: int, *, stop_ms: float | None, status: int = 200) -> dict[str, A
 
 
 def test_a_probe_counts_what_was_stopped_missed_and_failed() -> None:
-    rows = [chat(index, stop_ms=float(index)) for index in range(1, 102)]
-    rows += [chat(200, stop_ms=None), chat(201, stop_ms=3.0, status=502)]
-    found = probe_of(rows, case_row(dropped=0), {})
+    made = [chat(index, stop_ms=float(index)) for index in range(1, 102)]
+    made += [chat(200, stop_ms=None), chat(201, stop_ms=3.0, status=502)]
+    rows, settings = msgspec.convert(made, list[ChatRow]), ScenarioSettings()
+    found = probe_of(rows, case_row(dropped=0), settings)
     assert found == Probe(100.0, chats=103, missed=1, failed=1)
-    (problem,) = probe_of(rows, case_row(dropped=2), {}).unhealthy
+    (problem,) = probe_of(rows, case_row(dropped=2), settings).unhealthy
     assert "2 chats" in problem
 
 

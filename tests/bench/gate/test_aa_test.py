@@ -77,7 +77,7 @@ def test_too_little_noise_is_one_line(tmp_path: Path, monkeypatch: pytest.Monkey
         raise GateError("no metric has 10 usable A/A pairs", INVALID)
 
     done = aa(tmp_path, monkeypatch, measure)
-    assert (done.exit_code, done.stderr) == (2, "bench: could not measure: no metric has 10 usable A/A pairs\n")
+    assert (done.exit_code, done.stderr) == (2, "bench: no metric has 10 usable A/A pairs\n")
 
 
 def aa(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, measure: Any) -> Any:

@@ -13,6 +13,7 @@ from bench.analysis.summary import summarise
 from bench.system.embedded import temporary_folder
 from bench.workload.plan import Case
 from tests.bench.small_runs import Row, cases_of, chats_of, execute, fates_of, schedule_of, small
+from tests.bench.typed import problems
 
 SCENARIOS = {
     each.name: each
@@ -56,7 +57,7 @@ def kinds(rows: list[Row], name: str) -> Counter[str]:
 
 
 def health_problems(folder: Path) -> list[str]:
-    return [problem for case in cases_of(folder) for problem in health.problems(case)]
+    return [problem for case in cases_of(folder) for problem in problems(case)]
 
 
 def test_the_run_is_valid_and_its_calibration_is_found_again(folder: Path, summary: dict[str, Any]) -> None:

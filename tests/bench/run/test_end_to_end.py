@@ -13,11 +13,11 @@ from typing import Any
 import psutil
 import pytest
 
-from bench.analysis.metrics import measure
 from bench.system.embedded import temporary_folder
 from bench.system.procs import ChildError
 from bench.workload.plan import Case
 from tests.bench.small_runs import cases_of, chats_of, execute, manifest_of, schedule_of, shrink_the_instrument, small
+from tests.bench.typed import measure
 
 FLOWING = small("flowing", rate_per_s=None, streams=6, chats=18, output_tokens=30)
 

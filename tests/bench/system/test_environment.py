@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from bench.analysis.metrics import measure
 from bench.system import environment
 from bench.system.procs import Child
 from bench.workload.plan import Case, select
 from bench.workload.scenario import PlanError
 from tests.bench.small_runs import chats_of, execute, manifest_of, shrink_the_instrument, small
+from tests.bench.typed import measure
 
 SHELL = {
     "ABORT_TTL_S": "never",
