@@ -18,7 +18,7 @@ MEASURE := knee stop-path bench-relay bench-backends soak calibrate
 GATE := regress baseline prove
 
 .DEFAULT_GOAL := help
-.PHONY: help setup doctor bench bench-relay bench-backends stop-path calibrate knee regress prove baseline soak serve report compare test test-slow clients check lock clean
+.PHONY: help setup doctor bench bench-relay bench-backends stop-path calibrate knee regress prove baseline soak serve report compare test test-slow clients target check lock clean
 
 help: ## print this list
 	@awk -F':.*## ' -v groups="Start here:$(START)|Measure:$(MEASURE)|Gate:$(GATE)" ' \
@@ -112,6 +112,9 @@ clients: $(TEST_READY) ## real OpenAI clients, each stopped from both sides (LOA
 	@exec $(RUN) -m tests.clients.environments $(if $(filter-out 0,$(LOAD_TOOLS)),--load-tools)
 	@exec $(RUN) -m pytest tests/clients $(ARGS)
 
+target: $(READY) ## install a product to measure into .targets/: NAME=agno|chainlit|gradio|langgraph|litellm|...
+	@exec $(RUN) -m bench.targets.install $(NAME)
+
 check: $(TEST_READY) ## lint, formatting, types, import contracts (1 min)
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check --quiet . || { echo "make: run '$(VENV)/bin/ruff format .'" >&2; exit 1; }
@@ -124,6 +127,6 @@ lock: ## renew both locks from pyproject.toml (needs uv; ARGS=--upgrade for newe
 	$(COMPILE) --extra redis --extra postgres --extra bench --extra setup $(ARGS) --output-file requirements.lock
 	$(COMPILE) --all-extras --constraints requirements.lock $(ARGS) --output-file requirements-test.lock
 
-clean: ## remove .venv, .clients and caches, but no results
-	rm -rf $(VENV) .clients .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+clean: ## remove .venv, .clients, .targets and caches, but no results
+	rm -rf $(VENV) .clients .targets .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
