@@ -115,9 +115,15 @@ class App:
         connection.respond(200, json.dumps(self._model).encode())
 
     def _read_journal(self, _request: Request, connection: Connection, query: str) -> None:
-        request_id = parse_qs(query).get("id", [None])[0]
-        rows = [row.as_json() for row in self._journal.rows(request_id)]
-        connection.respond(200, json.dumps({"rows": rows, "dropped": self._journal.dropped}).encode())
+        """Return the rows of `?id=`, of ids that begin with `?prefix=`, or all; `others` counts those left out."""
+        selected = {name: values[0] for name, values in parse_qs(query, keep_blank_values=True).items()}
+        rows = self._journal.rows(selected.get("id"), selected.get("prefix", ""))
+        journal = {
+            "rows": [row.as_json() for row in rows],
+            "others": len(self._journal) - len(rows),
+            "dropped": self._journal.dropped,
+        }
+        connection.respond(200, json.dumps(journal).encode())
 
     def _clear_journal(self, _request: Request, connection: Connection, _query: str) -> None:
         self._journal.clear()

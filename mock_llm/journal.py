@@ -2,7 +2,7 @@
 
 from array import array
 from bisect import bisect_right
-from collections import deque
+from collections import defaultdict, deque
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -77,22 +77,42 @@ class Journal:
         self._max_rows = max_rows
         self._max_tokens = max_tokens
         self._rows: deque[Row] = deque()
+        self._by_id: defaultdict[str, list[Row]] = defaultdict(list)
         self._tokens = 0
         self.dropped = 0
 
     def add(self, row: Row) -> None:
         """Add `row`, which its response continues to fill; drop the oldest rows over the limits."""
         self._rows.append(row)
+        self._by_id[row.id].append(row)
         self._tokens += row.planned_tokens
         while len(self._rows) > 1 and (len(self._rows) > self._max_rows or self._tokens > self._max_tokens):
-            self._tokens -= self._rows.popleft().planned_tokens
-            self.dropped += 1
+            self._drop_oldest()
 
-    def rows(self, request_id: str | None = None) -> list[Row]:
-        """Return all rows, oldest first, or those of one request id (a retry has the same one)."""
-        return [row for row in self._rows if request_id is None or row.id == request_id]
+    def _drop_oldest(self) -> None:
+        oldest = self._rows.popleft()
+        self._tokens -= oldest.planned_tokens
+        self.dropped += 1
+        same_id = self._by_id[oldest.id]
+        del same_id[0]
+        if not same_id:
+            del self._by_id[oldest.id]
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return len(self._rows)
+
+    def rows(self, request_id: str | None = None, prefix: str = "") -> list[Row]:
+        """Return rows, oldest first: of one request id (a retry has the same one), or of all that begin with `prefix`.
+
+        One id takes the same time however many rows there are, so a client may poll for it.
+        """
+        if request_id is not None:
+            return list(self._by_id.get(request_id, ()))
+        return [row for row in self._rows if row.id.startswith(prefix)]
 
     def clear(self) -> None:
         """Delete all rows; responses in progress are no longer recorded."""
         self._rows.clear()
+        self._by_id.clear()
         self._tokens = self.dropped = 0

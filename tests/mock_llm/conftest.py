@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 from urllib.request import Request, urlopen
 
 import pytest
@@ -32,9 +32,21 @@ class Mock:
         return str(parts.hostname), int(parts.port or 0)
 
     def journal(self, request_id: str) -> list[dict[str, Any]]:
-        with urlopen(f"{self.url}/__mock/journal?id={request_id}", timeout=DEADLINE_S) as answer:
-            rows: list[dict[str, Any]] = json.load(answer)["rows"]
+        rows: list[dict[str, Any]] = self.journal_answer(id=request_id)["rows"]
         return rows
+
+    def journal_answer(self, **query: str) -> dict[str, Any]:
+        with urlopen(f"{self.url}/__mock/journal?{urlencode(query)}", timeout=DEADLINE_S) as answer:
+            journal: dict[str, Any] = json.load(answer)
+        return journal
+
+    def wait_for_row(self, request_id: str) -> dict[str, Any]:
+        """The first row of a request, once the mock has received it."""
+        deadline_s = time.monotonic() + DEADLINE_S
+        while not (rows := self.journal(request_id)):
+            assert time.monotonic() < deadline_s, f"{request_id} was not received"
+            time.sleep(0.002)
+        return rows[0]
 
     def ended_row(self, request_id: str) -> dict[str, Any]:
         """The only row of a request, once its outcome is no longer open."""

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from mock_llm.journal import Journal, Row
 from mock_llm.pacing import Pacer, deadlines
 from mock_llm.settings import Dist, ReplySettings
 
@@ -117,24 +116,3 @@ def test_position_of_a_stall(stall_at: int | None, expected_ms: list[int]) -> No
 
 def test_no_time_between_tokens() -> None:
     assert set(deadlines(ReplySettings(ttft_ms=1, itl_ms=0), 50, 0, Random(1))) == {1_000_000}
-
-
-def test_the_journal_is_limited_in_rows_and_tokens() -> None:
-    journal = Journal(max_rows=3, max_tokens=100)
-    for number in range(5):
-        journal.add(Row(f"r{number}", "m", True, 0, 10))
-    assert ([row.id for row in journal.rows()], journal.dropped) == (["r2", "r3", "r4"], 2)
-    journal.add(Row("long", "m", True, 0, 85))
-    assert [row.id for row in journal.rows()] == ["r4", "long"]
-    journal.add(Row("longer", "m", True, 0, 1000))
-    assert [row.id for row in journal.rows()] == ["longer"]
-
-
-def test_tokens_delayed_by_the_client_have_no_pacing_error() -> None:
-    row = Row("r", "m", True, 0, 4)
-    row.due_ns.extend([10, 20, 30, 40])
-    row.token_ns.extend([11, 91, 92, 93])  # the client read again at 90
-    row.resumed_ns.append(90)
-    assert row.late_ns() == [1]
-    row.due_ns[3], row.token_ns[3] = 95, 99
-    assert row.late_ns() == [1, 4]

@@ -2,7 +2,6 @@
 
 import itertools
 import time
-from typing import Any
 
 import pytest
 
@@ -44,19 +43,12 @@ def test_a_cut_before_the_first_token_and_in_a_stall(mock: Mock, stream: bool) -
             if stream:
                 read_until(raw, b"\r\n\r\n" if name == "ttft" else TOKEN, 1 if name == "ttft" else 3)
             else:
-                wait_for_row(mock, request_id)
+                mock.wait_for_row(request_id)
             closed_ns = time.monotonic_ns()
         row = mock.ended_row(request_id)
         assert row["outcome"] == "cut"
         assert 0 < row["lost_ns"] - closed_ns < CLOSE_SEEN_MS * 1e6
         assert len(row["token_ns"]) == (3 if stream and name == "stall" else 0)
-
-
-def wait_for_row(mock: Mock, request_id: str) -> dict[str, Any]:
-    deadline_s = time.monotonic() + 10
-    while not (rows := mock.journal(request_id)):
-        assert time.monotonic() < deadline_s
-    return rows[0]
 
 
 def test_closing_an_idle_keep_alive_connection_is_not_a_cut(mock: Mock) -> None:
@@ -91,7 +83,7 @@ def test_headers_are_sent_immediately(mock: Mock) -> None:
     with mock.connect() as raw:
         raw.sendall(chat_bytes("x-request-id: early", "x-mock-ttft-ms: 60000"))
         head = read_until(raw, b"\r\n\r\n")
-        row = wait_for_row(mock, "early")
+        row = mock.wait_for_row("early")
     assert b"x-request-id: early" in head
     assert b"text/event-stream" in head
     assert (row["outcome"], row["token_ns"]) == ("open", [])
