@@ -28,6 +28,7 @@ _SERVE_EPILOG = """
 Examples:\n\n
 python -m mock_llm serve --port 9000 --ttft-ms 200 --itl-ms 25\n\n
 python -m mock_llm serve --stall-at 15 --stall-ms 3000   # silent for 3 s after 15 tokens\n\n
+python -m mock_llm serve --headers-ms 5000               # sends nothing at all for 5 s\n\n
 python -m mock_llm serve --fault http_429 --fault-rate 0.1\n\n
 Per request: a header such as X-Mock-ITL-Ms: 5, or in the last message: \\[mock:itl_ms=5,output_tokens=20]
 """
@@ -50,6 +51,7 @@ def serve(
     *,
     host: Annotated[str | None, _option("host")] = None,
     port: Annotated[int | None, _option("port")] = None,
+    headers_ms: Annotated[float | None, _option("headers_ms")] = None,
     ttft_ms: Annotated[float | None, _option("ttft_ms")] = None,
     itl_ms: Annotated[float | None, _option("itl_ms")] = None,
     output_tokens: Annotated[int | None, _option("output_tokens")] = None,

@@ -15,7 +15,7 @@ import httptools
 from mock_llm.chat import ApiError, parse_chat
 from mock_llm.journal import Journal, Row
 from mock_llm.loop_monitor import LoopMonitor
-from mock_llm.pacing import Pacer, deadlines
+from mock_llm.pacing import Pacer, deadlines, headers_due_ns
 from mock_llm.protocol import Connection, Request
 from mock_llm.responses import Response, StreamedResponse, WholeResponse
 from mock_llm.settings import Fault, ReplySettings, SettingError, Settings, overridden
@@ -95,9 +95,11 @@ class App:
             source = StreamBytes(completion_id, created_s, chat.model, include_usage=chat.include_usage)
             fault_at = planned // 2 if reply.stall_at is None else min(reply.stall_at, planned)
             end = source.end(reason, usage)
+            headers_due = headers_due_ns(reply, request.received_ns)
             response = StreamedResponse(
-                connection, self._pacer, row, source=source, tokens=tokens, end=end, fault_at=fault_at
-            )
+                connection, self._pacer, row,
+                source=source, tokens=tokens, end=end, headers_due_ns=headers_due, fault_at=fault_at,
+            )  # fmt: skip
         else:
             body = completion(completion_id, created_s, chat.model, tokens, finish_reason=reason, usage=usage)
             response = WholeResponse(connection, self._pacer, row, body)

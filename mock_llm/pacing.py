@@ -19,12 +19,18 @@ _NEVER = 1 << 63
 _NS_PER_MS = 1_000_000
 
 
+def headers_due_ns(reply: ReplySettings, received_ns: int) -> int:
+    """Return when the response headers are due (CLOCK_MONOTONIC ns)."""
+    return received_ns + round(reply.headers_ms * _NS_PER_MS)
+
+
 def deadlines(reply: ReplySettings, tokens: int, received_ns: int, rng: Random) -> "array[int]":
     """Return `tokens` + 1 absolute deadlines (CLOCK_MONOTONIC ns): one per token, and one for the end.
 
-    The end is due with the last token, or after a stall that follows the last token.
+    No token is due before the headers. The end is due with the last token, or after a stall that follows it.
     """
-    first = received_ns + round(_sampler(reply.ttft_dist, reply.ttft_ms * _NS_PER_MS, rng)())
+    ttft_ns = round(_sampler(reply.ttft_dist, reply.ttft_ms * _NS_PER_MS, rng)())
+    first = max(received_ns + ttft_ns, headers_due_ns(reply, received_ns))
     gap_ns = round(reply.itl_ms * _NS_PER_MS)
     if reply.itl_dist is Dist.CONSTANT:
         due = array("q", range(first, first + tokens * gap_ns, gap_ns) if gap_ns else [first] * tokens)

@@ -69,7 +69,7 @@ class Response(ABC):
 
 
 class StreamedResponse(Response):
-    """Headers immediately, each token at its deadline, then the end."""
+    """Headers at `headers_due_ns`, each token at its deadline, then the end."""
 
     def __init__(
         self,
@@ -80,25 +80,33 @@ class StreamedResponse(Response):
         source: StreamBytes,
         tokens: list[bytes],
         end: bytes,
+        headers_due_ns: int,
         fault_at: int,
     ) -> None:
         super().__init__(writer, pacer, row)
         self._source = source
         self._tokens = tokens
         self._end = end
+        self._headers_due_ns = headers_due_ns
         self._fault_at = fault_at
 
     def start(self) -> None:
-        """Send the headers immediately, as OpenAI does, and schedule the first token."""
+        """Send the headers immediately, as OpenAI does, unless they are to be late."""
+        is_late = self._headers_due_ns > self._row.received_ns
+        self._pacer.at(self._headers_due_ns if is_late else self._write_headers(), self)
+
+    def _write_headers(self) -> int:
         self._writer.write(STREAM_HEAD % (self._row.received_ns, self._row.id.encode("latin-1")))
         self._row.headers_ns = monotonic_ns()
-        self._pacer.at(self._row.due_ns[0], self)
+        return self._row.due_ns[0]
 
     def _due_ns(self) -> int:
-        return self._row.due_ns[len(self._row.token_ns)]
+        return self._headers_due_ns if self._row.headers_ns is None else self._row.due_ns[len(self._row.token_ns)]
 
     def _write(self) -> int | None:
         row, position = self._row, len(self._row.token_ns)
+        if row.headers_ns is None:
+            return self._write_headers()
         if row.fault is not None and position == self._fault_at:
             if row.fault == Fault.CUT:
                 self._writer.abort()
@@ -118,7 +126,7 @@ class StreamedResponse(Response):
 
 
 class WholeResponse(Response):
-    """One JSON body when the last token is due."""
+    """Headers and one JSON body together, when the last token is due."""
 
     def __init__(self, writer: ResponseWriter, pacer: Pacer, row: Row, body: bytes) -> None:
         super().__init__(writer, pacer, row)

@@ -38,6 +38,9 @@ class ReplySettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
+    headers_ms: float = Field(
+        0, ge=0, le=600_000, description="Time from the request to the response headers, ms; tokens follow them."
+    )
     ttft_ms: float = Field(50, ge=0, le=600_000, description="Mean time from the request to its first token, ms.")
     itl_ms: float = Field(20, ge=0, le=60_000, description="Mean time between two tokens, ms.")
     output_tokens: int = Field(100, ge=1, le=32_768, description="Tokens of a response (max_tokens may reduce it).")
@@ -46,7 +49,7 @@ class ReplySettings(BaseModel):
     stall_at: int | None = Field(None, ge=0, description="Pause after this many tokens; unset: no stall.")
     stall_ms: float = Field(3000, ge=0, le=600_000, description="Duration of the pause of --stall-at, ms.")
     fault: Fault | None = Field(
-        None, description="Injected fault; cut and bad_json occur at --stall-at, else half-way."
+        None, description="Injected fault: an HTTP error at once; cut and bad_json at --stall-at, else half-way."
     )
     fault_rate: float = Field(1, ge=0, le=1, description="Share of the requests with --fault.")
     seed: int = Field(1, description="Same seed: same text, and the same timing and faults for the same request id.")

@@ -95,7 +95,7 @@ async def test_models(client: AsyncOpenAI) -> None:
         ({"max_tokens": 0}, "greater than or equal to 1"),
         ({"n": 2}, "'n'"),
         ({"extra_headers": {"X-Mock-ITL-Ms": "-1"}}, "itl_ms: Input should be greater than or equal to 0"),
-        ({"extra_headers": {"X-Mock-ITL": "5"}}, "unknown mock setting 'itl'; choose from ttft_ms, itl_ms"),
+        ({"extra_headers": {"X-Mock-ITL": "5"}}, "unknown mock setting 'itl'; choose from headers_ms, ttft_ms, itl_ms"),
         ({"messages": [{"role": "user", "content": "[mock:itl_ms]"}]}, "not name=value"),
     ],
 )

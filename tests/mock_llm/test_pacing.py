@@ -114,5 +114,13 @@ def test_position_of_a_stall(stall_at: int | None, expected_ms: list[int]) -> No
     assert [due / 1e6 for due in deadlines(reply, 3, 0, Random(1))] == expected_ms
 
 
+@pytest.mark.parametrize(
+    ("headers_ms", "expected_ms"), [(0, [5, 7, 7]), (3, [5, 7, 7]), (5, [5, 7, 7]), (40, [40, 42, 42])]
+)
+def test_no_token_is_due_before_the_headers(headers_ms: float, expected_ms: list[int]) -> None:
+    reply = ReplySettings(headers_ms=headers_ms, ttft_ms=5, itl_ms=2)
+    assert [due / 1e6 for due in deadlines(reply, 2, 0, Random(1))] == expected_ms
+
+
 def test_no_time_between_tokens() -> None:
     assert set(deadlines(ReplySettings(ttft_ms=1, itl_ms=0), 50, 0, Random(1))) == {1_000_000}

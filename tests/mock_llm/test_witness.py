@@ -91,6 +91,55 @@ def test_headers_are_sent_immediately(mock: Mock) -> None:
 
 
 @pytest.mark.parametrize("how", ["header", "marker"])
+@pytest.mark.parametrize("stream", [True, False])
+def test_late_headers_are_recorded_when_they_are_written(mock: Mock, stream: bool, how: str) -> None:
+    request_id = f"late-headers-{stream}-{how}"
+    if how == "header":
+        request = chat_bytes(f"x-request-id: {request_id}", "x-mock-headers-ms: 80", stream=stream)
+    else:
+        request = chat_bytes(content=f"say [bench:{request_id}] [mock:headers_ms=80]", stream=stream)
+    with mock.connect() as raw:
+        sent_ns = time.monotonic_ns()
+        raw.sendall(request)
+        assert raw.recv(1) == b"H"
+        began_ns = time.monotonic_ns()
+        read_until(raw, END if stream else b"total_tokens")
+    row = mock.ended_row(request_id)
+    assert sent_ns < row["received_ns"]
+    assert min(began_ns, row["headers_ns"]) - row["received_ns"] >= 80e6, "never early, and nothing before them"
+    assert (row["outcome"], len(row["token_ns"])) == ("finished", 12)
+    assert row["headers_ns"] <= row["token_ns"][0]
+    assert row["late_max_ms"] < 60, "the wait for the headers is not a pacing error"
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_disconnect_before_late_headers_is_a_cut_at_once(mock: Mock, stream: bool) -> None:
+    request_id = f"no-headers-{stream}"
+    with mock.connect() as raw:
+        raw.sendall(chat_bytes(f"x-request-id: {request_id}", "x-mock-headers-ms: 60000", stream=stream))
+        row = mock.wait_for_row(request_id)
+        assert (row["outcome"], row["headers_ns"]) == ("open", None)
+        raw.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            raw.recv(1)
+        closed_ns = time.monotonic_ns()
+    row = mock.ended_row(request_id)
+    assert (row["outcome"], row["headers_ns"], row["token_ns"]) == ("cut", None, [])
+    assert 0 < row["lost_ns"] - closed_ns < CLOSE_SEEN_MS * 1e6
+
+
+def test_nothing_is_written_after_a_cut_before_late_headers(mock: Mock) -> None:
+    with mock.connect() as raw:
+        raw.sendall(chat_bytes("x-request-id: gone", "x-mock-headers-ms: 40"))
+        mock.wait_for_row("gone")
+    with mock.connect() as raw:  # until the headers of the first chat would have been due
+        raw.sendall(chat_bytes("x-mock-headers-ms: 60", "x-mock-output-tokens: 1"))
+        read_until(raw, END)
+    row = mock.ended_row("gone")
+    assert (row["outcome"], row["headers_ns"], row["token_ns"]) == ("cut", None, [])
+
+
+@pytest.mark.parametrize("how", ["header", "marker"])
 def test_a_stall_is_a_pause_after_its_number_of_tokens(mock: Mock, how: str) -> None:
     request_id = f"stall-{how}"
     if how == "header":
