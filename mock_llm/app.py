@@ -81,10 +81,11 @@ class App:
         fault = reply.fault if reply.fault is not None and rng.random() < reply.fault_rate else None
         planned = chat.limited(reply.output_tokens)
         row = Row(request_id, chat.model, bool(chat.stream), request.received_ns, planned, fault)
-        self._journal.add(row)
         if fault in (Fault.HTTP_500, Fault.HTTP_429):
             row.planned_tokens, row.done_ns = 0, time.monotonic_ns()
+            self._journal.add(row)
             raise _http_fault(fault, request_id)
+        self._journal.add(row)
         row.due_ns = deadlines(reply, planned, request.received_ns, rng)
         tokens = draw_tokens(reply.seed if chat.seed is None else chat.seed, planned)
         reason = "length" if planned < reply.output_tokens else "stop"

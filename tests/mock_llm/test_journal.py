@@ -59,6 +59,17 @@ def test_an_encoded_id_is_found(mock: Mock, id_: str) -> None:
     assert mock.journal("") == [], "an empty id is not all ids"
 
 
+def test_tokens_of_an_http_error_do_not_count_against_the_limit(mock: Mock) -> None:
+    mock.clear_journal()
+    refused = chat_bytes("x-mock-fault: http_500", "x-mock-output-tokens: 32768")
+    with mock.connect() as raw:
+        for _ in range(250):  # 8.2 million tokens, had they been planned
+            raw.sendall(refused)
+            read_until(raw, b"server_error")
+    journal = mock.journal_answer()
+    assert (len(journal["rows"]), journal["dropped"]) == (250, 0)
+
+
 def test_rows_of_other_runs_are_left_out_and_counted(mock: Mock) -> None:
     mock.clear_journal()
     send(mock, "run2-1", "run1-zombie", "run2-2", "run2-1")
