@@ -89,6 +89,8 @@ def select(
     if unknown or (strategies is not None and not strategies):
         raise PlanError(f"strategies {', '.join(unknown) or 'is empty'}: choose from {', '.join(STRATEGIES)}")
     chosen = load_scenarios(scenarios, quick=quick)
+    if whole := [each.name for each in chosen if each.whole]:
+        raise PlanError(f"SCENARIO {', '.join(whole)}: the load reads streamed answers only")
     named = [name for name in STRATEGIES if store_of(name) and backend in ("all", store_of(name), name)]
     names = list(dict.fromkeys(strategies)) if strategies else [*REFERENCES, *named]
     cases = [Case(name, scenario, scenario.workers or workers) for name in names for scenario in chosen]

@@ -29,13 +29,17 @@ class PlanError(ValueError):
 class Scenario:
     """A load of `chats` per block and its aborts. Times are milliseconds.
 
+    Answer: `output_tokens`, the first after `ttft_ms`, then one per `itl_ms`; a silence of `stall_ms` after token
+    `stall_at`. The response headers are sent at once, or after `headers_ms`. `whole`: one JSON body, not a stream.
+
     Load: `rate_per_s` chats arrive (open loop: `arrivals` poisson or constant, at most `streams` at a time; others are
     dropped and counted); without it `streams` clients chat one answer after the other (closed loop).
 
     Aborts: an `abort_share` of the chats, each in a window drawn by the weights of `abort_over`: the `stream` (first to
-    last token), the `silence` of the stall, the `wait` for the first token, around the `last` token, `after` the end,
-    `with` the request of the chat, or all live chats at once (`storm`). `abort_margin_ms` is excluded at both ends of
-    the first three. `again_ms`: time to a second abort. `abort_by` hangup: the client disconnects instead.
+    last token), the `silence` of the stall, the `wait` for the first token (`whole`: for the answer), around the `last`
+    token, `after` the end, `with` the request of the chat, or all live chats at once (`storm`). `abort_margin_ms` is
+    excluded at both ends of the first three; `abort_from_ms` and `abort_until_ms`, counted from the chat's request,
+    limit every window. `again_ms`: time to a second abort. `abort_by` hangup: the client disconnects instead.
 
     `workers` overrides the run's; `count_only` other-worker: aborts received by the chat's own worker are not counted.
     `fault` store-crash: the store is killed `fault_at_ms` after the start of the load and restarted `fault_for_ms`
@@ -49,11 +53,15 @@ class Scenario:
     output_tokens: int
     streams: int
     chats: int
+    headers_ms: float = 0.0
+    whole: bool = False
     rate_per_s: float | None = None
     arrivals: Literal["poisson", "constant"] = "poisson"
     abort_share: float = 0.0
     abort_over: Mapping[str, float] = field(default_factory=lambda: {"stream": 1.0})
     abort_margin_ms: float = 0.0
+    abort_from_ms: float = 0.0
+    abort_until_ms: float | None = None
     abort_by: Literal["request", "hangup"] = "request"
     again_ms: float | None = None
     stall_at: int | None = None
@@ -73,16 +81,22 @@ class Scenario:
         for name in self.abort_over if self.abort_share > 0 else ():
             low_ms, high_ms = self.window_ms(name)
             if low_ms > high_ms:
-                raise PlanError(f"scenario {self.name}: no time left for an abort; lower abort_margin_ms")
+                raise PlanError(
+                    f"scenario {self.name}: no time left for an abort in {name}; lower abort_margin_ms, "
+                    "or widen abort_from_ms to abort_until_ms"
+                )
 
     def _rules(self) -> list[tuple[bool, str]]:
-        times = (self.ttft_ms, self.itl_ms, self.stall_ms, self.abort_margin_ms, self.again_ms or 0, self.read_pause_ms)
+        times = (
+            self.headers_ms, self.ttft_ms, self.itl_ms, self.stall_ms, self.abort_margin_ms, self.abort_from_ms,
+            self.abort_until_ms or 0, self.again_ms or 0, self.fault_at_ms, self.fault_for_ms, self.read_pause_ms,
+        )  # fmt: skip
         return [
             (not self.abort_over or not set(self.abort_over) <= set(WINDOWS), f"abort_over is of {', '.join(WINDOWS)}"),
             (any(weight <= 0 for weight in self.abort_over.values()), "the weights of abort_over are above 0"),
             (not 0 <= self.abort_share <= 1, "abort_share is 0 to 1"),
             (min(self.streams, self.chats, self.output_tokens) < 1, "streams, chats and output_tokens are 1 or more"),
-            (min(*times, self.fault_at_ms, self.fault_for_ms) < 0, "times are 0 ms or more"),
+            (min(times) < 0, "times are 0 ms or more"),
             (self.rate_per_s is not None and self.rate_per_s <= 0, "rate_per_s is above 0, or absent (closed loop)"),
             (self.arrivals not in ("poisson", "constant"), "arrivals is poisson or constant"),
             (self.abort_by not in ("request", "hangup"), "abort_by is request or hangup"),
@@ -94,6 +108,12 @@ class Scenario:
             (
                 self.stall_at is not None and not 0 < self.stall_at < self.output_tokens,
                 "stall_at lies inside the answer",
+            ),
+            (self.headers_ms > self.ttft_ms, "headers_ms is ttft_ms or less: the first token follows the headers"),
+            (not isinstance(self.whole, bool), "whole is true or false"),
+            (
+                self.whole and self.abort_share > 0 and not {"stream", "silence"}.isdisjoint(self.abort_over),
+                "a whole answer has no stream: abort_over is of wait, last, after, with, storm",
             ),
             ("silence" in self.abort_over and self.stall_at is None, "aborts in the silence need a stall"),
             (
@@ -117,10 +137,11 @@ class Scenario:
     @property
     def chunks_per_s(self) -> float:
         """The highest rate of chunks that the clients may have to read."""
+        gap_ms = self.chat_ms if self.whole else self.itl_ms
         live: float = min(self.streams, self.chats)
         if self.rate_per_s is not None:
             live = min(live, self.rate_per_s * self.chat_ms / 1000)
-        return live * 1000 / max(self.itl_ms, 1.0)
+        return live * 1000 / max(gap_ms, 1.0)
 
     @property
     def at_once(self) -> int:
@@ -134,20 +155,24 @@ class Scenario:
         stall_from_ms = self.ttft_ms + self.itl_ms * ((self.stall_at or 1) - 1)
         free = self.abort_margin_ms
         middle_ms = RAMP_MS + self.ttft_ms + (self.chat_ms - self.ttft_ms - RAMP_MS) / 2
-        return {
+        low_ms, high_ms = {
             "stream": (self.ttft_ms + free, self.chat_ms - free),
             "silence": (stall_from_ms + free, stall_from_ms + self.stall_ms - free),
-            "wait": (free, self.ttft_ms - free),
+            "wait": (free, (self.chat_ms if self.whole else self.ttft_ms) - free),
             "last": (self.chat_ms - self.itl_ms, self.chat_ms + self.itl_ms),
             "after": (self.chat_ms + AFTER_MS[0], self.chat_ms + AFTER_MS[1]),
             "with": (0.0, 0.0),
             "storm": (middle_ms, middle_ms),
         }[name]
+        until_ms = high_ms if self.abort_until_ms is None else min(high_ms, self.abort_until_ms)
+        return max(low_ms, self.abort_from_ms), until_ms
 
     @property
     def marker(self) -> str:
         """The settings of the answer, for the mock, in the last message of a chat."""
         values = {"ttft_ms": self.ttft_ms, "itl_ms": self.itl_ms, "output_tokens": self.output_tokens}
+        if self.headers_ms:
+            values["headers_ms"] = self.headers_ms
         if self.stall_at is not None:
             values |= {"stall_at": self.stall_at, "stall_ms": self.stall_ms}
         return f"[mock:{','.join(f'{name}={value:g}' for name, value in values.items())}]"

@@ -16,7 +16,8 @@ STRATEGY_ORDER = (
 )  # fmt: skip
 SCENARIO_ORDER = (
     "flowing", "fast", "slow", "stalled", "first-token", "race", "late", "double", "storm", "wrong-worker",
-    "slow-reader", "disconnect", "outage", "steady",
+    "slow-reader", "disconnect", "outage", "steady", "flowing-long", "stalled-long", "never-started", "no-headers",
+    "whole",
 )  # fmt: skip
 
 

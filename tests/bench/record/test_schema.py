@@ -30,6 +30,15 @@ def known(value: Any) -> Any:
     return [known(each) for each in value] if isinstance(value, list) else value
 
 
+def without_newer(written: Any, original: Any) -> Any:
+    """The value without the fields that the original is too old to have."""
+    if isinstance(original, dict):
+        return {name: without_newer(written[name], each) for name, each in original.items() if name in written}
+    if isinstance(original, list) and len(original) == len(written):
+        return [without_newer(*pair) for pair in zip(written, original, strict=True)]
+    return written
+
+
 def lines(name: str) -> list[bytes]:
     data = (REFERENCE / "one-block" / name).read_bytes()
     return (gzip.decompress(data) if name.endswith(".gz") else data).splitlines()
@@ -39,8 +48,9 @@ def lines(name: str) -> list[bytes]:
     ("name", "kind"), [("manifest.json", Manifest), ("summary.json", Summary), ("noise.json", Noise)]
 )
 def test_a_file_of_the_reference_survives_a_round_trip(name: str, kind: type[msgspec.Struct]) -> None:
+    original = json.loads((REFERENCE / name).read_bytes())
     written = json.loads(encode_file(read_file(REFERENCE / name, kind)))
-    assert known(written) == known(json.loads((REFERENCE / name).read_bytes()))
+    assert known(without_newer(written, original)) == known(original)
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,7 @@ def test_store_and_delivery_of_a_case() -> None:
         ({"scenarios": ["flowing", "gone"]}, ["SCENARIO", "gone", "flowing, stalled, steady", ".toml"]),
         ({"scenarios": ["gone.toml"]}, ["gone.toml", "cannot be read"]),
         ({"scenarios": []}, ["SCENARIO", "flowing, stalled, steady"]),
+        ({"scenarios": ["flowing", "whole"]}, ["SCENARIO whole", "streamed answers only"]),
         ({"strategies": ["redis-pull"]}, ["redis-pull", "redis-push"]),
         ({"strategies": []}, ["empty", "redis-push"]),
         ({"workers": 0}, ["WORKERS", "1 to 64"]),

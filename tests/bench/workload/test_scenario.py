@@ -8,8 +8,14 @@ from bench.workload.scenario import DEFAULT, PlanError, Scenario, catalogue, loa
 
 NAMES = {
     "flowing", "fast", "slow", "stalled", "first-token", "race", "late", "mixed", "double", "storm", "wrong-worker",
-    "steady", "disconnect", "outage", "slow-reader",
+    "steady", "disconnect", "outage", "slow-reader", "flowing-long", "stalled-long", "never-started", "no-headers",
+    "whole",
 }  # fmt: skip
+FOR_PRODUCTS = {
+    "flowing-long": (400, 1200), "stalled-long": (800, 1600), "never-started": (500, 1300), "no-headers": (500, 1300),
+    "whole": (500, 1300),
+}  # fmt: skip
+LEAK_MS = 10_000
 
 
 def scenario(**changes: object) -> Scenario:
@@ -50,10 +56,33 @@ def test_a_file_with_the_name_of_another_scenario_is_rejected(tmp_path: Path, na
         load_scenarios(["flowing", str(file)])
 
 
+@pytest.mark.parametrize("quick", [False, True])
+def test_in_a_scenario_for_products_every_stop_is_long_before_the_natural_end(quick: bool) -> None:
+    for each in load_scenarios(FOR_PRODUCTS, quick=quick):
+        (window,) = each.abort_over
+        assert each.window_ms(window) == FOR_PRODUCTS[each.name]
+        assert each.chat_ms - each.window_ms(window)[1] > LEAK_MS
+        assert each.name not in DEFAULT
+
+
+def test_an_answer_that_is_not_streamed_is_one_chunk() -> None:
+    whole = scenario(whole=True, abort_over={"wait": 1}, abort_margin_ms=150)
+    assert whole.chat_ms == scenario().chat_ms == 1080
+    assert whole.window_ms("wait") == (150, 930)
+    assert whole.chunks_per_s == pytest.approx(5 / 1.08)
+
+
+def test_aborts_stay_within_their_window_and_the_given_times() -> None:
+    window = scenario(abort_margin_ms=50, abort_from_ms=400, abort_until_ms=5000).window_ms
+    assert window("stream") == (400, 1030)
+    assert scenario(abort_until_ms=300).window_ms("stream") == (100, 300)
+
+
 def test_the_marker_has_all_settings_of_the_answer() -> None:
-    steady, stalled = load_scenarios(["steady", "stalled"])
+    steady, stalled, silent = load_scenarios(["steady", "stalled", "no-headers"])
     assert steady.marker == "[mock:ttft_ms=50,itl_ms=20,output_tokens=75]"
     assert stalled.marker.endswith("stall_at=15,stall_ms=1200]")
+    assert silent.marker == "[mock:ttft_ms=5000,itl_ms=20,output_tokens=350,headers_ms=5000]"
 
 
 def test_the_chunk_rate_of_an_open_loop_follows_from_its_live_chats() -> None:
@@ -76,6 +105,12 @@ def test_the_chunk_rate_of_an_open_loop_follows_from_its_live_chats() -> None:
         ({"abort_over": {}}, "abort_over"),
         ({"abort_over": {"storm": 1}}, "storm"),
         ({"abort_over": {"wait": 1}, "abort_margin_ms": 51}, "abort_margin_ms"),
+        ({"abort_from_ms": 1090}, "abort in stream; .*abort_from_ms"),
+        ({"abort_until_ms": 99}, "abort in stream; .*abort_until_ms"),
+        ({"abort_until_ms": -1}, "0 ms or more"),
+        ({"headers_ms": 101}, "headers_ms is ttft_ms or less"),
+        ({"whole": 1}, "true or false"),
+        ({"whole": True}, "wait, last"),
         ({"rate_per_s": 0}, "rate_per_s"),
         ({"arrivals": "bursts"}, "poisson or constant"),
         ({"abort_by": "post"}, "request or hangup"),
