@@ -13,7 +13,7 @@ except ModuleNotFoundError as error:
     )
     sys.exit(4)
 
-from bench.cli import experiments, gate, instrument, regress, run, show
+from bench.cli import experiments, gate, instrument, regress, run, show, targets
 from bench.cli.terminal import BAD_USAGE, INTERRUPTED
 from bench.record.writer import FolderError
 from bench.system.interrupts import end_with_make, interrupt_on_signals
@@ -32,6 +32,7 @@ for command in (
     *(experiments.backends, experiments.relay, experiments.soak, instrument.serve),
 ):
     app.command()(command)
+app.add_typer(targets.app, name="target")
 
 
 def main() -> None:

@@ -7,12 +7,16 @@ from typing import Literal, NamedTuple
 
 from bench.record.manifest import ScenarioSettings
 from bench.record.schema import AbortSide, ChatRow, ClientSide, WitnessSide
-from bench.workload.strategies import hangs_up
+from bench.workload.strategies import hangs_up, is_foreign
 
 Outcome = Literal["plain", "stopped", "missed", "late", "same_worker", "refused", "rejected", "error"]
 JSON_NAMES: Mapping[Outcome, str] = {"same_worker": "own", "rejected": "turned_away"}
 """Outcomes that the files of schema 1 count under another name."""
 OTHER_WORKER = "other-worker"
+CLIENT_CLOSED = 499
+"""Our service answers this to a stopped chat that is not streamed."""
+LEAK_S = 10.0
+"""An upstream of a foreign target that is open for longer after the stop has leaked."""
 AFTER_STOP_SLACK_MS = 10.0
 """Answer and stream come over two sockets, which a load process reads in any order within one turn of its loop."""
 
@@ -21,7 +25,8 @@ class ChatOutcome(NamedTuple):
     """The outcome of a chat, the error (or None), and whether it was stopped before the upstream was requested.
 
     `plain`: no abort was planned. `stopped`: a counted abort ended the upstream. `missed`: a counted abort, yet the
-    upstream ran to its natural end. `late`: the stream ended, or was about to, before the abort could act.
+    upstream ran to its natural end (or, of a foreign target, was still open 10 s after the last stop). `late`: the
+    stream ended, or was about to, before the abort could act.
     `same_worker`: the abort reached the chat's own worker in a scenario that counts only the others. `refused`: no try
     of the abort was accepted in time (503; or 404 after the end, from a store that had crashed). `rejected`: the chat
     itself was answered with 503, its store being unavailable. `error`: the chat cannot be used.
@@ -75,7 +80,7 @@ def wrong_stop(row: ChatRow) -> bool:
     A chat that failed is an error and no wrong stop: the service closes the upstream of a client that disconnected.
     """
     client, witness = row.client, row.witness
-    if client.error or client.status != 200:
+    if client.error or not _is_success(client.status):
         return False
     stops_ns = [client.end_ns] if client.finish_reason == "abort" else []
     if witness and witness.outcome == "cut":
@@ -98,9 +103,32 @@ def tokens_after_stop(row: ChatRow) -> int:
     return late
 
 
+def dishonest(row: ChatRow, outcome: Outcome) -> bool:
+    """Whether the service accepted a stop request and its upstream ran to the end."""
+    accepted = row.abort is not None and row.abort.accepted_sent_ns is not None
+    return outcome == "missed" and accepted and not hangs_up(row.strategy, "request")
+
+
 def leaked(row: ChatRow) -> bool:
-    """Whether the upstream was still open when the run had settled."""
-    return row.witness is not None and row.witness.outcome == "open"
+    """Whether the upstream was still open when the run had settled; of a foreign target, 10 s after its stop."""
+    witness = row.witness
+    if witness is None or (is_foreign(row.strategy) and not (row.abort and row.abort.sent_ns)):
+        return False
+    open_s = upstream_open_s(row)
+    return witness.outcome == "open" or (is_foreign(row.strategy) and open_s is not None and open_s >= LEAK_S)
+
+
+def upstream_open_s(row: ChatRow) -> float | None:
+    """How long the upstream stayed open after the stop, in seconds, 10 at most; None without a stop or an upstream."""
+    witness, sent_ns = row.witness, row.abort.sent_ns if row.abort else None
+    if witness is None or sent_ns is None:
+        return None
+    end_ns = witness.lost_ns or witness.done_ns
+    return LEAK_S if end_ns is None else min(LEAK_S, max(0.0, (end_ns - sent_ns) / 1e9))
+
+
+def _is_success(status: int | None) -> bool:
+    return status is not None and 200 <= status < 300
 
 
 def _prevented(row: ChatRow, *, hangup: bool) -> bool:
@@ -123,13 +151,17 @@ def _unusable(row: ChatRow, *, prevented: bool, hangup: bool) -> str | None:
     client, witness = row.client, row.witness
     sent_ns = row.abort.sent_ns if row.abort else None
     left_early = hangup and sent_ns is not None and client.status is None
-    if client.error:
+    foreign = is_foreign(row.strategy)
+    # What a foreign service answers once it was asked to stop is its own way to end; the witness decides.
+    if client.error and not (foreign and sent_ns is not None):
         return client.error
-    if client.status != 200 and not left_early:
+    stopped_whole = client.status == CLIENT_CLOSED and sent_ns is not None
+    known = _is_success(client.status) or left_early or stopped_whole or (foreign and sent_ns is not None and witness)
+    if not known:
         return "no answer" if client.status is None else f"HTTP {client.status}"
     if witness is None:
         return None if prevented else "the upstream never saw it"
-    if witness.outcome == "open":
+    if witness.outcome == "open" and not (foreign and sent_ns is not None):
         return "the upstream was still open when the witness was read"
     # A cut that no abort explains is a stop of the wrong chat or a crash; it must not pass for a stop.
     if witness.outcome == "cut" and (sent_ns is None or sent_ns > (witness.lost_ns or 0)):

@@ -10,7 +10,7 @@ from bench.analysis.controls import NONE_LAST
 from bench.analysis.reading import CaseKey, Run
 from bench.record.schema import CaseRow
 from bench.record.summary import Control, SummaryCase
-from bench.workload.strategies import NONE, is_special
+from bench.workload.strategies import NONE, is_foreign, is_special
 
 MAX_ERROR_SHARE = 0.01
 """A port that was taken, a connection that was reset; more is a fault of the service."""
@@ -29,7 +29,7 @@ def find_problems(run: Run, cases: Sequence[SummaryCase]) -> list[str]:
         *_interrupted(run),
         *_rows_missing(run),
         *_not_measured(run, cases),
-        *_too_many(run, cases),
+        *_too_many(run, [case for case in cases if not is_foreign(case.strategy)]),
         *_health(run),
         *_control(run),
     ]
@@ -49,6 +49,7 @@ def find_warnings(run: Run, cases: Sequence[SummaryCase], controls: Sequence[Con
             for key, bad, blocks in _unhealthy(run)
             if 0 < len(bad) <= MAX_UNHEALTHY_SHARE * blocks
         ),
+        *_too_many(run, [case for case in cases if is_foreign(case.strategy)]),  # a finding about that service
         *_soft_limits(run),
         *(each.says for each in controls if each.holds is False and each.name != NONE_LAST),
     ]

@@ -10,7 +10,7 @@ from bench.analysis import chat_outcome
 from bench.analysis.chat_outcome import Outcome, abort_error
 from bench.record.manifest import ScenarioSettings
 from bench.record.schema import AbortSide, ChatRow
-from bench.workload.strategies import hangs_up
+from bench.workload.strategies import hangs_up, is_foreign
 
 NS_PER_MS = 1e6
 UNITS = {
@@ -18,6 +18,7 @@ UNITS = {
     "server_cpu_us_per_token": "µs/token",
     "store_ops_per_token": "operations/token",
     "store_ops_per_chat": "operations/chat",
+    "upstream_open_s": "s",
     "chats_per_s": "chats/s",
     "tokens_per_s": "tokens/s",
 }
@@ -34,7 +35,9 @@ class ChatMetrics:
     `error` may also be set on a usable chat whose abort failed (transport, or HTTP 5xx other than 503). `prevented`: it
     was stopped before the upstream was requested, so nothing was wasted and there is no `upstream_stop_ms`.
     `*_intended_ms` count from the moment at which the load planned to send, the others from the moment it did; an abort
-    that was repeated counts from the first try. `parts_ns`: see split_ns.
+    that was repeated counts from the first try. `parts_ns`: see split_ns. Of foreign targets only: `queue_ms`, from the
+    client's request to the witness's receipt; `next_ttft_ms`, the TTFT of a chat that follows a stop on the same
+    client; `upstream_open_s`, how long the upstream stayed open after the stop, 10 s at most.
     """
 
     outcome: Outcome
@@ -49,6 +52,10 @@ class ChatMetrics:
     ttft_intended_ms: float | None = None
     itl_ms: tuple[float, ...] = ()
     parts_ns: PartsNs | None = None
+    queue_ms: float | None = None
+    next_ttft_ms: float | None = None
+    upstream_open_s: float | None = None
+    dishonest: bool = False
     wrong_stop: bool = False
     tokens_after_stop: int = 0
     leaked: bool = False
@@ -72,6 +79,7 @@ def measure(row: ChatRow, settings: ScenarioSettings | None = None) -> ChatMetri
         **found._asdict(),
         **({} if found.outcome in ("error", "rejected") else _reading(row, found.outcome)),
         **(_stop(row, settings, stopped=found.outcome == "stopped", prevented=found.prevented) if counted else {}),
+        dishonest=chat_outcome.dishonest(row, found.outcome),
         wrong_stop=chat_outcome.wrong_stop(row),
         tokens_after_stop=chat_outcome.tokens_after_stop(row),
         leaked=chat_outcome.leaked(row),
@@ -118,7 +126,16 @@ def _reading(row: ChatRow, outcome: Outcome) -> dict[str, Any]:
     client, tokens = row.client, row.client.token_ns
     sent_ns = None if row.abort is None or outcome in ("plain", "late") else row.abort.sent_ns
     before = tokens if sent_ns is None else [token_ns for token_ns in tokens if token_ns <= sent_ns]
+    foreign = (
+        {}
+        if not is_foreign(row.strategy)
+        else {
+            "queue_ms": _ms(client.sent_ns, row.witness.received_ns) if row.witness else None,
+            "next_ttft_ms": _ms(client.sent_ns, tokens[0]) if tokens and client.follows_stop else None,
+        }
+    )
     return {
+        **foreign,
         "ttft_ms": _ms(client.sent_ns, tokens[0]) if tokens else None,
         "ttft_intended_ms": _ms(client.intended_ns, tokens[0]) if tokens else None,
         "itl_ms": tuple((later - earlier) / NS_PER_MS for earlier, later in pairwise(before)),
@@ -134,6 +151,7 @@ def _stop(row: ChatRow, settings: ScenarioSettings, *, stopped: bool, prevented:
     # A client that disconnects ends its own stream: that it saw an end says nothing about the service.
     own_end = hangs_up(row.strategy, settings.abort_by)
     return {
+        "upstream_open_s": chat_outcome.upstream_open_s(row) if is_foreign(row.strategy) else None,
         "upstream_stop_ms": _ms(abort.sent_ns, cut.lost_ns) if cut else None,
         "upstream_stop_intended_ms": _ms(abort.intended_ns, cut.lost_ns) if cut else None,
         "client_stop_ms": _ms(abort.sent_ns, client.end_ns) if stopped and not own_end else None,

@@ -22,7 +22,8 @@ from bench.record.files import replace_file
 from bench.record.schema import CaseKey, CaseRow
 from bench.record.summary import Metric, Summary, SummaryCase
 from bench.stats.percentiles import describe_blocks, describe_values
-from bench.workload.strategies import is_special, scenario_rank, strategy_rank
+from bench.workload.plan import delivery_of, store_of
+from bench.workload.strategies import is_special, scenario_rank, strategy_rank, target_of
 
 CHAT_METRICS = (
     STOP,
@@ -33,6 +34,9 @@ CHAT_METRICS = (
     "ttft_ms",
     "ttft_intended_ms",
     "itl_ms",
+    "queue_ms",
+    "next_ttft_ms",
+    "upstream_open_s",
 )
 Blocks = dict[int, list[ChatMetrics]]
 
@@ -89,11 +93,11 @@ def summarise_case(key: CaseKey, blocks: Blocks, rows: Sequence[CaseRow]) -> Sum
     for row in rows:
         for name, value in row_values(row, blocks.get(row.block, [])).items():
             of_blocks[name].append(value)
-    store, _, delivery = key.strategy.partition("-")
     return SummaryCase(
         **key._asdict(),
-        store=store if delivery else None,
-        delivery=delivery or None,
+        target=target_of(key.strategy),
+        store=store_of(key.strategy),
+        delivery=delivery_of(key.strategy),
         loop="open" if any(row.rate_per_s for row in rows) else "closed",
         blocks=len({row.block for row in rows}),
         chats=len(measured),
@@ -106,6 +110,7 @@ def summarise_case(key: CaseKey, blocks: Blocks, rows: Sequence[CaseRow]) -> Sum
         own=outcomes["same_worker"],
         turned_away=outcomes["rejected"],
         dropped=sum(row.dropped for row in rows),
+        dishonest=sum(each.dishonest for each in measured),
         wrong_stops=sum(each.wrong_stop for each in measured),
         tokens_after_stop=sum(each.tokens_after_stop for each in measured),
         leaked=sum(each.leaked for each in measured),

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-import json
 from time import monotonic_ns
 from typing import Any
 
 import gevent
-from gevent import socket
+from gevent.event import Event
 
+from bench.load.driver_talk import talk_of
 from bench.load.order import Order, OrderedChat
-from bench.load.wire import Answer, connect, error_text, post
+from bench.load.script import Script, new_values, script_of
+from bench.load.talk import received_ns
+from bench.load.wire import Answer, connect, error_text
 from bench.record.schema import AbortAnswer, AbortSide, ClientSide, LoadRow, SecondAbort
+from bench.targets.model import HANGUP
+from bench.targets.requests import document_of
 
 EARLY_NS = 20_000_000
 """Connections are made this long ahead: the clock starts when the request leaves, not with TCP's handshake."""
 APART_NS = 1_000_000
 RETRY_S = 0.2
-"""An abort that was not accepted (503) is sent again after this time."""
+"""An abort that was refused is sent again after this time, if the target file says so."""
+MOST_TRIES = 100
+KEPT_TEXT = 2000
+ABORT = "abort"
+"""The finish reason of a stopped answer in the record."""
 
 
 class Volley:
@@ -51,17 +59,27 @@ class Volley:
 
 
 class Chat:
-    """One chat; `row` is complete when `run` has ended. `due_ns` is None in a closed loop."""
+    """One chat; `row` is complete when `run` has ended. `due_ns` is None in a closed loop.
+
+    `freed` is set when the next chat of its reader may start.
+    """
 
     def __init__(self, order: Order, planned: OrderedChat, due_ns: int | None, volley: Volley) -> None:
         self._order = order
         self._volley = volley
+        self._script = script_of(order)
         self.request_id = planned.request_id
         self.client = ClientSide(intended_ns=due_ns, token_ns=[])
         self.abort = None if planned.abort_after_ms is None else AbortSide(after_ms=planned.abort_after_ms, tries=0)
         self.row = LoadRow(index=planned.index, request_id=self.request_id, client=self.client, abort=self.abort)
+        self.freed = Event()
+        stream = order.stream if planned.stream is None else planned.stream
+        values = new_values(order, self.request_id, planned.marker or order.marker, stream=stream)
+        self._talk = talk_of(order, self._script, values)
         # The connections of a storm would delay each other if they were all made at one instant.
         self._early_ns = EARLY_NS + planned.index % order.at_once * APART_NS
+        self._again_ms = order.again_ms if planned.again else None
+        self._unknown = planned.unknown
         self._ready: Any = None
         """The connection of an abort that is sent together with its chat."""
         self._left = False
@@ -69,72 +87,96 @@ class Chat:
 
     def run(self) -> None:
         """Read the answer to its end, and wait until the abort has been answered."""
-        order, client, abort = self._order, self.client, self.abort
-        text = f"{order.marker} [bench:{self.request_id}]"
-        body = {"model": "mock", "messages": [{"role": "user", "content": text}], "stream": True}
-        if order.path == "/chat/":
-            body["request_id"] = self.request_id
-        request = post(order.url, order.path, body, self.request_id)
+        order, client, abort, talk = self._order, self.client, self.abort, self._talk
         stoppers: list[Any] = []
-        sock = None
         try:
-            if abort is not None and abort.after_ms == 0 and not order.hangup:
+            if abort is not None and abort.after_ms == 0 and self._script.stop:
                 self._ready = connect(order.url, order.silence_deadline_s)
-            sock = connect(order.url, order.silence_deadline_s, order.read_bytes)
+            talk.prepare()
+            if self._unknown and abort is not None:
+                talk.invent_ids()
+                self._stop(abort, 0)
+                return
             _wait_until(client.intended_ns or 0)
-            client.sent_ns = monotonic_ns()
-            sock.sendall(request)
+            client.sent_ns = talk.send()
             if abort is not None:
-                # In an open loop an abort does not wait for a request that left late, unless it is sent with it.
-                base_ns = (abort.after_ms and client.intended_ns) or client.sent_ns
-                due_ns = abort.intended_ns = base_ns + int(abort.after_ms * 1e6)
-                act = self._hang_up if order.hangup else self._stop
-                stoppers = [gevent.spawn(act, abort, due_ns, sock)]
-                if order.again_ms is not None and not order.hangup:
-                    stoppers.append(gevent.spawn(self._stop_again, abort, due_ns + int(order.again_ms * 1e6)))
-            self._read(Answer(sock, order.read_bytes or 65536))
+                stoppers = [gevent.spawn(self._abort, abort)]
+            self._read()
         except Exception as error:
             if not self._left:
                 client.error = error_text(error)
         finally:
-            self._over = True
-            client.end_ns = client.end_ns or monotonic_ns()
-            for each in (sock, None if stoppers else self._ready):
-                if each is not None:
-                    each.close()
+            self._over = self._script.framing != "none" or client.error is not None or abort is None
+            client.status, client.headers_ns = talk.status, talk.headers_ns
+            client.end_ns = client.end_ns or talk.last_ns or monotonic_ns()
+            talk.close()
+            if self._ready is not None and not stoppers:
+                self._ready.close()
         gevent.joinall(stoppers)
+        self.freed.set()
 
-    def _read(self, answer: Answer) -> None:
-        client, pause_s = self.client, self._order.read_pause_ms / 1000
-        while not answer.message_complete:
-            now_ns = answer.receive()
-            if self._left:
-                return
-            client.end_ns = now_ns
-            if client.status is None and answer.headers_complete:
-                client.headers_ns, client.status = now_ns, answer.status_code
-            for event in answer.events():
-                content = json.loads(event)
-                if "error" in content:
-                    client.error = f"error event: {content['error']}"
-                for choice in content.get("choices", []):
-                    if choice["delta"].get("content"):
-                        client.token_ns.append(now_ns)
-                        client.tokens_after_finish += client.finish_reason == "abort"
-                    client.finish_reason = choice.get("finish_reason") or client.finish_reason
-            if pause_s:
-                gevent.sleep(pause_s)
+    def _read(self) -> None:
+        client, script, talk = self.client, self._script, self._talk
+        for now_ns, event in talk.events():
+            if self._order.keep_text and len(client.text or "") < KEPT_TEXT:
+                client.text = f"{client.text or ''}{event}\n"[:KEPT_TEXT]
+            if script.counts_all or script.token(event):
+                client.token_ns.append(now_ns)
+                client.tokens_after_finish += client.finish_reason == ABORT
+            if failure := script.error(event):
+                client.error = f"error event: {failure}"
+            client.finish_reason = script.reason(event) or client.finish_reason
+            if script.aborted(event):
+                client.finish_reason = ABORT
+            if script.ended(event):
+                break
+        if not self._left:
+            client.end_ns = talk.last_ns
 
-    def _hang_up(self, abort: AbortSide, due_ns: int, chat_sock: Any) -> None:
+    def _abort(self, abort: AbortSide) -> None:
+        """Send the abort at its moment, and the second one."""
+        order, client = self._order, self.client
+        try:
+            # In an open loop an abort does not wait for a request that left late, unless it is sent with it.
+            base_ns = (abort.after_ms and client.intended_ns) or client.sent_ns or 0
+            if order.witness is not None:
+                base_ns = received_ns(order.witness, self.request_id)
+            due_ns = abort.intended_ns = base_ns + int(abort.after_ms * 1e6)
+            if self._script.kind == "request":
+                again_ns = due_ns + int((self._again_ms or 0) * 1e6)
+                again = gevent.spawn(self._stop_again, abort, again_ns) if self._again_ms is not None else None
+                self._stop(abort, due_ns)
+                self._free()
+                self._check_state(abort)
+                if again:
+                    again.join()
+            else:
+                self._act(abort, due_ns)
+        except Exception as error:
+            abort.error = error_text(error)
+        finally:
+            self._free()
+
+    def _free(self) -> None:
+        if self._order.frees_early:
+            self.freed.set()
+
+    def _act(self, abort: AbortSide, due_ns: int) -> None:
+        """Stop without a request: close the connection, or let the driver stop."""
         _wait_until(due_ns)
         if self.client.finish_reason is not None or self._over:
             return  # the answer has ended, and `sent_ns` stays null
-        self._left = True
-        abort.sent_ns = abort.accepted_sent_ns = self.client.end_ns = monotonic_ns()
+        hangs_up = self._script.kind == HANGUP
+        self._left = hangs_up
+        abort.sent_ns = abort.accepted_sent_ns = monotonic_ns()
         abort.tries = 1
-        chat_sock.shutdown(socket.SHUT_RDWR)
+        if hangs_up:
+            self.client.end_ns = abort.sent_ns
+            self._talk.hang_up()
+        else:
+            self._talk.stop()
 
-    def _stop(self, abort: AbortSide, due_ns: int, _chat_sock: Any) -> None:
+    def _stop(self, abort: AbortSide, due_ns: int) -> None:
         while True:
             sent_ns, answer = self._request_abort(due_ns)
             abort.tries = (abort.tries or 0) + 1
@@ -142,9 +184,9 @@ class Chat:
             abort.ack_ns, abort.status, abort.outcome, abort.error = (
                 answer.ack_ns, answer.status, answer.outcome, answer.error,
             )  # fmt: skip
-            if answer.outcome == "remembered" or (answer.status is not None and answer.status < 300):
+            if answer.accepted:
                 abort.accepted_sent_ns = sent_ns
-            if self._over or answer.status not in (None, 503):
+            if self._over or not answer.retry or abort.tries >= MOST_TRIES:
                 return
             due_ns = monotonic_ns() + int(RETRY_S * 1e9)
 
@@ -154,29 +196,54 @@ class Chat:
             sent_ns=sent_ns, ack_ns=answer.ack_ns, status=answer.status, outcome=answer.outcome, error=answer.error
         )
 
-    def _request_abort(self, due_ns: int) -> tuple[int, AbortAnswer]:
+    def _request_abort(self, due_ns: int) -> tuple[int, _Received]:
         """Send one abort request at its moment. Returns when it left, and its answer."""
-        order = self._order
-        request = post(order.url, "/abort/", {"request_id": self.request_id}, self.request_id)
-        received = AbortAnswer()
+        order, script, talk = self._order, self._script, self._talk
+        received = _Received()
         sent_ns = 0
         sock = None
         try:
             _wait_until(due_ns - self._early_ns)
+            request = talk.stop_request(order.silence_deadline_s)
             sock, self._ready = self._ready or connect(order.url, order.silence_deadline_s), None
-            answer = Answer(sock)
+            answer = Answer(sock, framing="none")
             sent_ns = self._volley.send(due_ns, sock, request)
             while not answer.message_complete:
                 received.ack_ns = answer.receive()
-            received.status = answer.status_code
-            content = json.loads(answer.body)
-            received.outcome = "remembered" if content.get("remembered_s") else content.get("status")
+            received.read(script, answer.status_code, document_of(answer.body))
         except Exception as error:
             received.error = error_text(error)
+            received.retry = script.retry_on_error
         finally:
             if sock is not None:
                 sock.close()
         return sent_ns or monotonic_ns(), received
+
+    def _check_state(self, abort: AbortSide) -> None:
+        """Look later whether an accepted stop stayed stopped."""
+        state = self._script.state
+        if state is None or abort.accepted_sent_ns is None:
+            return
+        abort.states = []
+        for after_s in state.after_s:
+            _wait_until(abort.accepted_sent_ns + int(after_s * 1e9))
+            abort.states.append(self._talk.state())
+
+
+class _Received(AbortAnswer, kw_only=True):
+    """The answer to one abort request, and what the target file makes of it."""
+
+    accepted: bool = False
+    retry: bool = False
+
+    def read(self, script: Script, status: int, body: Any) -> None:
+        """Judge an answer."""
+        if isinstance(body, str) and body.lstrip().startswith("<"):
+            raise ConnectionError(f"HTTP {status} with a page instead of an answer: {body.strip()[:60]}")
+        seen = {"status": status, "body": body}
+        self.status, self.accepted, self.retry = status, bool(script.accepted(seen)), bool(script.retry(seen))
+        word = "accepted" if self.accepted else "unknown" if script.unknown(seen) else "refused"
+        self.outcome = script.outcome(seen) if script.names_outcome else word
 
 
 def _wait_until(due_ns: int) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Protocol, Self
 
 import msgspec
 
@@ -19,9 +19,8 @@ from bench.record.schema import LoadRow
 from bench.record.traces import LoadAnswer, ProcessHealth
 from bench.system.burner import starved
 from bench.system.procs import Child, ChildError
-from bench.workload.plan import Case
+from bench.workload.plan import Case, contender_of
 from bench.workload.schedule import Planned
-from bench.workload.strategies import FLOOR
 
 LOCUSTFILE = Path(__file__).with_name("locustfile.py")
 ROOT = Path(__file__).parents[2]
@@ -29,11 +28,19 @@ MOST_PROCESSES = 8
 MAX_CHUNKS_PER_S = 6_000
 """Of one load process. Up to 10,000 the stamps of a bare gevent socket were 0.2 ms late, p99 0.7 ms; the rest is room
 for the work of a chat and for a shared core."""
-LEAD_NS = 60_000_000
-"""Within this time an order is read and its greenlets are made."""
+LEAD_NS = 100_000_000
+"""Within this time an order is read, a target file compiled (10 ms of CPU, once) and the greenlets are made."""
 SILENCE_DEADLINE_S = 20.0
 READY_DEADLINE_S = 60.0
 POLL_S = 0.05
+NO_VALUES: Mapping[str, Any] = {}
+
+
+class Service(Protocol):
+    """A process beside the load."""
+
+    def check(self) -> None:
+        """Raise ChildError when it has ended."""
 
 
 @dataclass(frozen=True)
@@ -113,23 +120,42 @@ class Load:
         request_ids: Sequence[str],
         *,
         url: str,
-        beside: Sequence[Child],
+        values: Mapping[str, Any] = NO_VALUES,
+        witness: str = "",
+        beside: Sequence[Service],
         began: Callable[[int], None],
         progress: Callable[[float], None],
     ) -> Loaded:
         """Send the planned chats to `url`, and return a row per chat that could be sent.
 
-        `began` gets the beginning of the load (ns, shortly ahead), `progress` the share of chats that are done.
-        Raises ChildError when a process of the load or `beside` it ends, or the deadline passes.
+        `values` are for the target's templates, `witness` is the mock's URL. `began` gets the beginning of the load
+        (ns, shortly ahead), `progress` the share of chats that are done. Raises ChildError when a process of the load
+        or `beside` it ends, or the deadline passes.
         """
-        count = processes_for([case])
-        order = _order(case, url)
-        order.start_ns = time.monotonic_ns() + LEAD_NS
-        order.streams = -(-min(case.scenario.streams, len(planned)) // count)
         chats = [OrderedChat(**asdict(chat), request_id=id_) for chat, id_ in zip(planned, request_ids, strict=True)]
-        paths = [self._give(number, order, chats[number::count]) for number in range(count)]
-        began(order.start_ns)
+        order = order_of(case, url, values, witness)
+        order.streams = min(case.scenario.streams, len(planned))
         deadline_s = 30 + 3 * expected_s(case)
+        return self.execute(
+            order, chats, processes_for([case]), deadline_s=deadline_s, beside=beside, began=began, progress=progress
+        )
+
+    def execute(
+        self,
+        order: Order,
+        chats: Sequence[OrderedChat],
+        processes: int = 1,
+        *,
+        deadline_s: float,
+        beside: Sequence[Service],
+        began: Callable[[int], None] = lambda _start_ns: None,
+        progress: Callable[[float], None] = lambda _share: None,
+    ) -> Loaded:
+        """Execute an order, its `chats` and `streams` divided among the `processes`; see `send`."""
+        order.start_ns = time.monotonic_ns() + LEAD_NS
+        order.streams = -(-order.streams // processes)
+        paths = [self._give(number, order, list(chats[number::processes])) for number in range(processes)]
+        began(order.start_ns)
         deadline = time.monotonic() + deadline_s
         with contextlib.ExitStack() as stack:
             files = [stack.enter_context(rows.open("rb")) for rows, _ in paths]
@@ -139,7 +165,7 @@ class Load:
                 for child in (*beside, *self._children):
                     child.check()
                 sent += sum(file.read().count(b"\n") for file in files)  # what was added since the last look
-                progress(sent / len(planned))
+                progress(sent / len(chats))
                 if time.monotonic() > deadline:
                     log = self._children[0].log
                     raise ChildError(f"the load has not ended after {deadline_s:.0f} s; its log is {log}")
@@ -159,14 +185,23 @@ class Load:
         return rows, self._scratch / f"done-{name}.json"
 
 
-def _order(case: Case, url: str) -> Order:
-    scenario = case.scenario
-    direct = case.strategy == FLOOR
+def order_of(case: Case, url: str, values: Mapping[str, Any], witness: str) -> Order:
+    """What all chats of a case have in common.
+
+    Stops of a foreign target are timed from the witness's receipt, and its clients go on after the stop: an answer
+    that is not stopped would hold them for its whole length.
+    """
+    scenario, contender = case.scenario, contender_of(case)
+    foreign = case.foreign is not None
     return Order(
         url=url,
-        path="/v1/chat/completions" if direct else "/chat/",
+        target=contender.target.model_dump(mode="json", by_alias=True, exclude_defaults=True),
+        way=contender.way,
+        values={**contender.vars, "here": str(contender.file.parent.resolve()), **values},
         marker=scenario.marker,
-        hangup=direct or case.strategy == "disconnect" or scenario.abort_by == "hangup",
+        stream=not scenario.whole,
+        witness=witness if foreign else None,
+        frees_early=foreign,
         again_ms=scenario.again_ms,
         read_pause_ms=scenario.read_pause_ms,
         read_bytes=scenario.read_bytes if scenario.read_pause_ms else None,

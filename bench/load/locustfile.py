@@ -84,14 +84,25 @@ def _closed_loop(order: Order, rows: IO[bytes]) -> list[str]:
     """`streams` readers send one chat after the other; the first ones start spread over the ramp."""
     waiting, volley = iter(order.chats), Volley()
 
+    open_chats = Pool()
+
     def read(chats: Iterator[OrderedChat]) -> None:
+        stopped = False
         for planned in chats:
             if planned.at_ms is not None:
                 left_ns = order.start_ns + int(planned.at_ms * 1e6) - monotonic_ns()
                 gevent.sleep(max(0.0, left_ns / 1e9))
-            _send(Chat(order, planned, None, volley), rows)
+            chat = Chat(order, planned, None, volley)
+            chat.client.follows_stop = stopped
+            if order.frees_early:
+                open_chats.spawn(_send, chat, rows)
+                chat.freed.wait()
+            else:
+                _send(chat, rows)
+            stopped = chat.abort is not None and chat.abort.sent_ns is not None
 
     gevent.joinall([gevent.spawn(read, waiting) for _ in range(order.streams)])
+    open_chats.join()
     return []
 
 

@@ -2,30 +2,44 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from bench.record.manifest import PlannedChat
 
 
 class OrderedChat(PlannedChat, kw_only=True):
-    """One chat of an order."""
+    """One chat of an order; `marker`, `stream` and `again` (its abort is repeated) override those of the order.
+
+    `unknown`: no chat is started, and the abort is sent for an id that never existed.
+    """
 
     request_id: str
+    marker: str | None = None
+    stream: bool | None = None
+    again: bool = True
+    unknown: bool = False
 
 
 class Order(msgspec.Struct, kw_only=True):
     """The chats of one case for one process, and what they have in common."""
 
-    url: str  # of the service, or of the mock for the floor
-    path: str
+    url: str  # of the target
+    target: dict[str, Any]  # the target file
+    way: str  # the stop of it
+    values: dict[str, Any]  # for its templates
     marker: str  # tells the mock how to answer
-    hangup: bool  # an abort is the client's disconnect
-    again_ms: float | None  # a second abort request after this time
-    read_pause_ms: float
-    read_bytes: int | None
+    stream: bool  # whether the answer is streamed
+    witness: str | None = None  # URL of the mock: aborts are planned from its receipt of the chat
+    frees_early: bool = False  # closed loop: the next chat starts when the abort was answered
+    keep_text: bool = False  # record the beginning of the answer
+    again_ms: float | None = None  # a second abort request after this time
+    read_pause_ms: float = 0.0
+    read_bytes: int | None = None
     silence_deadline_s: float
-    at_once: int  # aborts that are sent at one instant
-    open_loop: bool
+    at_once: int = 1  # aborts that are sent at one instant
+    open_loop: bool = False
     start_ns: int = 0  # CLOCK_MONOTONIC, shortly ahead
     streams: int = 0  # most chats of this process open at a time
     rows: str = ""  # file for the rows

@@ -60,6 +60,19 @@ class StoreInfo(Record, kw_only=True):
     counter: str | None = None  #: what its operations are counted by
 
 
+class TargetInfo(Record, kw_only=True):
+    """A foreign service that was measured."""
+
+    title: str = ""  #: its product name
+    version: str | None = None  #: as its version command prints it
+    variables: dict[str, bool | int | float | str] = {}  #: settings of the variant
+    docs: str = ""  #: the product's own documentation of its stop
+    file: str = ""  #: name of the target file
+    sha256: str = ""  #: of the target file
+    attached: bool = False  #: it was running already (--url)
+    never: list[str] = []  #: ways to stop that are documented not to stop the upstream
+
+
 class IdleCost(Record, kw_only=True):
     """What a strategy costs while its streams are silent and no abort is sent."""
 
@@ -112,6 +125,7 @@ class Manifest(Record, kw_only=True):
     instrument: dict[str, ScenarioSettings] = {}  #: scenarios of floor and calibration
     asgi: Asgi | None = None  #: server of the application
     code: CodeInfo | None = None  #: code of the service, when a checkout was measured
+    targets: dict[str, TargetInfo] = {}  #: services of others that were measured, by `target` or `target:variant`
 
     @property
     def is_quick(self) -> bool:

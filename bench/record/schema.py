@@ -61,6 +61,7 @@ class AbortSide(AbortAnswer, kw_only=True):
     tries: int | None = None  #: requests sent; one that is answered with 503 is repeated every 200 ms
     accepted_sent_ns: int | None = None  #: the try that was accepted was sent
     again: SecondAbort | None = None  #: the repeated abort, in scenarios that ask for one
+    states: list[str] | None = None  #: state of the chat that the service reported later, for targets that have one
 
 
 class ClientSide(Record, kw_only=True):
@@ -75,6 +76,8 @@ class ClientSide(Record, kw_only=True):
     finish_reason: str | None = None  #: as in the stream: stop, length, abort
     tokens_after_finish: int = 0  #: content tokens received after finish_reason abort
     error: str | None = None  #: transport error, or an error event of the stream
+    follows_stop: bool = False  #: the chat before it on the same client was stopped
+    text: str | None = None  #: beginning of the answer, in checks of a target only
 
 
 class ServiceSide(Record, kw_only=True):

@@ -17,14 +17,18 @@ SETTLE_S = 5.0
 POLL_S = 0.02
 
 
-def settled(mock_url: str, traces: Path | None, clients: Sequence[LoadRow]) -> tuple[list[JournalRow], list[Trace]]:
+def settled(
+    mock_url: str, traces: Path | None, clients: Sequence[LoadRow], *, after_stop_s: float = 0.0
+) -> tuple[list[JournalRow], list[Trace]]:
     """The mock's journal and the service's trace lines, when both are complete or 5 s have passed.
 
-    `traces` is the service's TRACE_DIR, None for one that writes none.
+    `traces` is the service's TRACE_DIR, None for one that writes none. `after_stop_s`: wait at least until this long
+    after the last stop, if a stream is still open.
     """
+    last_ns = max((row.abort.sent_ns or 0 for row in clients if row.abort), default=0)
     answered = {row.request_id for row in clients if row.client.status is not None} if traces else set()
     decoder = msgspec.json.Decoder(Trace)
-    deadline = time.monotonic() + SETTLE_S
+    deadline = max(time.monotonic() + SETTLE_S, last_ns / 1e9 + after_stop_s)
     while True:
         journal = msgspec.convert(request_json(mock_url, "/__mock/journal"), Journal).rows
         files = sorted(traces.glob("*.jsonl")) if traces else ()

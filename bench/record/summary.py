@@ -62,7 +62,8 @@ class CaseHealth(Record, kw_only=True):
 class SummaryCase(Record, kw_only=True):
     """One case over all its blocks."""
 
-    strategy: str  #: strategy
+    strategy: str  #: strategy, or `target:variant/stop`
+    target: str = "ours"  #: the service that was measured: ours, or `target:variant`
     store: str | None = None  #: memory, postgres or redis
     delivery: str | None = None  #: poll, timer or push
     scenario: str  #: scenario
@@ -80,9 +81,10 @@ class SummaryCase(Record, kw_only=True):
     own: int = 0  #: aborts that reached the chat's own worker, where only others count
     turned_away: int = 0  #: chats answered with 503 because the store was unavailable
     dropped: int = 0  #: chats not sent because `streams` were open already
+    dishonest: int = 0  #: stops that the service accepted, of chats whose upstream ran to its end
     wrong_stops: int = 0  #: chats stopped without an abort
     tokens_after_stop: int = 0  #: tokens received after the stop had been reported
-    leaked: int = 0  #: upstream connections left open
+    leaked: int = 0  #: upstream connections left open: when the case had settled; of other targets, 10 s after the stop
     metrics: dict[str, Metric] = {}  #: metrics by name
     health: CaseHealth | None = None  #: whether the instrument kept up
     waterfall: dict[str, Part | None] | None = None  #: parts of the stop latency by name; null: none is known

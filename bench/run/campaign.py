@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -21,11 +21,13 @@ from bench.run.meter import Measured, Schedules, Subject, settings_of
 from bench.run.progress import Expected, ProgressView
 from bench.run.rig import NO_SCHEDULES, describe, instrument
 from bench.run.subject import Side, calibrated, describe_asgi, service_of
+from bench.run.target_check import describe_target, verify
+from bench.run.target_process import started
 from bench.system.http import AnswerError
 from bench.system.procs import Child, ChildError
 from bench.system.storage import writing
 from bench.system.stores import Store, open_store
-from bench.workload.plan import Case, counted_apart, served_by, store_of
+from bench.workload.plan import Case, contender_of, counted_apart, served_by, store_of
 from bench.workload.schedule import orders
 
 More = Callable[[int, float, Mapping[str, Sequence[float]]], bool]
@@ -46,6 +48,10 @@ class Settings:
     """Give the load too little CPU: a run that must become invalid."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Variables for the service under test, beside those that every process gets."""
+    url: str | None = None
+    """A running service to measure instead of starting one: of the only target."""
+    mock_port: int = 0
+    """Port of the mock upstream; 0: any."""
 
 
 class Run:
@@ -102,7 +108,7 @@ class Run:
                 shutil.rmtree(each.results.folder)  # neither a case nor a log
 
     def _measure_all(self, stack: contextlib.ExitStack) -> None:
-        for kind in sorted({case.store for case in self._cases} & {"redis", "postgres"}, key=str):
+        for kind in sorted(_stores_of(self._cases)):
             self._view.say(f"starting {kind}")
             opened = self._stores[str(kind)] = stack.enter_context(open_store(str(kind)))
             for manifest in self._manifests:
@@ -115,6 +121,7 @@ class Run:
                 seed=self._settings.seed,
                 starve=self._settings.starve,
                 schedules=self._schedules,
+                mock_port=self._settings.mock_port,
             )
         )
         self._namespace = f"stopwatch_bench_{rig.token}"
@@ -123,7 +130,7 @@ class Run:
                 stack.callback(opened.delete_namespace, self._namespace)
         groups: dict[Group, list[Case]] = {}
         for case in self._cases:
-            groups.setdefault((served_by(case.strategy), case.workers), []).append(case)
+            groups.setdefault((served_by(case), case.workers), []).append(case)
         for cases in groups.values():
             # Scenarios without aborts first: aborts close pooled upstream connections, and would raise their cost.
             cases.sort(key=lambda case: case.scenario.abort_share > 0)
@@ -145,6 +152,9 @@ class Run:
                 break
 
     def _measure_group(self, group: Group, cases: Sequence[Case], block: int, measured: Measured) -> None:
+        if cases[0].foreign is not None:
+            self._measure_foreign(cases, block, measured)
+            return
         store = self._stores.get(store_of(group[0]) or "")
         late = store is not None and store.kind == "postgres"
         counted = counted_apart(cases, again=block > 0, compared=len(self._sides) > 1) if late else []
@@ -158,6 +168,23 @@ class Run:
                     self._measure_idle(group, service, store)
         if counted and store is not None:
             self._measure_late_counting(group, counted, block, measured, store)
+
+    def _measure_foreign(self, cases: Sequence[Case], block: int, measured: Measured) -> None:
+        """Measure all ways to stop one service of somebody else."""
+        contender = contender_of(cases[0])
+        self._view.say(f"starting {contender.service}")
+        log = measured.results.logs / f"{contender.service.replace(':', '-')}.log"
+        stores = {str(kind): self._stores[kind] for kind in contender.target.needs}
+        with started(contender, mock=self._rig.mock.url, stores=stores, log=log, url=self._settings.url) as target:
+            for manifest in self._manifests:
+                manifest.targets[contender.service] = describe_target(contender, target)
+            if block == 0:
+                for way in {case.strategy: contender_of(case) for case in cases}.values():
+                    self._view.say(f"checking {way.name}")
+                    verify(self._rig.mock, self._rig.load, target, way)
+            for case in cases:
+                subject = Subject(target.service, [measured], values=target.values)
+                self._rig.meter.measure(case, block, subject)
 
     def _measure_idle(self, group: Group, service: Child, store: Store | None) -> None:
         """Once for each strategy, after its cases of the first block."""
@@ -241,3 +268,9 @@ class Run:
         manifest.scenarios = {case.scenario.name: settings_of(case) for case in self._cases}
         manifest.instrument = {case.scenario.name: settings_of(case) for case in (FLOOR_CASE, CALIBRATION_CASE)}
         return manifest
+
+
+def _stores_of(cases: Iterable[Case]) -> set[str]:
+    """The kinds of stores that must be started."""
+    kinds = {case.store for case in cases if case.store in ("redis", "postgres")}
+    return {str(kind) for kind in kinds}.union(*(contender_of(case).target.needs for case in cases if case.foreign))

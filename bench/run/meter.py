@@ -6,13 +6,14 @@ import statistics
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import msgspec
 
+from bench.analysis.chat_outcome import LEAK_S
 from bench.analysis.metrics import ChatMetrics, measure
 from bench.load.driver import Load, processes_for
 from bench.record.join import case_head, join, load_window, pacing_ms
@@ -23,6 +24,7 @@ from bench.record.writer import Results
 from bench.run.instrument import ARMS, arm_id, arm_of
 from bench.run.resource_monitor import ResourceMonitor
 from bench.run.subject import Side
+from bench.run.target_process import Attached
 from bench.system.http import request_json
 from bench.system.procs import Child
 from bench.system.stores import Store
@@ -59,15 +61,16 @@ class Subject:
     """What a case is sent to. Its rows go to all of `into`; `traces` is the service's TRACE_DIR.
 
     Store operations are read from `store` before and after the load if it `counts` at once, else from `operations`
-    after the load.
+    after the load. `values` are for the templates of the target.
     """
 
-    service: Child
+    service: Child | Attached
     into: Sequence[Measured]
     traces: Path | None = None
     store: Store | None = None
     counts: bool = False
     operations: Callable[[], int] | None = None
+    values: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def side(self) -> str:
@@ -106,8 +109,8 @@ class Meter:
         cpu_s, store_cpu_s = subject.service.cpu_s(), store.cpu_s() if store else None
         request_ids = self._request_ids(case, block, subject, planned)
         with _StoreCrash(case, store) as crash, ResourceMonitor(self._mock.url) as monitor:
-            if subject.service is not self._mock:
-                monitor.watch("service", subject.service.process.pid)
+            if subject.service is not self._mock and subject.service.pid is not None:
+                monitor.watch("service", subject.service.pid)
             for pid in self._load.pids():
                 monitor.watch("load", pid)
             loaded = self._load.send(
@@ -115,6 +118,8 @@ class Meter:
                 planned,
                 request_ids,
                 url=subject.service.url,
+                values=subject.values,
+                witness=self._mock.url,
                 beside=(self._mock, subject.service),
                 began=crash.plan,
                 progress=lambda share: self._view.advance(case, share),
@@ -129,7 +134,8 @@ class Meter:
         store_cpu_after_s = store.cpu_s() if store else None
         if store_cpu_s is not None and store_cpu_after_s is not None and not crash.fault:
             costs.store_cpu_s = round(store_cpu_after_s - store_cpu_s, 3)
-        journal, lines = settled(self._mock.url, subject.traces, loaded.rows)
+        after_stop_s = LEAK_S if case.foreign else 0.0
+        journal, lines = settled(self._mock.url, subject.traces, loaded.rows, after_stop_s=after_stop_s)
         if store is not None and not crash.fault:  # a server that crashed counts from 0 again
             if subject.operations:
                 costs.store_ops = subject.operations()

@@ -71,16 +71,26 @@ def instrument(
     seed: int,
     starve: bool = False,
     schedules: Schedules = NO_SCHEDULES,
+    mock_port: int = 0,
 ) -> Iterator[Rig]:
     """Run a mock and load processes within the block. Raises ChildError when one cannot start."""
     token = secrets.token_hex(3)
     with contextlib.ExitStack() as stack:
         scratch = stack.enter_context(temporary_folder("run"))
         view.say("starting the mock upstream and the load")
-        mock = stack.enter_context(Child("mock_llm", ["mock_llm", "serve", "--port", "0"], logs / "mock_llm.log"))
+        arguments = ["mock_llm", "serve", "--port", str(mock_port)]
+        mock = stack.enter_context(Child("mock_llm", arguments, logs / "mock_llm.log"))
         load = stack.enter_context(Load(processes, scratch, logs, starve=starve))
         meter = Meter(mock, load, view, seed=seed, token=token, schedules=schedules)
         yield Rig(mock, load, meter, scratch, token)
+
+
+@contextlib.contextmanager
+def instrument_for_checks(scratch: Path, logs: Path, mock_port: int = 0) -> Iterator[tuple[Child, Load]]:
+    """A mock and one load process within the block, to send single chats. Raises ChildError when one cannot start."""
+    arguments = ["mock_llm", "serve", "--port", str(mock_port)]
+    with Child("mock_llm", arguments, logs / "mock_llm.log") as mock, Load(1, scratch, logs) as load:
+        yield mock, load
 
 
 def rig(results: Results, say: Say, *, processes: int, seed: int) -> contextlib.AbstractContextManager[Rig]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ from bench.record.manifest import Asgi
 from bench.system.http import AnswerError, request_json, warm_up
 from bench.system.procs import Child, ChildError
 from bench.system.stores import Store
+from bench.targets.files import OURS, read_target
+from bench.targets.templates import render
 from bench.workload.plan import delivery_of, store_of
 
 NO_ENVIRONMENT: Mapping[str, str] = {}
@@ -46,17 +49,15 @@ def service_of(
     backend = "none://"
     if delivery is not None:
         backend = store.strategy_url(delivery) if store else f"{store_of(strategy)}+{delivery}://"
-    env = {
-        **environment,
-        "ABORT_NAMESPACE": namespace,
-        "ABORT_BACKEND": backend,  # not an argument: it may contain a password, and every user can read arguments
-        "WORKERS": str(workers),
-        "MEMORY_WITH_WORKERS": "true",  # the losses are part of the result
-        "TRACE_DIR": str(traces),
-        **_upstream(mock),
-    }
-    arguments = ["server", "--host", "127.0.0.1", "--port", "0"]
-    with Child("server", arguments, log, env=env, folder=side.checkout) as service:
+    process = read_target(OURS)[0].process
+    assert process is not None  # noqa: S101 - our own file
+    values = {
+        "abort_backend": backend, "mock": mock.url, "namespace": namespace, "python": sys.executable,
+        "traces": str(traces), "workers": workers,
+    }  # fmt: skip
+    argv = [render(each, values) for each in process.argv]
+    env = {**environment, **{name: render(text, values) for name, text in process.env.items()}}
+    with Child("server", (), log, argv=argv, env=env, folder=side.checkout) as service:
         _warm(service, f"server with {strategy}", 8 * workers)
         yield service
 
@@ -64,7 +65,8 @@ def service_of(
 @contextlib.contextmanager
 def calibrated(mock: Child, log: Path) -> Iterator[Child]:
     """The service with known delays and losses, which the instrument must find."""
-    with Child("calibrated", ["bench.experiments.contenders.calibrated"], log, env=_upstream(mock)) as service:
+    env = {"OPENAI_BASE_URL": f"{mock.url}/v1", "OPENAI_API_KEY": "unused"}
+    with Child("calibrated", ["bench.experiments.contenders.calibrated"], log, env=env) as service:
         _warm(service, "the calibrated service", 8)
         yield service
 
@@ -73,10 +75,6 @@ def describe_asgi(service: Child) -> Asgi:
     """Server and ASGI version, which decide how a disconnect is detected."""
     spec = request_json(service.url, "/healthz")["asgi"].get("spec_version")
     return Asgi(server=f"uvicorn {importlib.metadata.version('uvicorn')}", spec=spec)
-
-
-def _upstream(mock: Child) -> dict[str, str]:
-    return {"OPENAI_BASE_URL": f"{mock.url}/v1", "OPENAI_API_KEY": "unused"}
 
 
 def _warm(service: Child, name: str, chats: int) -> None:

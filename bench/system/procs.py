@@ -55,7 +55,7 @@ def start_process(
 
 @dataclass(eq=False)
 class Child:
-    """`python -m <arguments>` from entering to leaving the block; its stderr is appended to `log`.
+    """`python -m <arguments>`, or `argv`, from entering to leaving the block; its stderr is appended to `log`.
 
     Its environment is environment.clean() and `env`; `folder` is the one it takes its modules from.
     With `ready=True` entering waits for a line `ready URL` on its stdout, which becomes `url`. Raises ChildError.
@@ -68,6 +68,7 @@ class Child:
     env: Mapping[str, str] = field(default_factory=dict)
     ready: bool = True
     folder: Path | None = None
+    argv: Sequence[str] = ()
     deadline_s: float = READY_DEADLINE_S
     url: str = field(default="", init=False)
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
@@ -79,10 +80,15 @@ class Child:
             raise ChildError(f"{self.name} has not been started")
         return self._process
 
+    @property
+    def pid(self) -> int | None:
+        """The process; None for a service of which nothing is known."""
+        return self.process.pid
+
     def __enter__(self) -> Self:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         self._process = start_process(
-            [sys.executable, "-m", *self.arguments],
+            self.argv or [sys.executable, "-m", *self.arguments],
             self.log,
             env={**clean(), **self.env},
             stdout=subprocess.PIPE if self.ready else None,
@@ -108,23 +114,24 @@ class Child:
             selector.register(stdout, selectors.EVENT_READ)
             while b"\n" not in output:
                 if not selector.select(max(0.0, deadline - time.monotonic())):
-                    raise self._failure(f"was not ready after {self.deadline_s:g} s")
+                    raise self.failure(f"was not ready after {self.deadline_s:g} s")
                 block = os.read(stdout.fileno(), 4096)
                 if not block:
-                    raise self._failure(f"ended with exit code {self.process.wait()} before it was ready")
+                    raise self.failure(f"ended with exit code {self.process.wait()} before it was ready")
                 output += block
         word, _, url = output.split(b"\n")[0].decode(errors="replace").partition(" ")
         if word != "ready" or not url.startswith("http"):
-            raise self._failure(f"printed {output.decode(errors='replace').strip()!r} instead of `ready URL`")
+            raise self.failure(f"printed {output.decode(errors='replace').strip()!r} instead of `ready URL`")
         return url.strip()
 
     def check(self) -> None:
         """Raise ChildError when the process has ended."""
         code = self.process.poll()
         if code is not None:
-            raise self._failure(f"died with exit code {code}")
+            raise self.failure(f"died with exit code {code}")
 
-    def _failure(self, what: str) -> ChildError:
+    def failure(self, what: str) -> ChildError:
+        """The error of a process that did not do what it should, with the end of its log."""
         text = self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""
         tail = [f"  {line}" for line in text.splitlines()[-LOG_LINES:]]
         return ChildError("\n".join([f"{self.name} {what}; its log is {self.log}", *tail]))

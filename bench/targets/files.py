@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from bench.targets import templates
-from bench.targets.model import HANGUP, Request, Stop, Target, Vars
+from bench.targets.model import Request, Stop, Target, Vars
 
 FOLDER = Path(__file__).parent
 OURS, MOCK = "ours", "mock"
@@ -98,11 +98,6 @@ def contenders(name: str) -> list[Contender]:
     if not found:
         raise TargetError(f"{name}: this variant is not measured with stop {way}")
     return found
-
-
-def hangs_up(name: str) -> bool:
-    """Whether a contender's name is that of a way in which the client closes its connection."""
-    return name.rpartition("/")[2].startswith(HANGUP) if "/" in name else False
 
 
 def _split(name: str) -> tuple[str, str, str]:

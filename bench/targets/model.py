@@ -131,6 +131,7 @@ class Target(_Table):
     name: Name
     title: str = ""
     docs: str = ""  #: address of the product's own documentation of its stop
+    install: Name | None = None  #: the product in bench/targets/locks, where it is not named like this file
     needs: list[Literal["redis", "postgres"]] = []
     vars: Vars = {}
     driver: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")] | None = None

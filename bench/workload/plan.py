@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from bench.workload.scenario import MAX_WORKERS, PlanError, Scenario, load_scenarios
-from bench.workload.strategies import DISCONNECT, NONE
+from bench.workload.strategies import DISCONNECT, FLOOR, NONE, hangs_up
+
+if TYPE_CHECKING:
+    from bench.targets.files import Contender
 
 STRATEGIES = (
     "memory-poll", "memory-push", "postgres-poll", "postgres-timer", "postgres-push", "redis-poll", "redis-timer",
@@ -14,16 +18,22 @@ STRATEGIES = (
 )  # fmt: skip
 REFERENCES = (NONE, DISCONNECT)
 """Measured in every run: the cost without aborts, and the stop without a store."""
+NEVER_CHATS = 10
+"""Of a way to stop that is documented not to stop: each of its chats runs to its end."""
 BACKENDS = ("all", "memory", "postgres", "redis")
 
 
 @dataclass(frozen=True)
 class Case:
-    """One strategy in one scenario with a number of workers; each block measures it once."""
+    """One strategy in one scenario with a number of workers; each block measures it once.
+
+    `strategy` is one of ours, or the name of a `contender` of another target.
+    """
 
     strategy: str
     scenario: Scenario
     workers: int
+    foreign: Contender | None = field(default=None, compare=False, repr=False)
 
     @property
     def store(self) -> str | None:
@@ -36,6 +46,17 @@ class Case:
         return delivery_of(self.strategy)
 
 
+def contender_of(case: Case) -> Contender:
+    """The target that a case measures, and the way it is stopped."""
+    from bench.targets.files import MOCK, OURS, Contender, read_target  # noqa: PLC0415 - brings in pydantic
+
+    if case.foreign is not None:
+        return case.foreign
+    target, file = read_target(MOCK if case.strategy == FLOOR else OURS)
+    way = "hangup" if hangs_up(case.strategy, case.scenario.abort_by) else "abort"
+    return Contender(target, way, case.strategy if case.strategy in STRATEGIES else None, file)
+
+
 def store_of(strategy: str) -> str | None:
     """The store in `<store>-<delivery>`, None for the reference points and the instrument."""
     return strategy.partition("-")[0] if strategy in STRATEGIES and strategy not in REFERENCES else None
@@ -46,9 +67,11 @@ def delivery_of(strategy: str) -> str | None:
     return strategy.partition("-")[2] if store_of(strategy) else None
 
 
-def served_by(strategy: str) -> str:
-    """The strategy of the service for this one: the service of both reference points runs with `none`."""
-    return NONE if strategy in REFERENCES else strategy
+def served_by(case: Case) -> str:
+    """What names the service of a case: both reference points share one with `none`, all stops of a target its own."""
+    if case.foreign is not None:
+        return case.foreign.service
+    return NONE if case.strategy in REFERENCES else case.strategy
 
 
 def check_backend(backend: str) -> None:
@@ -85,16 +108,40 @@ def select(
     check_backend(backend)
     if not 1 <= workers <= MAX_WORKERS:
         raise PlanError(f"WORKERS is {workers}: choose from 1 to {MAX_WORKERS}")
-    unknown = [name for name in strategies or () if name not in STRATEGIES]
-    if unknown or (strategies is not None and not strategies):
-        raise PlanError(f"strategies {', '.join(unknown) or 'is empty'}: choose from {', '.join(STRATEGIES)}")
+    if strategies is not None and not strategies:
+        raise PlanError(f"strategies is empty: choose from {', '.join(STRATEGIES)}, or name a target")
     chosen = load_scenarios(scenarios, quick=quick)
-    if whole := [each.name for each in chosen if each.whole]:
-        raise PlanError(f"SCENARIO {', '.join(whole)}: the load reads streamed answers only")
+    foreign = [each for name in strategies or () if name not in STRATEGIES for each in _foreign(name)]
     named = [name for name in STRATEGIES if store_of(name) and backend in ("all", store_of(name), name)]
-    names = list(dict.fromkeys(strategies)) if strategies else [*REFERENCES, *named]
-    cases = [Case(name, scenario, scenario.workers or workers) for name in names for scenario in chosen]
+    ours = [name for name in strategies if name in STRATEGIES] if strategies else [*REFERENCES, *named]
+    cases = [Case(name, scenario, scenario.workers or workers) for name in dict.fromkeys(ours) for scenario in chosen]
+    cases += [_foreign_case(each, scenario) for each in foreign for scenario in chosen if _exists(each, scenario)]
     control = Case("memory-push", chosen[0], 1)
     if strategies is None and control not in cases and chosen[0].abort_share > 0 and chosen[0].count_only is None:
         cases.append(control)
     return cases
+
+
+def _foreign(name: str) -> list[Contender]:
+    """The contenders that a target's name or file stands for. Raises PlanError naming the choices."""
+    from bench.targets.files import OURS, TargetError, contenders, shipped  # noqa: PLC0415 - brings in pydantic
+
+    if name.partition("/")[0].partition(":")[0] not in shipped() and ".toml" not in name:
+        known = ", ".join(each for each in shipped() if each not in (OURS, "mock"))
+        raise PlanError(f"strategies {name}: choose from {', '.join(STRATEGIES)}; targets {known}; or a file *.toml")
+    try:
+        return contenders(name)
+    except TargetError as error:
+        raise PlanError(str(error)) from error
+
+
+def _exists(contender: Contender, scenario: Scenario) -> bool:
+    situations = contender.stop.situations
+    return situations is None or scenario.name in situations
+
+
+def _foreign_case(contender: Contender, scenario: Scenario) -> Case:
+    """A case of another target: no more streams than it bears, and few chats of a way that never stops."""
+    streams = min(scenario.streams, contender.target.limits.streams or scenario.streams)
+    chats = min(scenario.chats, NEVER_CHATS) if contender.stop.expect == "never" else scenario.chats
+    return Case(contender.name, replace(scenario, streams=streams, chats=chats), 1, contender)

@@ -23,7 +23,22 @@ SCENARIO_ORDER = (
 
 def hangs_up(strategy: str, abort_by: str) -> bool:
     """Whether the client disconnects instead of sending an abort; `abort_by` is the scenario's."""
-    return strategy in (DISCONNECT, FLOOR) or abort_by == "hangup"
+    return strategy in (DISCONNECT, FLOOR) or abort_by == "hangup" or _way(strategy).startswith("hangup")
+
+
+def _way(strategy: str) -> str:
+    """The stop in the name of a foreign contender (`target:variant/stop`); empty for a strategy of ours."""
+    return strategy.partition("/")[2]
+
+
+def is_foreign(strategy: str) -> bool:
+    """Whether it is a contender of another target than our own service."""
+    return "/" in strategy
+
+
+def target_of(strategy: str) -> str:
+    """The service that a contender is of: `ours`, or `target:variant`."""
+    return strategy.rpartition("/")[0] or "ours"
 
 
 def is_special(scenario: str) -> bool:

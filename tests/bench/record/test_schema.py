@@ -59,7 +59,9 @@ def test_a_file_of_the_reference_survives_a_round_trip(name: str, kind: type[msg
 def test_a_row_of_the_reference_survives_a_round_trip(name: str, kind: type[msgspec.Struct]) -> None:
     rows = lines(name)
     for line in rows[:: max(1, len(rows) // 100)]:
-        assert known(json.loads(encode_line(decode(line, kind, name)))) == known(json.loads(line))
+        original = json.loads(line)
+        written = json.loads(encode_line(decode(line, kind, name)))
+        assert known(without_newer(written, original)) == known(original)
 
 
 def test_a_row_of_an_older_run_gets_defaults_and_unknown_fields_are_ignored() -> None:

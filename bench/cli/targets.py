@@ -1,0 +1,80 @@
+"""`target`: check, list, write and install target files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from bench.cli.errors import measuring, usage_errors
+from bench.cli.terminal import BAD_USAGE, INVALID, console, end
+
+app = typer.Typer(help="Measure another chat than ours: a TOML file describes it.", no_args_is_help=True)
+Name = Annotated[str, typer.Argument(help="A shipped target, or a file ending in .toml; also target:variant/stop.")]
+Url = Annotated[str, typer.Option(help="Address of the running service, instead of starting one.", show_default=False)]
+MockPort = Annotated[int, typer.Option(min=0, max=65535, help="Port of the mock upstream; 0: any.")]
+TEMPLATE = Path(__file__).parents[1] / "targets" / "template.toml.txt"
+
+
+@app.command()
+@measuring
+def check(name: Name, *, url: Url = "", mock_port: MockPort = 0) -> None:
+    """Start a target, chat and stop in eight situations, and print the stop card (about 10 s for each way to stop).
+
+    Exit code 2 when the target cannot be measured, 4 for a fault in its file.
+    """
+    from bench.experiments.stop_card import stop_cards  # noqa: PLC0415 - `--help` and usage errors need none of this
+    from bench.targets.files import TargetError  # noqa: PLC0415
+
+    with usage_errors(TargetError):
+        for title, rows in stop_cards(name, url=url or None, mock_port=mock_port, say=console.print):
+            table = Table("stop", "answer", "upstream", "tokens after", "verdict", title=title, title_justify="left")
+            for row in rows:
+                after = "" if row.tokens_after is None else str(row.tokens_after)
+                table.add_row(row.situation, row.answer, row.upstream, after, row.verdict)
+            console.print(table)
+
+
+@app.command("list")
+def list_() -> None:
+    """The targets that come with the project, their variants and ways to stop."""
+    from bench.targets.files import read_target, shipped  # noqa: PLC0415 - `--help` needs none of this
+    from bench.targets.install import installed, names  # noqa: PLC0415
+
+    table = Table("target", "variants", "stops", "installed")
+    for name in shipped():
+        target, _file = read_target(name)
+        product = target.install or name
+        here = ("yes" if installed(product) else f"make target NAME={product}") if product in names() else "built in"
+        table.add_row(name, ", ".join(target.variant) or "-", ", ".join(target.stop), here)
+    console.print(table)
+
+
+@app.command()
+def new(file: Annotated[Path, typer.Argument(help="Where to write it, e.g. my.toml.")]) -> None:
+    """Write a commented target file to start from; docs/targets.md explains every key."""
+    if file.suffix != ".toml":
+        end(BAD_USAGE, f"{file}: a target file ends in .toml")
+    try:
+        with file.open("x", encoding="utf-8") as opened:
+            opened.write(TEMPLATE.read_text(encoding="utf-8"))
+    except OSError as error:
+        end(BAD_USAGE, f"{file} cannot be written: {error.strerror}")
+    console.print(f"Wrote {file}. Edit it, then: .venv/bin/python -m bench target check {file}")
+
+
+@app.command()
+def install(names: Annotated[list[str], typer.Argument(help="Products, see `target list`.")]) -> None:
+    """Install products into .targets/, each from its lock."""
+    from bench.targets import install as products  # noqa: PLC0415 - `--help` needs none of this
+
+    unknown = [name for name in names if name not in products.names()]
+    if unknown:
+        end(BAD_USAGE, f"{', '.join(unknown)} has no lock: choose from {', '.join(products.names())}")
+    for name in names:
+        try:
+            products.install(name, say=console.print)
+        except products.InstallError as error:
+            end(INVALID, str(error))

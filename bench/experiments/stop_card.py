@@ -1,0 +1,40 @@
+"""The stop card of a target: one table for each way to stop it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from itertools import groupby
+from pathlib import Path
+
+from bench.run.rig import instrument_for_checks
+from bench.run.target_check import CardRow, Checker
+from bench.run.target_process import started
+from bench.system.embedded import temporary_folder
+from bench.system.stores import open_store
+from bench.targets.files import contenders
+
+
+def stop_cards(
+    name: str, *, url: str | None, mock_port: int, say: Callable[[str], None]
+) -> Iterator[tuple[str, list[CardRow]]]:
+    """Title and rows of each card. Raises TargetError for the file, ChildError when the target cannot be measured."""
+    wanted = contenders(name)
+    logs = Path("results") / "target-check"
+    logs.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        scratch = stack.enter_context(temporary_folder("check"))
+        mock, load = stack.enter_context(instrument_for_checks(scratch, logs, mock_port))
+        stores = {str(kind): stack.enter_context(open_store(kind)) for kind in wanted[0].target.needs}
+        if url:
+            say(f"point the service at {url} to the upstream {mock.url}/v1")
+        for service, group in groupby(wanted, key=lambda each: each.service):
+            ways = list(group)
+            log = logs / f"{service.replace(':', '-')}.log"
+            say(f"starting {service}")
+            with started(ways[0], mock=mock.url, stores=stores, log=log, url=url) as target:
+                for each in ways:
+                    checker = Checker(mock, load, target, each)
+                    checker.natural()
+                    version = f" ({target.version})" if target.version else ""
+                    yield f"{each.name}{version}", checker.card()

@@ -1,0 +1,77 @@
+"""Requests of a target file, compiled once and encoded for each chat; and what is found in their answers."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+from bench.targets.expressions import search
+from bench.targets.model import Request, Value
+from bench.targets.templates import RenderError, compiled, render
+
+Values = Mapping[str, Any]
+BODYLESS = ("GET", "HEAD", "DELETE")
+
+
+class Encoder:
+    """A request as bytes: `encode(netloc, values)`. Raises RenderError where a template has no value."""
+
+    def __init__(self, request: Request) -> None:
+        self._line = compiled(request.request)
+        self._headers = {name: compiled(text) for name, text in request.headers.items()}
+        self._json = None if request.json_body is None else compiled(request.json_body)
+        self._form = None if request.form is None else {name: compiled(text) for name, text in request.form.items()}
+
+    def encode(self, netloc: str, values: Values) -> bytes:
+        """The bytes of the request, on a connection of its own."""
+        method, _, path = render(self._line, values).partition(" ")
+        body, kind = self._body(values)
+        head = f"{method} {path} HTTP/1.1\r\nHost: {netloc}\r\nConnection: close\r\n"
+        for name, template in self._headers.items():
+            head += f"{name}: {' '.join(render(template, values).split())}\r\n"
+        if body is None and method in BODYLESS:
+            return f"{head}\r\n".encode()
+        content = body or b""
+        return f"{head}Content-Type: {kind}\r\nContent-Length: {len(content)}\r\n\r\n".encode() + content
+
+    def _body(self, values: Values) -> tuple[bytes | None, str]:
+        if self._json is not None:
+            text = render(self._json, values)
+            try:
+                json.loads(text)
+            except ValueError as error:
+                raise RenderError(f"the json of a request is not JSON after rendering: {error}: {text[:80]}") from error
+            return text.encode(), "application/json"
+        if self._form is not None:
+            fields = {name: render(template, values) for name, template in self._form.items()}
+            return urlencode(fields).encode(), "application/x-www-form-urlencoded"
+        return None, "application/json"
+
+
+class Finder:
+    """Find a value in an answer; None where it is not there."""
+
+    def __init__(self, value: Value) -> None:
+        self._search = search(value.body or value.event)
+        self._header, self._regex = value.header, re.compile(value.regex)
+
+    def in_headers(self, header: Callable[[str], Any]) -> str | None:
+        """Look in the headers; `header` gets a name and returns a value or None."""
+        found = self._header and header(self._header)
+        match = self._regex.search(found) if isinstance(found, str) else None
+        return match and match[1]
+
+    def in_document(self, document: Any) -> Any:
+        """Look in a decoded body or event."""
+        return self._search(document)
+
+
+def document_of(body: bytes) -> Any:
+    """A body as JSON, or as text where it is none."""
+    try:
+        return json.loads(body)
+    except ValueError:
+        return body.decode(errors="replace")
