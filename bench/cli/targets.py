@@ -30,11 +30,16 @@ def check(name: Name, *, url: Url = "", mock_port: MockPort = 0) -> None:
 
     with usage_errors(TargetError):
         for title, rows in stop_cards(name, url=url or None, mock_port=mock_port, say=console.print):
-            table = Table("stop", "answer", "upstream", "tokens after", "verdict", title=title, title_justify="left")
+            table = Table(title=title, title_justify="left")
+            for column in ("stop", "answer", "upstream", "tokens after", "verdict"):
+                table.add_column(column, no_wrap=column in ("stop", "upstream"))
             for row in rows:
                 after = "" if row.tokens_after is None else str(row.tokens_after)
                 table.add_row(row.situation, row.answer, row.upstream, after, row.verdict)
             console.print(table)
+        console.print(
+            "dishonest: the stop was accepted and the upstream ran to its end; documented: it is said not to stop"
+        )
 
 
 @app.command("list")

@@ -25,7 +25,8 @@ def stop_cards(
     with contextlib.ExitStack() as stack:
         scratch = stack.enter_context(temporary_folder("check"))
         mock, load = stack.enter_context(instrument_for_checks(scratch, logs, mock_port))
-        stores = {str(kind): stack.enter_context(open_store(kind)) for kind in wanted[0].target.needs}
+        needs = {kind for each in wanted for kind in each.needs}
+        stores = {kind: stack.enter_context(open_store(kind)) for kind in sorted(needs)}
         if url:
             say(f"point the service at {url} to the upstream {mock.url}/v1")
         for service, group in groupby(wanted, key=lambda each: each.service):

@@ -23,7 +23,7 @@ APART_NS = 1_000_000
 RETRY_S = 0.2
 """An abort that was refused is sent again after this time, if the target file says so."""
 MOST_TRIES = 100
-KEPT_TEXT = 2000
+KEPT_TEXT = 30_000
 ABORT = "abort"
 """The finish reason of a stopped answer in the record."""
 
@@ -96,12 +96,12 @@ class Chat:
             if self._unknown and abort is not None:
                 talk.invent_ids()
                 self._stop(abort, 0)
-                return
-            _wait_until(client.intended_ns or 0)
-            client.sent_ns = talk.send()
-            if abort is not None:
-                stoppers = [gevent.spawn(self._abort, abort)]
-            self._read()
+            else:
+                _wait_until(client.intended_ns or 0)
+                client.sent_ns = talk.send()
+                if abort is not None:
+                    stoppers = [gevent.spawn(self._abort, abort)]
+                self._read()
         except Exception as error:
             if not self._left:
                 client.error = error_text(error)
@@ -243,7 +243,7 @@ class _Received(AbortAnswer, kw_only=True):
         seen = {"status": status, "body": body}
         self.status, self.accepted, self.retry = status, bool(script.accepted(seen)), bool(script.retry(seen))
         word = "accepted" if self.accepted else "unknown" if script.unknown(seen) else "refused"
-        self.outcome = script.outcome(seen) if script.names_outcome else word
+        self.outcome = script.outcome(seen) or word
 
 
 def _wait_until(due_ns: int) -> None:

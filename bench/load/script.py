@@ -34,7 +34,6 @@ class Script:
         self.stop = Encoder(stop) if stop.request else None
         self.accepted, self.unknown, self.outcome = search(stop.accepted), search(stop.unknown), search(stop.outcome)
         self.retry, self.retry_on_error = search(stop.retry), stop.retry is not None
-        self.names_outcome = stop.outcome is not None
         self.state = stop.state
         self.state_request = Encoder(stop.state) if stop.state else None
         self.state_value = search(stop.state.value if stop.state else None)

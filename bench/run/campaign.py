@@ -174,7 +174,7 @@ class Run:
         contender = contender_of(cases[0])
         self._view.say(f"starting {contender.service}")
         log = measured.results.logs / f"{contender.service.replace(':', '-')}.log"
-        stores = {str(kind): self._stores[kind] for kind in contender.target.needs}
+        stores = {kind: self._stores[kind] for kind in contender.needs}
         with started(contender, mock=self._rig.mock.url, stores=stores, log=log, url=self._settings.url) as target:
             for manifest in self._manifests:
                 manifest.targets[contender.service] = describe_target(contender, target)
@@ -273,4 +273,4 @@ class Run:
 def _stores_of(cases: Iterable[Case]) -> set[str]:
     """The kinds of stores that must be started."""
     kinds = {case.store for case in cases if case.store in ("redis", "postgres")}
-    return {str(kind) for kind in kinds}.union(*(contender_of(case).target.needs for case in cases if case.foreign))
+    return {str(kind) for kind in kinds}.union(*(contender_of(case).needs for case in cases if case.foreign))

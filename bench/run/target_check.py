@@ -186,9 +186,9 @@ class Checker:
         if witness is None or witness.outcome == "cut":
             return "stopped"
         if self._contender.stop.expect == "never":
-            return "not stopped, as documented"
+            return "documented"
         if self._contender.stop.kind == "request" and abort.accepted_sent_ns is not None:
-            return "DISHONEST: accepted, and the upstream ran on"
+            return "dishonest"
         return "not stopped"
 
     def _unfit(self, text: str) -> ChildError:

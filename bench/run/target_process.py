@@ -20,7 +20,7 @@ from bench.system.embedded import temporary_folder
 from bench.system.environment import clean
 from bench.system.procs import Child, ChildError
 from bench.system.stores import Store
-from bench.targets.files import Contender
+from bench.targets.files import MOCK, Contender
 from bench.targets.install import venv
 from bench.targets.model import Call, Process
 from bench.targets.requests import Encoder, Finder, document_of
@@ -63,7 +63,15 @@ def started(
     target = contender.target
     with contextlib.ExitStack() as stack:
         work = stack.enter_context(temporary_folder("target"))
-        values = {**contender.service_vars, **_places(contender), **_stores(stores), "mock": mock, "work": str(work)}
+        values = {
+            **contender.service_vars,
+            **_places(contender),
+            **_stores(contender, stores),
+            "mock": mock,
+            "work": str(work),
+        }
+        if target.name == MOCK:
+            url = mock
         if url is not None:
             running = Target(Attached(url.rstrip("/")), {**values, "url": url.rstrip("/")})
         elif target.process is None:
@@ -121,8 +129,12 @@ def _places(contender: Contender) -> dict[str, Any]:
     }
 
 
-def _stores(stores: Mapping[str, Store]) -> dict[str, Any]:
+def _stores(contender: Contender, stores: Mapping[str, Store]) -> dict[str, Any]:
+    """Addresses of the stores; for our own service also its ABORT_BACKEND."""
     found: dict[str, Any] = {f"{kind}_url": store.url for kind, store in stores.items()}
+    if delivery := contender.service_vars.get("delivery"):
+        kind = str(contender.service_vars["store"])
+        found["abort_backend"] = stores[kind].strategy_url(str(delivery)) if kind in stores else f"{kind}+{delivery}://"
     if "redis" in stores:
         found["redis_port"] = urlsplit(stores["redis"].url).port or 6379
     return found

@@ -50,6 +50,12 @@ class Contender:
         return {**self.service_vars, **self.stop.vars}
 
     @property
+    def needs(self) -> list[str]:
+        """The stores that the service needs; one that a variant names in its variable `store`, too."""
+        store = self.service_vars.get("store")
+        return [*self.target.needs, *([str(store)] if store in ("redis", "postgres") else [])]
+
+    @property
     def service_vars(self) -> Vars:
         """The variables that the process is started with."""
         of_variant = self.target.variant[self.variant].vars if self.variant else {}

@@ -43,9 +43,11 @@ def test_every_case_asked_for_is_in_the_summary_with_the_fixed_keys(full: dict[s
     found = {(case["strategy"], case["scenario"]) for case in full["cases"]}
     assert found == {(strategy, scenario) for strategy in fake.STRATEGIES for scenario in fake.SCENARIOS}
     for case in full["cases"]:
-        assert list(case) == ["strategy", "target", "store", "delivery", "scenario", "workers", "streams", "loop", "blocks",
+        assert list(case) == ["strategy", "target", "store", "delivery", "scenario", "workers", "streams", "loop",
+                              "blocks",
                               "chats", "aborts", "missed", "errors", "late", "prevented", "refused", "own",
-                              "turned_away", "dropped", "dishonest", "wrong_stops", "tokens_after_stop", "leaked", "metrics",
+                              "turned_away", "dropped", "dishonest", "wrong_stops", "tokens_after_stop", "leaked",
+                              "metrics",
                               "health", "waterfall"]  # fmt: skip
         for metric in case["metrics"].values():
             assert list(metric) == ["n", "p50", "p95", "p99", "mean", "ci95", "ci95_of"]
