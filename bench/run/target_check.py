@@ -34,11 +34,15 @@ WARM_UP = 4
 
 @dataclass(frozen=True)
 class Situation:
-    """A row of the card: how the mock answers, and when the chat is stopped (ms after the mock received it)."""
+    """A row of the card: how the mock answers, and when the chat is stopped (ms after the mock received it).
+
+    `like`: the scenarios that it is a short form of; a stop that names its situations exists in those only.
+    """
 
     name: str
     marker: str
     stop_ms: float | None
+    like: tuple[str, ...] = ("flowing", "flowing-long")
     stream: bool = True
     again: bool = False
     unknown: bool = False
@@ -47,15 +51,23 @@ class Situation:
 CARD = (
     Situation("natural end", NATURAL, None),
     Situation("in the flow", f"ttft_ms=50,itl_ms=20,output_tokens={ANSWER_MS // 20}", 500),
-    Situation("in a silence", f"ttft_ms=50,itl_ms=20,output_tokens=30,stall_at=15,stall_ms={ANSWER_MS}", 800),
-    Situation("before the first byte", f"ttft_ms={ANSWER_MS},itl_ms=20,output_tokens=15", 500),
-    Situation("not streamed", f"ttft_ms=50,itl_ms=20,output_tokens={ANSWER_MS // 20}", 500, stream=False),
+    Situation(
+        "in a silence",
+        f"ttft_ms=50,itl_ms=20,output_tokens=30,stall_at=15,stall_ms={ANSWER_MS}",
+        800,
+        ("stalled", "stalled-long"),
+    ),
+    Situation(
+        "before the first byte",
+        f"ttft_ms={ANSWER_MS},itl_ms=20,output_tokens=15",
+        500,
+        ("never-started", "first-token"),
+    ),
+    Situation("not streamed", f"ttft_ms=50,itl_ms=20,output_tokens={ANSWER_MS // 20}", 500, ("whole",), stream=False),
     Situation("a second time", f"ttft_ms=50,itl_ms=20,output_tokens={ANSWER_MS // 20}", 500, again=True),
     Situation("after the end", NATURAL, 1500),
     Situation("an unknown id", NATURAL, 0, unknown=True),
 )
-STREAMED = ("never-started", "flowing", "stalled")
-WHOLE = "whole"
 
 
 @dataclass(frozen=True)
@@ -129,12 +141,9 @@ class Checker:
 
     def _applies(self, situation: Situation) -> bool:
         stop = self._contender.stop
-        allowed = stop.situations
         if stop.kind != "request" and (situation.again or situation.unknown or situation.name == "after the end"):
             return False
-        if allowed is None or situation.stop_ms is None:
-            return True
-        return WHOLE in allowed if not situation.stream else any(each in allowed for each in STREAMED)
+        return stop.situations is None or situation.stop_ms is None or bool({*situation.like} & {*stop.situations})
 
     def _send(self, situations: Sequence[Situation]) -> list[ChatRow]:
         token = secrets.token_hex(3)
