@@ -29,7 +29,7 @@ for command in (
     *(run.run, run.rerun, show.report, show.compare, show.scenarios, show.strategies),
     *(instrument.doctor, experiments.knee, experiments.stop_path, instrument.instrument, instrument.calibrate),
     *(gate.baseline, gate.check, gate.history, regress.regress, regress.aa, experiments.prove),
-    *(experiments.backends, experiments.relay, experiments.soak, instrument.serve),
+    *(experiments.backends, experiments.relay, experiments.soak, instrument.serve, targets.products),
 ):
     app.command()(command)
 app.add_typer(targets.app, name="target")

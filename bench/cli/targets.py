@@ -9,6 +9,7 @@ import typer
 from rich.table import Table
 
 from bench.cli.errors import measuring, usage_errors
+from bench.cli.options import RESULTS, Folders, words
 from bench.cli.terminal import BAD_USAGE, INVALID, console, end
 
 app = typer.Typer(help="Measure another chat than ours: a TOML file describes it.", no_args_is_help=True)
@@ -32,7 +33,7 @@ def check(name: Name, *, url: Url = "", mock_port: MockPort = 0) -> None:
         for title, rows in stop_cards(name, url=url or None, mock_port=mock_port, say=console.print):
             table = Table(title=title, title_justify="left")
             for column in ("stop", "answer", "upstream", "tokens after", "verdict"):
-                table.add_column(column, no_wrap=column in ("stop", "upstream"))
+                table.add_column(column, no_wrap=column in ("stop", "upstream", "verdict"))
             for row in rows:
                 after = "" if row.tokens_after is None else str(row.tokens_after)
                 table.add_row(row.situation, row.answer, row.upstream, after, row.verdict)
@@ -83,3 +84,21 @@ def install(names: Annotated[list[str], typer.Argument(help="Products, see `targ
             products.install(name, say=console.print)
         except products.InstallError as error:
             end(INVALID, str(error))
+
+
+@measuring
+def products(
+    *,
+    only: Annotated[str, typer.Option(help="Some of the installed targets; comma-separated.")] = "",
+    chats: Annotated[int, typer.Option(min=1, max=10_000, help="Stops of each way in each scenario.")] = 200,
+    results: Folders = RESULTS,
+) -> None:
+    """Measure all installed products beside our service in one run, and write results/products and docs/products.md."""
+    from bench.experiments.products import installed_targets, measure_products  # noqa: PLC0415 - brings in much
+
+    names = words(only) or installed_targets()
+    if not names:
+        end(BAD_USAGE, "no product is installed: make target NAME=..., see `python -m bench target list`")
+    console.print(f"Measuring {', '.join(names)} beside ours; stop with Ctrl-C, finished cases are kept")
+    page = measure_products(names, chats=chats, results=results, console=console)
+    console.print(f"Wrote {page} and {results / 'products'}")

@@ -13,7 +13,7 @@ from bench.load.order import Order, OrderedChat
 from bench.load.script import Script, new_values, script_of
 from bench.load.talk import received_ns
 from bench.load.wire import Answer, connect, error_text
-from bench.record.schema import AbortAnswer, AbortSide, ClientSide, LoadRow, SecondAbort
+from bench.record.schema import AbortAnswer, AbortSide, ClientSide, LoadRow, SecondAbort, StateSeen
 from bench.targets.model import HANGUP
 from bench.targets.requests import document_of
 
@@ -227,7 +227,8 @@ class Chat:
         abort.states = []
         for after_s in state.after_s:
             _wait_until(abort.accepted_sent_ns + int(after_s * 1e9))
-            abort.states.append(self._talk.state())
+            value = self._talk.state()
+            abort.states.append(StateSeen(at_ns=monotonic_ns(), state=value, honest=value in state.honest))
 
 
 class _Received(AbortAnswer, kw_only=True):

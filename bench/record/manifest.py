@@ -125,6 +125,7 @@ class Manifest(Record, kw_only=True):
     instrument: dict[str, ScenarioSettings] = {}  #: scenarios of floor and calibration
     asgi: Asgi | None = None  #: server of the application
     code: CodeInfo | None = None  #: code of the service, when a checkout was measured
+    left_out: list[str] = []  #: targets that could not be measured, and why
     targets: dict[str, TargetInfo] = {}  #: services of others that were measured, by `target` or `target:variant`
 
     @property

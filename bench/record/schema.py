@@ -52,6 +52,14 @@ class SecondAbort(AbortAnswer, kw_only=True):
     sent_ns: int  #: when it was sent
 
 
+class StateSeen(Record, kw_only=True):
+    """The state of a stopped chat that the service reported later."""
+
+    at_ns: int  #: the answer was received
+    state: str  #: as the service names it
+    honest: bool  #: a state of a stopped chat, by the target file
+
+
 class AbortSide(AbortAnswer, kw_only=True):
     """The abort of a chat as its client saw it: the last answer, and the moments of all tries."""
 
@@ -61,7 +69,7 @@ class AbortSide(AbortAnswer, kw_only=True):
     tries: int | None = None  #: requests sent; one that is answered with 503 is repeated every 200 ms
     accepted_sent_ns: int | None = None  #: the try that was accepted was sent
     again: SecondAbort | None = None  #: the repeated abort, in scenarios that ask for one
-    states: list[str] | None = None  #: state of the chat that the service reported later, for targets that have one
+    states: list[StateSeen] | None = None  #: states reported later, of targets whose file asks for them
 
 
 class ClientSide(Record, kw_only=True):

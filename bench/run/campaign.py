@@ -51,6 +51,8 @@ class Settings:
     url: str | None = None
     """A running service to measure instead of starting one: of the only target."""
     mock_port: int = 0
+    leaves_out_unfit: bool = False
+    """A target that cannot be measured is noted in the manifest, and the others are measured."""
     """Port of the mock upstream; 0: any."""
 
 
@@ -175,16 +177,23 @@ class Run:
         self._view.say(f"starting {contender.service}")
         log = measured.results.logs / f"{contender.service.replace(':', '-')}.log"
         stores = {kind: self._stores[kind] for kind in contender.needs}
-        with started(contender, mock=self._rig.mock.url, stores=stores, log=log, url=self._settings.url) as target:
-            for manifest in self._manifests:
-                manifest.targets[contender.service] = describe_target(contender, target)
-            if block == 0:
-                for way in {case.strategy: contender_of(case) for case in cases}.values():
-                    self._view.say(f"checking {way.name}")
-                    verify(self._rig.mock, self._rig.load, target, way)
-            for case in cases:
-                subject = Subject(target.service, [measured], values=target.values)
-                self._rig.meter.measure(case, block, subject)
+        try:
+            with started(contender, mock=self._rig.mock.url, stores=stores, log=log, url=self._settings.url) as target:
+                for manifest in self._manifests:
+                    manifest.targets[contender.service] = describe_target(contender, target)
+                if block == 0:
+                    for way in {case.strategy: contender_of(case) for case in cases}.values():
+                        self._view.say(f"checking {way.name}")
+                        verify(self._rig.mock, self._rig.load, target, way)
+                for case in cases:
+                    subject = Subject(target.service, [measured], values=target.values)
+                    self._rig.meter.measure(case, block, subject)
+        except ChildError as error:
+            if not self._settings.leaves_out_unfit:
+                raise
+            self._rig.mock.check()
+            self._view.say(f"left out: {str(error).splitlines()[0]}")
+            self._manifests[0].left_out.append(str(error).splitlines()[0])
 
     def _measure_idle(self, group: Group, service: Child, store: Store | None) -> None:
         """Once for each strategy, after its cases of the first block."""

@@ -1,0 +1,129 @@
+"""The table of products: how each target stopped in each scenario, as docs/products.md and a chart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from bench.analysis.chat_outcome import LEAK_S
+from bench.analysis.metrics import measure
+from bench.analysis.reading import read_run
+from bench.record.base import encode_line, read_file
+from bench.record.files import replace_file
+from bench.record.manifest import Manifest, ScenarioSettings, TargetInfo
+from bench.record.reader import read_raw
+from bench.record.schema import ChatRow
+from bench.record.summary import Summary, SummaryCase
+from bench.report.charts.products import draw_products
+from bench.report.formatting import number
+from bench.workload.strategies import is_foreign, target_of
+
+STOP = "upstream_stop_ms"
+EVIDENCE = "evidence.jsonl"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One contender in one scenario. Times in ms; None where nothing was measured."""
+
+    case: SummaryCase
+    expected: bool  # documented not to stop
+
+    @property
+    def never(self) -> int:
+        """Stops whose upstream ran on to its end."""
+        return self.case.missed
+
+    def value(self, metric: str, key: str = "p50") -> float | None:
+        """A statistic of a metric."""
+        found = self.case.metrics.get(metric)
+        value = getattr(found, key) if found else None
+        return value if isinstance(value, float | int) else None
+
+
+@dataclass(frozen=True)
+class Step:
+    """One line of a chat's timeline: ms after the stop was sent."""
+
+    at_ms: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One chat whose stop was accepted while its upstream ran to the end."""
+
+    contender: str
+    scenario: str
+    request_id: str
+    steps: list[Step]
+
+
+def write_products(folder: Path, page: Path) -> Path:
+    """Write products.md, its chart and the raw evidence into a run's folder, and the page. Returns the page."""
+    run = read_run(folder)
+    summary, manifest = read_file(folder / "summary.json", Summary), run.manifest
+    evidence = _evidence(folder, manifest)
+    scenarios = [name for name in manifest.scenarios if any(case.scenario == name for case in summary.cases)]
+    cells = {(case.strategy, case.scenario): Cell(case, _is_expected(case, manifest)) for case in summary.cases}
+    names = sorted({name for name, _ in cells}, key=lambda name: (is_foreign(name), name))
+    draw_products(folder, names, scenarios, cells)
+    content = {
+        "summary": summary,
+        "manifest": manifest,
+        "scenarios": [(name, manifest.scenarios[name].sentence) for name in scenarios],
+        "names": names,
+        "cells": cells,
+        "targets": {name: manifest.targets.get(target_of(name), TargetInfo()) for name in names},
+        "evidence": [_timeline(row) for row in evidence],
+        "leak_s": LEAK_S,
+    }
+    replace_file(folder / EVIDENCE, b"".join(encode_line(row) for row in evidence))
+    # Markdown, not HTML: nothing to escape.
+    pages = Environment(loader=PackageLoader("bench.report"), undefined=StrictUndefined, trim_blocks=True)  # noqa: S701
+    pages.filters |= {"number": number, "cell": lambda text: " ".join(str(text).replace("|", "/").split())}
+    replace_file(page, pages.get_template("products.md.j2").render(content).encode())
+    return page
+
+
+def _is_expected(case: SummaryCase, manifest: Manifest) -> bool:
+    info = manifest.targets.get(target_of(case.strategy))
+    return bool(info and case.strategy.rpartition("/")[2] in info.never)
+
+
+def _evidence(folder: Path, manifest: Manifest) -> list[ChatRow]:
+    """One dishonest chat for each contender and scenario that has any."""
+    found: dict[tuple[str, str], ChatRow] = {}
+    for row in read_raw(folder).chats():
+        settings = manifest.scenarios.get(row.scenario, ScenarioSettings())
+        if is_foreign(row.strategy) and measure(row, settings).dishonest:
+            found.setdefault((row.strategy, row.scenario), row)
+    return list(found.values())
+
+
+def _timeline(row: ChatRow) -> Evidence:
+    """What happened to a chat, in order."""
+    client, abort, witness = row.client, row.abort, row.witness
+    sent_ns = abort.sent_ns if abort and abort.sent_ns else 0
+    steps = [
+        (client.sent_ns, "the client sent the chat"),
+        (witness and witness.received_ns, "the upstream received its request"),
+        (sent_ns, "the client sent the stop"),
+        (abort and abort.ack_ns, f"the stop was answered: HTTP {abort and abort.status}, {abort and abort.outcome}"),
+        (client.end_ns if client.end_ns and client.end_ns > sent_ns else None, "the client's answer ended"),
+        (witness and witness.done_ns, _end_text(row, sent_ns)),
+    ]
+    steps += [(seen.at_ns, f"the service reported the state {seen.state}") for seen in (abort and abort.states) or ()]
+    known = sorted((moment, text) for moment, text in steps if moment)
+    return Evidence(
+        row.strategy, row.scenario, row.request_id, [Step((at - sent_ns) / 1e6, text) for at, text in known]
+    )
+
+
+def _end_text(row: ChatRow, sent_ns: int) -> str:
+    tokens: Sequence[int] = row.witness.token_ns if row.witness else ()
+    after = sum(token_ns > sent_ns for token_ns in tokens)
+    return f"the upstream had written its whole answer, {after} of {len(tokens)} tokens after the stop"
