@@ -152,10 +152,10 @@ def _unusable(row: ChatRow, *, prevented: bool, hangup: bool) -> str | None:
     sent_ns = row.abort.sent_ns if row.abort else None
     left_early = hangup and sent_ns is not None and client.status is None
     foreign = is_foreign(row.strategy)
+    stopped_whole = client.status == CLIENT_CLOSED and sent_ns is not None  # its body is an error object
     # What a foreign service answers once it was asked to stop is its own way to end; the witness decides.
-    if client.error and not (foreign and sent_ns is not None):
+    if client.error and not stopped_whole and not (foreign and sent_ns is not None):
         return client.error
-    stopped_whole = client.status == CLIENT_CLOSED and sent_ns is not None
     known = _is_success(client.status) or left_early or stopped_whole or (foreign and sent_ns is not None and witness)
     if not known:
         return "no answer" if client.status is None else f"HTTP {client.status}"

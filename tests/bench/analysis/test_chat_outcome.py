@@ -61,6 +61,16 @@ def test_hanging_up_before_the_upstream_was_asked_prevents_it_too() -> None:
 
 
 @pytest.mark.parametrize(
+    ("status", "outcome"), [pytest.param(499, "stopped", id="aborted"), pytest.param(502, "error", id="failed")]
+)
+def test_an_answer_in_one_piece_is_stopped_when_its_status_is_499(status: int, outcome: str) -> None:
+    client = {"status": status, "error": "error event: aborted", "token_ns": [], "finish_reason": None}
+    measured = measure(row(client=client, witness=CUT_AT_60 | {"token_ns": []}, abort=abort(50, 52)))
+    assert (measured.outcome, measured.upstream_stop_ms) == (outcome, 10 if outcome == "stopped" else None)
+    assert not measured.wrong_stop
+
+
+@pytest.mark.parametrize(
     ("pressed_row", "kind"),
     [
         pytest.param(pressed(75, 80, status=503), "refused", id="503 at once and no more"),
