@@ -64,11 +64,11 @@ def regress(
 
     Exit codes: 0 fine, 1 worse, 2 the measurement is invalid, 3 inconclusive, 4 bad usage.
     """
-    from bench.cli.verdict_table import show  # noqa: PLC0415 - `--help` needs none of this
     from bench.gate.commits import ROOT, choose_base  # noqa: PLC0415
     from bench.gate.export import write, write_failure  # noqa: PLC0415
     from bench.gate.margins import read_margins  # noqa: PLC0415
     from bench.gate.regress import Gate  # noqa: PLC0415
+    from bench.gate.verdict_text import show  # noqa: PLC0415 - `--help` needs none of this
     from bench.run.campaign import Settings  # noqa: PLC0415
     from bench.system.storage import writing  # noqa: PLC0415
 

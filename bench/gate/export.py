@@ -4,38 +4,27 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import msgspec
 from msgspec import UNSET, UnsetType
 
 from bench.analysis.reading import case_name
+from bench.gate import verdict_text
 from bench.gate.family import Finding
 from bench.gate.outcome import Outcome
-from bench.gate.verdict_text import github_annotations, junit, markdown, sentence, smaller_is_better
 from bench.gate.zero_tolerance import BrokenRule
+from bench.record import verdict as records
 from bench.record.base import encode_file
-from bench.record.verdict import (
-    Effect,
-    EffectInterval,
-    JudgedRow,
-    Limit,
-    LossCount,
-    LossSummary,
-    PValues,
-    VerdictProblems,
-    VerdictRecord,
-)
 from bench.stats.proportions import LEVEL, Losses
 
 RECORD, JUNIT, SUMMARY, BENCHMARK = "verdict.json", "verdict.xml", "verdict.md", "benchmark.json"
 
 
-def record(outcome: Outcome) -> VerdictRecord:
+def record(outcome: Outcome) -> records.VerdictRecord:
     """The contents of verdict.json."""
-    losses = {name: _losses(each) for name, each in outcome.losses.items()}
-    total = _losses(outcome.lost)
-    return VerdictRecord(
+    return records.VerdictRecord(
         verdict=outcome.verdict,
         exit_code=outcome.exit_code,
         sentence=outcome.sentence,
@@ -44,15 +33,13 @@ def record(outcome: Outcome) -> VerdictRecord:
         findings=[_finding(each, outcome) for each in outcome.claimed],
         unproven=[_broken(each) for each in outcome.unproven],
         doubts=list(outcome.doubts),
-        losses=LossSummary(
-            lost=total.lost,
-            aborts=total.aborts,
-            at_most=total.at_most,
+        losses=records.LossSummary(
+            **msgspec.structs.asdict(_losses(outcome.lost)),
             level=LEVEL,
             sentence=outcome.lost.sentence,
-            strategies=losses,
+            strategies={name: _losses(each) for name, each in outcome.losses.items()},
         ),
-        problems=VerdictProblems(
+        problems=records.VerdictProblems(
             base=list(outcome.base_problems),
             head=list(outcome.head_problems),
             instrument=list(outcome.instrument_problems),
@@ -72,18 +59,17 @@ def write(
     On GitHub also the step summary, the outputs (`verdict`, `exit-code`, `measured`) and, with `say`, annotations.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    page = markdown(outcome)
+    page = verdict_text.markdown(outcome)
     files = {
         RECORD: encode_file(record(outcome)),
-        JUNIT: junit(outcome).encode(),
+        JUNIT: verdict_text.junit(outcome).encode(),
         SUMMARY: page.encode(),
-        BENCHMARK: encode_file(smaller_is_better(outcome)),
+        BENCHMARK: encode_file(verdict_text.smaller_is_better(outcome)),
     }
     _write_all(folder, files)
     _to_github(environ, page, outcome.verdict, outcome.exit_code, measured=True)
-    if environ.get("GITHUB_ACTIONS"):
-        for line in github_annotations(outcome):
-            say(line)
+    for line in verdict_text.github_annotations(outcome) if environ.get("GITHUB_ACTIONS") else ():
+        say(line)
     return [folder / name for name in files]
 
 
@@ -93,52 +79,44 @@ def write_failure(reason: str, code: int, folder: Path | None, environ: Mapping[
     `code` is the exit code of the program. Raises OSError; then the old files stay.
     """
     outcome = Outcome(instrument_problems=[reason])
-    _to_github(environ, markdown(outcome), outcome.verdict, code, measured=False)
+    _to_github(environ, verdict_text.markdown(outcome), outcome.verdict, code, measured=False)
     if folder is not None and folder.is_dir():
-        verdict = record(outcome)
-        verdict.exit_code = code
-        _write_all(folder, {RECORD: encode_file(verdict), JUNIT: junit(outcome).encode()})
+        verdict = msgspec.structs.replace(record(outcome), exit_code=code)
+        _write_all(folder, {RECORD: encode_file(verdict), JUNIT: verdict_text.junit(outcome).encode()})
 
 
 def _write_all(folder: Path, files: Mapping[str, bytes]) -> None:
     """Write all files or, on a full disk, none."""
-    scratch = {folder / f".{name}.part": folder / name for name in files}
-    try:
-        for part, target in scratch.items():
-            part.write_bytes(files[target.name])
-    except OSError:
-        for part in scratch:
-            with suppress(OSError):
-                part.unlink()
-        raise
-    for part, target in scratch.items():
-        part.replace(target)
+    with TemporaryDirectory(dir=folder, prefix=".verdict-") as scratch:
+        for name, data in files.items():
+            Path(scratch, name).write_bytes(data)
+        for name in files:
+            Path(scratch, name).replace(folder / name)
 
 
 def _to_github(environ: Mapping[str, str], page: str, verdict: str, code: int, *, measured: bool) -> None:
-    outputs = f"verdict={verdict}\nexit-code={code}\nmeasured={'true' if measured else 'false'}\n"
+    outputs = f"verdict={verdict}\nexit-code={code}\nmeasured={str(measured).lower()}\n"
     for name, text in (("GITHUB_STEP_SUMMARY", page), ("GITHUB_OUTPUT", outputs)):
         if path := environ.get(name):
             with Path(path).open("a", encoding="utf-8") as lines:
                 lines.write(text)
 
 
-def _broken(broken: BrokenRule) -> JudgedRow:
-    return JudgedRow(
+def _broken(broken: BrokenRule) -> records.JudgedRow:
+    return records.JudgedRow(
         rule=broken.rule,
         metric=broken.rule,
         **broken.case._asdict(),
         case=case_name(broken.case),
-        effect=Effect(base=broken.base, head=broken.head),
-        margin=Limit(allowed=0) if broken.p is None else Limit(p=round(broken.p, 6)),
+        effect=records.Effect(base=broken.base, head=broken.head),
+        margin=records.Limit(allowed=0) if broken.p is None else records.Limit(p=round(broken.p, 6)),
         sentence=broken.sentence,
     )
 
 
-def _finding(finding: Finding, outcome: Outcome, rule: str | UnsetType = UNSET) -> JudgedRow:
-    decision = finding.decision
-    (low, high), (low_shift, high_shift) = decision.interval("ratio"), decision.interval("shift")
-    return JudgedRow(
+def _finding(finding: Finding, outcome: Outcome, rule: str | UnsetType = UNSET) -> records.JudgedRow:
+    decision, margin = finding.decision, finding.decision.margin
+    return records.JudgedRow(
         rule=rule,
         metric=finding.metric,
         **finding.case._asdict(),
@@ -148,23 +126,25 @@ def _finding(finding: Finding, outcome: Outcome, rule: str | UnsetType = UNSET) 
         blocks=decision.blocks,
         base=_rounded(decision.base),
         head=_rounded(decision.head),
-        effect=Effect(ratio=_rounded(decision.ratio), shift=_rounded(decision.shift)),
-        interval=EffectInterval(
-            ratio=(_rounded(low), _rounded(high)), shift=(_rounded(low_shift), _rounded(high_shift))
+        effect=records.Effect(ratio=_rounded(decision.ratio), shift=_rounded(decision.shift)),
+        interval=records.EffectInterval(
+            ratio=_ends(decision.interval("ratio")), shift=_ends(decision.interval("shift"))
         ),
-        margin=Limit(
-            share=round(decision.margin.share, 6),
-            slack=round(decision.margin.slack, 6),
-            higher_is_better=decision.margin.higher_is_better,
+        margin=records.Limit(
+            share=round(margin.share, 6), slack=round(margin.slack, 6), higher_is_better=margin.higher_is_better
         ),
-        p=PValues(worse=_rounded(decision.p_worse), better=_rounded(decision.p_better)),
+        p=records.PValues(worse=_rounded(decision.p_worse), better=_rounded(decision.p_better)),
         power=_rounded(decision.power),
-        sentence=sentence(finding, outcome),
+        sentence=verdict_text.sentence(finding, outcome),
     )
 
 
-def _losses(losses: Losses) -> LossCount:
-    return LossCount(lost=losses.lost, aborts=losses.aborts, at_most=_rounded(losses.at_most))
+def _losses(losses: Losses) -> records.LossCount:
+    return records.LossCount(lost=losses.lost, aborts=losses.aborts, at_most=round(losses.at_most, 6))
+
+
+def _ends(interval: records.Ends) -> records.Ends:
+    return _rounded(interval[0]), _rounded(interval[1])
 
 
 def _rounded(value: float | None) -> float | None:

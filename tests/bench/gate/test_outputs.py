@@ -13,12 +13,11 @@ import pytest
 from rich.console import Console
 
 from bench.analysis.reading import CaseKey
-from bench.cli.verdict_table import show
 from bench.gate.export import record, write, write_failure
 from bench.gate.family import decide_all
 from bench.gate.margins import DEFAULTS
 from bench.gate.outcome import Outcome
-from bench.gate.verdict_text import github_annotations, junit, markdown, smaller_is_better
+from bench.gate.verdict_text import github_annotations, junit, markdown, show, smaller_is_better
 from bench.gate.zero_tolerance import broken_rules
 from bench.record.base import encode_file, read_file
 from bench.record.verdict import SideInfo, VerdictRecord
