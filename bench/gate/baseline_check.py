@@ -9,8 +9,8 @@ from bench.gate.block_filter import stalled_workers, too_few_usable
 from bench.gate.family import decide_all_unpaired, single_block_notes, without_stop_costs
 from bench.gate.margins import DEFAULTS, Margins
 from bench.gate.outcome import Outcome
+from bench.gate.rules import apply_rules
 from bench.gate.verdict import Margin
-from bench.gate.zero_tolerance import apply_rules
 from bench.record.host import other_machine
 from bench.record.manifest import Host
 from bench.record.schema import CaseKey

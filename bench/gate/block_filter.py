@@ -3,59 +3,71 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 
 import msgspec
 
 from bench.analysis import calibration, health
 from bench.analysis.blocks import Block
-from bench.analysis.checks import find_problems
+from bench.analysis.checks import MAX_ERROR_SHARE, find_problems
 from bench.analysis.reading import CaseKey, Run
+from bench.record.schema import CaseRow
 from bench.record.summary import Summary, SummaryCase
 from bench.workload.strategies import is_special
 
 MAX_STALL_MS = 75.0
 """Half of the time that the scenarios keep free between the last abort and the end of the answer. An abort passes two
 workers: if each stalls for longer, it arrives after the end, and a late abort looks like a lost one."""
+Reasons = dict[Block, str]
 
 
-def unhealthy_blocks(run: Run) -> dict[Block, str]:
+def unhealthy_blocks(run: Run) -> Reasons:
     """The blocks in which load, mock or machine exceeded a limit, each with the first reason.
 
     A busy load sends an abort late or reads its end late; such an abort looks like one that the service lost.
     """
-    return {
-        (row.key, row.block): problems[0]
-        for row in run.cases
-        if not is_special(row.scenario) and (problems := health.problems(row))
-    }
+    return {block: problems[0] for block, row in _blocks(run) if (problems := health.problems(row))}
 
 
-def stalled_workers(run: Run) -> dict[Block, str]:
+def stalled_workers(run: Run) -> Reasons:
     """The blocks in which a worker of the service stalled for more than MAX_STALL_MS.
 
     On base the cause is the machine, and the block is excluded. On head it may be head's own code: the times of the
     block are compared, but an abort that was lost only in such blocks is unproven.
     """
     found = {}
-    for row in run.cases:
+    for block, row in _blocks(run):
         workers = [each for each in (row.health.processes if row.health else ()) if each.name == "service"]
         longest_ms = max((each.lag_max_ms or 0.0 for each in workers), default=0.0)
-        if not is_special(row.scenario) and longest_ms > MAX_STALL_MS:
-            found[row.key, row.block] = (
-                f"a worker of the service stalled for {longest_ms:.0f} ms (limit {MAX_STALL_MS:g} ms): stop other work"
-                " (see `top`)"
-            )
+        if longest_ms > MAX_STALL_MS:
+            limit = f"(limit {MAX_STALL_MS:g} ms): stop other work (see `top`)"
+            found[block] = f"a worker of the service stalled for {longest_ms:.0f} ms {limit}"
     return found
 
 
-def usable_count(run: Run, excluded: Collection[Block]) -> Counter[CaseKey]:
+def disturbed_blocks(run: Run) -> Reasons:
+    """The blocks in which anything exceeded a limit, each with the first reason; the same rule for both sides."""
+    chats = Counter((chat.key, chat.block) for chat in run.chats)
+    turned_away = (chat for chat in run.chats if chat.measured.outcome in ("refused", "rejected"))
+    refused = Counter((chat.key, chat.block) for chat in turned_away)
+    found = unhealthy_blocks(run)
+    for block, reason in stalled_workers(run).items():
+        found.setdefault(block, reason)
+    for block, row in _blocks(run):
+        if row.dropped > MAX_ERROR_SHARE * row.chats_planned:
+            text = f"{row.dropped} of {row.chats_planned} chats were not sent, as `streams` were open already"
+            found.setdefault(block, text)
+        if refused[block] > MAX_ERROR_SHARE * chats[block] and not row.fault:
+            found.setdefault(block, f"{refused[block]} of {chats[block]} chats or aborts were refused with 503")
+    return found
+
+
+def usable_count(run: Run, excluded: Collection[Block] = ()) -> Counter[CaseKey]:
     """The number of usable blocks of each case, also where it is 0."""
     found: Counter[CaseKey] = Counter()
-    for row in run.cases:
-        if not is_special(row.scenario):
-            found[row.key] += (row.key, row.block) not in excluded
+    for block, row in _blocks(run):
+        found[row.key] += block not in excluded
     return found
 
 
@@ -65,10 +77,8 @@ def too_few_usable(run: Run, excluded: Mapping[Block, str], needed: int) -> dict
     for key, usable in usable_count(run, excluded).items():
         reasons = [reason for (case, _block), reason in excluded.items() if case == key]
         if reasons and usable < needed:
-            found[key] = (
-                f"{key.strategy} in {key.scenario}: {usable} of {usable + len(reasons)} blocks are usable,"
-                f" a verdict needs {needed}: {reasons[0]}"
-            )
+            counts = f"{usable} of {usable + len(reasons)} blocks are usable, a verdict needs {needed}"
+            found[key] = f"{key.strategy} in {key.scenario}: {counts}: {reasons[0]}"
     return found
 
 
@@ -98,3 +108,8 @@ def _recounted(run: Run, case: SummaryCase, excluded: Collection[Block]) -> Summ
         turned_away=outcomes["rejected"],
         dropped=sum(row.dropped or 0 for row in rows),
     )
+
+
+def _blocks(run: Run) -> Iterator[tuple[Block, CaseRow]]:
+    """The blocks of the cases that are judged, without floor and calibration."""
+    return (((row.key, row.block), row) for row in run.cases if not is_special(row.scenario))

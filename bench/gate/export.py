@@ -14,7 +14,7 @@ from bench.analysis.reading import case_name
 from bench.gate import verdict_text
 from bench.gate.family import Finding
 from bench.gate.outcome import Outcome
-from bench.gate.zero_tolerance import BrokenRule
+from bench.gate.rules import BrokenRule
 from bench.record import verdict as records
 from bench.record.base import encode_file
 from bench.stats.proportions import LEVEL, Losses

@@ -8,7 +8,7 @@ from typing import Literal
 
 from bench.analysis.metrics import UNITS
 from bench.gate.family import Finding
-from bench.gate.zero_tolerance import BrokenRule
+from bench.gate.rules import BrokenRule
 from bench.record.verdict import SideInfo
 from bench.stats.proportions import Losses
 

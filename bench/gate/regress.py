@@ -23,9 +23,8 @@ from bench.gate.commits import ROOT, Comparison, lock_doubts, uncommitted_notes,
 from bench.gate.family import decide_all, gate_values, more_needed, single_block_notes
 from bench.gate.margins import Margins
 from bench.gate.outcome import Outcome
-from bench.gate.overload import overloads
+from bench.gate.rules import apply_rules, overloads
 from bench.gate.verdict import Margin
-from bench.gate.zero_tolerance import apply_rules
 from bench.record.manifest import Manifest
 from bench.record.schema import CaseRow, ChatRow
 from bench.record.verdict import SideInfo

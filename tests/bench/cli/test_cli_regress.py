@@ -15,7 +15,7 @@ from bench.cli import regress as cli_regress
 from bench.gate.commits import ROOT, Comparison
 from bench.gate.margins import DEFAULTS
 from bench.gate.regress import METRICS, Gate
-from bench.gate.zero_tolerance import promises_delivery
+from bench.gate.rules import promises_delivery
 from bench.system.embedded import StoreError
 from bench.system.git import GitError
 from bench.system.procs import ChildError

@@ -16,7 +16,7 @@ from bench.gate.family import decide_all, gate_values, single_block_notes
 from bench.gate.margins import DEFAULTS, Margins
 from bench.gate.outcome import Outcome
 from bench.gate.regress import Gate, MeasuredSide
-from bench.gate.zero_tolerance import apply_rules
+from bench.gate.rules import apply_rules
 from bench.record.manifest import Manifest
 from bench.record.schema import CaseRow, ChatRow
 from bench.run.campaign import Settings

@@ -17,8 +17,8 @@ from bench.gate.export import record, write, write_failure
 from bench.gate.family import decide_all
 from bench.gate.margins import DEFAULTS
 from bench.gate.outcome import Outcome
+from bench.gate.rules import broken_rules
 from bench.gate.verdict_text import github_annotations, junit, markdown, show, smaller_is_better
-from bench.gate.zero_tolerance import broken_rules
 from bench.record.base import encode_file, read_file
 from bench.record.verdict import SideInfo, VerdictRecord
 from bench.stats.proportions import Losses

@@ -13,7 +13,7 @@ import pytest
 from bench.analysis.reading import Run
 from bench.gate.export import record
 from bench.gate.outcome import Outcome
-from bench.gate.overload import ALPHA, RULE, overloads, p_head_only
+from bench.gate.rules import ALPHA, OVERLOAD, overloads, p_head_only
 from bench.record.manifest import Manifest
 from bench.record.schema import CaseRow
 from bench.record.verdict import Effect, Limit
@@ -61,7 +61,7 @@ def run(bad: Sequence[int], blocks: int, *, cases: int = 1, what: str = "the moc
 @pytest.mark.parametrize("what", BAD)
 def test_a_head_that_disturbs_the_measurement_is_found_however_it_does(what: str) -> None:
     (found,) = overloads(run([], 5), run(range(5), 5, what=what))
-    assert (found.rule, found.head, found.base) == (RULE, 5, 0)
+    assert (found.rule, found.head, found.base) == (OVERLOAD, 5, 0)
     assert found.p == pytest.approx(1 / 252)
     assert (
         "s0-push in flowing, 2 workers: 5 of 5 blocks are unhealthy on head, 0 of 5 on base (p 0.004" in found.sentence
@@ -106,7 +106,7 @@ def test_it_makes_the_verdict_worse_and_not_invalid(gate: Compared) -> None:
     assert (outcome.verdict, outcome.exit_code) == ("worse", 1)
     assert "1 case in which head disturbs the measurement" in outcome.sentence
     (rule,) = record(outcome).rules
-    assert (rule.rule, rule.effect, rule.margin) == (RULE, Effect(base=0, head=6), Limit(p=0.001082))
+    assert (rule.rule, rule.effect, rule.margin) == (OVERLOAD, Effect(base=0, head=6), Limit(p=0.001082))
 
 
 def test_where_both_are_unhealthy_it_stays_invalid(gate: Compared) -> None:

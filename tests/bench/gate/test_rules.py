@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bench.analysis.reading import CaseKey
-from bench.gate.zero_tolerance import RULES, broken_rules, promises_delivery
+from bench.gate.rules import RULES, broken_rules, promises_delivery
 from tests.bench.fake_gate import counts
 
 
