@@ -6,7 +6,7 @@ from bench.analysis.blocks import BlockValues
 from bench.gate import GateError
 from bench.gate.baseline import AGAIN, RATIO_UNITS, FullRun, make, relative_margins
 from bench.gate.block_filter import stalled_workers, too_few_usable
-from bench.gate.family import decide_all_unpaired, single_block_notes, without_stop_costs
+from bench.gate.family import decide_all, single_block_notes, without_stop_costs
 from bench.gate.margins import DEFAULTS, Margins
 from bench.gate.outcome import Outcome
 from bench.gate.rules import apply_rules
@@ -40,7 +40,7 @@ def check(baseline: Baseline, run: FullRun, local: Margins) -> Outcome:
         notes.append(f"the baseline has no {metric}, so it is not judged: {AGAIN}")
     rules = apply_rules(None, run.run, {*run.excluded, *stalled_workers(run.run)})
     return Outcome(
-        findings=decide_all_unpaired(old_values, new_values, margins),
+        findings=decide_all(old_values, new_values, margins, side_by_side=False),
         broken=rules.broken,
         unproven_rules=rules.unproven,
         doubts=list(too_few_usable(run.run, run.excluded, MIN_BLOCKS).values()),

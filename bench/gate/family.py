@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
 from bench.analysis.blocks import Block, BlockValues, Middles, block_values
 from bench.analysis.reading import CaseKey, Run
-from bench.gate.verdict import Decision, Margin, decide, decide_unpaired, undecided
+from bench.gate.verdict import Decision, Margin, decide, undecided
 from bench.record.manifest import ScenarioSettings
 from bench.stats.paired import holm
 from bench.workload.strategies import is_special, scenario_rank, strategy_rank
 
 Question = tuple[CaseKey, str]
 CHAT_METRICS: Middles = {
-    **dict.fromkeys(("upstream_stop_ms", "client_stop_ms", "abort_ack_ms", "ttft_ms"), statistics.median),
+    **dict.fromkeys(("upstream_stop_ms", "client_stop_ms", "abort_ack_ms"), statistics.median),
     "wasted_tokens": statistics.fmean,  # most of them are 0
+    "ttft_ms": statistics.median,
 }
 COSTS = ("server_cpu_us_per_token", "store_ops_per_token", "store_ops_per_chat")
 """Judged only in scenarios without aborts: in others a block has too few tokens for a share of CPU time."""
@@ -55,32 +56,32 @@ def gate_values(run: Run, excluded: Collection[Block] = ()) -> BlockValues:
     return without_stop_costs(found, run.manifest.scenarios)
 
 
-def decide_all(base: BlockValues, head: BlockValues, margins: Mapping[str, Margin]) -> list[Finding]:
+def decide_all(
+    base: BlockValues, head: BlockValues, margins: Mapping[str, Margin], *, side_by_side: bool = True
+) -> list[Finding]:
     """Decide every metric that has a margin, over the blocks that both sides have; p is corrected over all of them.
 
     A metric that only one side has is `inconclusive` with no block, so its disappearance is reported. The metrics of
-    `single_block_notes` are left out.
+    `single_block_notes` are left out. Of runs that were not measured `side_by_side` all blocks count.
     """
-
-    def paired(old: Mapping[int, float], new: Mapping[int, float], margin: Margin) -> Decision:
-        common = sorted(old.keys() & new.keys())
-        if not common:
-            return undecided([*old.values()], [*new.values()], 0, margin)
-        return decide([old[block] for block in common], [new[block] for block in common], margin)
-
-    questions = _questions(base, head, margins)
-    return _corrected(
-        [Finding(*key, paired(base.get(key, {}), head.get(key, {}), margins[key[1]])) for key in questions]
-    )
-
-
-def decide_all_unpaired(base: BlockValues, head: BlockValues, margins: Mapping[str, Margin]) -> list[Finding]:
-    """The same for two runs that were not measured side by side."""
     found = []
     for key in _questions(base, head, margins):
-        old, new = ([*side.get(key, {}).values()] for side in (base, head))
-        found.append(Finding(*key, decide_unpaired(old, new, margins[key[1]])))
-    return _corrected(found)
+        old, new, margin = base.get(key, {}), head.get(key, {}), margins[key[1]]
+        common = sorted(old.keys() & new.keys())
+        if side_by_side and common:
+            decision = decide([old[block] for block in common], [new[block] for block in common], margin)
+        elif side_by_side:
+            decision = undecided([*old.values()], [*new.values()], 0, margin)
+        else:
+            decision = decide([*old.values()], [*new.values()], margin, side_by_side=False)
+        found.append(Finding(*key, decision))
+    # Each direction is a family of its own. Equivalence needs no correction: each such claim is made by itself.
+    worse = holm([each.decision.p_worse for each in found])
+    better = holm([each.decision.p_better for each in found])
+    return [
+        each._replace(decision=replace(each.decision, p_worse=one, p_better=other).settled())
+        for each, one, other in zip(found, worse, better, strict=True)
+    ]
 
 
 def single_block_notes(base: BlockValues, head: BlockValues, margins: Mapping[str, Margin]) -> list[str]:
@@ -116,24 +117,12 @@ def _single(base: BlockValues, head: BlockValues, margins: Mapping[str, Margin])
 
     Values beyond the margin remain a question, and are inconclusive.
     """
-    most: dict[CaseKey, int] = {}
-    for (case, _metric), blocks in (*base.items(), *head.items()):
-        most[case] = max(most.get(case, 0), len(blocks))
+    more = {case for (case, _metric), blocks in (*base.items(), *head.items()) if len(blocks) > 1}
     found = {}
-    for key in sorted(base.keys() & head.keys()):
-        old, new = [*base[key].values()], [*head[key].values()]
-        if key[1] in margins and len(old) == len(new) == 1 and most[key[0]] > 1:
-            margin = margins[key[1]]
-            if margin.higher_is_better or new[0] <= old[0] * (1 + margin.share) + margin.slack:
-                found[key] = (old[0], new[0])
+    for case, metric in sorted(base.keys() & head.keys()):
+        blocks, margin = (base[case, metric], head[case, metric]), margins.get(metric)
+        if margin and case in more and all(len(each) == 1 for each in blocks):
+            old, new = (next(iter(each.values())) for each in blocks)
+            if margin.higher_is_better or new <= old * (1 + margin.share) + margin.slack:
+                found[case, metric] = (old, new)
     return found
-
-
-def _corrected(found: Sequence[Finding]) -> list[Finding]:
-    """Each direction is a family of its own. Equivalence needs no correction: each such claim is made by itself."""
-    worse = holm([finding.decision.p_worse for finding in found])
-    better = holm([finding.decision.p_better for finding in found])
-    return [
-        finding._replace(decision=replace(finding.decision, p_worse=one, p_better=other).settled())
-        for finding, one, other in zip(found, worse, better, strict=True)
-    ]

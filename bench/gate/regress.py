@@ -20,7 +20,7 @@ from bench.gate.block_filter import (
     usable_count,
 )
 from bench.gate.commits import ROOT, Comparison, lock_doubts, uncommitted_notes, worktrees
-from bench.gate.family import decide_all, gate_values, more_needed, single_block_notes
+from bench.gate.family import CHAT_METRICS, COSTS, decide_all, gate_values, more_needed, single_block_notes
 from bench.gate.margins import Margins
 from bench.gate.outcome import Outcome
 from bench.gate.rules import apply_rules, overloads
@@ -36,16 +36,7 @@ from bench.run.subject import Side
 from bench.stats.paired import MIN_BLOCKS
 from bench.workload.plan import Case
 
-METRICS = (
-    "upstream_stop_ms",
-    "client_stop_ms",
-    "abort_ack_ms",
-    "wasted_tokens",
-    "ttft_ms",
-    "server_cpu_us_per_token",
-    "store_ops_per_token",
-    "store_ops_per_chat",
-)
+METRICS = (*CHAT_METRICS, *COSTS)
 """The metrics that are judged; the costs among them only in scenarios without aborts."""
 
 

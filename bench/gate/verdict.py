@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from bench.stats.paired import MIN_BLOCKS, Difference, paired, unpaired
+from bench.stats.paired import MIN_BLOCKS, paired, unpaired
 
 Verdict = Literal["worse", "better", "equivalent", "inconclusive"]
 ALPHA = 0.005
@@ -95,17 +95,14 @@ class Decision:
 
     def settled(self) -> Decision:
         """The decision with the verdict of its numbers; to be called again when Holm has adjusted them."""
-        return replace(self, verdict=self._verdict())
-
-    def _verdict(self) -> Verdict:
-        if self.blocks < MIN_BLOCKS:
-            return "inconclusive"
-        shown = abs(self.effect) > self.limit and abs(self.effect) >= self.detectable
-        if shown and self.effect > 0 and self.p_worse <= ALPHA:
-            return "worse"
-        if shown and self.effect < 0 and self.p_better <= ALPHA:
-            return "better"
-        return "equivalent" if -self.limit < self.low and self.high < self.limit else "inconclusive"
+        verdict: Verdict = "inconclusive"
+        if self.blocks >= MIN_BLOCKS:
+            shown = abs(self.effect) > self.limit and abs(self.effect) >= self.detectable
+            if shown and (self.p_worse if self.effect > 0 else self.p_better) <= ALPHA:
+                verdict = "worse" if self.effect > 0 else "better"
+            elif -self.limit < self.low and self.high < self.limit:
+                verdict = "equivalent"
+        return replace(self, verdict=verdict)
 
     def _as_shift(self, effect: float) -> float | None:
         if self.base is None or not math.isfinite(effect):
@@ -119,38 +116,19 @@ class Decision:
         return None if shift is None or not self.base else 1 + shift / self.base
 
 
-def decide(base: Sequence[float], head: Sequence[float], margin: Margin) -> Decision:
-    """Decide over paired blocks: the i-th values were measured next to each other.
+def decide(base: Sequence[float], head: Sequence[float], margin: Margin, *, side_by_side: bool = True) -> Decision:
+    """Decide over paired blocks: the i-th values were measured next to each other. Raises ValueError for others.
 
-    Raises ValueError if they differ in number, or for values that cannot be compared.
-    """
-    if len(base) != len(head):
-        raise ValueError(f"{len(base)} blocks of base cannot be paired with {len(head)} of head")
-    differences = [new - old for old, new in zip(margin.on_scale(base), margin.on_scale(head), strict=True)]
-    if len(differences) < 2:
-        return undecided(base, head, len(differences), margin)
-    return _decided(base, head, margin, paired(differences))
-
-
-def decide_unpaired(base: Sequence[float], head: Sequence[float], margin: Margin) -> Decision:
-    """Decide over blocks that were not measured side by side, such as a baseline's.
-
-    Blocks of one run share its conditions, so the margin must cover the differences between runs (margins.py).
+    Not `side_by_side`, such as a baseline's: blocks of one run share its conditions, so the margin must cover the
+    differences between runs (margins.py). ValueError also for values that cannot be compared.
     """
     old, new = margin.on_scale(base), margin.on_scale(head)
-    fewest = min(len(old), len(new))
-    return undecided(base, head, fewest, margin) if fewest < 2 else _decided(base, head, margin, unpaired(old, new))
-
-
-def undecided(base: Sequence[float], head: Sequence[float], blocks: int, margin: Margin) -> Decision:
-    """A decision with too few blocks, and the medians that were measured."""
-    medians = [statistics.median(values) if values else None for values in (base, head)]
-    span = (min(head), max(head)) if head else None
-    return Decision("inconclusive", blocks, margin, base=medians[0], head=medians[1], head_span=span)
-
-
-def _decided(base: Sequence[float], head: Sequence[float], margin: Margin, change: Difference) -> Decision:
-    decision = undecided(base, head, change.blocks, margin)
+    if side_by_side and len(old) != len(new):
+        raise ValueError(f"{len(old)} blocks of base cannot be paired with {len(new)} of head")
+    decision = undecided(base, head, min(len(old), len(new)), margin)
+    if decision.blocks < 2:
+        return decision
+    change = paired([b - a for a, b in zip(old, new, strict=True)]) if side_by_side else unpaired(old, new)
     limit, interval = margin.limit_at(statistics.median(base)), change.rank_interval(LEVEL)
     return replace(
         decision,
@@ -163,3 +141,10 @@ def _decided(base: Sequence[float], head: Sequence[float], margin: Margin, chang
         power=change.power(limit, ALPHA),
         detectable=change.detectable(ALPHA, POWER),
     ).settled()
+
+
+def undecided(base: Sequence[float], head: Sequence[float], blocks: int, margin: Margin) -> Decision:
+    """A decision with too few blocks, and the medians that were measured."""
+    medians = [statistics.median(values) if values else None for values in (base, head)]
+    span = (min(head), max(head)) if head else None
+    return Decision("inconclusive", blocks, margin, base=medians[0], head=medians[1], head_span=span)

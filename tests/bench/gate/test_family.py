@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bench.analysis.reading import CaseKey
-from bench.gate.family import decide_all, decide_all_unpaired, more_needed
+from bench.gate.family import decide_all, more_needed
 from bench.gate.verdict import Decision, Margin, Verdict
 from tests.bench.fake_gate import PUSH, TIMER
 
@@ -39,7 +39,9 @@ def test_only_metrics_with_a_margin_and_no_instrument_are_judged_in_report_order
     values = {(case, metric): line(*[2.0] * 5) for case in (TIMER, floor, drop, PUSH) for metric in (TTFT, STOP, "itl")}
     found = decide_all(values, values, MARGINS)
     assert [(each.case, each.metric) for each in found] == [(PUSH, STOP), (PUSH, TTFT), (TIMER, STOP), (TIMER, TTFT)]
-    assert [each[:2] for each in decide_all_unpaired(values, values, MARGINS)] == [each[:2] for each in found]
+    assert [each[:2] for each in decide_all(values, values, MARGINS, side_by_side=False)] == [
+        each[:2] for each in found
+    ]
 
 
 def test_the_more_is_asked_the_more_it_takes() -> None:
@@ -55,7 +57,7 @@ def test_the_more_is_asked_the_more_it_takes() -> None:
 
 def test_unpaired_sides_may_have_other_numbers_of_blocks() -> None:
     base, head = {(PUSH, STOP): line(*[2.0, 2.1] * 3)}, {(PUSH, STOP): line(*[7.0, 7.1, 6.9] * 3)}
-    assert decide_all_unpaired(base, head, MARGINS)[0].decision.verdict == "worse"
+    assert decide_all(base, head, MARGINS, side_by_side=False)[0].decision.verdict == "worse"
 
 
 @pytest.mark.parametrize(

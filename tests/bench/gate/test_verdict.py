@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bench.gate.verdict import Margin, decide, decide_unpaired
+from bench.gate.verdict import Decision, Margin, decide
 from tests.bench.fake_gate import arm
 
 STOP = Margin(0.15, slack=0.75)
@@ -17,6 +17,10 @@ TWO_MS = [2.0, 2.1, 1.9, 2.05, 1.95, 2.0]
 
 def by(values: list[float], factor: float = 1.0, plus: float = 0.0) -> list[float]:
     return [value * factor + plus for value in values]
+
+
+def decide_unpaired(base: list[float], head: list[float], margin: Margin) -> Decision:
+    return decide(base, head, margin, side_by_side=False)
 
 
 def test_the_margin_is_share_plus_slack_to_the_digit() -> None:
