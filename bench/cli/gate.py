@@ -40,14 +40,13 @@ def check(
 ) -> None:
     """Compare a run with the baseline, both as multiples of their own floor. Exit codes as for `regress`."""
     from bench.gate import baseline as kept  # noqa: PLC0415
-    from bench.gate import baseline_check  # noqa: PLC0415
     from bench.gate.export import write  # noqa: PLC0415
     from bench.gate.margins import read_margins  # noqa: PLC0415
     from bench.gate.verdict_text import show  # noqa: PLC0415 - `--help` and usage errors need none of this
 
     judged = folder if (folder / "manifest.json").exists() else None
     with exit_codes(partial(give_up, folder=judged)):
-        outcome = baseline_check.check(kept.read(against), kept.load(folder), read_margins(noise))
+        outcome = kept.check(kept.read(against), kept.load(folder), read_margins(noise))
     show(outcome, console)
     try:
         written = write(outcome, folder, typer.echo)

@@ -10,8 +10,7 @@ import msgspec
 import pytest
 
 from bench.gate import GateError, baseline
-from bench.gate.baseline import load
-from bench.gate.baseline_check import check, choose_margins, margins_of, values_of
+from bench.gate.baseline import check, choose_margins, load, margins_of, values_of
 from bench.gate.family import COSTS
 from bench.gate.margins import DEFAULTS, Margins
 from bench.gate.verdict import Margin

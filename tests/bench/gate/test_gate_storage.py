@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bench.gate import baseline_check
+from bench.gate import baseline
 from bench.gate.commits import Comparison
 from bench.gate.export import write, write_failure
 from bench.gate.outcome import Outcome
@@ -107,6 +107,6 @@ def test_a_run_with_another_environment_is_not_compared_with_the_baseline() -> N
         )
         for environment in (None, {"ABORT_INTERVAL_MS": "50"}, dict[str, str]())
     )  # fmt: skip
-    assert baseline_check.unlike(kept, run) == "environment: ABORT_INTERVAL_MS is '50' there and None here"
-    assert baseline_check.unlike(kept, kept) is None
-    assert baseline_check.unlike(old, kept) is None, "an old baseline does not record it"
+    assert baseline.unlike(kept, run) == "environment: ABORT_INTERVAL_MS is '50' there and None here"
+    assert baseline.unlike(kept, kept) is None
+    assert baseline.unlike(old, kept) is None, "an old baseline does not record it"
