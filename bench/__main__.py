@@ -13,7 +13,7 @@ except ModuleNotFoundError as error:
     )
     sys.exit(4)
 
-from bench.cli import experiments, gate, instrument, regress, run, show, targets
+from bench.cli import experiments, gate, instrument, run, show, targets
 from bench.cli.terminal import BAD_USAGE, INTERRUPTED
 from bench.record.writer import FolderError
 from bench.system.interrupts import end_with_make, interrupt_on_signals
@@ -28,7 +28,7 @@ app = typer.Typer(
 for command in (
     *(run.run, run.rerun, show.report, show.compare, show.scenarios, show.strategies),
     *(instrument.doctor, experiments.knee, experiments.stop_path, instrument.instrument, instrument.calibrate),
-    *(gate.baseline, gate.check, gate.history, regress.regress, regress.aa, experiments.prove),
+    *(gate.baseline, gate.check, show.history, gate.regress, gate.aa, experiments.prove),
     *(experiments.backends, experiments.relay, experiments.soak, instrument.serve, targets.products),
 ):
     app.command()(command)

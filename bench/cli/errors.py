@@ -22,18 +22,22 @@ GiveUp = Callable[[int, str], NoReturn]
 
 
 @contextmanager
-def exit_codes(give_up: GiveUp = end, prefix: str = "could not measure: ") -> Iterator[None]:
+def exit_codes(
+    give_up: GiveUp = end, prefix: str = "could not measure: ", usage: tuple[type[Exception], ...] = ()
+) -> Iterator[None]:
     """Call `give_up` with exit code and message: 4 for bad usage, 2 for a failed measurement, 130 for an interrupt.
 
-    A GateError has its own code.
+    A GateError has its own code; errors of `usage` are bad usage here.
     """
-    from bench.gate import GateError  # noqa: PLC0415 - `--help` and usage errors need none of this
-    from bench.system.embedded import StoreError  # noqa: PLC0415
-    from bench.system.git import GitError  # noqa: PLC0415
-    from bench.system.procs import ChildError  # noqa: PLC0415
+    from bench.gate import GateError
+    from bench.system.embedded import StoreError
+    from bench.system.git import GitError
+    from bench.system.procs import ChildError
 
     try:
         yield
+    except usage as error:
+        give_up(BAD_USAGE, str(error))
     except (PlanError, FolderError) as error:
         give_up(BAD_USAGE, str(error))
     except GateError as error:
@@ -44,21 +48,12 @@ def exit_codes(give_up: GiveUp = end, prefix: str = "could not measure: ") -> It
         give_up(INTERRUPTED, "interrupted; everything started has been stopped")
 
 
-@contextmanager
-def usage_errors(*kinds: type[Exception], give_up: GiveUp = end) -> Iterator[None]:
-    """Treat these errors as bad usage."""
-    try:
-        yield
-    except kinds as error:
-        give_up(BAD_USAGE, str(error))
-
-
 def measuring(command: Callable[P, None], *, give_up: GiveUp = end) -> Callable[P, None]:
     """A command that measures: alone on this machine, its errors as exit codes; a full disk is a failed measurement."""
 
     @functools.wraps(command)
     def alone(*args: P.args, **options: P.kwargs) -> None:
-        from bench.system.storage import writing  # noqa: PLC0415 - `--help` needs none of this
+        from bench.system.storage import writing
 
         results = options.get("results")
         folder = results if isinstance(results, Path) else Path()
@@ -71,7 +66,7 @@ def measuring(command: Callable[P, None], *, give_up: GiveUp = end) -> Callable[
 @contextmanager
 def keeping(kept: Results) -> Iterator[None]:
     """When the measurement within the block breaks off, print where its cases are, or delete a folder without any."""
-    from bench.system.storage import StorageError  # noqa: PLC0415 - `--help` needs none of this
+    from bench.system.storage import StorageError
 
     try:
         yield

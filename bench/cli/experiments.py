@@ -6,41 +6,41 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer import Argument, Option
 
-from bench.cli.errors import keeping, measuring, usage_errors
+from bench.cli import options
+from bench.cli.errors import exit_codes, keeping, measuring
 from bench.cli.options import NOISE, RESULTS, Backend, Folders, Noise, Quick, Scenarios, Seed, Workers, words
-from bench.cli.regress import GATED, GATED_IN, Strategies
 from bench.cli.terminal import BAD_USAGE, INCONCLUSIVE, INVALID, REGRESSION, console, end, line, warn
 from bench.experiments.prove.record import FILE, PARTS, promises_table, verdict_of
-from bench.system.environment import check_crashes
-from bench.workload.plan import BACKENDS, STRATEGIES, check_backend, select, store_of
+from bench.workload.plan import BACKENDS, STRATEGIES, check_backend, store_of
 from bench.workload.scenario import PlanError
 
 
 @measuring
 def knee(
-    backend: Annotated[str, typer.Argument(help=f"{', '.join(BACKENDS)}; or a strategy such as redis-push.")] = "all",
+    backend: Annotated[str, Argument(help=f"{', '.join(BACKENDS)}; or a strategy such as redis-push.")] = "all",
     *,
     workers: Workers = 2,
     limit_ms: Annotated[
-        float, typer.Option(min=1, max=10000, help="Limit of a stop's p99, above its p99 at a low rate.")
+        float, Option(min=1, max=10000, help="Limit of a stop's p99, above its p99 at a low rate.")
     ] = 20,
     minutes: Annotated[
-        float | None, typer.Option(min=0.1, max=600, help="For each strategy.", show_default="3; quick: 0.75")
+        float | None, Option(min=0.1, max=600, help="For each strategy.", show_default="3; quick: 0.75")
     ] = None,
     quick: Quick = False,
     seed: Seed = 1,
     results: Folders = RESULTS,
     into: Annotated[
-        Path | None, typer.Option(help="A run's folder, e.g. results/latest: its report then shows the knee, too.")
+        Path | None, Option(help="A run's folder, e.g. results/latest: its report then shows the knee, too.")
     ] = None,
 ) -> None:
     """Raise the rate of chats until stops get slow or are lost: the chats/s and aborts/s that each strategy carries.
 
     Strategies over memory are measured with one worker.
     """
-    from bench.experiments import knee_run  # noqa: PLC0415 - `--help` and usage errors need none of this
-    from bench.run.rig import Kept  # noqa: PLC0415
+    from bench.experiments import knee_run
+    from bench.run.rig import Kept
 
     strategies = _strategies(backend)
     run = into.resolve() if into else None  # results/latest may point elsewhere by then
@@ -80,7 +80,7 @@ def _strategies(backend: str) -> list[str]:
 def stop_path(
     *,
     pairs: Annotated[
-        int | None, typer.Option(min=2, max=100, help="Rounds; each is measured in turn.", show_default="5; quick: 2")
+        int | None, Option(min=2, max=100, help="Rounds; each is measured in turn.", show_default="5; quick: 2")
     ] = None,
     quick: Quick = False,
     seed: Seed = 1,
@@ -88,19 +88,17 @@ def stop_path(
 ) -> None:
     """Compare an abort with a client that just hangs up: the ratio of their times to stop.
 
-    In every round `disconnect`, `redis-push` and `postgres-push` (two workers)
-    and `memory-push` (one worker) are measured in a changing order, with a token
-    every 20 ms, every 100 ms, and a silent upstream. With two workers only aborts
-    on the worker that does not own the chat count. A stop lasts from its request's
-    leaving to the moment at which the mock's transport lost the connection. A
-    round with an unhealthy load, mock or machine is measured again once.
+    Each round measures `disconnect`, `redis-push` and `postgres-push` (two workers) and `memory-push` (one worker) in a
+    changing order, with a token every 20 ms, every 100 ms, and a silent upstream. Of two workers, only aborts on the
+    one that does not own the chat count. A stop lasts from the sending of its request until the mock's transport lost
+    the connection. A round with an unhealthy load, mock or machine is measured again once.
 
-    Exit codes: 0 fine; 1 a goal was missed beyond doubt, or an abort was lost;
-    2 could not measure; 3 undecided: give it more --pairs, or a quieter machine.
+    Exit codes: 0 fine, 1 a goal was missed beyond doubt or an abort was lost, 2 could not measure, 3 undecided: give it
+    more --pairs, or a quieter machine.
     """
-    from bench.experiments import stop_path as path  # noqa: PLC0415 - `--help` and usage errors need none of this
-    from bench.experiments.stop_path_goals import tables, verdict_of  # noqa: PLC0415
-    from bench.run.rig import Kept  # noqa: PLC0415
+    from bench.experiments import stop_path as path
+    from bench.experiments.stop_path_goals import tables, verdict_of
+    from bench.run.rig import Kept
 
     request = path.Request(pairs or (path.QUICK_PAIRS if quick else path.PAIRS), quick, seed)
     kept = Kept(results, f"stop-path{'-quick' if quick else ''}")
@@ -118,12 +116,12 @@ def stop_path(
 @measuring
 def backends(
     *,
-    backend: Annotated[str, typer.Option(help="all, postgres, redis; or postgres-push, redis-push.")] = "all",
+    backend: Annotated[str, Option(help="all, postgres, redis; or postgres-push, redis-push.")] = "all",
     quick: Quick = False,
     results: Folders = RESULTS,
 ) -> None:
     """Measure the abort path itself, by store, and the bare driver: latency, round trips, bursts, fan-out."""
-    from bench.experiments import abort_path, abort_tables  # noqa: PLC0415 - `--help` and usage errors need none of this
+    from bench.experiments import abort_path, abort_tables
 
     choices = {"all": abort_path.KINDS, **{name: (name.removesuffix("-push"),) for name in abort_path.CHOICES}}
     if backend not in choices:
@@ -144,15 +142,15 @@ def backends(
 @measuring
 def relay(
     *,
-    pairs: Annotated[int, typer.Option(min=1, max=100, help="Rounds; in each, all contenders take a turn.")] = 5,
-    streams: Annotated[int, typer.Option(min=1, max=5000, help="Streams held open at once.")] = 400,
-    itl_ms: Annotated[float, typer.Option(min=1, max=1000, help="Time between the chunks of a stream, ms.")] = 20,
-    held_streams: Annotated[int, typer.Option(min=1, max=5000, help="Slow streams held, then stopped at once.")] = 1000,
+    pairs: Annotated[int, Option(min=1, max=100, help="Rounds; in each, all contenders take a turn.")] = 5,
+    streams: Annotated[int, Option(min=1, max=5000, help="Streams held open at once.")] = 400,
+    itl_ms: Annotated[float, Option(min=1, max=1000, help="Time between the chunks of a stream, ms.")] = 20,
+    held_streams: Annotated[int, Option(min=1, max=5000, help="Slow streams held, then stopped at once.")] = 1000,
     results: Folders = RESULTS,
 ) -> None:
     """Measure the cost of relaying a chunk, compared with other relays: a bare one, and that of the tutorials."""
-    from bench.experiments.relay.compare import compare  # noqa: PLC0415 - `--help` and usage errors need none of this
-    from bench.record.writer import check_writable  # noqa: PLC0415
+    from bench.experiments.relay.compare import compare
+    from bench.record.writer import check_writable
 
     check_writable(results)
     compare(console, results / "relay.json", pairs=pairs, streams=streams, itl_ms=itl_ms, held_streams=held_streams)
@@ -161,13 +159,13 @@ def relay(
 @measuring
 def soak(
     *,
-    minutes: Annotated[float, typer.Option(min=0.1, max=240, help="Duration of the traffic.")] = 10,
+    minutes: Annotated[float, Option(min=0.1, max=240, help="Duration of the traffic.")] = 10,
     workers: Workers = 2,
     backend: Backend = "redis",
     seed: Seed = 1,
 ) -> None:
     """Mixed traffic, then a search for leaks: exit code 1 names them, 0 means that there are none."""
-    from bench.experiments.soak.run import find_leaks  # noqa: PLC0415 - `--help` and usage errors need none of this
+    from bench.experiments.soak.run import find_leaks
 
     leaks = find_leaks(console, minutes=minutes, workers=workers, backend=backend, seed=seed)
     warn("leak", leaks)
@@ -178,13 +176,13 @@ def soak(
 @measuring
 def prove(
     *,
-    aa: Annotated[int, typer.Option(min=1, max=1000, help="Gate runs of HEAD against itself.")] = 20,
-    faults: Annotated[int, typer.Option(min=1, max=1000, help="Gate runs of each other commit.")] = 5,
-    only: Annotated[str, typer.Option(help=f"Some of {', '.join(PARTS)}.", show_default="all")] = "",
-    strategy: Strategies = GATED,
-    scenario: Scenarios = GATED_IN,
+    aa: Annotated[int, Option(min=1, max=1000, help="Gate runs of HEAD against itself.")] = 20,
+    faults: Annotated[int, Option(min=1, max=1000, help="Gate runs of each other commit.")] = 5,
+    only: Annotated[str, Option(help=f"Some of {', '.join(PARTS)}.", show_default="all")] = "",
+    strategy: options.GatedStrategies = options.GATED,
+    scenario: Scenarios = options.GATED_IN,
     workers: Workers = 2,
-    minutes: Annotated[float, typer.Option(min=0.1, max=600, help="Limit for one gate run.")] = 8,
+    minutes: Annotated[float, Option(min=0.1, max=600, help="Limit for one gate run.")] = 8,
     seed: Seed = 1,
     noise: Noise = NOISE,
     results: Folders = RESULTS,
@@ -200,11 +198,10 @@ def prove(
     prove.json is written after each run, so that an interrupted proof keeps its finished runs. Exit codes: 0 every
     promise was kept, 1 one was broken, 2 it could not be measured, 4 bad usage.
     """
-    cases = select(scenarios=words(scenario), workers=workers, strategies=words(strategy))
-    check_crashes(cases)
-    from bench.experiments.prove import proof as proving  # noqa: PLC0415 - `--help` and usage errors need none of this
-    from bench.record.writer import Results  # noqa: PLC0415
-    from bench.system.git import GitError  # noqa: PLC0415
+    cases = options.cases_of(scenario, workers, strategy)
+    from bench.experiments.prove import proof as proving
+    from bench.record.writer import Results
+    from bench.system.git import GitError
 
     parts = proving.chosen_parts(words(only), words(strategy), words(scenario))
     request = proving.Request(parts, aa, faults, strategy, scenario, workers, minutes, seed)
@@ -213,7 +210,7 @@ def prove(
     with console.status("starting") as status:
         proof = proving.Proof(request, kept, noise, status.update)
         try:
-            with usage_errors(GitError):
+            with exit_codes(usage=(GitError,)):
                 for entry in proof.run():
                     name = f"{entry['part']} {entry['number']} of {request.runs_of(entry['part'])}"
                     left = proving.time_left(request, proof.entries, cases)

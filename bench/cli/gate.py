@@ -1,29 +1,139 @@
-"""The commands around the gate: `baseline` keeps a run, `check` compares one with it, `history` shows past runs."""
+"""The commands of the gate: `regress` and `aa` measure two sides, `baseline` keeps a run, `check` compares with it."""
 
 from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
+from typer import Option
 
-from bench.cli.errors import exit_codes, usage_errors
-from bench.cli.options import BASELINE, NOISE, RESULTS, Folders, Noise, Run
-from bench.cli.regress import give_up
-from bench.cli.terminal import BAD_USAGE, console, end, line
+from bench.cli.errors import exit_codes, measuring
+from bench.cli.options import (
+    BASELINE,
+    GATED,
+    GATED_IN,
+    NOISE,
+    RESULTS,
+    Environment,
+    Folders,
+    GatedStrategies,
+    Noise,
+    Run,
+    Scenarios,
+    Seed,
+    Strategies,
+    Workers,
+    cases_of,
+)
+from bench.cli.terminal import BAD_USAGE, INVALID, REGRESSION, console, end, line, refuse_invalid
 from bench.record.writer import LATEST
+from bench.system.environment import parse, switch
+from bench.workload.scenario import PlanError
+
+if TYPE_CHECKING:
+    from bench.gate.outcome import Outcome
+
+FIRST_BLOCK = "about 95 s with the defaults"
+"""Calibration and one block of the default cases, both sides, on a quiet machine; checked by a test."""
+MINUTES = f"No block begins that would end later, except the first ({FIRST_BLOCK}); a verdict needs five."
+
+
+@partial(measuring, give_up=lambda code, message: give_up(code, message, None))
+def regress(
+    *,
+    base: Annotated[
+        str, Option(help="The git ref to compare HEAD with: the merge base of the two is measured.")
+    ] = "origin/main",
+    tip: Annotated[bool, Option("--tip", help="Measure the commit of --base itself instead.")] = False,
+    or_parent: Annotated[
+        bool, Option("--or-parent", help="Compare with HEAD's first parent where --base contains HEAD already.")
+    ] = False,
+    strategy: GatedStrategies = GATED,
+    scenario: Scenarios = GATED_IN,
+    workers: Workers = 2,
+    minutes: Annotated[float, Option(min=0.1, max=600, help=MINUTES)] = 12,
+    seed: Seed = 1,
+    noise: Noise = NOISE,
+    env: Environment = None,
+    results: Folders = RESULTS,
+    repository: Annotated[
+        Path | None, Option(help="The checkout of the service to measure.", show_default="this one")
+    ] = None,
+) -> None:
+    """Is HEAD slower to stop than BASE, or does it cost more without stops? Both run here, in interleaved blocks.
+
+    One lost abort is a regression; so is a HEAD that disturbs load and mock in its blocks where BASE does not.
+
+    Exit codes: 0 fine, 1 worse, 2 the measurement is invalid, 3 inconclusive, 4 bad usage.
+    """
+    from bench.gate.commits import ROOT, choose_base
+    from bench.gate.export import write_failure
+    from bench.gate.margins import read_margins
+    from bench.gate.regress import Gate
+    from bench.run.campaign import Settings
+    from bench.system.storage import writing
+
+    if switch("QUICK"):
+        raise PlanError("QUICK runs yield no verdict: leave QUICK out")
+    cases = cases_of(scenario, workers, strategy)
+    settings = Settings("all", workers, False, seed, "regress", environment=parse(env or ()))
+    checkout = repository or ROOT
+    compared = choose_base(base, checkout, tip=tip, or_parent=or_parent)
+    gate = Gate(cases, settings, read_margins(noise), results, console)
+    line(compared.note)
+    with exit_codes(partial(give_up, folder=gate.folder)), writing(gate.folder):
+        # Stays when the disk is full, or this process is killed.
+        write_failure("the measurement broke off before its verdict", INVALID, gate.folder, {})
+        outcome = gate.run(compared, minutes=minutes, repository=checkout)
+    try:
+        _conclude(outcome, gate.folder)
+    except OSError as error:
+        give_up(INVALID, f"the verdict cannot be written ({error.strerror or error}): free some space", gate.folder)
+
+
+@measuring
+def aa(
+    *,
+    strategy: Strategies = "redis-push",
+    scenario: Scenarios = "flowing,steady",
+    workers: Workers = 2,
+    blocks: Annotated[int, Option(min=10, max=1000, help="Pairs; 18 give 20 comparisons of 5 blocks.")] = 18,
+    seed: Seed = 1,
+    noise: Annotated[Path, Option(help="Where this machine's noise is kept.")] = NOISE,
+    env: Environment = None,
+    results: Folders = RESULTS,
+) -> None:
+    """Measure the same code against itself: this machine's noise (margins of the gate), and the rate of false alarms.
+
+    Exit codes: 0 fine, 1 false alarms in more than one of twenty comparisons, 2 invalid, 4 bad usage.
+    """
+    cases = cases_of(scenario, workers, strategy)
+    from bench.gate import aa_test
+    from bench.run.campaign import Settings
+
+    settings = Settings("all", workers, False, seed, "aa", environment=parse(env or ()))
+    found = aa_test.measure(cases, settings, results, console, blocks=blocks)
+    refuse_invalid(found.problems)
+    noise.parent.mkdir(parents=True, exist_ok=True)
+    found.write(noise)
+    console.print(found.table())
+    for each in (*found.left_out, f"noise: {noise}"):
+        line(each)
+    if loud := found.too_many_alarms:
+        end(REGRESSION, f"more than {aa_test.MAX_ALARMS:.0%} false alarms: {', '.join(loud)}")
 
 
 def baseline(
     folder: Run = RESULTS / LATEST,
     *,
-    to: Annotated[Path, typer.Option("--baseline", help="Where the baseline is kept.")] = BASELINE,
+    to: Annotated[Path, Option("--baseline", help="Where the baseline is kept.")] = BASELINE,
     noise: Noise = NOISE,
 ) -> None:
     """Keep a full run as the baseline: every metric as a multiple of the run's own floor, and the noise margins."""
-    from bench.gate import baseline as kept  # noqa: PLC0415 - `--help` and usage errors need none of this
-    from bench.gate.margins import read_margins  # noqa: PLC0415
+    from bench.gate import baseline as kept
+    from bench.gate.margins import read_margins
 
     with exit_codes():
         record = kept.make(kept.load(folder), read_margins(noise))
@@ -35,48 +145,38 @@ def baseline(
 def check(
     folder: Run = RESULTS / LATEST,
     *,
-    against: Annotated[Path, typer.Option("--baseline", help="Made by `make baseline`.")] = BASELINE,
+    against: Annotated[Path, Option("--baseline", help="Made by `make baseline`.")] = BASELINE,
     noise: Noise = NOISE,
 ) -> None:
     """Compare a run with the baseline, both as multiples of their own floor. Exit codes as for `regress`."""
-    from bench.gate import baseline as kept  # noqa: PLC0415
-    from bench.gate.export import write  # noqa: PLC0415
-    from bench.gate.margins import read_margins  # noqa: PLC0415
-    from bench.gate.verdict_text import show  # noqa: PLC0415 - `--help` and usage errors need none of this
+    from bench.gate import baseline as kept
+    from bench.gate.margins import read_margins
 
     judged = folder if (folder / "manifest.json").exists() else None
     with exit_codes(partial(give_up, folder=judged)):
         outcome = kept.check(kept.read(against), kept.load(folder), read_margins(noise))
-    show(outcome, console)
     try:
-        written = write(outcome, folder, typer.echo)
+        _conclude(outcome, folder)
     except OSError as error:
         end(BAD_USAGE, f"{folder} cannot be written ({error.strerror or error}): copy it to a place of yours")
-    line(f"verdict: {written[0]}")
-    raise typer.Exit(outcome.exit_code)
 
 
-def history(
-    *,
-    metric: Annotated[str, typer.Option(help="name.statistic, for example ttft_ms.p95.")] = "upstream_stop_ms.p50",
-    strategy: Annotated[str, typer.Option(help="One strategy.", show_default="all")] = "",
-    scenario: Annotated[str, typer.Option(help="One scenario; an empty one means all.")] = "flowing",
-    results: Folders = RESULTS,
-) -> None:
-    """Draw a metric over the past full runs of this machine, with the 95 % interval of each."""
-    from bench.report.history import HistoryError  # noqa: PLC0415 - `--help` and usage errors need none of this
-    from bench.report.history import history as past  # noqa: PLC0415
-    from bench.report.history_view import draw, tables  # noqa: PLC0415 - brings in matplotlib
+def give_up(code: int, message: str, folder: Path | None) -> NoReturn:
+    """End without a verdict: write the reason to verdict.json in `folder` and, in CI, to the job's outputs."""
+    from bench.gate.export import write_failure
 
     try:
-        with usage_errors(HistoryError):
-            found = past(results, metric, strategy or None, scenario or None)
-            files = draw(found, results)
+        write_failure(message, code, folder)
     except OSError as error:
-        end(BAD_USAGE, f"{results} cannot be written ({error.strerror or error}): choose another with --results")
-    for table in tables(found):
-        console.print(table, "")
-    left_out = ", ".join(f"{count} {why}" for why, count in found.left_out.items())
-    line(f"runs shown: {found.runs}; left out: {left_out or 'none'}")
-    for path in files:
-        line(f"chart: {path}")
+        message += f" (verdict.json cannot be written either: {error.strerror or error})"
+    end(code, message)
+
+
+def _conclude(outcome: Outcome, folder: Path) -> NoReturn:
+    """Show and write a verdict, and end with its exit code. Raises OSError when it cannot be written."""
+    from bench.gate.export import write
+    from bench.gate.verdict_text import show
+
+    show(outcome, console)
+    line(f"verdict: {write(outcome, folder, typer.echo)[0]}")
+    raise typer.Exit(outcome.exit_code)

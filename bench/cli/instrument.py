@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import typer
 from rich.markup import escape
 from rich.table import Table
+from typer import Option
 
 from bench.cli.errors import exit_codes, keeping, measuring
 from bench.cli.options import RESULTS, Backend, Folders, Seed, Workers
@@ -18,7 +18,7 @@ _MARKS = {True: "[green]ok[/]", None: "[yellow]warn[/]", False: "[red]fail[/]"}
 
 def doctor(*, workers: Workers = 2) -> None:
     """Check this machine before a run, and print what to change. Exit code 2: a run here would be invalid."""
-    from bench.experiments.doctor import checks  # noqa: PLC0415 - `--help` needs no store
+    from bench.experiments.doctor import checks
 
     table = Table("", "check", "found, and what to change", box=None, header_style="bold")
     failed = []
@@ -36,12 +36,12 @@ def doctor(*, workers: Workers = 2) -> None:
 @measuring
 def calibrate(
     *,
-    times: Annotated[int, typer.Option(min=1, max=100, help="How often.")] = 10,
+    times: Annotated[int, Option(min=1, max=100, help="How often.")] = 10,
     seed: Seed = 1,
     results: Folders = RESULTS,
 ) -> None:
     """Does the instrument recover 10 ms of delay and one lost abort in a hundred? Exit code 2 when it fails once."""
-    from bench.experiments import calibrate as calibration  # noqa: PLC0415 - `--help` needs none of this
+    from bench.experiments import calibrate as calibration
 
     records = []
     with console.status("starting") as status:
@@ -60,8 +60,8 @@ def calibrate(
 @measuring
 def instrument(*, seed: Seed = 1, results: Folders = RESULTS) -> None:
     """Measure the instrument itself at 50, 200 and 500 live streams: witness stamp, client stamp, schedule lag."""
-    from bench.experiments import instrument_error as errors  # noqa: PLC0415 - `--help` needs none of this
-    from bench.run.rig import Kept  # noqa: PLC0415
+    from bench.experiments import instrument_error as errors
+    from bench.run.rig import Kept
 
     kept = Kept(results, "instrument")
     with keeping(kept), console.status("starting") as status:
@@ -76,13 +76,13 @@ def instrument(*, seed: Seed = 1, results: Folders = RESULTS) -> None:
 def serve(
     *,
     backend: Backend = "redis",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free port.")] = 8000,
+    port: Annotated[int, Option(min=0, max=65535, help="0 takes any free port.")] = 8000,
     workers: Annotated[
-        int | None, typer.Option(min=1, max=MAX_WORKERS, help="Worker processes.", show_default="2; memory: 1")
+        int | None, Option(min=1, max=MAX_WORKERS, help="Worker processes.", show_default="2; memory: 1")
     ] = None,
 ) -> None:
     """Serve the chat page: store, mock upstream (unless OPENAI_API_KEY or OPENAI_BASE_URL is set) and service."""
-    from bench.experiments.serve import serve  # noqa: PLC0415 - `--help` needs none of this
+    from bench.experiments.serve import serve
 
     with exit_codes(prefix=""):
         try:

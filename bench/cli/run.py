@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
-import typer
+from typer import Option
 
 from bench.cli.errors import keeping, measuring
 from bench.cli.options import RESULTS, Environment, Folders, Quick, Run, Seed, words
@@ -28,33 +28,31 @@ from bench.workload.schedule import Planned
 @measuring
 def run(
     *,
-    backend: Annotated[str, typer.Option(help=f"{', '.join(BACKENDS)}, or one strategy such as redis-push.")] = "all",
+    backend: Annotated[str, Option(help=f"{', '.join(BACKENDS)}, or one strategy such as redis-push.")] = "all",
     strategy: Annotated[
         str,
-        typer.Option(
-            help=f"Instead of --backend, some of {', '.join(STRATEGIES)}; comma-separated.", show_default=False
-        ),
+        Option(help=f"Instead of --backend, some of {', '.join(STRATEGIES)}; comma-separated.", show_default=False),
     ] = "",
     scenario: Annotated[
         str,
-        typer.Option(
+        Option(
             help=f"Some of {', '.join(catalogue())}, or files of yours ending in .toml; comma-separated.",
             show_default=", ".join(DEFAULT),
         ),
     ] = ",".join(DEFAULT),
-    workers: Annotated[str, typer.Option(help=f"Worker processes of the service, 1 to {MAX_WORKERS}.")] = "2",
+    workers: Annotated[str, Option(help=f"Worker processes of the service, 1 to {MAX_WORKERS}.")] = "2",
     quick: Quick = False,
     minutes: Annotated[
-        float, typer.Option(min=0.1, max=600, help="Blocks are added until medians are precise, or no more fits.")
+        float, Option(min=0.1, max=600, help="Blocks are added until medians are precise, or no more fits.")
     ] = 11.5,
     blocks: Annotated[
-        int | None, typer.Option(min=1, max=1000, help="Measure this number of blocks, without a time limit.")
+        int | None, Option(min=1, max=1000, help="Measure this number of blocks, without a time limit.")
     ] = None,
     seed: Seed = 1,
-    label: Annotated[str, typer.Option(help="Ends the results folder's name.", show_default="the backend")] = "",
+    label: Annotated[str, Option(help="Ends the results folder's name.", show_default="the backend")] = "",
     starve: Annotated[
         bool,
-        typer.Option("--starve", hidden=True, help="Leave the load hardly any CPU: the run must come out invalid."),
+        Option("--starve", hidden=True, help="Leave the load hardly any CPU: the run must come out invalid."),
     ] = False,
     env: Environment = None,
     results: Folders = RESULTS,
@@ -69,7 +67,7 @@ def run(
     cases = select(backend, words(scenario), int(workers), strategies=words(strategy) or None, quick=quick)
     environment.check_crashes(cases)
     settings = {"backend": backend, "workers": int(workers), "quick": quick, "seed": seed, "starve": starve}
-    settings |= {"environment": environment.parse(env or ())}
+    settings["environment"] = environment.parse(env or ())
     name = label or f"{'-'.join(words(strategy)[:2]) or backend}{'-quick' if quick else ''}"
     _measure(cases, settings, name, results, minutes=minutes, blocks=1 if quick else blocks)
 
@@ -80,7 +78,6 @@ def rerun(folder: Run = RESULTS / LATEST, *, results: Folders = RESULTS) -> None
 
     The service gets the variables that the run was given by --env. Differences in code, versions and store are printed.
     """
-
     try:
         manifest = read_file(folder / "manifest.json", Manifest)
         with gzip.open(folder / SCHEDULE, "rt", encoding="utf-8") as lines:
@@ -111,11 +108,12 @@ def _measure(
     schedules: dict[tuple[str, int], list[Planned]] | None = None,
     repeats: Manifest | None = None,
 ) -> None:
-    from bench.run.campaign import Run, Settings  # noqa: PLC0415 - `--help` and usage errors need none of this
-    from bench.run.enough import fits, tight_enough  # noqa: PLC0415
-    from bench.run.meter import Measured  # noqa: PLC0415
-    from bench.run.progress import Expected  # noqa: PLC0415
-    from bench.run.subject import Side  # noqa: PLC0415
+    from bench.run.campaign import Run, Settings
+    from bench.run.enough import fits, tight_enough
+    from bench.run.meter import Measured
+    from bench.run.progress import Expected
+    from bench.run.repeat import changed_since
+    from bench.run.subject import Side
 
     ends_s = [0.0]
 
@@ -130,8 +128,6 @@ def _measure(
     with keeping(kept):
         Run(cases, settings, sides, console, more=more, schedules=schedules, expects=expects).execute()
     if repeats:
-        from bench.run.repeat import changed_since  # noqa: PLC0415 - brings in scipy
-
         now = read_file(kept.folder / "manifest.json", Manifest)
         warn("note: differs from the repeated run", changed_since(repeats, now))
     problems = render_report(kept.folder, INVALID)

@@ -1,4 +1,4 @@
-"""The commands that show: `report`, `compare`, `scenarios`, `strategies`."""
+"""The commands that show: `report`, `compare`, `history`, `scenarios`, `strategies`."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-import typer
 from rich.table import Table
+from typer import Argument, Option
 
-from bench.cli.errors import usage_errors
+from bench.cli.errors import exit_codes
 from bench.cli.options import RESULTS, Folders, Run
 from bench.cli.terminal import BAD_USAGE, INVALID, console, end, line, refuse_invalid, warn
 from bench.experiments.tables import figure, table
@@ -32,7 +32,7 @@ def report(folder: Run = RESULTS / LATEST) -> None:
 
 def render_report(folder: Path, failure: int) -> list[str]:
     """Render and print the report; returns the run's problems. `failure`: exit code when it cannot be rendered."""
-    from bench.report.render import render  # noqa: PLC0415 - brings in matplotlib
+    from bench.report.render import render  # brings in matplotlib
 
     try:
         page = render(folder)
@@ -50,8 +50,8 @@ def render_report(folder: Path, failure: int) -> list[str]:
 
 
 def compare(
-    a: Annotated[str, typer.Argument(metavar="A", help="A results folder.", show_default=False)] = "",
-    b: Annotated[str, typer.Argument(metavar="B", help="Another one.", show_default=False)] = "",
+    a: Annotated[str, Argument(metavar="A", help="A results folder.", show_default=False)] = "",
+    b: Annotated[str, Argument(metavar="B", help="Another one.", show_default=False)] = "",
     *,
     results: Folders = RESULTS,
 ) -> None:
@@ -59,14 +59,14 @@ def compare(
 
     Exit codes: 0 fine, 2 one of the runs is invalid (the comparison is made, with a warning), 4 nothing to compare.
     """
-    from bench.report import compare as runs  # noqa: PLC0415 - brings in matplotlib
+    from bench.report import compare as runs  # brings in matplotlib
 
     if not (a and b):
         folders = sorted((path.parent for path in results.glob("*/manifest.json")), key=lambda each: each.name)
         names = [str(folder) for folder in reversed(folders) if not folder.is_symlink()][:MOST_NAMED]
         yours = f"yours: {', '.join(names)}" if names else f"{results} holds none yet: make bench"
         end(BAD_USAGE, f"compare needs two runs: make compare A=results/... B=results/...; {yours}")
-    with usage_errors(runs.UnlikeRuns, UnreadableResults):
+    with exit_codes(usage=(runs.UnlikeRuns, UnreadableResults)):
         page = runs.compare(Path(a), Path(b), results, lambda what: warn("not compared", [what]))
     line(f"comparison: {page}")
     invalid = []
@@ -76,6 +76,32 @@ def compare(
             invalid.append(f"{side.upper()} ({name}) is invalid: {[*summary.problems, 'no reason given'][0]}")
     if invalid:
         end(INVALID, f"no conclusions from this comparison: {'; '.join(invalid)}")
+
+
+def history(
+    *,
+    metric: Annotated[str, Option(help="name.statistic, for example ttft_ms.p95.")] = "upstream_stop_ms.p50",
+    strategy: Annotated[str, Option(help="One strategy.", show_default="all")] = "",
+    scenario: Annotated[str, Option(help="One scenario; an empty one means all.")] = "flowing",
+    results: Folders = RESULTS,
+) -> None:
+    """Draw a metric over the past full runs of this machine, with the 95 % interval of each."""
+    from bench.report.history import HistoryError
+    from bench.report.history import history as past
+    from bench.report.history_view import draw, tables
+
+    try:
+        with exit_codes(usage=(HistoryError,)):
+            found = past(results, metric, strategy or None, scenario or None)
+            files = draw(found, results)
+    except OSError as error:
+        end(BAD_USAGE, f"{results} cannot be written ({error.strerror or error}): choose another with --results")
+    for each in tables(found):
+        console.print(each, "")
+    left_out = ", ".join(f"{count} {why}" for why, count in found.left_out.items())
+    line(f"runs shown: {found.runs}; left out: {left_out or 'none'}")
+    for path in files:
+        line(f"chart: {path}")
 
 
 def scenarios() -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from bench.cli.errors import measuring, usage_errors
+from bench.cli.errors import exit_codes, measuring
 from bench.cli.options import RESULTS, Folders, words
 from bench.cli.terminal import BAD_USAGE, INVALID, console, end
 
@@ -26,10 +26,10 @@ def check(name: Name, *, url: Url = "", mock_port: MockPort = 0) -> None:
 
     Exit code 2 when the target cannot be measured, 4 for a fault in its file.
     """
-    from bench.experiments.stop_card import stop_cards  # noqa: PLC0415 - `--help` and usage errors need none of this
-    from bench.targets.files import TargetError  # noqa: PLC0415
+    from bench.experiments.stop_card import stop_cards
+    from bench.targets.files import TargetError
 
-    with usage_errors(TargetError):
+    with exit_codes(usage=(TargetError,)):
         for title, rows in stop_cards(name, url=url or None, mock_port=mock_port, say=console.print):
             table = Table(title=title, title_justify="left")
             for column in ("stop", "answer", "upstream", "tokens after", "verdict"):
@@ -46,8 +46,8 @@ def check(name: Name, *, url: Url = "", mock_port: MockPort = 0) -> None:
 @app.command("list")
 def list_() -> None:
     """The targets that come with the project, their variants and ways to stop."""
-    from bench.targets.files import read_target, shipped  # noqa: PLC0415 - `--help` needs none of this
-    from bench.targets.install import installed, names  # noqa: PLC0415
+    from bench.targets.files import read_target, shipped
+    from bench.targets.install import installed, names
 
     table = Table("target", "variants", "stops", "installed")
     for name in shipped():
@@ -74,7 +74,7 @@ def new(file: Annotated[Path, typer.Argument(help="Where to write it, e.g. my.to
 @app.command()
 def install(names: Annotated[list[str], typer.Argument(help="Products, see `target list`.")]) -> None:
     """Install products into .targets/, each from its lock."""
-    from bench.targets import install as products  # noqa: PLC0415 - `--help` needs none of this
+    from bench.targets import install as products
 
     unknown = [name for name in names if name not in products.names()]
     if unknown:

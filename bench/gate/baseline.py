@@ -179,7 +179,7 @@ def values_of(baseline: Baseline) -> BlockValues:
 
 def margins_of(baseline: Baseline) -> Margins:
     """The margins that the baseline was made with."""
-    kept, known = baseline.margins, [name for name in baseline.margins.of if name in DEFAULTS]
+    kept = baseline.margins
     of = {
         name: replace(DEFAULTS[name], share=each.share, slack=each.slack)
         for name, each in kept.of.items()

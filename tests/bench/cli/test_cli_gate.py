@@ -10,10 +10,11 @@ import typer
 from typer.testing import CliRunner
 
 from bench.cli import gate as cli_gate
+from bench.cli import show
 from tests.bench.fake_gate import write_history, write_run
 
 app = typer.Typer(pretty_exceptions_enable=False)
-for command in (cli_gate.baseline, cli_gate.check, cli_gate.history):
+for command in (cli_gate.baseline, cli_gate.check, show.history):
     app.command()(command)
 STOPS = {"redis-push": 2.0}
 

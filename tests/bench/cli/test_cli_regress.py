@@ -11,7 +11,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from bench.cli import regress as cli_regress
+from bench.cli import gate as cli_gate
+from bench.cli.options import GATED, GATED_IN
 from bench.gate.commits import ROOT, Comparison
 from bench.gate.margins import DEFAULTS
 from bench.gate.regress import METRICS, Gate
@@ -36,7 +37,7 @@ def compared(ref: str) -> Comparison:
 
 def bench(tmp_path: Path, *arguments: str) -> Any:
     app = typer.Typer(pretty_exceptions_enable=False)
-    app.command()(cli_regress.regress)
+    app.command()(cli_gate.regress)
     return CliRunner().invoke(app, [*arguments, "--results", str(tmp_path / "results")])
 
 
@@ -102,7 +103,7 @@ def test_bad_usage_is_one_line_and_costs_nothing(
 
 def test_what_is_measured_by_default_promises_what_the_rules_ask() -> None:
     """`memory` on several workers loses aborts by design: no number of blocks would decide about those."""
-    cases = select(scenarios=cli_regress.GATED_IN.split(","), strategies=cli_regress.GATED.split(","))
+    cases = select(scenarios=GATED_IN.split(","), strategies=GATED.split(","))
     assert all(promises_delivery(case.strategy, case.workers) for case in cases)
     assert {"redis-push", "postgres-push", "disconnect"} == {case.strategy for case in cases}
 

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from typer.testing import CliRunner
 
-from bench.cli import regress as cli_regress
+from bench.cli import gate as cli_gate
 from bench.gate import INVALID, GateError, aa_test
 from bench.gate.aa_test import AAResult, evaluate
 from bench.record.verdict import FalseAlarms, Noise, NoiseMetric
@@ -83,5 +83,5 @@ def test_too_little_noise_is_one_line(tmp_path: Path, monkeypatch: pytest.Monkey
 def aa(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, measure: Any) -> Any:
     monkeypatch.setattr(aa_test, "measure", measure)
     app = typer.Typer(pretty_exceptions_enable=False)
-    app.command()(cli_regress.aa)
+    app.command()(cli_gate.aa)
     return CliRunner().invoke(app, ["--results", str(tmp_path), "--noise", str(tmp_path / "noise.json")])

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from bench.analysis.reading import read_run
-from bench.cli import regress as cli_regress
+from bench.cli import gate as cli_gate
+from bench.cli.options import GATED, GATED_IN
 from bench.experiments.prove.proof import expected_run_s
 from bench.gate.family import COSTS
 from bench.gate.outcome import Outcome
@@ -18,7 +19,7 @@ from bench.workload.scenario import load_scenarios
 from tests.bench.fake_gate import CPU_US, OPS_PER_CHAT, write_run
 from tests.bench.gate.test_block_filter import Compared
 
-DEFAULT = select(scenarios=cli_regress.GATED_IN.split(","), strategies=cli_regress.GATED.split(","))
+DEFAULT = select(scenarios=GATED_IN.split(","), strategies=GATED.split(","))
 
 
 def judged(tmp_path: Path, *, cpu_us: float = CPU_US, ops: float = OPS_PER_CHAT, blocks: int = 6) -> Outcome:
@@ -42,14 +43,14 @@ def judged(tmp_path: Path, *, cpu_us: float = CPU_US, ops: float = OPS_PER_CHAT,
 
 
 def test_by_default_a_scenario_is_measured_in_which_costs_are_judged() -> None:
-    calm = {each.name for each in load_scenarios(cli_regress.GATED_IN.split(",")) if not each.abort_share}
+    calm = {each.name for each in load_scenarios(GATED_IN.split(",")) if not each.abort_share}
     assert calm == {"steady"}
     assert set(COSTS) <= set(METRICS)
     assert "steady" in _default_of_aa()
 
 
 def _default_of_aa() -> list[str]:
-    return str(inspect.signature(cli_regress.aa).parameters["scenario"].default).split(",")
+    return str(inspect.signature(cli_gate.aa).parameters["scenario"].default).split(",")
 
 
 def test_the_same_costs_are_equivalent(tmp_path: Path) -> None:
@@ -86,5 +87,5 @@ def test_two_sides_count_postgres_operations_in_every_block_and_one_side_once() 
 
 
 def test_the_help_says_how_long_the_first_block_is() -> None:
-    said_s = float(cli_regress.FIRST_BLOCK.split()[1])
+    said_s = float(cli_gate.FIRST_BLOCK.split()[1])
     assert said_s == pytest.approx(expected_run_s("drop", DEFAULT, 12), rel=0.15)

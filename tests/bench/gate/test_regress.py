@@ -88,7 +88,7 @@ def test_a_head_that_loses_aborts_is_found_without_statistics(clone: Path, tmp_p
 
 
 def test_bad_usage_of_the_real_command_is_one_line_and_costs_nothing(tmp_path: Path) -> None:
-    """More of them in tests/bench/cli/test_cli_regress.py."""
+    """More of them in tests/bench/cli/test_cli_gate.py."""
     done = regress(ROOT, "--base", "no-such-ref", "--results", str(tmp_path / "results"))
     assert (done.returncode, done.stderr.count("\n")) == (4, 1)
     assert "no-such-ref" in done.stderr
