@@ -23,6 +23,7 @@ app = typer.Typer(
     help="How fast does a streaming chat really stop? Measure abort strategies against each other.",
     add_completion=False,
     no_args_is_help=True,
+    rich_markup_mode="markdown",  # paragraphs are wrapped to the terminal
     pretty_exceptions_enable=False,
 )
 for command in (
