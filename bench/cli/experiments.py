@@ -16,24 +16,22 @@ from bench.experiments.prove.record import FILE, PARTS, promises_table, verdict_
 from bench.workload.plan import BACKENDS, STRATEGIES, check_backend, store_of
 from bench.workload.scenario import PlanError
 
+LIMIT_MS = "Limit of a stop's p99, above its p99 at a low rate."
+MINUTES, PAIRS = "3; quick: 0.75", "5; quick: 2"
+INTO = "A run's folder, e.g. results/latest: its report then shows the knee, too."
+
 
 @measuring
 def knee(
     backend: Annotated[str, Argument(help=f"{', '.join(BACKENDS)}; or a strategy such as redis-push.")] = "all",
     *,
     workers: Workers = 2,
-    limit_ms: Annotated[
-        float, Option(min=1, max=10000, help="Limit of a stop's p99, above its p99 at a low rate.")
-    ] = 20,
-    minutes: Annotated[
-        float | None, Option(min=0.1, max=600, help="For each strategy.", show_default="3; quick: 0.75")
-    ] = None,
+    limit_ms: Annotated[float, Option(min=1, max=10000, help=LIMIT_MS)] = 20,
+    minutes: Annotated[float | None, Option(min=0.1, max=600, help="For each strategy.", show_default=MINUTES)] = None,
     quick: Quick = False,
     seed: Seed = 1,
     results: Folders = RESULTS,
-    into: Annotated[
-        Path | None, Option(help="A run's folder, e.g. results/latest: its report then shows the knee, too.")
-    ] = None,
+    into: Annotated[Path | None, Option(help=INTO)] = None,
 ) -> None:
     """Raise the rate of chats until stops get slow or are lost: the chats/s and aborts/s that each strategy carries.
 
@@ -80,7 +78,7 @@ def _strategies(backend: str) -> list[str]:
 def stop_path(
     *,
     pairs: Annotated[
-        int | None, Option(min=2, max=100, help="Rounds; each is measured in turn.", show_default="5; quick: 2")
+        int | None, Option(min=2, max=100, help="Rounds; each is measured in turn.", show_default=PAIRS)
     ] = None,
     quick: Quick = False,
     seed: Seed = 1,

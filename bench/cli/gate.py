@@ -9,25 +9,11 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 from typer import Option
 
+from bench.cli import options
 from bench.cli.errors import exit_codes, measuring
-from bench.cli.options import (
-    BASELINE,
-    GATED,
-    GATED_IN,
-    NOISE,
-    RESULTS,
-    Environment,
-    Folders,
-    GatedStrategies,
-    Noise,
-    Run,
-    Scenarios,
-    Seed,
-    Strategies,
-    Workers,
-    cases_of,
-)
 from bench.cli.terminal import BAD_USAGE, INVALID, REGRESSION, console, end, line, refuse_invalid
+from bench.record.base import encode_file
+from bench.record.files import replace_file
 from bench.record.writer import LATEST
 from bench.system.environment import parse, switch
 from bench.workload.scenario import PlanError
@@ -50,14 +36,14 @@ def regress(
     or_parent: Annotated[
         bool, Option("--or-parent", help="Compare with HEAD's first parent where --base contains HEAD already.")
     ] = False,
-    strategy: GatedStrategies = GATED,
-    scenario: Scenarios = GATED_IN,
-    workers: Workers = 2,
+    strategy: options.GatedStrategies = options.GATED,
+    scenario: options.Scenarios = options.GATED_IN,
+    workers: options.Workers = 2,
     minutes: Annotated[float, Option(min=0.1, max=600, help=MINUTES)] = 12,
-    seed: Seed = 1,
-    noise: Noise = NOISE,
-    env: Environment = None,
-    results: Folders = RESULTS,
+    seed: options.Seed = 1,
+    noise: options.Noise = options.NOISE,
+    env: options.Environment = None,
+    results: options.Folders = options.RESULTS,
     repository: Annotated[
         Path | None, Option(help="The checkout of the service to measure.", show_default="this one")
     ] = None,
@@ -77,7 +63,7 @@ def regress(
 
     if switch("QUICK"):
         raise PlanError("QUICK runs yield no verdict: leave QUICK out")
-    cases = cases_of(scenario, workers, strategy)
+    cases = options.cases_of(scenario, workers, strategy)
     settings = Settings("all", workers, False, seed, "regress", environment=parse(env or ()))
     checkout = repository or ROOT
     compared = choose_base(base, checkout, tip=tip, or_parent=or_parent)
@@ -96,20 +82,20 @@ def regress(
 @measuring
 def aa(
     *,
-    strategy: Strategies = "redis-push",
-    scenario: Scenarios = "flowing,steady",
-    workers: Workers = 2,
+    strategy: options.Strategies = "redis-push",
+    scenario: options.Scenarios = "flowing,steady",
+    workers: options.Workers = 2,
     blocks: Annotated[int, Option(min=10, max=1000, help="Pairs; 18 give 20 comparisons of 5 blocks.")] = 18,
-    seed: Seed = 1,
-    noise: Annotated[Path, Option(help="Where this machine's noise is kept.")] = NOISE,
-    env: Environment = None,
-    results: Folders = RESULTS,
+    seed: options.Seed = 1,
+    noise: Annotated[Path, Option(help="Where this machine's noise is kept.")] = options.NOISE,
+    env: options.Environment = None,
+    results: options.Folders = options.RESULTS,
 ) -> None:
     """Measure the same code against itself: this machine's noise (margins of the gate), and the rate of false alarms.
 
     Exit codes: 0 fine, 1 false alarms in more than one of twenty comparisons, 2 invalid, 4 bad usage.
     """
-    cases = cases_of(scenario, workers, strategy)
+    cases = options.cases_of(scenario, workers, strategy)
     from bench.gate import aa_test
     from bench.run.campaign import Settings
 
@@ -117,7 +103,7 @@ def aa(
     found = aa_test.measure(cases, settings, results, console, blocks=blocks)
     refuse_invalid(found.problems)
     noise.parent.mkdir(parents=True, exist_ok=True)
-    found.write(noise)
+    replace_file(noise, encode_file(found.noise))
     console.print(found.table())
     for each in (*found.left_out, f"noise: {noise}"):
         line(each)
@@ -126,10 +112,10 @@ def aa(
 
 
 def baseline(
-    folder: Run = RESULTS / LATEST,
+    folder: options.Run = options.RESULTS / LATEST,
     *,
-    to: Annotated[Path, Option("--baseline", help="Where the baseline is kept.")] = BASELINE,
-    noise: Noise = NOISE,
+    to: Annotated[Path, Option("--baseline", help="Where the baseline is kept.")] = options.BASELINE,
+    noise: options.Noise = options.NOISE,
 ) -> None:
     """Keep a full run as the baseline: every metric as a multiple of the run's own floor, and the noise margins."""
     from bench.gate import baseline as kept
@@ -143,10 +129,10 @@ def baseline(
 
 
 def check(
-    folder: Run = RESULTS / LATEST,
+    folder: options.Run = options.RESULTS / LATEST,
     *,
-    against: Annotated[Path, Option("--baseline", help="Made by `make baseline`.")] = BASELINE,
-    noise: Noise = NOISE,
+    against: Annotated[Path, Option("--baseline", help="Made by `make baseline`.")] = options.BASELINE,
+    noise: options.Noise = options.NOISE,
 ) -> None:
     """Compare a run with the baseline, both as multiples of their own floor. Exit codes as for `regress`."""
     from bench.gate import baseline as kept

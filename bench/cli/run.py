@@ -24,36 +24,27 @@ from bench.workload.plan import BACKENDS, STRATEGIES, Case, select
 from bench.workload.scenario import DEFAULT, MAX_WORKERS, PlanError, Scenario, catalogue
 from bench.workload.schedule import Planned
 
+BACKEND = f"{', '.join(BACKENDS)}, or one strategy such as redis-push."
+STRATEGY = f"Instead of --backend, some of {', '.join(STRATEGIES)}; comma-separated."
+SCENARIO = f"Some of {', '.join(catalogue())}, or files of yours ending in .toml; comma-separated."
+MINUTES = "Blocks are added until medians are precise, or no more fits."
+BLOCKS = "Measure this number of blocks, without a time limit."
+STARVE = "Leave the load hardly any CPU: the run must come out invalid."
+
 
 @measuring
 def run(
     *,
-    backend: Annotated[str, Option(help=f"{', '.join(BACKENDS)}, or one strategy such as redis-push.")] = "all",
-    strategy: Annotated[
-        str,
-        Option(help=f"Instead of --backend, some of {', '.join(STRATEGIES)}; comma-separated.", show_default=False),
-    ] = "",
-    scenario: Annotated[
-        str,
-        Option(
-            help=f"Some of {', '.join(catalogue())}, or files of yours ending in .toml; comma-separated.",
-            show_default=", ".join(DEFAULT),
-        ),
-    ] = ",".join(DEFAULT),
+    backend: Annotated[str, Option(help=BACKEND)] = "all",
+    strategy: Annotated[str, Option(help=STRATEGY, show_default=False)] = "",
+    scenario: Annotated[str, Option(help=SCENARIO, show_default=", ".join(DEFAULT))] = ",".join(DEFAULT),
     workers: Annotated[str, Option(help=f"Worker processes of the service, 1 to {MAX_WORKERS}.")] = "2",
     quick: Quick = False,
-    minutes: Annotated[
-        float, Option(min=0.1, max=600, help="Blocks are added until medians are precise, or no more fits.")
-    ] = 11.5,
-    blocks: Annotated[
-        int | None, Option(min=1, max=1000, help="Measure this number of blocks, without a time limit.")
-    ] = None,
+    minutes: Annotated[float, Option(min=0.1, max=600, help=MINUTES)] = 11.5,
+    blocks: Annotated[int | None, Option(min=1, max=1000, help=BLOCKS)] = None,
     seed: Seed = 1,
     label: Annotated[str, Option(help="Ends the results folder's name.", show_default="the backend")] = "",
-    starve: Annotated[
-        bool,
-        Option("--starve", hidden=True, help="Leave the load hardly any CPU: the run must come out invalid."),
-    ] = False,
+    starve: Annotated[bool, Option("--starve", hidden=True, help=STARVE)] = False,
     env: Environment = None,
     results: Folders = RESULTS,
 ) -> None:

@@ -18,8 +18,6 @@ from bench.gate import INVALID, GateError
 from bench.gate.block_filter import unhealthy_blocks
 from bench.gate.family import gate_values
 from bench.gate.margins import DEFAULTS, MIN_PAIRS, noise_of
-from bench.record.base import encode_file
-from bench.record.files import replace_file
 from bench.record.host import utc_now
 from bench.record.verdict import FalseAlarmPair, FalseAlarms, Noise
 from bench.record.writer import Results
@@ -37,7 +35,6 @@ COMPARISONS = 20
 METRIC = "upstream_stop_ms"
 MAX_ALARMS = 0.05
 """Share of the comparisons of one case; with more false alarms, comparisons on this machine cannot be trusted."""
-ALARMS = ("faster", "slower")
 
 
 @dataclass(frozen=True)
@@ -58,38 +55,28 @@ class AAResult:
         """The cases with more false alarms than MAX_ALARMS."""
         return [case for case, found in self.alarms.items() if (found.rate or 0.0) > MAX_ALARMS]
 
-    def write(self, path: Path) -> None:
-        """Write noise.json, whole or not at all."""
-        replace_file(path, encode_file(self.noise))
-
     def table(self) -> Table:
         """The noise of each metric, and the false alarms of each case with and without Holm's correction."""
         table = Table(title="the same code against itself", title_justify="left", box=None, header_style="bold")
-        for name in ("metric", "pairs", "spread of a ratio"):
-            table.add_column(name, justify="left" if name == "metric" else "right")
+        table.add_column("metric")
+        for name in ("pairs", "spread of a ratio"):
+            table.add_column(name, justify="right")
         for metric, measured in self.noise.metrics.items():
             table.add_row(metric, str(measured.pairs), f"{measured.spread:.1%}")
         for case, found in self.alarms.items():
-            rate = "too few blocks"
-            if found.rate is not None:
-                rate = f"{found.alarms} ({found.rate:.0%}; uncorrected {found.uncorrected:.0%})"
-            table.add_row(f"{case}: false alarms", str(found.comparisons), rate)
+            shares = (
+                f"{found.alarms} ({found.rate:.0%}; uncorrected {found.uncorrected:.0%})" if found.comparisons else ""
+            )
+            table.add_row(f"{case}: false alarms", str(found.comparisons), shares or "too few blocks")
         return table
 
 
 def measure(cases: Sequence[Case], settings: Settings, results: Path, console: Console, *, blocks: int) -> AAResult:
     """Measure one checkout as two sides. Raises StoreError, ChildError, and GateError without usable pairs."""
-    kept = [Results(results, f"{settings.label}-{name}") for name in ("a", "b")]
-    sides = [Measured(Side(name), each) for name, each in zip(("a", "b"), kept, strict=True)]
-    Run(
-        cases,
-        settings,
-        sides,
-        console,
-        more=lambda done, _took_s, _medians_ms: done < blocks,
-        expects=Expected(blocks),
-    ).execute()
-    return evaluate([each.folder for each in kept])
+    sides = [Measured(Side(name), Results(results, f"{settings.label}-{name}")) for name in ("a", "b")]
+    expects = Expected(blocks)
+    Run(cases, settings, sides, console, more=lambda done, *_: done < blocks, expects=expects).execute()
+    return evaluate([each.results.folder for each in sides])
 
 
 def evaluate(folders: Sequence[Path]) -> AAResult:
@@ -107,16 +94,16 @@ def evaluate(folders: Sequence[Path]) -> AAResult:
         common = sorted(values.keys() & other.get(key, {}).keys())
         pairs.setdefault(metric, []).extend((values[block], other[key][block]) for block in common)
         if metric == METRIC:
-            # The blocks of both sides in the order in which they were measured, like those of one long run.
+            # the blocks of both sides in the order in which they were measured, like those of one long run
             row = {2 * block + turn: side[key][block] for turn, side in enumerate((one, other)) for block in common}
             tables = split(row, LABELS)
             if len(tables[LABELS[0]]) >= MIN_BLOCKS:
                 alarms[f"{case.strategy} in {case.scenario}"] = false_alarms(tables)
-    few = {metric: len(each) for metric, each in pairs.items() if len(each) < MIN_PAIRS}
-    enough = {metric: each for metric, each in pairs.items() if metric not in few}
+    enough = {metric: each for metric, each in pairs.items() if len(each) >= MIN_PAIRS}
     if not enough:
         raise GateError(f"no metric has {MIN_PAIRS} usable A/A pairs: let `bench aa` measure more blocks", INVALID)
-    left_out = [f"{metric}: {count} pairs, not used ({MIN_PAIRS} needed)" for metric, count in few.items()]
+    few = [(metric, len(each)) for metric, each in pairs.items() if metric not in enough]
+    left_out = [f"{metric}: {count} pairs, not used ({MIN_PAIRS} needed)" for metric, count in few]
     left_out += [f"{len(excluded)} unhealthy blocks excluded"] if excluded else []
     return AAResult(
         Noise(made_utc=utc_now(), host=runs[0].manifest.host, metrics=noise_of(enough), false_alarms=alarms),
@@ -133,13 +120,11 @@ def false_alarms(tables: Mapping[str, Blocks], comparisons: int = COMPARISONS) -
     for too few labels.
     """
     labels, around = list(tables), len(tables)  # a ring of labels: first the neighbours, then those two apart, ...
-    pairs = sorted(
-        combinations(range(around), 2),
-        key=lambda pair: (min(pair[1] - pair[0], around - pair[1] + pair[0]), pair),
-    )[:comparisons]
+    ring = sorted(combinations(range(around), 2), key=lambda at: (min(at[1] - at[0], around - at[1] + at[0]), at))
+    pairs = [(labels[one], labels[other]) for one, other in ring[:comparisons]]
     if len(pairs) < comparisons:
         raise ValueError(f"{len(tables)} labels make {len(pairs)} comparisons, {comparisons} were asked for")
-    compared = corrected((labels[i], labels[j], tables[labels[i]], tables[labels[j]]) for i, j in pairs)
+    compared = corrected((a, b, tables[a], tables[b]) for a, b in pairs)
     entries = [
         FalseAlarmPair(
             a=a, b=b, blocks=each.blocks, ratio=each.ratio, p=each.p, p_holm=p_holm, verdict=verdict(each, p_holm)
@@ -147,15 +132,10 @@ def false_alarms(tables: Mapping[str, Blocks], comparisons: int = COMPARISONS) -
         for a, b, each, p_holm in compared
         if each.p is not None
     ]
-    alarms = sum(entry.verdict in ALARMS for entry in entries)
-    significant = sum(entry.p < ALPHA for entry in entries if entry.p is not None)
-    return FalseAlarms(
-        comparisons=len(entries),
-        alarms=alarms,
-        rate=alarms / len(entries) if entries else None,
-        uncorrected=significant / len(entries) if entries else None,
-        pairs=entries,
-    )
+    alarms = sum(entry.verdict in ("faster", "slower") for entry in entries)
+    significant = sum(entry.p is not None and entry.p < ALPHA for entry in entries)
+    rate, uncorrected = (count / len(entries) if entries else None for count in (alarms, significant))
+    return FalseAlarms(comparisons=len(entries), alarms=alarms, rate=rate, uncorrected=uncorrected, pairs=entries)
 
 
 def split(values: Blocks, labels: Sequence[str], seed: int = 1) -> dict[str, dict[int, float]]:

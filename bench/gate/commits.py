@@ -53,10 +53,9 @@ def choose_base(ref: str, repository: Path = ROOT, *, tip: bool = False, or_pare
         counts = git(repository, "rev-list", "--left-right", "--count", f"{head}...{ref_commit}")
         same_files = _resolve(repository, f"{base}^{{tree}}") == _resolve(repository, f"{head}^{{tree}}")
     if same_files:
+        cause = f"leads to {base[:7]}, which has the same files as HEAD"
         if base == head:
             cause = "is HEAD itself" if ref_commit == head else "contains HEAD"
-        else:
-            cause = f"leads to {base[:7]}, which has the same files as HEAD"
         raise GateError(
             f"BASE {ref!r} {cause} ({head[:7]}), so there is nothing to compare: name an older commit, for example"
             " BASE=HEAD~1 (`python -m bench aa` measures the same code twice)"
@@ -92,29 +91,21 @@ def worktrees(base: str, head: str = "HEAD", *, repository: Path = ROOT) -> Iter
     """
     commits = [commit_of(ref, repository) for ref in (base, head)]
     below = git(repository, "rev-parse", "--show-prefix")
-    with temporary_folder("regress") as scratch:
+    with temporary_folder("regress") as scratch, contextlib.ExitStack() as undo:
+        undo.callback(_try_git, repository, "worktree", "prune")  # also those of a run that was killed
         folders = (scratch / "base", scratch / "head")
-        try:
-            for folder, commit in zip(folders, commits, strict=True):
-                git(repository, "worktree", "add", "--detach", "--quiet", str(folder), commit)
-                if not (folder / below / SERVICE).is_dir():
-                    raise GateError(
-                        f"{commit[:7]} has no {below}{SERVICE}/, so there is no service to measure", INVALID
-                    )
-            yield folders[0] / below, folders[1] / below
-        finally:
-            for folder in folders:
-                with contextlib.suppress(GitError):
-                    git(repository, "worktree", "remove", "--force", str(folder))
-            with contextlib.suppress(GitError):
-                git(repository, "worktree", "prune")  # also those of a run that was killed
+        for folder, commit in zip(folders, commits, strict=True):
+            undo.callback(_try_git, repository, "worktree", "remove", "--force", str(folder))
+            git(repository, "worktree", "add", "--detach", "--quiet", str(folder), commit)
+            if not (folder / below / SERVICE).is_dir():
+                raise GateError(f"{commit[:7]} has no {below}{SERVICE}/, so there is no service to measure", INVALID)
+        yield folders[0] / below, folders[1] / below
 
 
 def uncommitted_notes(repository: Path = ROOT) -> list[str]:
     """A sentence if the checkout has changes that are not measured."""
-    if git(repository, "status", "--porcelain", "--untracked-files=no"):
-        return ["uncommitted changes are not part of head: commit them to have them measured"]
-    return []
+    changed = git(repository, "status", "--porcelain", "--untracked-files=no")
+    return ["uncommitted changes are not part of head: commit them to have them measured"] if changed else []
 
 
 def lock_doubts(folders: tuple[Path, Path]) -> list[str]:
@@ -123,19 +114,23 @@ def lock_doubts(folders: tuple[Path, Path]) -> list[str]:
     changed = sorted(name for name in base.keys() | head.keys() if base.get(name) != head.get(name))
     if not changed:
         return []
-    named = changed[:MAX_NAMED_PACKAGES]
+    named, more = changed[:MAX_NAMED_PACKAGES], len(changed) - MAX_NAMED_PACKAGES
     text = ", ".join(f"{name} {base.get(name, 'none')} -> {head.get(name, 'none')}" for name in named)
-    more = f" and {len(changed) - len(named)} more" if len(changed) > len(named) else ""
-    return [f"{LOCK} differs ({text}{more}); both sides ran with the installed packages, so this was not measured"]
+    text += f" and {more} more" if more > 0 else ""
+    return [f"{LOCK} differs ({text}); both sides ran with the installed packages, so this was not measured"]
 
 
 def _pins(lock: Path) -> dict[str, str]:
     """Package -> pinned version; hashes and comments are ignored."""
-    text = lock.read_text(encoding="utf-8") if lock.exists() else ""
-    found: dict[str, list[str]] = {}
-    for name, version in PIN.findall(text):
-        found.setdefault(name.lower(), []).append(version)
+    found: dict[str, set[str]] = {}
+    for name, version in PIN.findall(lock.read_text(encoding="utf-8") if lock.exists() else ""):
+        found.setdefault(name.lower(), set()).add(version)
     return {name: " or ".join(sorted(versions)) for name, versions in found.items()}
+
+
+def _try_git(repository: Path, *arguments: str) -> None:
+    with contextlib.suppress(GitError):
+        git(repository, *arguments)
 
 
 def _resolve(repository: Path, name: str) -> str:

@@ -103,29 +103,25 @@ class Evidence:
             f"base (A) and head (B) were not measured with the same settings: {each}"
             for each in unlike_environments(self.base.manifest, self.head.manifest)
         ]
-        problems = [side_problems(run, write_summary(run), self.excluded) for run in (self.base, self.head)]
-        few = too_few_usable(self.head, self.excluded, MIN_BLOCKS)
+        of_base, of_head = (side_problems(run, write_summary(run), self.excluded) for run in (self.base, self.head))
+        few = list(too_few_usable(self.head, self.excluded, MIN_BLOCKS).values())
         none_left = len(few) == len(self.usable)
         counts = " and ".join(f"{len(blocks)} of {name}'s" for name, blocks in self.excluded_on.items())
         excluded = [f"unhealthy blocks that were excluded: {counts}"] if self.excluded else []
+        single = single_block_notes(*self.values, self.margins)
         return Outcome(
             findings=decide_all(*self.values, self.margins),
             broken=[*self.rules.broken, *self.overloads],
             base=_side(self.base, compared),
             head=_side(self.head),
             margin_source=margin_source,
-            base_problems=[*unlike, *problems[0]],
-            head_problems=problems[1],
-            instrument_problems=list(few.values()) if none_left else (),
-            doubts=[*doubts, *([] if none_left else few.values())],
+            base_problems=[*unlike, *of_base],
+            head_problems=of_head,
+            instrument_problems=few if none_left else (),
+            doubts=[*doubts, *([] if none_left else few)],
             unproven_rules=self.rules.unproven,
             losses=self.rules.losses,
-            notes=[
-                *notes,
-                *_code_notes(self.base, self.head),
-                *excluded,
-                *single_block_notes(*self.values, self.margins),
-            ],
+            notes=[*notes, *_code_notes(self.base, self.head), *excluded, *single],
         )
 
 
@@ -135,34 +131,28 @@ class Gate:
     def __init__(
         self, cases: Sequence[Case], settings: Settings, margins: Margins, results: Path, console: Console
     ) -> None:
-        self._cases = cases
-        self._settings = settings
-        self._margins = margins
-        self._console = console
+        self._cases, self._settings, self._margins, self._console = cases, settings, margins, console
         self.sides = [MeasuredSide(results, f"{settings.label}-{name}") for name in ("base", "head")]
         self.folder = self.sides[1].folder
 
     def run(self, compared: Comparison, *, minutes: float, repository: Path = ROOT) -> Outcome:
         """Compare two commits of the repository. Raises GateError, GitError, StoreError, ChildError."""
+
+        def more(blocks: int, took_s: float, _medians_ms: object) -> bool:
+            fit = int(minutes * 60 * blocks / took_s)
+            return blocks < fit and self.evidence().could_change(blocks, fit)
+
         with worktrees(compared.base, compared.head, repository=repository) as folders:
             notes, doubts = [compared.note, *uncommitted_notes(repository)], lock_doubts(folders)
-            sides = [
-                Measured(Side(name, folder), kept)
-                for name, folder, kept in zip(("base", "head"), folders, self.sides, strict=True)
-            ]
-
-            def more(blocks: int, took_s: float, _medians_ms: Mapping[str, Sequence[float]]) -> bool:
-                fit = int(minutes * 60 * blocks / took_s)
-                return blocks < fit and self.evidence().could_change(blocks, fit)
-
+            both = zip(("base", "head"), folders, self.sides, strict=True)
+            sides = [Measured(Side(name, folder), kept) for name, folder, kept in both]
             expects = Expected(None, minutes)
             Run(self._cases, self._settings, sides, self._console, more=more, expects=expects).execute()
         return self.evidence().outcome(compared, self._margins.source, notes, doubts)
 
     def evidence(self) -> Evidence:
         """What both sides have measured so far."""
-        base, head = (side.run for side in self.sides)
-        return Evidence(base, head, self._margins.of)
+        return Evidence(self.sides[0].run, self.sides[1].run, self._margins.of)
 
 
 def _side(run: ReadRun, compared: Comparison | None = None) -> SideInfo:

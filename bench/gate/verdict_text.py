@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from html import escape
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
@@ -51,16 +53,8 @@ def github_annotations(outcome: Outcome) -> list[str]:
 
     A measurement that shows nothing is a warning: the settings of the action decide whether it fails the job.
     """
-    lines = [("error", f"{broken.rule}: {case_name(broken.case)}", broken.sentence) for broken in outcome.rules]
-    lines += [
-        ("error", f"{each.metric}: {case_name(each.case)}", sentence(each, outcome)) for each in outcome.having("worse")
-    ]
-    if outcome.verdict in ("invalid", "inconclusive"):
-        title = "measurement invalid" if outcome.verdict == "invalid" else "inconclusive"
-        lines.append(("warning", title, outcome.sentence))
-    # A property, such as the title, ends at a comma or a colon.
-    titled = [(level, _escape(title).replace(":", "%3A").replace(",", "%2C"), line) for level, title, line in lines]
-    return [f"::{level} title={title}::{_escape(line)}" for level, title, line in titled[:MAX_ANNOTATIONS]]
+    lines = _TEMPLATES.get_template("annotations.j2").render(outcome=outcome).split("\n")
+    return [line for line in lines if line][:MAX_ANNOTATIONS]
 
 
 def smaller_is_better(outcome: Outcome) -> list[dict[str, Any]]:
@@ -106,13 +100,10 @@ def show(outcome: Outcome, console: Console) -> None:
 
 def _cell(value: str) -> str:
     """Text that cannot end a table cell or become HTML."""
-    clean = " ".join(value.split())
-    for sign, safe in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "\\|")):
-        clean = clean.replace(sign, safe)
-    return clean
+    return escape(" ".join(value.split()), quote=False).replace("|", "\\|")
 
 
-def _escape(line: str) -> str:
+def _escaped(line: str) -> str:
     return line.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
@@ -123,10 +114,11 @@ _TEMPLATES = Environment(
     trim_blocks=True,
 )
 _TEMPLATES.globals |= {"text": text, "sentence": sentence, "name": case_name, "symbols": SYMBOLS}
-# XML allows no control characters, not even escaped.
 _TEMPLATES.filters |= {
     "number": number,
     "as": format,
     "cell": _cell,
-    "printable": lambda line: "".join(sign if sign >= " " else " " for sign in line),
+    "escaped": _escaped,
+    "property": lambda title: _escaped(title).replace(":", "%3A").replace(",", "%2C"),  # ends at a comma or a colon
+    "printable": lambda line: re.sub("[\0-\x1f]", " ", line),  # XML allows no control characters, not even escaped
 }
