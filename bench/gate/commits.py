@@ -42,16 +42,16 @@ def choose_base(ref: str, repository: Path = ROOT, *, tip: bool = False, or_pare
     for an unknown ref, for histories without a common commit, and for a base with the same files as HEAD.
     """
     ref_commit, head = commit_of(ref, repository), commit_of("HEAD", repository)
-    unshallow, note = _unshallow_advice(repository), ""
-    with _git_errors(f"BASE {ref!r} and HEAD have no common commit here (", f"){unshallow or NO_MERGE_BASE}"):
-        base = ref_commit if tip else git(repository, "merge-base", ref_commit, head)
+    unshallow, base, note = _unshallow_advice(repository), ref_commit, ""
+    if not tip:
+        error_text = f"BASE {ref!r} and HEAD have no common commit here ({{}}){unshallow or NO_MERGE_BASE}"
+        base = _git(repository, "merge-base", ref_commit, head, error_text=error_text)
     if base == head and or_parent:
-        with _git_errors("HEAD has no parent here to compare with (", f"){unshallow}"):
-            base = _resolve(repository, "HEAD~1^{commit}")
+        error_text = f"HEAD has no parent here to compare with ({{}}){unshallow}"
+        base = _resolve(repository, "HEAD~1^{commit}", error_text)
         note = f"{ref} contains HEAD, so HEAD is compared with its first parent, {base[:7]}"
-    with _git_errors():
-        counts = git(repository, "rev-list", "--left-right", "--count", f"{head}...{ref_commit}")
-        same_files = _resolve(repository, f"{base}^{{tree}}") == _resolve(repository, f"{head}^{{tree}}")
+    counts = _git(repository, "rev-list", "--left-right", "--count", f"{head}...{ref_commit}")
+    same_files = _resolve(repository, f"{base}^{{tree}}") == _resolve(repository, f"{head}^{{tree}}")
     if same_files:
         cause = f"leads to {base[:7]}, which has the same files as HEAD"
         if base == head:
@@ -75,11 +75,9 @@ def commit_of(ref: str, repository: Path = ROOT) -> str:
         raise GateError(f"BASE is {ref!r}: name a git ref, for example BASE=origin/main")
     if not repository.is_dir():
         raise GateError(f"{repository} is not a folder: give the checkout whose HEAD is to be measured")
-    with _git_errors():
-        unshallow = _unshallow_advice(repository)  # fails where git refuses the whole repository, whatever the ref
+    unshallow = _unshallow_advice(repository)  # fails where git refuses the whole repository, whatever the ref
     advice = f"check its name (`git branch --all` lists branches), or fetch it{unshallow}"
-    with _git_errors(f"BASE {ref!r} is not a commit here (", f"): {advice}"):
-        return _resolve(repository, f"{ref}^{{commit}}")
+    return _resolve(repository, f"{ref}^{{commit}}", f"BASE {ref!r} is not a commit here ({{}}): {advice}")
 
 
 @contextlib.contextmanager
@@ -133,20 +131,19 @@ def _try_git(repository: Path, *arguments: str) -> None:
         git(repository, *arguments)
 
 
-def _resolve(repository: Path, name: str) -> str:
-    return git(repository, "rev-parse", "--verify", "--end-of-options", name)
+def _resolve(repository: Path, name: str, error_text: str = "{}") -> str:
+    return _git(repository, "rev-parse", "--verify", "--end-of-options", name, error_text=error_text)
 
 
 def _unshallow_advice(repository: Path) -> str:
     """The advice for a shallow clone, empty for a full one."""
-    shallow = git(repository, "rev-parse", "--is-shallow-repository") == "true"
+    shallow = _git(repository, "rev-parse", "--is-shallow-repository") == "true"
     return "; this clone is shallow: `git fetch --unshallow`, with actions/checkout `fetch-depth: 0`" if shallow else ""
 
 
-@contextlib.contextmanager
-def _git_errors(before: str = "", after: str = "") -> Iterator[None]:
-    """Turn GitError into GateError, with this text around git's."""
+def _git(repository: Path, *arguments: str, error_text: str = "{}") -> str:
+    """Run git. Raises GateError with this text, git's own in its braces."""
     try:
-        yield
+        return git(repository, *arguments)
     except GitError as error:
-        raise GateError(f"{before}{error}{after}") from None
+        raise GateError(error_text.replace("{}", str(error))) from None

@@ -45,10 +45,9 @@ def gate_values(run: Run, excluded: Collection[Block] = ()) -> BlockValues:
     """
     found: dict[Question, dict[int, float]] = {}
     for (key, metric), blocks in block_values(run, excluded, CHAT_METRICS).items():
-        if metric in CHAT_METRICS:
-            found[key, metric] = dict(blocks)
-        elif metric in COSTS and (costs := {block: value for block, value in blocks.items() if value}):
-            found[key, metric] = costs
+        kept = {block: value for block, value in blocks.items() if value or metric in CHAT_METRICS}
+        if kept and metric in (*CHAT_METRICS, *COSTS):
+            found[key, metric] = kept
     for row in run.cases:
         sent = row.chats_planned - row.dropped
         if row.store_ops and sent and (row.key, row.block) not in excluded:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -51,13 +52,9 @@ class Margins(NamedTuple):
 
 
 def noise_of(pairs: Mapping[str, Sequence[tuple[float, float]]]) -> dict[str, NoiseMetric]:
-    """The `metrics` of noise.json from pairs of values of the same code. Raises GateError for fewer than MIN_PAIRS."""
+    """The `metrics` of noise.json from pairs of values of the same code, at least MIN_PAIRS of each."""
     found = {}
     for metric, values in pairs.items():
-        if len(values) < MIN_PAIRS:
-            raise GateError(
-                f"{metric}: {len(values)} A/A pairs ({MIN_PAIRS} needed): let `bench aa` measure more blocks"
-            )
         slack = DEFAULTS[metric].slack
         squares = [math.log((one + slack) / (other + slack)) ** 2 for one, other in values]
         found[metric] = NoiseMetric(pairs=len(values), spread=round(math.sqrt(math.fsum(squares) / len(squares)), 5))
@@ -85,14 +82,10 @@ def read_margins(path: Path, host: Host | None = None) -> Margins:
 def margins(noise: Noise) -> Margins:
     """SIGMAS spreads, at least MIN_SHARE, with the slack of the default; the default for a metric without noise."""
     measured = {
-        metric: Margin(_share(noise.metrics[metric]), default.slack, default.higher_is_better)
+        metric: replace(default, share=max(MIN_SHARE, math.expm1(SIGMAS * noise.metrics[metric].spread)))
         for metric, default in DEFAULTS.items()
         if metric in noise.metrics
     }
     missing = [metric for metric in DEFAULTS if metric not in measured]
     defaults = f" (defaults for {', '.join(missing)})" if missing else ""
     return Margins(DEFAULTS | measured, True, f"margins measured on {noise.made_utc}{defaults}")
-
-
-def _share(noise: NoiseMetric) -> float:
-    return max(MIN_SHARE, math.expm1(SIGMAS * noise.spread))
