@@ -48,6 +48,15 @@ def exit_codes(
         give_up(INTERRUPTED, "interrupted; everything started has been stopped")
 
 
+@contextmanager
+def writing_to(place: Path, advice: str) -> Iterator[None]:
+    """Treat an OSError as bad usage: the message names the place, the cause and what to do."""
+    try:
+        yield
+    except OSError as error:
+        end(BAD_USAGE, f"{place} cannot be written ({error.strerror or error}): {advice}")
+
+
 def measuring(command: Callable[P, None], *, give_up: GiveUp = end) -> Callable[P, None]:
     """A command that measures: alone on this machine, its errors as exit codes; a full disk is a failed measurement."""
 

@@ -10,8 +10,8 @@ import typer
 from typer import Option
 
 from bench.cli import options
-from bench.cli.errors import exit_codes, measuring
-from bench.cli.terminal import BAD_USAGE, INVALID, REGRESSION, console, end, line, refuse_invalid
+from bench.cli.errors import exit_codes, measuring, writing_to
+from bench.cli.terminal import INVALID, REGRESSION, console, end, line, refuse_invalid
 from bench.record.base import encode_file
 from bench.record.files import replace_file
 from bench.record.writer import LATEST
@@ -121,9 +121,9 @@ def baseline(
     from bench.gate import baseline as kept
     from bench.gate.margins import read_margins
 
-    with exit_codes():
+    with exit_codes(), writing_to(to, "choose another with --baseline"):
         record = kept.make(kept.load(folder), read_margins(noise))
-        kept.write(to, record)
+        replace_file(to, encode_file(record))
     line(f"{len(record.cases)} cases, floor {record.floor_p50_ms:.3g} ms; {record.margins.says}")
     line(f"baseline: {to}")
 
@@ -141,10 +141,8 @@ def check(
     judged = folder if (folder / "manifest.json").exists() else None
     with exit_codes(partial(give_up, folder=judged)):
         outcome = kept.check(kept.read(against), kept.load(folder), read_margins(noise))
-    try:
+    with writing_to(folder, "copy it to a place of yours"):
         _conclude(outcome, folder)
-    except OSError as error:
-        end(BAD_USAGE, f"{folder} cannot be written ({error.strerror or error}): copy it to a place of yours")
 
 
 def give_up(code: int, message: str, folder: Path | None) -> NoReturn:

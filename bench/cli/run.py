@@ -7,7 +7,7 @@ import json
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 from typer import Option
@@ -23,6 +23,9 @@ from bench.system import environment
 from bench.workload.plan import BACKENDS, STRATEGIES, Case, select
 from bench.workload.scenario import DEFAULT, MAX_WORKERS, PlanError, Scenario, catalogue
 from bench.workload.schedule import Planned
+
+if TYPE_CHECKING:
+    from bench.run.campaign import Settings
 
 BACKEND = f"{', '.join(BACKENDS)}, or one strategy such as redis-push."
 STRATEGY = f"Instead of --backend, some of {', '.join(STRATEGIES)}; comma-separated."
@@ -57,10 +60,11 @@ def run(
         raise PlanError(f"WORKERS is {workers!r}: choose from 1 to {MAX_WORKERS}")
     cases = select(backend, words(scenario), int(workers), strategies=words(strategy) or None, quick=quick)
     environment.check_crashes(cases)
-    settings = {"backend": backend, "workers": int(workers), "quick": quick, "seed": seed, "starve": starve}
-    settings["environment"] = environment.parse(env or ())
+    from bench.run.campaign import Settings
+
     name = label or f"{'-'.join(words(strategy)[:2]) or backend}{'-quick' if quick else ''}"
-    _measure(cases, settings, name, results, minutes=minutes, blocks=1 if quick else blocks)
+    settings = Settings(backend, int(workers), quick, seed, name, starve, environment.parse(env or ()))
+    _report(_measure(cases, settings, results, minutes=minutes, blocks=1 if quick else blocks), settings)
 
 
 @measuring
@@ -75,35 +79,35 @@ def rerun(folder: Run = RESULTS / LATEST, *, results: Folders = RESULTS) -> None
             saved = [json.loads(line) for line in lines]
         scenarios = {name: Scenario(**msgspec.structs.asdict(values)) for name, values in manifest.scenarios.items()}
         cases = [Case(strategy, scenarios[name], workers) for strategy, name, workers in manifest.cases]
-        settings = {name: manifest.settings[name] for name in ("backend", "workers", "quick", "seed")}
+        asked: dict[str, Any] = {name: manifest.settings[name] for name in ("backend", "workers", "quick", "seed")}
         schedules = {(row["scenario"], row["block"]): [Planned(**chat) for chat in row["chats"]] for row in saved}
-        given = manifest.service_environment or {}
-        blocks, label = max(1, manifest.blocks), manifest.label
+        given = [f"{name}={value}" for name, value in (manifest.service_environment or {}).items()]
     except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError, AttributeError) as error:
         end(BAD_USAGE, f"{folder} cannot be repeated ({error}): give a folder that `make bench` made")
     environment.check_crashes(cases)
-    settings["environment"] = environment.parse(f"{name}={value}" for name, value in given.items())
-    _measure(
-        cases, settings, f"{label}-rerun", results, minutes=0, blocks=blocks, schedules=schedules, repeats=manifest
-    )
+    from bench.run.campaign import Settings
+    from bench.run.repeat import changed_since
+
+    settings = Settings(**asked, label=f"{manifest.label}-rerun", environment=environment.parse(given))
+    folder = _measure(cases, settings, results, blocks=max(1, manifest.blocks), schedules=schedules)
+    warn("note: differs from the repeated run", changed_since(manifest, read_file(folder / "manifest.json", Manifest)))
+    _report(folder, settings)
 
 
 def _measure(
     cases: Sequence[Case],
-    options: dict[str, Any],
-    label: str,
+    settings: Settings,
     results: Path,
     *,
-    minutes: float,
+    minutes: float = 0,
     blocks: int | None,
     schedules: dict[tuple[str, int], list[Planned]] | None = None,
-    repeats: Manifest | None = None,
-) -> None:
-    from bench.run.campaign import Run, Settings
+) -> Path:
+    """Measure `blocks` blocks or, without a number, as many as `minutes` hold; returns the results folder."""
+    from bench.run.campaign import Run
     from bench.run.enough import fits, tight_enough
     from bench.run.meter import Measured
     from bench.run.progress import Expected
-    from bench.run.repeat import changed_since
     from bench.run.subject import Side
 
     ends_s = [0.0]
@@ -114,13 +118,14 @@ def _measure(
         ends_s.append(took_s)
         return not tight_enough(medians_ms) and fits(ends_s, minutes * 60)
 
-    kept, expects = Results(results, label), Expected(blocks, minutes)
-    settings, sides = Settings(label=label, **options), [Measured(Side(), kept)]
+    kept, expects = Results(results, settings.label), Expected(blocks, minutes)
     with keeping(kept):
+        sides = [Measured(Side(), kept)]
         Run(cases, settings, sides, console, more=more, schedules=schedules, expects=expects).execute()
-    if repeats:
-        now = read_file(kept.folder / "manifest.json", Manifest)
-        warn("note: differs from the repeated run", changed_since(repeats, now))
-    problems = render_report(kept.folder, INVALID)
-    publish(kept.folder, full=not (problems or settings.quick))
+    return kept.folder
+
+
+def _report(folder: Path, settings: Settings) -> None:
+    problems = render_report(folder, INVALID)
+    publish(folder, full=not (problems or settings.quick))
     refuse_invalid(problems)

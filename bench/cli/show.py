@@ -9,7 +9,7 @@ from typing import Annotated
 from rich.table import Table
 from typer import Argument, Option
 
-from bench.cli.errors import exit_codes
+from bench.cli.errors import exit_codes, writing_to
 from bench.cli.options import RESULTS, Folders, Run
 from bench.cli.terminal import BAD_USAGE, INVALID, console, end, line, refuse_invalid, warn
 from bench.experiments.tables import figure, table
@@ -90,12 +90,9 @@ def history(
     from bench.report.history import history as past
     from bench.report.history_view import draw, tables
 
-    try:
-        with exit_codes(usage=(HistoryError,)):
-            found = past(results, metric, strategy or None, scenario or None)
-            files = draw(found, results)
-    except OSError as error:
-        end(BAD_USAGE, f"{results} cannot be written ({error.strerror or error}): choose another with --results")
+    with exit_codes(usage=(HistoryError,)), writing_to(results, "choose another with --results"):
+        found = past(results, metric, strategy or None, scenario or None)
+        files = draw(found, results)
     for each in tables(found):
         console.print(each, "")
     left_out = ", ".join(f"{count} {why}" for why, count in found.left_out.items())

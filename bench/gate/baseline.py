@@ -21,8 +21,7 @@ from bench.gate.margins import DEFAULTS, Margins
 from bench.gate.outcome import Outcome
 from bench.gate.rules import apply_rules
 from bench.gate.verdict import Margin
-from bench.record.base import RecordError, encode_file, read_file
-from bench.record.files import replace_file
+from bench.record.base import RecordError, read_file
 from bench.record.host import other_machine, utc_now
 from bench.record.manifest import Host
 from bench.record.summary import Summary
@@ -114,15 +113,6 @@ def make(run: FullRun, margins: Margins) -> Baseline:
         margins=BaselineMargins(measured=margins.measured, says=margins.source, of=records),
         cases=[BaselineCase(**case._asdict(), ratios=metrics) for case, metrics in sorted(by_case.items())],
     )
-
-
-def write(path: Path, baseline: Baseline) -> None:
-    """Write baseline.json, whole or not at all. Raises GateError if it cannot be written."""
-    try:
-        replace_file(path, encode_file(baseline))
-    except OSError as error:
-        cause = error.strerror or error
-        raise GateError(f"{path} cannot be written ({cause}): choose another with --baseline") from error
 
 
 def read(path: Path) -> Baseline:

@@ -14,6 +14,7 @@ from bench.gate.baseline import check, choose_margins, load, margins_of, values_
 from bench.gate.family import COSTS
 from bench.gate.margins import DEFAULTS, Margins
 from bench.gate.verdict import Margin
+from bench.record.base import encode_file
 from bench.record.verdict import Baseline
 from tests.bench.fake_gate import CPU_US, OPS_PER_CHAT, PUSH, STEADY_PUSH, write_run
 
@@ -49,7 +50,7 @@ def test_a_slack_in_milliseconds_becomes_floors() -> None:
 
 
 def test_the_file_comes_back_as_it_was_kept(tmp_path: Path, record: Baseline) -> None:
-    baseline.write(tmp_path / "baseline.json", record)
+    (tmp_path / "baseline.json").write_bytes(encode_file(record))
     kept = baseline.read(tmp_path / "baseline.json")
     assert kept == record
     assert (kept.floor_p50_ms, kept.workers, kept.strategies) == (0.5, 2, ["redis-push", "redis-timer"])

@@ -219,6 +219,15 @@ def test_markdown_cannot_be_broken_by_a_name(outcome: Outcome) -> None:
     assert {line_.replace("\\|", "").count("|") for line_ in rows} == {11}
 
 
+def test_junit_cannot_be_broken_by_a_name(outcome: Outcome) -> None:
+    nasty = CaseKey("<b>&\"'", "a\x07\nb", 2, 50)
+    broken = [replace(each, case=nasty) for each in broken_rules({}, counts(missed=1))]
+    findings = [each._replace(case=nasty) for each in outcome.findings]
+    suite = ET.fromstring(junit(replace(outcome, findings=findings, broken=broken)))
+    assert {test.get("classname") for test in suite} == {"a  b.<b>&\"'.2"}
+    assert any("<b>&\"' in a" in str(part.get("message")) for part in suite.iter("failure"))
+
+
 def test_markdown_tells_the_verdict_first_and_folds_what_did_not_change(outcome: Outcome) -> None:
     page = markdown(outcome)
     assert page.startswith("## ❌ worse\n\nhead is worse than base (1 worse, 1 better, 1 equivalent, 1 inconclusive")
