@@ -42,11 +42,12 @@ def calibrate(
 ) -> None:
     """Does the instrument recover 10 ms of delay and one lost abort in a hundred? Exit code 2 when it fails once."""
     from bench.experiments import calibrate as calibration
+    from bench.run.rig import Kept
 
     records = []
     with console.status("starting") as status:
         for number in range(times):
-            kept = calibration.Record(results, f"calibrate-{number + 1}")
+            kept = Kept(results, f"calibrate-{number + 1}")
             with keeping(kept):
                 records.append(calibration.calibrate_once(kept, status.update, seed=seed + number))
     console.print(calibration.calibration_table(records))

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import secrets
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from bench.experiments.frame import start_store, write_json
+from bench.experiments.frame import provenance, start_store, wait, write_json
 from bench.experiments.tables import Row
-from bench.record.host import describe_commit, describe_host, describe_versions, utc_now
+from bench.record.host import utc_now
 from bench.record.writer import check_writable
 from bench.run.rig import Say
 from bench.system.embedded import StoreError, temporary_folder
@@ -33,7 +32,6 @@ SETTINGS: dict[str, Mapping[str, str]] = {
     "postgres": {"max_connections": "500"},  # 64 workers listen at the same time, each with its own pool
 }
 PART_DEADLINE_S = 300.0
-POLL_S = 0.1  # seldom: the measurement shares the cores with this process
 
 
 def measure(kinds: Sequence[str], folder: Path, say: Say, *, quick: bool = False) -> Row:
@@ -42,9 +40,7 @@ def measure(kinds: Sequence[str], folder: Path, say: Say, *, quick: bool = False
     `say` gets the current step. A part that fails is in `unmeasured`, with its reason; the others go on. Raises
     FolderError when the folder cannot be written, and OSError when that happens later.
     """
-    commit, dirty = describe_commit()
-    record: Row = {"schema": SCHEMA, "started": utc_now(), "commit": commit, "dirty": dirty, "quick": quick}
-    record |= {"host": describe_host(), "versions": describe_versions(), "pairs": PAIRS}
+    record: Row = {"schema": SCHEMA, "started": utc_now(), **provenance(), "quick": quick, "pairs": PAIRS}
     record |= {"stores": {}, "samples": {}, "unmeasured": []}
     check_writable(folder)
     write_json(folder / FILE, record, indent=None)
@@ -77,12 +73,8 @@ def measure_part(
         arguments += ["--samples", str((QUICK_SAMPLES if quick else SAMPLES)[part])]
     # Not an argument: the address may hold a password, and every user can read arguments.
     env = {"ABORT_BACKEND": store.strategy_url("push")}
-    deadline = time.monotonic() + PART_DEADLINE_S
     with Child(f"measuring {part}", arguments, logs / part, env=env, ready=False) as child:
-        while child.process.poll() is None and time.monotonic() < deadline:
-            say(f"{store.kind} {part}: {len(_output(child.log)[0])} rows")
-            time.sleep(POLL_S)
-        code = child.process.poll()
+        code = wait(child, lambda _: say(f"{store.kind} {part}: {len(_output(child.log)[0])} rows"), PART_DEADLINE_S)
     rows, messages = _output(child.log)
     if code == 0:
         return rows, None

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import secrets
+import subprocess
+import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,52 +17,32 @@ import msgspec
 
 from bench.analysis import health
 from bench.analysis.metrics import ChatMetrics, measure
+from bench.load.driver import processes_for
 from bench.record.files import replace_file
-from bench.record.host import utc_now
+from bench.record.host import describe_commit, describe_host, describe_versions, utc_now
 from bench.record.manifest import Manifest, ScenarioSettings, StoreInfo
 from bench.record.schema import CaseRow, ChatRow
 from bench.run.meter import Measured, Subject
-from bench.run.rig import Kept, Rig, Say, describe, note_case
+from bench.run.rig import Kept, Rig, Say, describe, note_case, rig
 from bench.run.subject import Side, describe_asgi, service_of
 from bench.system.environment import URL_VARIABLES
+from bench.system.procs import Child
 from bench.system.stores import Store, open_store
 from bench.workload.plan import Case, store_of
 
 NO_SETTINGS: Mapping[str, str] = {}
-
-
-@contextlib.contextmanager
-def recorded(
-    results: Kept,
-    label: str,
-    settings: Mapping[str, Any],
-    *,
-    seed: int,
-    quick: bool = False,
-    cases: Iterable[Case] = (),
-) -> Iterator[Manifest]:
-    """The manifest of a measurement; it is written at both ends of the block, as complete unless an error ended it."""
-    manifest = describe(label, settings, seed=seed, quick=quick)
-    for case in cases:
-        note_case(manifest, case)
-    try:
-        results.write_manifest(manifest)
-        yield manifest
-        manifest.complete = True
-    finally:
-        manifest.ended_utc = utc_now()
-        results.write_manifest(manifest)
+POLL_S = 0.2  # seldom: a measurement shares the cores with this process
 
 
 def start_store(
-    stack: contextlib.ExitStack, kind: str, namespace: str, settings: Mapping[str, str] = NO_SETTINGS
+    stack: contextlib.ExitStack, kind: str, namespace: str = "", settings: Mapping[str, str] = NO_SETTINGS
 ) -> Store:
-    """Start or connect to the store until `stack` closes; a store that was given by URL is then cleared of `namespace`.
+    """Start or connect to the store until `stack` closes; one that was given by URL is then cleared of `namespace`.
 
     Raises StoreError.
     """
     store = stack.enter_context(open_store(kind, settings))
-    if store.how == "url":
+    if namespace and store.how == "url":
         stack.callback(store.delete_namespace, namespace)
     return store
 
@@ -82,28 +64,33 @@ def measured_chats(
 
 @dataclass(frozen=True)
 class Bench:
-    """The rig, and the stores and services that are measured with it."""
+    """The instrument, and the stores and services that are measured with it; they run until `stack` closes."""
 
     rig: Rig
     results: Kept
     manifest: Manifest
     say: Say
+    stack: contextlib.ExitStack
     namespace: str = field(default_factory=lambda: f"stopwatch_bench_{secrets.token_hex(3)}")
+    _stores: dict[str, Store] = field(default_factory=dict)
 
-    def store(self, stack: contextlib.ExitStack, strategy: str) -> Store | None:
-        """Start the strategy's store and note it in the manifest; None for a strategy without one."""
+    def store(self, strategy: str) -> Store | None:
+        """The strategy's store, started by the first call and noted in the manifest; None for one without a store."""
         kind = store_of(strategy)
-        if kind not in URL_VARIABLES:
-            return None
-        self.say(f"starting {kind}")
-        store = start_store(stack, kind, self.namespace)
-        self.manifest.stores[kind] = StoreInfo(**store.describe())
-        return store
+        if kind in URL_VARIABLES and kind not in self._stores:
+            self.say(f"starting {kind}")
+            self._stores[kind] = start_store(self.stack, kind, self.namespace)
+            self.manifest.stores[kind] = StoreInfo(**self._stores[kind].describe())
+        return self._stores.get(kind or "")
 
-    def subject(self, stack: contextlib.ExitStack, strategy: str, workers: int, store: Store | None) -> Subject:
-        """Start the service with this strategy until `stack` closes. Raises ChildError."""
+    def start(self, strategy: str, workers: int, stack: contextlib.ExitStack | None = None) -> Subject:
+        """Start the service with this strategy, until `stack` closes if one is given. Raises ChildError."""
         self.say(f"starting the service with {strategy}")
-        traces, log = self.rig.scratch / strategy, self.results.logs / f"server-{strategy}.log"
+        traces, log, store = (
+            self.rig.scratch / strategy,
+            self.results.logs / f"server-{strategy}.log",
+            self.store(strategy),
+        )
         started = service_of(
             strategy,
             workers,
@@ -114,20 +101,63 @@ class Bench:
             traces=traces,
             log=log,
         )
-        service = stack.enter_context(started)
+        service = (stack or self.stack).enter_context(started)
         self.manifest.asgi = self.manifest.asgi or describe_asgi(service)
+        return self.subject(service, traces, store)
+
+    def subject(self, service: Child, traces: Path | None = None, store: Store | None = None) -> Subject:
+        """The running service as the target of a measurement."""
         return Subject(service, [Measured(Side(), self.results)], traces, store)
 
-    def upstream(self) -> Subject:
-        """The mock upstream itself as the target: what is measured without a service."""
-        return Subject(self.rig.mock, [Measured(Side(), self.results)])
-
-    def measure(self, case: Case, block: int, subject: Subject) -> tuple[Sequence[ChatRow], CaseRow]:
-        """Measure a case; returns the rows of its chats and its row of cases.jsonl."""
+    def measure(self, case: Case, block: int, subject: Subject | None = None) -> tuple[Sequence[ChatRow], CaseRow]:
+        """Measure a case, without a subject on the mock upstream; returns its chats and its row of cases.jsonl."""
         note_case(self.manifest, case)
         self.results.write_manifest(self.manifest)
-        self.rig.meter.measure(case, block, subject)
+        self.rig.meter.measure(case, block, subject or self.subject(self.rig.mock))
         return self.results.rows, self.results.case
+
+
+@contextlib.contextmanager
+def measuring(
+    results: Kept,
+    say: Say,
+    label: str,
+    settings: Mapping[str, Any],
+    cases: Sequence[Case],
+    *,
+    seed: int,
+    quick: bool = False,
+) -> Iterator[Bench]:
+    """Run an instrument that can load these cases within the block. Raises ChildError.
+
+    The manifest is written at both ends of the block, as complete unless an error ended it.
+    """
+    manifest = describe(label, settings, seed=seed, quick=quick)
+    try:
+        results.write_manifest(manifest)
+        with contextlib.ExitStack() as stack:
+            mine = stack.enter_context(rig(results, say, processes=processes_for(cases), seed=seed))
+            yield Bench(mine, results, manifest, say, stack)
+        manifest.complete = True
+    finally:
+        manifest.ended_utc = utc_now()
+        results.write_manifest(manifest)
+
+
+def provenance() -> dict[str, Any]:
+    """`commit`, `dirty`, `host` and `versions` of a record."""
+    commit, dirty = describe_commit()
+    return {"commit": commit, "dirty": dirty, "host": describe_host(), "versions": describe_versions()}
+
+
+def wait(child: Child, report: Callable[[float], None], deadline_s: float = float("inf")) -> int | None:
+    """Wait for the child's end, and `report` the seconds so far; returns its exit code, None past the deadline."""
+    began = time.monotonic()
+    while (took_s := time.monotonic() - began) < deadline_s:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return child.process.wait(POLL_S)
+        report(took_s)
+    return None
 
 
 def last_line(log: Path, default: str = "starting") -> str:

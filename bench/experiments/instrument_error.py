@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from bench.analysis import health
-from bench.experiments.frame import Bench, recorded, write_json
+from bench.experiments.frame import measuring, write_json
 from bench.experiments.tables import Row, figure, table
-from bench.load.driver import processes_for
 from bench.record.schema import ChatRow
 from bench.run.instrument import FLOOR_CASE
-from bench.run.rig import Kept, Say, rig
+from bench.run.rig import Kept, Say
 from bench.stats.percentiles import describe
 from bench.workload.plan import Case
 from bench.workload.scenario import Scenario
@@ -48,10 +47,9 @@ def errors_of(rows: Sequence[ChatRow], scenario: Scenario) -> Row:
     """The differences of the stamps of a floor-like case: `{"live": mean, <one of ERRORS>: as describe()}`, ms.
 
     Only the steady part counts: from a chat's length after the first one until the last was sent. Each is an upper
-    bound, since it holds the way over loopback and the lag of both sides:
-    `witness_ms` the witness's `lost_ns` minus the client's stamp of its own hang-up;
-    `client_ms` the client's stamp of a token minus the witness's, of chats that were not stopped; the witness stamps
-    after its write, so this may be a little below 0; `*_lag_ms` sent minus intended.
+    bound, since it includes loopback and the lag of both sides. `witness_ms`: from the client's hang-up to the
+    witness's `lost_ns`; `client_ms`: from the witness's stamp of a token to the client's, of chats that were not
+    stopped (the witness stamps after its write, so it may be below 0); `*_lag_ms`: from intended to sent.
     """
     sent = [row.client.sent_ns for row in rows if row.client.sent_ns]
     begin_ns, end_ns = (min(sent) + int(scenario.chat_ms * NS_PER_MS), max(sent)) if sent else (0, 0)
@@ -85,30 +83,22 @@ def measure_errors(results: Kept, say: Say, scenarios: Sequence[Scenario], *, se
     """
     cases = [Case(FLOOR, scenario, workers=1) for scenario in scenarios]
     lines: list[Row] = []
-    with (
-        recorded(results, "instrument", {"strategies": [FLOOR]}, seed=seed, cases=cases) as manifest,
-        rig(results, say, processes=processes_for(cases), seed=seed) as mine,
-    ):
-        bench = Bench(mine, results, manifest, say)
+    with measuring(results, say, "instrument", {"strategies": [FLOOR]}, cases, seed=seed) as bench:
         for case in cases:
-            rows, line = bench.measure(case, 0, bench.upstream())
-            asked = int(case.scenario.name.rpartition("-")[2])
-            facts = {"load_processes": line.load_processes, "chunks_per_s": line.health and line.health.chunks_per_s}
-            lines.append({"asked": asked, **errors_of(rows, case.scenario), **facts, "problems": health.problems(line)})
+            rows, line = bench.measure(case, 0)
+            facts: Row = {"asked": int(case.scenario.name.rpartition("-")[2]), "load_processes": line.load_processes}
+            facts |= {"chunks_per_s": line.health and line.health.chunks_per_s, "problems": health.problems(line)}
+            lines.append(errors_of(rows, case.scenario) | facts)
         write_json(results.folder / FILE, lines)
     return lines
 
 
 def errors_table(lines: Sequence[Row]) -> Table:
     """A line per number of streams."""
-    columns = ("streams\nlive", "load\nproc.", "chunks/s", "witness\nstamp", "client\nstamp", "chats\nsent late")
-    rows = (
-        (
-            f"{line['live']:.0f}",
-            str(line["load_processes"]),
-            f"{line['chunks_per_s']:,.0f}",
-            *(f"{figure(line[name]['p50'])} / {figure(line[name]['p99'])}" for name in ERRORS),
-        )
-        for line in lines
-    )
-    return table("Lag of the instrument's stamps: p50 / p99, ms", (*columns, "aborts\nsent late"), rows)
+    rows = []
+    for line in lines:
+        errors = (f"{figure(line[name]['p50'])} / {figure(line[name]['p99'])}" for name in ERRORS)
+        rows.append((f"{line['live']:.0f}", str(line["load_processes"]), f"{line['chunks_per_s']:,.0f}", *errors))
+    stamps = ("witness\nstamp", "client\nstamp", "chats\nsent late", "aborts\nsent late")
+    columns = ("streams\nlive", "load\nproc.", "chunks/s", *stamps)
+    return table("Lag of the instrument's stamps: p50 / p99, ms", columns, rows)

@@ -97,36 +97,35 @@ def find_knee(
     failures = [verdict for verdict in verdicts if verdict != "held"]
     if 2 * len(failures) > len(verdicts):
         return Knee(0.0, None, round(limit_ms, 2), failures[0], "; ".join(usable[0].unhealthy[:1]))
-    search = _Search(probe, at, limit_ms, more)
+    search = _Search(probe, at, limit_ms, more, f"the load can offer no more than {at[-1]} chats/s on this machine")
     low, high, ended = search.bracket()
     point, ci95, why, shown = float(at[low]), None, "", None
-    if high is not None and ended not in ("load", "time"):
+    if high is not None and ended != "load":
         point = math.sqrt(at[low] * at[high])
-        ci95 = search.interval(low, high, repeats) if repeats else None
+        if repeats and (below := search.shown(low, -1, repeats)) and (above := search.shown(high, +1, repeats)):
+            ci95 = below, above
     elif ended == "load":
         why = search.why  # of the search, not of its repetition
         shown = search.shown(low, -1, repeats) if repeats else None
     return Knee(round(point, 1), ci95, round(limit_ms, 2), ended, why, shown)
 
 
+@dataclass
 class _Search:
-    """The probes of one search; rates are given by their position."""
+    """The probes of one search; rates are given by their position. `why`: the reason if the load ends it."""
 
-    def __init__(
-        self, probe: Callable[[int], Probe], at: Sequence[int], limit_ms: float, more: Callable[[], bool]
-    ) -> None:
-        self._probe = probe
-        self._at = at
-        self._limit_ms = limit_ms
-        self._more = more
-        self.why = f"the load can offer no more than {at[-1]} chats/s on this machine"
+    probe: Callable[[int], Probe]
+    at: Sequence[int]
+    limit_ms: float
+    more: Callable[[], bool]
+    why: str
 
     def bracket(self) -> tuple[int, int | None, Ended]:
         """The highest rate that held, the one above it that did not (None without one), and what ended it."""
-        low, high = 0, len(self._at)
+        low, high = 0, len(self.at)
         ended: Ended = "load"
         while high - low > 1:
-            place = min(low + STEPS, len(self._at) - 1) if high == len(self._at) else (low + high) // 2
+            place = min(low + STEPS, len(self.at) - 1) if high == len(self.at) else (low + high) // 2
             verdict = self._look(place)
             if verdict == "held":
                 low = place
@@ -134,13 +133,7 @@ class _Search:
                 return low, None, "time"
             else:
                 high, ended = place, verdict
-        return low, None if high == len(self._at) else high, ended
-
-    def interval(self, low: int, high: int, repeats: int) -> tuple[float, float] | None:
-        """A rate below the knee and one above it, each shown by repetition, or None."""
-        below = self.shown(low, -1, repeats)
-        above = None if below is None else self.shown(high, +1, repeats)
-        return None if below is None or above is None else (below, above)
+        return low, None if high == len(self.at) else high, ended
 
     def shown(self, place: int, step: int, repeats: int) -> float | None:
         """The first rate from here on at which `repeats` probes in a row held (step -1) or failed (+1), or None."""
@@ -153,17 +146,17 @@ class _Search:
                 alike += 1
             else:
                 place, alike = place + step, 0
-            if verdict == "time" or unhealthy > MAX_UNHEALTHY or not 0 <= place < len(self._at):
+            if verdict == "time" or unhealthy > MAX_UNHEALTHY or not 0 <= place < len(self.at):
                 return None
-        return float(self._at[place])
+        return float(self.at[place])
 
     def _look(self, place: int) -> Verdict:
         """Probe once; a second time when the instrument was unhealthy, which may have been a hiccup."""
         for _ in range(2):
-            if not self._more():
+            if not self.more():
                 return "time"
-            probe = self._probe(self._at[place])
-            verdict = judge(probe, self._limit_ms)
+            probe = self.probe(self.at[place])
+            verdict = judge(probe, self.limit_ms)
             if verdict != "load":
                 break
             self.why = probe.unhealthy[0]

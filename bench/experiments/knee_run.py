@@ -13,15 +13,15 @@ from pathlib import Path
 
 from rich.table import Table
 
-from bench.experiments.frame import Bench, instrument_problems, measured_chats, recorded, write_json
+from bench.experiments.frame import Bench, instrument_problems, measured_chats, measuring, write_json
 from bench.experiments.knee import REPEATS, Knee, Probe, find_knee, rates
 from bench.experiments.tables import Row, figure, interval, table
-from bench.load.driver import MAX_CHUNKS_PER_S, MOST_PROCESSES, processes_for
+from bench.load.driver import MAX_CHUNKS_PER_S, MOST_PROCESSES
 from bench.record.host import describe_host
 from bench.record.manifest import ScenarioSettings
 from bench.record.schema import CaseRow, ChatRow
 from bench.run.meter import Subject, settings_of
-from bench.run.rig import Kept, Say, rig
+from bench.run.rig import Kept, Say
 from bench.workload.plan import Case, store_of
 from bench.workload.scenario import Scenario, load_scenarios
 
@@ -77,28 +77,24 @@ def measure_knees(request: Request, results: Kept, say: Say, log: Callable[[str]
     aborts at any rate. Raises StoreError or ChildError; finished strategies are kept.
     """
     at = all_rates()
-    settings = {"backend": request.backend, "workers": request.workers, "limit_ms": request.limit_ms}
-    settings |= {"minutes": request.minutes, "strategies": list(request.strategies)}
+    names = ("backend", "workers", "limit_ms", "minutes", "strategies")
+    settings = {name: getattr(request, name) for name in names}
     largest = Case(request.strategies[0], scenario_at(at[-1], quick=request.quick), request.workers)
+    label, quick = f"knee-{request.backend}", request.quick
     points: list[Row] = []
-    with (
-        recorded(results, f"knee-{request.backend}", settings, seed=request.seed, quick=request.quick) as manifest,
-        contextlib.ExitStack() as stack,
-        rig(results, say, processes=processes_for([largest]), seed=request.seed) as mine,
-    ):
-        bench = Bench(mine, results, manifest, say)
-        stores = {store_of(name): name for name in request.strategies}
-        opened = {kind: bench.store(stack, name) for kind, name in stores.items()}
+    with measuring(results, say, label, settings, [largest], seed=request.seed, quick=quick) as bench:
+        for strategy in request.strategies:
+            bench.store(strategy)  # one that does not start ends the command before it has measured for minutes
         for strategy in request.strategies:
             workers = 1 if store_of(strategy) == "memory" else request.workers
             with contextlib.ExitStack() as service:
-                subject = bench.subject(service, strategy, workers, opened[store_of(strategy)])
+                subject = bench.start(strategy, workers, service)
                 deadline = time.monotonic() + 60 * request.minutes
                 knee = find_knee(
-                    _prober(bench, strategy, workers, subject, quick=request.quick, log=log),
+                    _prober(bench, strategy, workers, subject, quick=quick, log=log),
                     at,
                     slack_ms=request.limit_ms,
-                    repeats=0 if request.quick else REPEATS,
+                    repeats=0 if quick else REPEATS,
                     more=lambda deadline=deadline: time.monotonic() < deadline,  # type: ignore[misc]
                 )
             points.append(as_point(strategy, knee))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -11,15 +10,14 @@ from pathlib import Path
 from statistics import median
 
 from bench.analysis.chat_outcome import JSON_NAMES
-from bench.experiments.frame import Bench, instrument_problems, measured_chats, recorded, write_json
+from bench.experiments.frame import Bench, instrument_problems, measured_chats, measuring, write_json
 from bench.experiments.stop_path_goals import goals_of, problems_of
 from bench.experiments.tables import Row, figure, minutes_left
-from bench.load.driver import expected_s, processes_for
+from bench.load.driver import expected_s
 from bench.record.schema import ChatRow
 from bench.run.instrument import FLOOR_CASE
 from bench.run.meter import Subject, settings_of
-from bench.run.rig import Kept, Say, rig
-from bench.system.storage import StorageError
+from bench.run.rig import Kept, Say
 from bench.workload.plan import Case
 from bench.workload.scenario import Scenario, load_scenario
 from bench.workload.schedule import orders
@@ -70,7 +68,7 @@ def lasts_s(request: Request) -> float:
 def measure_stops(request: Request, results: Kept, say: Say, log: Callable[[str], None]) -> Row:
     """Measure and return the record; results/stop-path.json holds it from the first round on.
 
-    `say` gets the current step, `log` a line per scenario and round. Raises StoreError, ChildError (StorageError).
+    `say` gets the current step, `log` a line per scenario and round. Raises StoreError, ChildError, OSError.
     """
     plans = scenarios(quick=request.quick)
     deadline = time.monotonic() + lasts_s(request)
@@ -79,48 +77,32 @@ def measure_stops(request: Request, results: Kept, say: Say, log: Callable[[str]
         say(f"about {minutes_left(deadline - time.monotonic())}, {step}")
 
     settings = {"pairs": request.pairs, "workers": WORKERS, "strategies": list(WORKERS)}
-    most = processes_for([case_of(DISCONNECT, each) for each in plans])
-    with (
-        recorded(results, "stop-path", settings, seed=request.seed, quick=request.quick) as manifest,
-        contextlib.ExitStack() as stack,
-        rig(results, left, processes=most, seed=request.seed) as mine,
-    ):
+    largest = [case_of(DISCONNECT, each) for each in plans]
+    with measuring(results, left, "stop-path", settings, largest, seed=request.seed, quick=request.quick) as bench:
+        manifest = bench.manifest
         manifest.instrument = {FLOOR_CASE.scenario.name: settings_of(FLOOR_CASE)}
         record: Row = {"schema": SCHEMA, "started": manifest.started_utc, "folder": results.folder.name}
         copied = ("quick", "seed", "commit", "dirty", "host", "versions", "stores")
-        record |= {name: getattr(manifest, name) for name in copied}
-        record |= {"pairs": request.pairs, "workers": WORKERS}
+        record |= {name: getattr(manifest, name) for name in copied} | {"pairs": request.pairs, "workers": WORKERS}
         record |= {"scenarios": {each.name: each.settings() for each in plans}}
         record |= {"rounds": [], "set_aside": [], "floor_ms": []}
-        bench = Bench(mine, results, manifest, left)
         # All services run until the end: only the one under load has work to do.
-        subjects = {
-            name: bench.subject(stack, name, count, bench.store(stack, name)) for name, count in WORKERS.items()
-        }
+        subjects = {name: bench.start(name, count) for name, count in WORKERS.items()}
         rounds = {each.name: orders(list(WORKERS), request.seed + place) for place, each in enumerate(plans)}
         for number in range(request.pairs + AGAIN):
-            wanting = [each for each in plans if number < request.pairs or _done(record, each.name) < request.pairs]
+            healthy = Counter(each["scenario"] for each in record["rounds"])
+            wanting = [each for each in plans if number < request.pairs or healthy[each.name] < request.pairs]
             if wanting:
-                rows, _ = bench.measure(FLOOR_CASE, number, bench.upstream())
-                record["floor_ms"].append(_stops(rows, FLOOR_CASE)[0])
+                record["floor_ms"].append(_stops(bench.measure(FLOOR_CASE, number)[0], FLOOR_CASE)[0])
             for scenario in wanting:
                 found = _round(bench, subjects, scenario, number, next(rounds[scenario.name]))
                 record["set_aside" if found["ill"] else "rounds"].append(found)
                 log(_line(found, request.pairs))
             manifest.blocks = number + 1
-            write(record, results.folder.parent)
+            write_json(results.folder.parent / FILE, record, indent=None)
     record |= {"ended": manifest.ended_utc, "aims": goals_of(record), "problems": problems_of(record)}
-    write(record, results.folder.parent)
+    write_json(results.folder.parent / FILE, record, indent=None)
     return record
-
-
-def write(record: Row, folder: Path) -> Path:
-    """Write stop-path.json as a whole; returns its path. Raises StorageError."""
-    try:
-        return write_json(folder / FILE, record, indent=None)
-    except OSError as error:
-        place, cause = folder / FILE, error.strerror or error
-        raise StorageError(f"{place} cannot be written ({cause}): choose another --results") from error
 
 
 def _round(bench: Bench, subjects: dict[str, Subject], scenario: Scenario, number: int, order: Sequence[str]) -> Row:
@@ -130,8 +112,7 @@ def _round(bench: Bench, subjects: dict[str, Subject], scenario: Scenario, numbe
     for strategy in order:
         case = case_of(strategy, scenario)
         rows, line = bench.measure(case, number, subjects[strategy])
-        stops_ms, counts, failed = _stops(rows, case)
-        found["stops_ms"][strategy], found["counts"][strategy], found["failed"][strategy] = stops_ms, counts, failed
+        found["stops_ms"][strategy], found["counts"][strategy], found["failed"][strategy] = _stops(rows, case)
         found["ill"] += [f"{strategy}: {each}" for each in instrument_problems(line)]
     return found
 
@@ -142,10 +123,6 @@ def _stops(rows: Sequence[ChatRow], case: Case) -> tuple[list[float], dict[str, 
     counts = Counter({JSON_NAMES.get(outcome, outcome): count for outcome, count in outcomes.items()})  # type: ignore[call-overload]
     counts |= Counter({"wrong_stop": sum(each.wrong_stop for each in chats), "leaked": sum(e.leaked for e in chats)})
     return stops_ms, dict(counts), [each.error for each in chats if each.error is not None]
-
-
-def _done(record: Row, scenario: str) -> int:
-    return sum(each["scenario"] == scenario for each in record["rounds"])
 
 
 def _line(found: Row, pairs: int) -> str:

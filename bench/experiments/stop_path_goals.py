@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import statistics
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
 from rich.table import Table
 
 from bench.analysis.checks import MAX_ERROR_SHARE
-from bench.experiments.goals import judge, of_percentiles, of_rounds
+from bench.experiments.goals import NO_RATIO, judge, of_percentiles, of_rounds
 from bench.experiments.tables import Row, figure, interval, table
 from bench.stats.percentiles import describe
 from bench.workload.strategies import DISCONNECT
 
-GOALS: dict[str, dict[str, float]] = {
-    "memory-push": {"p50": 1.5},
-    "redis-push": {"p50": 1.9, "p99": 3.0},
-    "postgres-push": {"p50": 1.9, "p99": 3.0},
+GOALS = {
+    ("memory-push", "p50"): 1.5,
+    ("redis-push", "p50"): 1.9,
+    ("redis-push", "p99"): 3.0,
+    ("postgres-push", "p50"): 1.9,
+    ("postgres-push", "p99"): 3.0,
 }
 """Upper limits, as multiples of a client that hangs up."""
 NOT_JUDGED = "not judged"
@@ -34,25 +36,24 @@ def goals_of(record: Row) -> list[Row]:
     found = []
     for scenario in record["scenarios"]:
         rounds = [each["stops_ms"] for each in record["rounds"] if each["scenario"] == scenario]
-        base = _pooled(rounds, DISCONNECT)
-        for strategy, goals in GOALS.items():
-            ours = _pooled(rounds, strategy)
-            for name, limit in goals.items():
-                row = {"scenario": scenario, "strategy": strategy, "percentile": name, "at_most": limit}
-                row |= {"n": len(ours), "base_n": len(base), "rounds": len(rounds)}
-                row |= {"ours_ms": describe(ours)[name], "disconnect_ms": describe(base)[name]}
-                ratio = _p50(rounds, strategy) if name == "p50" else _p99(ours, base)
-                verdict = NOT_JUDGED if ratio["ratio"] is None else judge(ratio["ci95"], limit)
-                found.append(row | ratio | {"verdict": verdict})
+        base = [stop_ms for each in rounds for stop_ms in each[DISCONNECT]]
+        for (strategy, name), limit in GOALS.items():
+            ours = [stop_ms for each in rounds for stop_ms in each[strategy]]
+            row = {"scenario": scenario, "strategy": strategy, "percentile": name, "at_most": limit}
+            row |= {"n": len(ours), "base_n": len(base), "rounds": len(rounds)}
+            row |= {"ours_ms": describe(ours)[name], "disconnect_ms": describe(base)[name]}
+            row |= _of_medians(rounds, strategy) if name == "p50" else of_percentiles(ours, base, name)
+            verdict = NOT_JUDGED if row["ratio"] is None else judge(row["ci95"], limit)
+            found.append(row | {"verdict": verdict})
     return found
 
 
 def counts_of(rounds: Sequence[Row]) -> dict[str, Counter[str]]:
     """Chats by strategy and outcome in these rounds."""
-    counts: dict[str, Counter[str]] = {}
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
     for each in rounds:
         for strategy, outcomes in each["counts"].items():
-            counts[strategy] = counts.get(strategy, Counter()) + Counter(outcomes)
+            counts[strategy] += Counter(outcomes)
     return counts
 
 
@@ -62,14 +63,17 @@ def broken(record: Row) -> list[str]:
     Lost aborts count in healthy rounds only: a chat may end before its abort when the machine stands still.
     """
     counted, all_rounds = counts_of(record["rounds"]), counts_of([*record["rounds"], *record["set_aside"]])
-    found = []
-    for outcome, what, counts in (
+    promises = (
         ("missed", "aborts were lost", counted),
         ("wrong_stop", "chats were stopped without an abort", all_rounds),
         ("leaked", "upstreams left open", all_rounds),
-    ):
-        found += [f"{strategy}: {each[outcome]} {what}" for strategy, each in counts.items() if each[outcome]]
-    return found
+    )
+    return [
+        f"{strategy}: {each[outcome]} {what}"
+        for outcome, what, counts in promises
+        for strategy, each in counts.items()
+        if each[outcome]
+    ]
 
 
 def problems_of(record: Row) -> list[str]:
@@ -81,30 +85,31 @@ def problems_of(record: Row) -> list[str]:
         if healthy < record["pairs"]:
             rounds = f"only {healthy} of {healthy + len(reasons)} rounds had a healthy instrument"
             found.append(f"{scenario}: {rounds}: {reasons[0]}")
-    chats, failed = Counter[str](), dict[str, list[str]]()
+    failed: dict[str, list[str]] = defaultdict(list)
     for each in record["rounds"]:
         for strategy, errors in each["failed"].items():
-            chats[strategy] += sum(each["counts"][strategy].values())
-            failed.setdefault(strategy, []).extend(errors)
-    for strategy, errors in failed.items():
-        if len(errors) > MAX_ERROR_SHARE * chats[strategy]:
-            found.append(f"{strategy}: {len(errors)} of {chats[strategy]} chats failed, for example: {errors[0]}")
+            failed[strategy] += errors
+    for strategy, counts in counts_of(record["rounds"]).items():
+        if len(errors := failed[strategy]) > MAX_ERROR_SHARE * counts.total():
+            found.append(f"{strategy}: {len(errors)} of {counts.total()} chats failed, for example: {errors[0]}")
     return found
 
 
 def verdict_of(record: Row) -> tuple[str, str]:
     """`missed` (a goal or a promise), `invalid`, `undecided` or empty (all goals are met), and a message."""
-    by_verdict: dict[str, list[str]] = {}
-    for row in record["aims"]:
-        by_verdict.setdefault(row["verdict"], []).append(f"{row['strategy']} {row['percentile']} in {row['scenario']}")
+
+    def judged(verdict: str) -> str:
+        rows = [row for row in record["aims"] if row["verdict"] == verdict]
+        return ", ".join(f"{row['strategy']} {row['percentile']} in {row['scenario']}" for row in rows)
+
     if promises := broken(record):
         return "missed", f"broken: {'; '.join(promises)}"
     if record["problems"]:
         return "invalid", f"the measurement is invalid: {'; '.join(record['problems'])}"
-    if missed := by_verdict.get("missed"):
-        return "missed", f"missed beyond doubt: {', '.join(missed)}"
-    if (undecided := by_verdict.get("undecided")) and not record["quick"]:  # which has too few rounds to decide
-        return "undecided", f"undecided: {', '.join(undecided)}"
+    if missed := judged("missed"):
+        return "missed", f"missed beyond doubt: {missed}"
+    if (undecided := judged("undecided")) and not record["quick"]:  # which has too few rounds to decide
+        return "undecided", f"undecided: {undecided}"
     return "", ""
 
 
@@ -129,7 +134,7 @@ def tables(record: Row) -> Iterator[Table]:
             str(row["n"]),
             f"{figure(row['ours_ms'])} / {figure(row['disconnect_ms'])}",
             f"{figure(row['ratio'])}{of}",
-            interval(row["ci95"], around="\\[{}..{}]", empty=""),
+            interval(row["ci95"], around="[{}..{}]", empty=""),
             f"{row['at_most']:g}",
             row["verdict"],
         )
@@ -141,18 +146,9 @@ def tables(record: Row) -> Iterator[Table]:
     yield table("Outcomes of the chats, all rounds together", ("<strategy", "workers", *OUTCOMES.values()), rows)
 
 
-def _p50(rounds: Sequence[Row], strategy: str) -> Row:
+def _of_medians(rounds: Sequence[Row], strategy: str) -> Row:
     both = [(each[strategy], each[DISCONNECT]) for each in rounds if each[strategy] and each[DISCONNECT]]
     if len(both) < 2:
-        return {"ratio": None, "min": None, "max": None, "ci95": None}
+        return NO_RATIO
     spread = of_rounds([statistics.median(ours) / statistics.median(base) for ours, base in both])
     return {"ratio": spread.pop("median"), **spread}
-
-
-def _p99(ours: Sequence[float], base: Sequence[float]) -> Row:
-    ratio, ci = of_percentiles(ours, base, 0.99) or (None, None)
-    return {"ratio": ratio, "min": None, "max": None, "ci95": list(ci) if ci else None}
-
-
-def _pooled(rounds: Sequence[Row], strategy: str) -> list[float]:
-    return [stop_ms for each in rounds for stop_ms in each[strategy]]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from statistics import median
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
@@ -37,12 +36,12 @@ def interval(ci: Sequence[float] | None, form: str = ".2f", around: str = "{} to
     return around.format(*(f"{end:{form}}" for end in ci)) if ci else empty
 
 
-def spread(values: Sequence[float], form: str = ".2f") -> str:
-    """`1.30 (1.10..1.50)`: the median of some values, and the lowest and highest of them."""
-    return f"{median(values):{form}} ({min(values):{form}}..{max(values):{form}})"
+def spread(values: Mapping[str, float], form: str = ".2f") -> str:
+    """`1.30 (1.10..1.50)`, of a `spread_of`."""
+    return f"{values['median']:{form}} ({values['min']:{form}}..{values['max']:{form}})"
 
 
 def minutes_left(seconds: float) -> str:
     """`3:07 left`."""
-    left_s = max(0, int(seconds))
-    return f"{left_s // 60}:{left_s % 60:02d} left"
+    minutes, left_s = divmod(max(0, int(seconds)), 60)
+    return f"{minutes}:{left_s:02d} left"

@@ -9,10 +9,11 @@ import json
 import sys
 import time
 from array import array
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, cast
 
+import numpy as np
 import uvloop
 
 NEEDLES = {"sse": b'"delta":{"content":"', "text": b" "}
@@ -37,14 +38,14 @@ class Load:
     id_prefix: str = "relay"
     abort: bool = False
 
-    def as_argument(self) -> str:
-        """The command line's one argument."""
-        return json.dumps(asdict(self))
-
-    @property
-    def tokens(self) -> int:
-        """An answer long enough that none ends by itself."""
-        return round((self.ramp_s + SETTLE_S + self.window_s + START_DEADLINE_S + END_DEADLINE_S) * 1000 / self.itl_ms)
+    def request(self, position: int) -> bytes:
+        """The request of a stream: an answer long enough that none ends by itself."""
+        lasts_s = self.ramp_s + SETTLE_S + self.window_s + START_DEADLINE_S + END_DEADLINE_S
+        tokens = round(lasts_s * 1000 / self.itl_ms)
+        marker = f"[mock:ttft_ms={TTFT_MS:g},itl_ms={self.itl_ms:g},output_tokens={tokens}]"
+        messages = [{"role": "user", "content": f"go on {marker}"}]
+        body = {"model": "mock", "stream": True, "messages": messages, "request_id": f"{self.id_prefix}-{position}"}
+        return _post("/chat/", body)
 
 
 @dataclass
@@ -60,13 +61,9 @@ class _Reader(asyncio.Protocol):
     """One stream; a chunk from the same read as the one before it has a gap of 0."""
 
     def __init__(self, request: bytes, needle: bytes, window: _Window) -> None:
-        self._request = request
-        self._needle = needle
-        self._window = window
-        self._tail = b""
-        self._last_ns = 0
-        self.status = 0
-        self.ended_ns = 0
+        self._request, self._needle, self._window = request, needle, window
+        self._tail, self._last_ns = b"", 0
+        self.status = self.ended_ns = 0
         self.started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -115,7 +112,7 @@ async def _run(load: Load) -> dict[str, Any]:
         # Spread over the ramp, so that the streams' chunks are not all due at the same instant.
         due_ns = start_ns + position * load.ramp_s * NS / load.streams
         await asyncio.sleep(max(0.0, (due_ns - time.monotonic_ns()) / NS))
-        readers.append(await _connect(load, position, window))
+        readers.append(await _open(load.port, load.request(position), NEEDLES[load.needle], window))
     await asyncio.wait([reader.started for reader in readers], timeout=START_DEADLINE_S)
     await asyncio.sleep(SETTLE_S)
     window.from_ns = time.monotonic_ns()
@@ -130,24 +127,16 @@ async def _run(load: Load) -> dict[str, Any]:
     stopped = await _abort_all(load, readers) if load.abort else {}
     for reader in readers:
         reader.transport.abort()
-    gaps = sorted(window.gaps_ns)
-    at = {"p50": len(gaps) // 2, "p99": len(gaps) * 99 // 100, "max": len(gaps) - 1}
+    gaps_ms = np.quantile(window.gaps_ns, (0.5, 0.99, 1)) / 1e6 - load.itl_ms if window.gaps_ns else [None] * 3
     return {
-        "chunks": len(gaps),
-        "chunks_per_s": len(gaps) / load.window_s,
-        "added_itl_ms": {name: gaps[place] / 1e6 - load.itl_ms if gaps else None for name, place in at.items()},
+        "chunks": len(window.gaps_ns),
+        "chunks_per_s": len(window.gaps_ns) / load.window_s,
+        "added_itl_ms": dict(zip(("p50", "p99", "max"), gaps_ms, strict=True)),
         "client_cpu": cpu_s / load.window_s,
         "errors": errors,
         "silent": silent,
         **stopped,
     }
-
-
-async def _connect(load: Load, position: int, window: _Window) -> _Reader:
-    marker = f"[mock:ttft_ms={TTFT_MS:g},itl_ms={load.itl_ms:g},output_tokens={load.tokens}]"
-    messages = [{"role": "user", "content": f"go on {marker}"}]
-    body = {"model": "mock", "stream": True, "messages": messages, "request_id": f"{load.id_prefix}-{position}"}
-    return await _open(load.port, _request("/chat/", body), NEEDLES[load.needle], window)
 
 
 async def _open(port: int, request: bytes, needle: bytes, window: _Window) -> _Reader:
@@ -158,18 +147,14 @@ async def _open(port: int, request: bytes, needle: bytes, window: _Window) -> _R
 async def _abort_all(load: Load, readers: list[_Reader]) -> dict[str, Any]:
     """Stop all streams at once, each by its own request, and wait until they have ended."""
     start_ns = time.monotonic_ns()
-    requests = [_request("/abort/", {"request_id": f"{load.id_prefix}-{place}"}) for place in range(load.streams)]
+    requests = [_post("/abort/", {"request_id": f"{load.id_prefix}-{place}"}) for place in range(load.streams)]
     await asyncio.gather(*(_open(load.port, request, b"{", _Window()) for request in requests))
     await asyncio.wait([reader.ended for reader in readers], timeout=END_DEADLINE_S)
-    ended = [reader for reader in readers if reader.ended.done()]
-    return {
-        "abort_sent_ns": start_ns,
-        "stop_ms": [(reader.ended_ns - start_ns) / 1e6 for reader in ended],
-        "unstopped": len(readers) - len(ended),
-    }
+    stop_ms = [(reader.ended_ns - start_ns) / 1e6 for reader in readers if reader.ended.done()]
+    return {"abort_sent_ns": start_ns, "stop_ms": stop_ms, "unstopped": len(readers) - len(stop_ms)}
 
 
-def _request(path: str, body: dict[str, Any]) -> bytes:
+def _post(path: str, body: dict[str, Any]) -> bytes:
     content = json.dumps(body).encode()
     head = f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\nconnection: close\r\n"
     return f"{head}content-length: {len(content)}\r\n\r\n".encode() + content

@@ -12,7 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median_high
 from urllib.parse import urlsplit
@@ -34,7 +34,6 @@ WINDOW_S = 3.0
 RAMP_S, STARTS_PER_S = 1.0, 400.0
 LOAD_DEADLINE_S = 60.0
 HELD_STREAMS, HELD_ITL_MS = 1000, 200.0
-Meet = Callable[[], object]
 
 
 class RelayError(ChildError):
@@ -81,46 +80,29 @@ def order(round_number: int, names: Sequence[str] = CONTENDERS) -> list[str]:
     return random.Random(f"relay {round_number} {len(names)}").sample(names, len(names))
 
 
-def take_turn(
-    on: Stage, name: str, *, streams: int, itl_ms: float, window_s: float = WINDOW_S, meet: Meet = lambda: None
-) -> Row:
-    """Load one contender, after `meet` when it has started; returns contender, streams, cpu_us_per_chunk (user and
-    system time of its process tree in the window), and the load's result (see stream_load). Raises RelayError.
+def take_turns(
+    on: Stage, names: Sequence[str], *, streams: int, itl_ms: float, window_s: float = WINDOW_S
+) -> list[Row]:
+    """Load these contenders at the same time, each with `streams` streams; returns a sample of each: contender,
+    streams, cpu_us_per_chunk (user and system time of its process tree in the window), and the load's result (see
+    stream_load). All get the same disturbances: this resolves the smallest differences. Raises RelayError.
     """
-    with _warm(on, name) as child:
+    ramp_s = min(RAMP_S, streams / STARTS_PER_S)
+
+    def sample(name: str, child: Child) -> Row:
         needle = "text" if name == "naive" else "sse"
-        load = Load(
-            urlsplit(child.url).port or 0, streams, itl_ms, window_s, needle, ramp_s=min(RAMP_S, streams / STARTS_PER_S)
-        )
-        meet()
+        load = Load(urlsplit(child.url).port or 0, streams, itl_ms, window_s, needle, ramp_s)
         cpu_ns, result = _offer(load, lambda: tree_cpu_ns(child.process.pid))
         child.check()
-    if not result["chunks"]:
-        raise RelayError(f"{name} relayed nothing; try fewer --streams")
-    cpu_us = (cpu_ns[1] - cpu_ns[0]) / 1e3 / result["chunks"]
-    return {"contender": name, "streams": streams, "cpu_us_per_chunk": cpu_us, **result}
+        if not result["chunks"]:
+            raise RelayError(f"{name} relayed nothing; try fewer --streams")
+        cpu_us = (cpu_ns[1] - cpu_ns[0]) / 1e3 / result["chunks"]
+        return {"contender": name, "streams": streams, "cpu_us_per_chunk": cpu_us, **result}
 
-
-def take_turns_together(on: Stage, names: Sequence[str], *, streams: int, itl_ms: float, window_s: float) -> list[Row]:
-    """A sample of each of these, loaded at the same time, each with `streams` streams.
-
-    Both get the same disturbances of the machine: this resolves the smallest differences. Raises as `take_turn`.
-    """
-    meeting = threading.Barrier(len(names))
-
-    def turn(name: str) -> Row:
-        try:
-            return take_turn(on, name, streams=streams, itl_ms=itl_ms, window_s=window_s, meet=meeting.wait)
-        except BaseException:
-            meeting.abort()  # so that the other one does not wait
-            raise
-
-    with ThreadPoolExecutor(len(names)) as threads:
-        turns = [threads.submit(turn, name) for name in names]
-    failed = [error for each in turns if (error := each.exception()) is not None]
-    for error in sorted(failed, key=lambda each: isinstance(each, threading.BrokenBarrierError)):
-        raise error
-    return [each.result() for each in turns]
+    with contextlib.ExitStack() as stack:
+        children = [stack.enter_context(_warm(on, name)) for name in names]
+        with ThreadPoolExecutor(len(names)) as threads:
+            return list(threads.map(sample, names, children))
 
 
 def hold_and_stop(on: Stage, *, streams: int = HELD_STREAMS, itl_ms: float = HELD_ITL_MS) -> Row:
@@ -129,22 +111,20 @@ def hold_and_stop(on: Stage, *, streams: int = HELD_STREAMS, itl_ms: float = HEL
     """
     request_json(on.mock.url, "/__mock/journal", "DELETE")
     with _warm(on, "redis-push") as child:
-        empty_kb = _rss_kb(child)
-        load = Load(
-            urlsplit(child.url).port or 0, streams, itl_ms, 2 * WINDOW_S, ramp_s=2.0, id_prefix="held", abort=True
-        )
+        empty_kb, port = _rss_kb(child), urlsplit(child.url).port or 0
+        load = Load(port, streams, itl_ms, 2 * WINDOW_S, ramp_s=2.0, id_prefix="held", abort=True)
         rss_kb, result = _offer(load, lambda: _rss_kb(child))
         child.check()
-        sent_ns = result.pop("abort_sent_ns")
         rows = [row for row in request_json(on.mock.url, "/__mock/journal")["rows"] if row["id"].startswith("held-")]
-    lost_ms = [(row["lost_ns"] - sent_ns) / 1e6 for row in rows if row["lost_ns"] is not None]
+    sent_ns, client_ms = result.pop("abort_sent_ns"), result.pop("stop_ms")
+    upstream_ms = [(row["lost_ns"] - sent_ns) / 1e6 for row in rows if row["lost_ns"] is not None]
+    stops = {"client_stop_ms": client_ms, "upstream_stop_ms": upstream_ms}
     return {
         "streams": streams,
         "itl_ms": itl_ms,
         "rss_kb_per_stream": (rss_kb[1] - empty_kb) / streams,
-        "client_stop_ms": _p50_and_max(result.pop("stop_ms")),
-        "upstream_stop_ms": _p50_and_max(lost_ms),
-        "upstreams_cut": len(lost_ms),
+        **{name: {"p50": median_high(ms or [None]), "max": max(ms or [None])} for name, ms in stops.items()},
+        "upstreams_cut": len(upstream_ms),
         **result,
     }
 
@@ -162,7 +142,7 @@ def _warm(on: Stage, name: str) -> Iterator[Child]:
 
 def _offer(load: Load, read: Callable[[], float]) -> tuple[list[float], Row]:
     """Run the load in its own process; returns `read()` at both ends of the window, and the load's result."""
-    command = [sys.executable, "-m", "bench.experiments.relay.stream_load", load.as_argument()]
+    command = [sys.executable, "-m", "bench.experiments.relay.stream_load", json.dumps(asdict(load))]
     readings: list[float] = []
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=clean(), start_new_session=True) as process:
         deadline = threading.Timer(LOAD_DEADLINE_S, process.kill)
@@ -183,7 +163,3 @@ def _rss_kb(child: Child) -> float:
     """Resident memory of the one worker: the largest process of the tree."""
     root = psutil.Process(child.process.pid)
     return float(max(process.memory_info().rss for process in [root, *root.children(recursive=True)])) / 1024
-
-
-def _p50_and_max(values: list[float]) -> Row:
-    return {"p50": median_high(values), "max": max(values)} if values else {"p50": None, "max": None}

@@ -45,8 +45,8 @@ def changed(part: str, number: int, **values: Any) -> dict[str, Any]:
 
 def test_ratios_are_of_pairs() -> None:
     rows = [{"abort_ms": [2.0] * 10, "bare_ms": [1.0] * 10}, {"abort_ms": [9.0] * 10, "bare_ms": [3.0] * 10}]
-    assert abort_tables.ratios(rows, 50) == [2.0, 3.0]
-    assert abort_tables.ratios(rows, 99) == []  # ten samples have no p99
+    assert abort_tables.ratios(rows, "p50") == [2.0, 3.0]
+    assert abort_tables.ratios(rows, "p99") == []  # ten samples have no p99
 
 
 def test_the_tables_show_what_was_measured() -> None:

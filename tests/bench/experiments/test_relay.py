@@ -13,7 +13,7 @@ from bench.experiments.frame import write_json
 from bench.experiments.relay import stream_load as relay_load
 from bench.experiments.relay.report import CONTENDERS, PAIR, contenders_table, ratios_table, summarise
 from bench.experiments.relay.stream_load import Load, _run
-from bench.experiments.relay.turns import RelayError, Stage, hold_and_stop, order, stage, take_turn, take_turns_together
+from bench.experiments.relay.turns import RelayError, Stage, hold_and_stop, order, stage, take_turns
 from bench.system.http import AnswerError
 
 
@@ -25,7 +25,7 @@ def on() -> Any:
 
 @pytest.mark.parametrize("name", ["bare", "naive"])
 def test_a_contender_relays_all_that_is_offered(on: Stage, name: str) -> None:
-    sample = take_turn(on, name, streams=10, itl_ms=20, window_s=1)
+    (sample,) = take_turns(on, [name], streams=10, itl_ms=20, window_s=1)
     assert sample["contender"] == name
     assert sample["errors"] == sample["silent"] == 0
     assert sample["chunks_per_s"] == pytest.approx(500, rel=0.1)
@@ -34,7 +34,7 @@ def test_a_contender_relays_all_that_is_offered(on: Stage, name: str) -> None:
 
 
 def test_two_are_loaded_at_the_same_time(on: Stage) -> None:
-    samples = take_turns_together(on, PAIR, streams=10, itl_ms=20, window_s=1)
+    samples = take_turns(on, PAIR, streams=10, itl_ms=20, window_s=1)
     assert [sample["contender"] for sample in samples] == list(PAIR)
     for sample in samples:
         assert sample["errors"] == sample["silent"] == 0
@@ -49,7 +49,7 @@ def test_one_that_fails_keeps_the_other_waiting_for_nothing(on: Stage, monkeypat
 
     monkeypatch.setattr("bench.experiments.relay.turns.warm_up", fail)
     with pytest.raises(RelayError, match="cannot chat"):
-        take_turns_together(on, PAIR, streams=10, itl_ms=20, window_s=1)
+        take_turns(on, PAIR, streams=10, itl_ms=20, window_s=1)
 
 
 def test_all_held_streams_end_when_all_are_stopped(on: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
