@@ -29,6 +29,7 @@ QUIET_CORES, NEEDED_CORES = 0.2, 1.5
 """Other processes may use the first without a warning; without the second, load and mock wait for each other."""
 SLEEPS, SLEEP_MS, PINGS = 100, 10, 1000
 SLOW_SLEEP_MS, SLOW_PING_MS, BROKEN_PING_MS = 1.0, 0.3, 2.0
+RERUN = "`make setup`, or free this machine"
 
 _SLEEPS = """
     for _ in range({count}):
@@ -40,7 +41,7 @@ _SLEEPS = """
 _GEVENT = "import gevent, time\ndef main():" + _SLEEPS % "gevent.sleep" + "main()"
 _ASYNCIO = "import asyncio, time, uvloop\nasync def main():" + _SLEEPS % "await asyncio.sleep" + "uvloop.run(main())"
 _CLOCK = "import sys, time\nfor _ in sys.stdin: print(time.monotonic_ns(), flush=True)"
-_BUSY_TIMES = ("user", "system", "nice", "irq", "softirq")
+_BUSY = ("user", "system", "nice", "irq", "softirq")
 
 
 @dataclass(frozen=True)
@@ -72,11 +73,10 @@ def cores(workers: int) -> Check:
     """Cores against the processes that work at the same time: workers, mock, load."""
     count, needed = usable_cores(), workers + 2
     found = f"{count:g} cores for {needed} busy processes ({workers} workers, mock, load)"
+    fix = f"WORKERS={max(1, int(count) - 2)}, or {needed} cores, for exact tails"
     if count < 2:
-        return Check("cores", False, found, "use a machine with 2 cores or more: one cannot serve and measure")
-    if count < needed:
-        return Check("cores", None, found, f"WORKERS={max(1, int(count) - 2)}, or {needed} cores, for exact tails")
-    return Check("cores", True, found)
+        fix = "use a machine with 2 cores or more: one cannot serve and measure"
+    return _graded("cores", found, fix, -count, (-needed, -2))
 
 
 def usable_cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> float:
@@ -98,15 +98,14 @@ def governor(folder: Path = Path("/sys/devices/system/cpu")) -> Check:
 
 def open_files(streams: int) -> Check:
     """Each stream takes a socket in the load, two in the service, one in the mock, and its abort one more."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = 4 * streams
-    limits = ["unlimited" if limit == resource.RLIM_INFINITY else f"{limit:,}" for limit in (soft, hard)]
+    soft, hard = (
+        float("inf") if each == resource.RLIM_INFINITY else each for each in resource.getrlimit(resource.RLIMIT_NOFILE)
+    )
+    limits = ["unlimited" if limit == float("inf") else f"{limit:,}" for limit in (soft, hard)]
     found = f"{limits[0]} (at most {limits[1]}), {needed:,} needed for {streams:,} streams"
-    if soft == resource.RLIM_INFINITY or soft >= needed:
-        return Check("open files", True, found)
-    if hard == resource.RLIM_INFINITY or hard >= needed:
-        return Check("open files", False, found, f"ulimit -n {needed}")
-    return Check("open files", False, found, f"raise the hard limit to {needed} (/etc/security/limits.conf)")
+    fix = f"ulimit -n {needed}" if hard >= needed else f"raise the hard limit to {needed} (/etc/security/limits.conf)"
+    return _graded("open files", found, fix, -soft, (-needed, -needed))
 
 
 def clock(program: str = _CLOCK) -> Check:
@@ -122,7 +121,7 @@ def clock(program: str = _CLOCK) -> Check:
             stamp = process.stdout.readline()
             after_ns = time.monotonic_ns()
             if not stamp:
-                return Check(name, False, "the child sent no stamp", "`make setup`, or free this machine")
+                return Check(name, False, "the child sent no stamp", RERUN)
             if not before_ns <= int(stamp) <= after_ns:
                 return Check(name, False, f"a child's stamp is {(int(stamp) - before_ns) / 1e9:+.1f} s off ours", fix)
             rounds_ns.append(after_ns - before_ns)
@@ -137,7 +136,7 @@ def timer(name: str, program: str) -> Check:
         out, _ = process.communicate(timeout=CHILD_DEADLINE_S)
     late_ms = sorted(float(line) for line in out.split())
     if len(late_ms) != SLEEPS:
-        return Check(title, False, f"{len(late_ms)} of {SLEEPS} sleeps returned", "`make setup`, or free this machine")
+        return Check(title, False, f"{len(late_ms)} of {SLEEPS} sleeps returned", RERUN)
     p50_ms, p99_ms = median(late_ms), late_ms[-2]
     found = f"{SLEEPS} sleeps of {SLEEP_MS} ms: {p50_ms:.2f} ms late, p99 {p99_ms:.2f} ms"
     if p99_ms > MAX_SCHEDULE_MS:
@@ -149,28 +148,22 @@ def timer(name: str, program: str) -> Check:
 
 def competition(cores: float) -> Check:
     """CPU use of other processes: the sum, and the busiest one by its name (arguments may hold secrets)."""
-    before, busy_before = _cpu_s(), _busy_s()
-    began = time.monotonic()
-    time.sleep(WATCH_S)
-    took_s = time.monotonic() - began
-    after, busy = _cpu_s(), (_busy_s() - busy_before) / took_s
-    used = {pid: (cpu_s - before[pid][1], name) for pid, (name, cpu_s) in after.items() if pid in before}
-    used.pop(os.getpid(), None)
-    pid, (most_s, name) = max(used.items(), key=lambda each: each[1], default=(0, (0.0, "")))
+    others = [process for process in psutil.process_iter(["name"]) if process.pid != os.getpid()]
+    for process in others:
+        _cpu_share(process)  # counts from here on
+    busy = _busy_cores()
+    shares = [(_cpu_share(process), process.pid, process.info["name"] or "?") for process in others]
+    most, pid, name = max(shares, default=(0.0, 0, ""))
     found = f"{busy:.2f} of {cores:g} cores used by other processes (load average {os.getloadavg()[0]:.1f})"
-    if busy > QUIET_CORES and most_s > 0:
-        found += f"; most by {name} (process {pid}): {most_s / took_s:.0%} of a core"
-    fix = f"stop {name if most_s > 0 else 'what runs outside this container'}, or wait until it is done"
+    if busy > QUIET_CORES and most:
+        found += f"; most by {name} (process {pid}): {most:.0%} of a core"
+    fix = f"stop {name if most else 'what runs outside this container'}, or wait until it is done"
     return _graded("other work", found, fix, busy, (QUIET_CORES, cores - NEEDED_CORES))
 
 
 def steal() -> Check:
     """CPU time that the host takes from this virtual machine."""
-    before = psutil.cpu_times()
-    time.sleep(WATCH_S)
-    after = psutil.cpu_times()
-    all_s = sum(after) - sum(before)
-    share = (getattr(after, "steal", 0.0) - getattr(before, "steal", 0.0)) / all_s if all_s > 0 else 0.0
+    share = getattr(psutil.cpu_times_percent(WATCH_S), "steal", 0.0) / 100
     found = f"{share:.1%} of the CPU time taken by the host"
     return _graded("steal", found, "another machine or hour: this host is busy", share, (WARN_STEAL, MAX_STEAL))
 
@@ -233,17 +226,15 @@ def _affinity() -> set[int]:
     return set(affinity(0)) if affinity else set(range(os.cpu_count() or 1))
 
 
-def _cpu_s() -> dict[int, tuple[str, float]]:
-    """Name, and user and system seconds, of every process that we may inspect."""
-    return {
-        process.pid: (process.info["name"] or "?", process.info["cpu_times"].user + process.info["cpu_times"].system)
-        for process in psutil.process_iter(["name", "cpu_times"])
-        if process.info["cpu_times"] is not None
-    }
+def _cpu_share(process: psutil.Process) -> float:
+    """Of a core, since the last call; 0 when the process has ended or may not be inspected."""
+    with contextlib.suppress(psutil.Error):
+        return float(process.cpu_percent()) / 100
+    return 0.0
 
 
-def _busy_s() -> float:
-    """CPU seconds of the cores that we may use: containers do not list the processes of others."""
+def _busy_cores() -> float:
+    """How many of the cores that we may use are busy: containers do not list the processes of others."""
     usable = _affinity()
-    busy = [times for number, times in enumerate(psutil.cpu_times(percpu=True)) if number in usable]
-    return sum(getattr(times, name, 0.0) for times in busy for name in _BUSY_TIMES)
+    cpus = [times for cpu, times in enumerate(psutil.cpu_times_percent(WATCH_S, percpu=True)) if cpu in usable]
+    return sum(getattr(times, name, 0.0) for times in cpus for name in _BUSY) / 100

@@ -48,6 +48,10 @@ class RedisCounter:
         self._own += 1
         return int(self._client.info("clients")["connected_clients"]) - 1
 
+    def records(self, namespace: str) -> int:
+        """Records of chats under this namespace; the workers' heartbeats do not count."""
+        return sum(1 for _ in self._client.scan_iter(f"{namespace}:{{*}}:*", count=1000))
+
     def delete_namespace(self, namespace: str) -> None:
         """Delete the keys of this namespace only."""
         for key in self._client.scan_iter(f"{namespace}:*", count=1000):
@@ -92,6 +96,10 @@ class PostgresCounter:
         """Client backends of this database, ours and those that were there before excluded."""
         self._own += self._cost
         return int(self._fetch(_CLIENTS)) - self._others
+
+    def records(self, namespace: str) -> int:
+        """Records of chats under this namespace; the workers' heartbeats do not count."""
+        return int(self._fetch(f"SELECT count(*) FROM {namespace}.chats_v1 WHERE state <> 'beat'"))  # noqa: S608 - ours
 
     def delete_namespace(self, namespace: str) -> None:
         """Drop the schema of this namespace."""

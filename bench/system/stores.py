@@ -46,6 +46,10 @@ class Store:
         """The address for `python -m server --backend`, e.g. `redis+push://127.0.0.1:6379/0`."""
         return with_delivery(self.kind, self.url, delivery)
 
+    def records(self, namespace: str) -> int:
+        """Records of chats that a service has left under this namespace."""
+        return self._counter.records(namespace)
+
     def delete_namespace(self, namespace: str) -> None:
         """Delete what a run has stored under its namespace. Raises StoreError when the store does not answer."""
         try:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import Sequence
-from typing import Any
 
 import psutil
 from scipy.stats import theilslopes
 
 from bench.system.http import request_json
 from bench.system.procs import Child
-from bench.system.stores import Store
 
 WARM_UP_SHARE, WARM_UP_MOST_S = 0.3, 180.0
 JUDGED_LEAST_S = 120.0
@@ -91,26 +88,3 @@ def upstream_sockets(service: Child, mock: Child) -> int:
 def open_at_witness(mock: Child) -> int:
     """Answers that the mock is still sending on an open connection."""
     return sum(row["outcome"] == "open" for row in request_json(mock.url, "/__mock/journal")["rows"])
-
-
-def records_left(store: Store | None, namespace: str) -> int:
-    """Records of chats that the service left in the store; its workers' heartbeats do not count."""
-    if store is None:
-        return 0
-    if store.kind == "redis":
-        from redis import Redis  # noqa: PLC0415 - only this store needs the driver
-
-        with contextlib.closing(Redis.from_url(store.url)) as client:
-            return sum(1 for _ in client.scan_iter(f"{namespace}:{{*}}:*", count=1000))
-    return int(asyncio.run(_count(store.url, namespace)))
-
-
-async def _count(url: str, namespace: str) -> Any:
-    import asyncpg  # noqa: PLC0415 - only this store needs the driver
-
-    connection = await asyncpg.connect(url)
-    try:
-        statement = f"SELECT count(*) FROM {namespace}.chats_v1 WHERE state <> 'beat'"  # noqa: S608 - our own name
-        return await connection.fetchval(statement)
-    finally:
-        await connection.close()

@@ -8,7 +8,6 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from rich.console import Console
 from rich.status import Status
@@ -34,6 +33,10 @@ FORM_NAMES = {
 }
 LET_GO_S = 30.0
 """Within this time, idle kept-alive connections (5 s) and every record (TTL and a sweep) must be gone."""
+
+
+Log = Callable[[str], None]
+Memory = dict[int, list[checks.Sample]]
 
 
 class SoakError(ChildError):
@@ -63,14 +66,17 @@ def find_leaks(console: Console, *, minutes: float, workers: int, backend: str, 
     Raises PlanError, SoakError, StoreError or ChildError.
     """
     strategy = strategy_of(backend)
-    chats = int(minutes * 60 * RATE_PER_S)
+
+    def log(line: str) -> None:
+        console.print(line, highlight=False, soft_wrap=True)
+
     with contextlib.ExitStack() as stack:
-        folder = stack.enter_context(temporary_folder("soak"))
-        bench = _start(stack, folder, strategy, workers, journal_rows=2 * chats + 1000)
+        bench = _start(stack, strategy, workers, journal_rows=2 * int(minutes * 60 * RATE_PER_S) + 1000)
         traffic = Traffic(bench.service.url, seed, f"soak-{os.getpid()}", sure_stops=bench.sure_stops)
-        console.print(f"{strategy}, {workers} workers, {RATE_PER_S:g} chats/s for {minutes:g} min", highlight=False)
+        log(f"{strategy}, {workers} workers, {RATE_PER_S:g} chats/s for {minutes:g} min")
         try:
-            return _soak(console, bench, traffic, minutes * 60)
+            with console.status("starting the traffic") as status:
+                return _soak(bench, traffic, minutes * 60, log, status)
         except (OSError, AnswerError) as error:
             bench.service.check()
             bench.mock.check()
@@ -78,38 +84,24 @@ def find_leaks(console: Console, *, minutes: float, workers: int, backend: str, 
             raise SoakError(f"{error}; last line of the service's log: {last}") from error
 
 
-def _start(stack: contextlib.ExitStack, folder: Path, strategy: str, workers: int, journal_rows: int) -> Bench:
-    namespace = f"stopwatch_soak_{os.getpid()}"
+def _start(stack: contextlib.ExitStack, strategy: str, workers: int, journal_rows: int) -> Bench:
+    folder, namespace = stack.enter_context(temporary_folder("soak")), f"stopwatch_soak_{os.getpid()}"
     url, store = opened(stack, strategy, namespace)
     arguments = ["mock_llm", "serve", "--port", "0", "--journal-rows", str(journal_rows)]
     mock = stack.enter_context(Child("mock_llm", arguments, folder / "mock_llm.log"))
-    env = {
-        "ABORT_BACKEND": url,
-        "ABORT_NAMESPACE": namespace,
-        "ABORT_TTL_S": str(TTL_S),
-        "ABORT_REMEMBER_S": str(REMEMBER_S),
-        "API_KEYS": "",
-        "LOG_LEVEL": "warning",
-        "OPENAI_API_KEY": "unused",
-        "OPENAI_BASE_URL": f"{mock.url}/v1",
-        "WORKERS": str(workers),
-        "MAX_BODY_BYTES": str(len(TOO_LARGE) - 1),
-        "MEMORY_WITH_WORKERS": "true",
-    }
+    env = {"OPENAI_API_KEY": "unused", "OPENAI_BASE_URL": f"{mock.url}/v1", "API_KEYS": "", "LOG_LEVEL": "warning"}
+    env |= {"ABORT_BACKEND": url, "ABORT_NAMESPACE": namespace, "WORKERS": str(workers), "MEMORY_WITH_WORKERS": "true"}
+    env |= {"ABORT_TTL_S": str(TTL_S), "ABORT_REMEMBER_S": str(REMEMBER_S), "MAX_BODY_BYTES": str(len(TOO_LARGE) - 1)}
     arguments = ["server", "--host", "127.0.0.1", "--port", "0"]
     service = stack.enter_context(Child("server", arguments, folder / "server.log", env=env))
     return Bench(service, mock, store, namespace, strategy, workers)
 
 
-def _soak(console: Console, bench: Bench, traffic: Traffic, seconds: float) -> list[str]:
-    def log(line: str) -> None:
-        console.print(line, highlight=False, soft_wrap=True)
-
+def _soak(bench: Bench, traffic: Traffic, seconds: float, log: Log, status: Status) -> list[str]:
     warm_up(bench.service.url, 8 * bench.workers)
     pids = sorted(checks.worker_chats(bench.service, bench.workers))
-    memory: dict[int, list[checks.Sample]] = {pid: [] for pid in pids}
-    with console.status("starting the traffic") as status:
-        asyncio.run(_run(bench, traffic, memory, seconds, log=log, status=status))
+    memory: Memory = {pid: [] for pid in pids}
+    asyncio.run(_run(bench, traffic, memory, seconds, log=log, status=status))
     log(f"{traffic.started:,} chats: {', '.join(f'{traffic.counts[kind]:,} {kind}' for kind in KINDS)}")
     log(f"by form: {', '.join(f'{traffic.forms[form]:,} {name}' for form, name in FORM_NAMES.items())}")
     leaks = [f"wrong answer, {count} times: {what}" for what, count in sorted(traffic.wrong.items())]
@@ -117,52 +109,34 @@ def _soak(console: Console, bench: Bench, traffic: Traffic, seconds: float) -> l
         log(checks.memory_over_time(f"worker {pid}", samples))
         verdict, grows = checks.memory_verdict(f"worker {pid}", samples, traffic.started / seconds / bench.workers)
         log(verdict)
-        if grows:
-            leaks.append(f"memory of {verdict}")
-    with console.status("waiting until everything is let go"):
-        leaks += _still_held(log, bench)
-    if sorted(checks.worker_chats(bench.service, bench.workers)) != pids:
-        leaks.append("a worker died and was replaced")
-    return leaks
-
-
-def _still_held(log: Callable[[str], None], bench: Bench) -> list[str]:
-    """Wait until everything is let go; returns what is not, a line each."""
+        leaks += [f"memory of {verdict}"] if grows else []
+    status.update("waiting until everything is let go")
     counts: dict[str, Callable[[], int]] = {
         "answers the mock still sends": lambda: checks.open_at_witness(bench.mock),
         "connections to the upstream": lambda: checks.upstream_sockets(bench.service, bench.mock),
         "live chats of all workers": lambda: sum(checks.worker_chats(bench.service, bench.workers).values()),
-        "records in the store": lambda: checks.records_left(bench.store, bench.namespace),
+        "records in the store": lambda: bench.store.records(bench.namespace) if bench.store else 0,
     }
-    leaks = []
     deadline = time.monotonic() + LET_GO_S
     for what, count in counts.items():
         while (left := count()) and time.monotonic() < deadline:
             time.sleep(POLL_S)
         log(f"{what}: {left}")
-        if left:
-            leaks.append(f"{left} {what}, {LET_GO_S:g} s after the traffic ended")
+        leaks += [f"{left} {what}, {LET_GO_S:g} s after the traffic ended"] if left else []
+    if sorted(checks.worker_chats(bench.service, bench.workers)) != pids:
+        leaks.append("a worker died and was replaced")
     return leaks
 
 
-async def _run(
-    bench: Bench,
-    traffic: Traffic,
-    memory: dict[int, list[checks.Sample]],
-    seconds: float,
-    *,
-    log: Callable[[str], None],
-    status: Status,
-) -> None:
+async def _run(bench: Bench, traffic: Traffic, memory: Memory, seconds: float, *, log: Log, status: Status) -> None:
     """Run the traffic, and sample the workers' memory every second."""
-    began = time.monotonic()
+    began, logged_s = time.monotonic(), 0.0
     running = asyncio.create_task(traffic.run(seconds))
-    logged_s = 0.0
     while not running.done():
         await asyncio.wait([running], timeout=SAMPLE_S)
         at_s = time.monotonic() - began
-        for child in (bench.service, bench.mock):
-            child.check()
+        bench.service.check()
+        bench.mock.check()
         for pid, samples in memory.items():
             if (kb := checks.rss_kb(pid)) is not None:
                 samples.append((at_s, kb))
