@@ -1,7 +1,5 @@
 """`python -m bench backends`: the abort path itself, between two processes, on real stores; no HTTP, no service."""
 
-from __future__ import annotations
-
 import json
 import secrets
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """The results of `python -m bench backends`: ratios to a bare driver, and the promises that were broken."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator, Sequence
 from statistics import median

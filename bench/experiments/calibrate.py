@@ -1,7 +1,5 @@
 """Floor and calibration by themselves: everything is started, measured, judged and stopped again."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 import msgspec

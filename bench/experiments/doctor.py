@@ -1,7 +1,5 @@
 """Is this machine fit to measure on? Each check reports what it found and what to change (about 6 s in all)."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import resource

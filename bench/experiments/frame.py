@@ -1,7 +1,5 @@
 """What the measurements beside a run have in common: manifest, stores, services, and result files."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import secrets

@@ -1,7 +1,5 @@
 """Whether a goal is met: ratios of rounds and of percentiles, each with its interval: met, missed, or undecided."""
 
-from __future__ import annotations
-
 import math
 import statistics
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """How exact the instrument is: its own stamps compared with each other, without a service."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from rich.table import Table

@@ -1,7 +1,5 @@
 """The knee: the rate at which a service no longer stops in time, found by doubling, bisection and repetition; pure."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Measures the knee of strategies: each probe is a few seconds of load at one rate; writes knee.json."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import statistics

@@ -1,7 +1,5 @@
 """`python -m bench serve`: store, mock upstream and service in one command, until Ctrl-C."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import socket
@@ -13,9 +11,11 @@ from typing import IO
 
 from rich.console import Console
 
+from bench.experiments.frame import start_store
 from bench.system.embedded import temporary_folder
+from bench.system.environment import URL_VARIABLES
 from bench.system.procs import Child
-from bench.system.stores import Store, open_store
+from bench.system.stores import Store
 from bench.workload.plan import STRATEGIES, delivery_of, store_of
 from bench.workload.scenario import PlanError
 
@@ -44,7 +44,7 @@ def strategy_of(backend: str) -> str:
     return f"{backend}-push" if backend in STORES else backend
 
 
-def opened(stack: contextlib.ExitStack, strategy: str, namespace: str | None = None) -> tuple[str, Store | None]:
+def opened(stack: contextlib.ExitStack, strategy: str, namespace: str = "") -> tuple[str, Store | None]:
     """The strategy's backend URL, and its store, which runs until `stack` closes.
 
     A store of the user (REDIS_URL, DATABASE_URL) is then cleared of `namespace`, where one is given.
@@ -52,11 +52,9 @@ def opened(stack: contextlib.ExitStack, strategy: str, namespace: str | None = N
     kind, delivery = store_of(strategy), delivery_of(strategy)
     if delivery is None:
         return "none://", None
-    if kind not in ("redis", "postgres"):
+    if kind not in URL_VARIABLES:
         return f"{kind}+{delivery}://", None
-    store = stack.enter_context(open_store(str(kind)))
-    if namespace and store.how == "url":
-        stack.callback(store.delete_namespace, namespace)
+    store = start_store(stack, kind, namespace)
     return store.strategy_url(delivery), store
 
 
@@ -78,23 +76,21 @@ def serve(console: Console, *, backend: str, port: int, workers: int | None) -> 
         env |= {"DRAIN_S": os.environ.get("DRAIN_S", "1"), "PYTHONUNBUFFERED": "1"}
         children = []
         # Empty counts as not set: a shell, a .env file or a CI secret without a value gives an empty one.
-        if os.environ.get("OPENAI_API_KEY") or os.environ.get("OPENAI_BASE_URL"):
-            env["OPENAI_BASE_URL"] = os.environ.get("OPENAI_BASE_URL") or OPENAI_URL
-            console.print(f"upstream: {env['OPENAI_BASE_URL']}", highlight=False, soft_wrap=True)
+        if env.get("OPENAI_API_KEY") or env.get("OPENAI_BASE_URL"):
+            upstream = env["OPENAI_BASE_URL"] = env.get("OPENAI_BASE_URL") or OPENAI_URL
         else:
+            upstream = "our mock (set OPENAI_API_KEY or OPENAI_BASE_URL for a real one)"
             arguments = ["mock_llm", "serve", "--port", "0", *SLOW_ANSWERS]
-            mock = stack.enter_context(Child("mock_llm", arguments, folder / "mock_llm.log", env=os.environ))
-            children.append(mock)
-            env |= {"OPENAI_BASE_URL": f"{mock.url}/v1", "OPENAI_API_KEY": "unused", "UPSTREAM_NOTE": SLOW_NOTE}
-            console.print("upstream: our mock (set OPENAI_API_KEY or OPENAI_BASE_URL for a real one)", highlight=False)
+            children += [stack.enter_context(Child("mock_llm", arguments, folder / "mock_llm.log", env=os.environ))]
+            env |= {"OPENAI_BASE_URL": f"{children[0].url}/v1", "OPENAI_API_KEY": "unused", "UPSTREAM_NOTE": SLOW_NOTE}
+        console.print(f"upstream: {upstream}", highlight=False, soft_wrap=True)
         log = folder / "server.log"
         log.touch()
         written = stack.enter_context(log.open("rb"))
         stack.callback(_copy, written)  # the last lines, when it has ended
         service = Child("server", ["server", "--host", HOST, "--port", str(port)], log, env=env)
         children.append(stack.enter_context(service))
-        for line in greeting(service.url, strategy, env["WORKERS"]):
-            console.print(line, highlight=False, soft_wrap=True, markup=False)
+        console.print(greeting(service.url, strategy, env["WORKERS"]), highlight=False, soft_wrap=True, markup=False)
         # Read the service's output to its end: a full pipe would block it.
         threading.Thread(target=_copy, args=(service.process.stdout,), daemon=True).start()
         while True:
@@ -104,13 +100,12 @@ def serve(console: Console, *, backend: str, port: int, workers: int | None) -> 
             time.sleep(POLL_S)
 
 
-def greeting(url: str, strategy: str, workers: str) -> list[str]:
+def greeting(url: str, strategy: str, workers: str) -> str:
     """The page to open, and two lines to paste: start a chat, and stop it."""
     keys = " -H 'Authorization: Bearer YOUR_KEY'" if os.environ.get("API_KEYS") else ""
     count = f"{workers} worker{'' if workers == '1' else 's'}"
-    return (
-        GREETING.read_text(encoding="utf-8").format(url=url, strategy=strategy, workers=count, keys=keys).splitlines()
-    )
+    text = GREETING.read_text(encoding="utf-8").removesuffix("\n")
+    return text.format(url=url, strategy=strategy, workers=count, keys=keys)
 
 
 def _check_free(port: int) -> None:

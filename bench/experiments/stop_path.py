@@ -1,7 +1,5 @@
 """`python -m bench stop-path`: each push compared with a client that hangs up, in the same rounds."""
 
-from __future__ import annotations
-
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """The results of `stop-path`: each push as a multiple of a hang-up, and whether the goals are met. Pure."""
 
-from __future__ import annotations
-
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,5 @@
 """Tables and figures on the terminal, 80 columns wide."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 

@@ -3,23 +3,19 @@
 No abort, no checks, no events: a lower bound, not a service. Upstream: OPENAI_BASE_URL and OPENAI_API_KEY.
 """
 
-import os
-from collections.abc import AsyncIterator
+from functools import partial
 
 import aiohttp
 import uvloop
 from aiohttp import web
 
-from bench.experiments.contenders.calibrated import serve
-
-UPSTREAM = web.AppKey("upstream", aiohttp.ClientSession)
+from bench.experiments.contenders.calibrated import completions, serve, upstream_session
 
 
-async def chat(request: web.Request) -> web.StreamResponse:
+async def chat(session: aiohttp.ClientSession, request: web.Request) -> web.StreamResponse:
     """Relay the body to the upstream, and the answer to the client, unread."""
     body = await request.read()
-    url = f"{os.environ['OPENAI_BASE_URL']}/chat/completions"
-    async with request.app[UPSTREAM].post(url, data=body, headers={"Content-Type": "application/json"}) as upstream:
+    async with session.post(completions(), data=body, headers={"Content-Type": "application/json"}) as upstream:
         response = web.StreamResponse(status=upstream.status, headers={"Content-Type": upstream.content_type})
         await response.prepare(request)
         async for data in upstream.content.iter_any():
@@ -28,15 +24,10 @@ async def chat(request: web.Request) -> web.StreamResponse:
     return response
 
 
-async def _session(app: web.Application) -> AsyncIterator[None]:
-    headers = {"Authorization": f"Bearer {os.environ['OPENAI_API_KEY']}"}
-    connector = aiohttp.TCPConnector(limit=0)
-    async with aiohttp.ClientSession(connector=connector, headers=headers) as app[UPSTREAM]:
-        yield
+async def _main() -> None:
+    async with upstream_session() as session:
+        await serve([web.post("/chat/", partial(chat, session))])
 
 
 if __name__ == "__main__":
-    relay = web.Application()
-    relay.cleanup_ctx.append(_session)
-    relay.router.add_post("/chat/", chat)
-    uvloop.run(serve(relay))
+    uvloop.run(_main())

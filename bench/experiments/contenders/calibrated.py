@@ -21,7 +21,7 @@ import secrets
 import socket
 import sys
 import time
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable
 from pathlib import Path
 from time import monotonic_ns
 from typing import Any
@@ -30,44 +30,27 @@ import aiohttp
 import uvloop
 from aiohttp import web
 
+from bench.record.base import encode_line
+from bench.record.traces import AbortTrace, ChatTrace
+
 ARMS = ("instant", "delay", "drop")
 DELAY_MS, DROP_EVERY = 10, 100
 SPIN_MS = 2  # timers are up to 0.8 ms late here and uvloop ticks in whole milliseconds: the rest is a busy wait
 
 
-@dataclass
-class Trace:
-    """The moments of one chat, CLOCK_MONOTONIC ns, named as in our service."""
-
-    request_id: str
-    received_ns: int = field(default_factory=monotonic_ns)
-    registered_ns: int | None = None
-    first_byte_ns: int | None = None
-    signal_ns: int | None = None
-    upstream_closed_ns: int | None = None
-    ended_ns: int | None = None
-    finish_reason: str | None = None
-    chunks: int = 0
-
-
 class Chat:
-    """One live chat and its upstream."""
+    """One live chat and its upstream; it is stopped once its trace has a `signal_ns`."""
 
     def __init__(self, request_id: str) -> None:
-        self.trace = Trace(request_id)
+        self.trace = ChatTrace(request_id=request_id, pid=os.getpid(), received_ns=monotonic_ns())
         self.arm = next((word for word in request_id.split("-") if word in ARMS), "instant")
         self.aborted = False  # an abort was accepted
         self._upstream: aiohttp.ClientResponse | None = None
 
-    @property
-    def stopped(self) -> bool:
-        """Whether an abort took effect."""
-        return self.trace.signal_ns is not None
-
     def opened(self, upstream: aiohttp.ClientResponse) -> None:
         """Attach the upstream; it is closed again when the chat is already stopped."""
         self._upstream = upstream
-        if self.stopped:
+        if self.trace.signal_ns:
             self._close()
 
     def stop(self, due_ns: int = 0) -> None:
@@ -91,15 +74,15 @@ class Chat:
 class Relay:
     """The two routes, and the live chats."""
 
-    def __init__(self, session: aiohttp.ClientSession, trace_dir: str | None) -> None:
+    def __init__(self, session: aiohttp.ClientSession) -> None:
         self._session = session
         self._chats: dict[str, Chat] = {}
         self._drops = itertools.count(1)
         self._traces = None
-        if trace_dir:
-            file = Path(trace_dir) / f"{os.getpid()}.jsonl"
+        if folder := os.environ.get("TRACE_DIR"):
+            file = Path(folder, f"{os.getpid()}.jsonl")
             file.parent.mkdir(parents=True, exist_ok=True)
-            self._traces = file.open("a", buffering=1, encoding="utf-8")
+            self._traces = file.open("ab", buffering=0)
 
     async def chat(self, request: web.Request) -> web.StreamResponse:
         """Relay the answer's events, and mark the end of an aborted one."""
@@ -116,29 +99,28 @@ class Relay:
         finally:
             del self._chats[request_id]
             chat.trace.ended_ns = monotonic_ns()
-            self._write("chat", asdict(chat.trace))
+            self._write(chat.trace)
 
     async def _relay(self, request: web.Request, body: dict[str, Any], chat: Chat) -> web.StreamResponse:
-        named = {"X-Request-Id": chat.trace.request_id}
-        url = f"{os.environ['OPENAI_BASE_URL']}/chat/completions"
-        response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8", **named})
-        async with self._session.post(url, json=body, headers=named) as upstream:
+        trace, headers = chat.trace, {"X-Request-Id": chat.trace.request_id}
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8", **headers})
+        async with self._session.post(completions(), json=body, headers=headers) as upstream:
             if upstream.status != 200:
                 return _refusal(502, f"The upstream answered {upstream.status}")
             chat.opened(upstream)
             await response.prepare(request)
-            rest = b""
+            rest, trace.chunks = b"", 0
             try:
                 async for data in upstream.content.iter_any():
-                    chat.trace.first_byte_ns = chat.trace.first_byte_ns or monotonic_ns()
+                    trace.first_byte_ns = trace.first_byte_ns or monotonic_ns()
                     events, end, rest = (rest + data).rpartition(b"\n\n")
-                    chat.trace.chunks += 1
+                    trace.chunks += 1
                     await response.write(events + end)
             except aiohttp.ClientError:
-                if not chat.stopped:
+                if not trace.signal_ns:
                     raise
-        chat.trace.finish_reason = "abort" if chat.stopped else "stop"
-        await response.write_eof(_abort_events(chat.trace.request_id, str(body.get("model"))) if chat.stopped else b"")
+        trace.finish_reason = "abort" if trace.signal_ns else "stop"
+        await response.write_eof(_abort_events(trace.request_id, str(body.get("model"))) if trace.signal_ns else b"")
         return response
 
     async def abort(self, request: web.Request) -> web.Response:
@@ -159,14 +141,15 @@ class Relay:
                 asyncio.get_running_loop().call_later((DELAY_MS - SPIN_MS) / 1e3, chat.stop, due_ns)
             elif chat.arm != "drop" or next(self._drops) % DROP_EVERY:
                 chat.stop()
-        trace = {"request_id": request_id, "received_ns": received_ns, "recorded_ns": monotonic_ns()}
-        self._write("abort", {**trace, "outcome": outcome})
+        trace = AbortTrace(request_id=request_id, pid=os.getpid(), received_ns=received_ns, outcome=outcome)
+        trace.recorded_ns = monotonic_ns()
+        self._write(trace)
         message = f"Streaming for request {request_id} will be aborted."
         return web.json_response({"message": message, "request_id": request_id, "status": outcome})
 
-    def _write(self, kind: str, trace: dict[str, Any]) -> None:
+    def _write(self, trace: ChatTrace | AbortTrace) -> None:
         if self._traces is not None:
-            self._traces.write(json.dumps({"kind": kind, "pid": os.getpid(), **trace}) + "\n")
+            self._traces.write(encode_line(trace))
 
 
 def _abort_events(request_id: str, model: str) -> bytes:
@@ -188,20 +171,21 @@ def _refusal(status: int, detail: str) -> web.Response:
     return web.json_response({"detail": detail}, status=status)
 
 
-async def _serve() -> None:
+def upstream_session() -> aiohttp.ClientSession:
+    """A client of the upstream, without a limit of connections."""
     headers = {"Authorization": f"Bearer {os.environ['OPENAI_API_KEY']}"}
-    connector = aiohttp.TCPConnector(limit=0)
-    async with aiohttp.ClientSession(connector=connector, headers=headers) as session:
-        relay = Relay(session, os.environ.get("TRACE_DIR"))
-        app = web.Application()
-        app.add_routes([web.post("/chat/", relay.chat), web.post("/abort/", relay.abort)])
-        gc.collect()
-        gc.freeze()  # the objects of the start are not scanned again: a long pause would add to the delay
-        await serve(app)
+    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), headers=headers)
 
 
-async def serve(app: web.Application) -> None:
-    """Serve the app on a free port, print `ready URL`, and run until cancelled."""
+def completions() -> str:
+    """The upstream's address for chats."""
+    return f"{os.environ['OPENAI_BASE_URL']}/chat/completions"
+
+
+async def serve(routes: Iterable[web.RouteDef]) -> None:
+    """Serve the routes on a free port, print `ready URL`, and run until cancelled."""
+    app = web.Application()
+    app.add_routes(routes)
     runner = web.AppRunner(app, handler_cancellation=True, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0, backlog=2048).start()
@@ -211,5 +195,13 @@ async def serve(app: web.Application) -> None:
     await asyncio.Event().wait()
 
 
+async def _main() -> None:
+    async with upstream_session() as session:
+        relay = Relay(session)
+        gc.collect()
+        gc.freeze()  # the objects of the start are not scanned again: a long pause would add to the delay
+        await serve([web.post("/chat/", relay.chat), web.post("/abort/", relay.abort)])
+
+
 if __name__ == "__main__":
-    uvloop.run(_serve())
+    uvloop.run(_main())

@@ -1,7 +1,5 @@
 """The faults that the gate must find, each a few lines added to the service; and a harmless change."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

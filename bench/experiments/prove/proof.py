@@ -1,19 +1,16 @@
 """Runs the gate on commits with known faults, on a commit against itself, and on a harmless one."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import shutil
 import statistics
-import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.experiments.frame import last_line, write_json
+from bench.experiments.frame import last_line, wait, write_json
 from bench.experiments.prove.faults import FAULTS, change_docs
 from bench.experiments.prove.record import AA, DOCS, FILE, PARTS, SCHEMA, Entry, entry, promises
 from bench.gate.commits import ROOT
@@ -35,7 +32,6 @@ SERVICE_S = 3.0
 SET_UP_S = 10.0
 ONE_BLOCK = ("drop", "leak")
 """A broken rule ends a run, mostly after its first block."""
-POLL_S = 0.5
 COMMITTER = {"user.name": "bench prove", "user.email": "bench@localhost", "commit.gpgsign": "false"}
 BASE = "base"
 Say = Callable[[str], None]
@@ -61,13 +57,9 @@ class Request:
     @property
     def runs(self) -> list[tuple[str, int]]:
         """Part and number of every gate run: in rounds, so that an interrupted proof has some of each part."""
-        most = max(self.runs_of(part) for part in self.parts)
-        return [
-            (part, number)
-            for number in range(1, most + 1)
-            for part in PARTS
-            if part in self.parts and number <= self.runs_of(part)
-        ]
+        rounds = range(1, max(self.aa, self.faults) + 1)
+        parts = [part for part in PARTS if part in self.parts]
+        return [(part, number) for number in rounds for part in parts if number <= self.runs_of(part)]
 
 
 def expected_run_s(part: str, cases: Sequence[Case], minutes: float) -> float:
@@ -84,9 +76,7 @@ def chosen_parts(only: Sequence[str], strategies: Sequence[str], scenarios: Sequ
     if unknown := [name for name in only if name not in PARTS]:
         raise PlanError(f"--only {', '.join(unknown)}: choose from {', '.join(PARTS)}")
     parts = [part for part in PARTS if part in only or not only]
-    for fault in FAULTS:
-        if fault.name not in parts:
-            continue
+    for fault in (each for each in FAULTS if each.name in parts):
         if not any(fault.needs in name for name in strategies):
             raise PlanError(f"{fault.name} {fault.sentence}: it shows only with a strategy that is *{fault.needs}")
         if fault.needs_scenario and fault.needs_scenario not in scenarios:
@@ -107,18 +97,11 @@ class Proof:
     """One proof; `entries` are the gate runs so far. prove.json is written after each run."""
 
     def __init__(self, request: Request, kept: Results, noise: Path, say: Say) -> None:
-        self._request = request
-        self._kept = kept
-        self._noise = noise.absolute()
-        self._say = say
+        self._request, self._kept, self._noise, self._say = request, kept, noise.absolute(), say
         self.entries: list[Entry] = []
-        self._record: dict[str, Any] = {
-            "started_utc": utc_now(),
-            "commit": None,
-            "host": describe_host(),
-            "asked": asdict(request) | {"parts": list(request.parts)},
-            "complete": False,
-        }
+        asked = asdict(request) | {"parts": list(request.parts)}
+        self._record: dict[str, Any] = {"started_utc": utc_now(), "commit": None, "host": describe_host()}
+        self._record |= {"asked": asked, "complete": False}
 
     def run(self) -> Iterator[Entry]:
         """Make the gate runs, one after the other. Raises GitError, FaultError, ChildError."""
@@ -156,12 +139,8 @@ class Proof:
         env = of_stores() | {lock.VARIABLE: str(results.parent / "lock")}
         began = time.monotonic()
         with Child("gate", arguments, log, env=env, ready=False, folder=clone) as gate:
-            while True:
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    code = gate.process.wait(POLL_S)
-                    break
-                took_s = time.monotonic() - began
-                self._say(f"{part} {number} of {options.runs_of(part)}: {took_s:.0f} s; {last_line(log)}")
+            name = f"{part} {number} of {options.runs_of(part)}"
+            code = wait(gate, lambda took_s: self._say(f"{name}: {took_s:.0f} s; {last_line(log)}"))
         verdict = None
         for found in results.glob("*/verdict.json"):
             shutil.copyfile(found, self._kept.folder / f"{part}-{number}.json")

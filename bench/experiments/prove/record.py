@@ -1,7 +1,5 @@
 """The results of a proof: a row per gate run, a promise per kind of commit, and whether each was kept."""
 
-from __future__ import annotations
-
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -26,7 +24,7 @@ Entry = dict[str, Any]
 
 
 def entry(
-    part: str, number: int, verdict: Mapping[str, Any] | None, *, seconds: float, code: int, reason: str
+    part: str, number: int, verdict: Mapping[str, Any] | None, *, seconds: float, code: int | None, reason: str
 ) -> Entry:
     """One gate run: `{"part", "number", "verdict", "exit_code", "seconds", "blocks", "sentence", "rules": [{"rule",
     "metric", "strategy", "scenario", "sentence"}], "found"}`.
@@ -37,17 +35,11 @@ def entry(
     record = verdict or {"verdict": "invalid", "sentence": f"no verdict: {reason}", "blocks": 0, "rules": []}
     keys = ("rule", "metric", "strategy", "scenario", "sentence")
     rules = [{key: rule[key] for key in keys} for rule in record["rules"]]
-    return {
-        "part": part,
-        "number": number,
-        "verdict": record["verdict"],
-        "exit_code": code,
-        "seconds": round(seconds, 1),
-        "blocks": record["blocks"],
-        "sentence": record["sentence"],
-        "rules": rules,
-        "found": _found(part, record["verdict"], rules),
-    }
+    found: Entry = {"part": part, "number": number, "exit_code": code, "seconds": round(seconds, 1), "rules": rules}
+    found |= {name: record[name] for name in ("verdict", "blocks", "sentence")}
+    fault = _FAULTS.get(part)
+    shown = [rule for rule in rules if fault and rule["metric"] in fault.shown_by and fault.needs in rule["strategy"]]
+    return found | {"found": bool(record["verdict"] == "worse" and shown) if fault else None}
 
 
 def promises(entries: Sequence[Entry]) -> list[dict[str, Any]]:
@@ -62,9 +54,9 @@ def promises(entries: Sequence[Entry]) -> list[dict[str, Any]]:
         if not own:
             continue
         counts = Counter(each["verdict"] for each in own)
-        allowed = len(own) // RUNS_PER_ALARM
         kept: bool | None
         if part == AA:
+            allowed = len(own) // RUNS_PER_ALARM
             promise, kept = f"head against itself: at most {allowed} worse", counts["worse"] <= allowed
             kept = None if counts["invalid"] == len(own) else kept
         elif part == DOCS:
@@ -72,16 +64,10 @@ def promises(entries: Sequence[Entry]) -> list[dict[str, Any]]:
         else:
             promise, missed = f"{_FAULTS[part].sentence}: always found", [each for each in own if not each["found"]]
             kept = None if missed and all(each["verdict"] == "invalid" for each in missed) else not missed
-        found.append(
-            {
-                "part": part,
-                "promise": promise,
-                "runs": len(own),
-                "verdicts": {verdict: counts[verdict] for verdict in VERDICTS if counts[verdict]},
-                "seconds_p50": round(statistics.median(each["seconds"] for each in own), 1),
-                "kept": kept,
-            }
-        )
+        row = {"part": part, "promise": promise, "runs": len(own), "kept": kept}
+        row["verdicts"] = {verdict: counts[verdict] for verdict in VERDICTS if counts[verdict]}
+        row["seconds_p50"] = round(statistics.median(each["seconds"] for each in own), 1)
+        found.append(row)
     return found
 
 
@@ -107,13 +93,3 @@ def promises_table(entries: Sequence[Entry]) -> Table:
         for each in promises(entries)
     )
     return table("", ("<part", "<promise", "runs", "<verdicts", "a run took", "<"), rows, wrap=True)
-
-
-def _found(part: str, verdict: str, rules: Sequence[Entry]) -> bool | None:
-    """Whether the gate found this fault, and not another change for the worse."""
-    fault = _FAULTS.get(part)
-    if fault is None:
-        return None
-    return verdict == "worse" and any(
-        rule["metric"] in fault.shown_by and fault.needs in rule["strategy"] for rule in rules
-    )

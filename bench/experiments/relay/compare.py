@@ -1,7 +1,5 @@
 """`python -m bench relay`: the cost of relaying one chunk, our service compared with other relays, turn by turn."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The results of `relay`: medians, ratios of rounds, the tables, and the content of relay.json."""
 
-from __future__ import annotations
-
 from rich.table import Table
 
 from bench.analysis.health import MAX_CPU_SHARE

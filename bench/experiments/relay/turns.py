@@ -1,7 +1,5 @@
 """One turn of `relay`: start a contender, load it, and measure its CPU time over exactly the measured window."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

@@ -1,7 +1,5 @@
 """The leak checks after a soak: memory that grew, and resources that are still held."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Sequence
 

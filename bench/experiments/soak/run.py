@@ -1,7 +1,5 @@
 """`python -m bench soak`: mixed traffic for some minutes; whatever is held after it is a leak."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import os

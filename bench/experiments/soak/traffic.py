@@ -1,7 +1,5 @@
 """The soak's traffic: chats that finish, are aborted, lose their client, are bad or duplicate; all checked."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import io
