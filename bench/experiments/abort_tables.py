@@ -7,25 +7,23 @@ from statistics import median
 from rich.table import Table
 
 from bench.experiments.goals import spread_of
-from bench.experiments.tables import Row, figure, spread, table
+from bench.experiments.tables import Row, figure, spread, written
 from bench.stats.percentiles import describe
 
 GOALS = {"p50": 1.3, "p99": 2.0}  # as multiples of a bare message in the same processes
+SIDES = ("abort_ms", "bare_ms")
 MAX_TRIPS = {"register": 2, "read": 1, "abort": 2, "release": 2}
 MAX_FIRST_TRIPS = 2  # on a new connection the statement may have to be prepared
 WHOLE_INTERVAL = 0.9  # a timer may fire a little early
-RATIO, FANOUT = "ratio\n(lowest..highest)", "x one listener\n(lowest..highest)"
 
 
 def tables(record: Row) -> Iterator[Table]:
     """The four tables, without the parts that could not be measured."""
-    for part, (rows_of, title, columns, caption) in TABLES.items():
-        rows = []
-        for kind, parts in record["samples"].items():
-            store = record["stores"].get(kind)
-            server = f"{store['name']} {store['version']}" if store else kind
-            rows += [(server, *cells) for cells in rows_of(parts.get(part) or [])]
-        yield table(title, ("<store", *columns), rows, caption)
+    servers = {kind: f"{store['name']} {store['version']}" for kind, store in record["stores"].items()}
+    for part, rows_of in (("latency", _latency), ("burst", _burst), ("fanout", _fanout), ("trips", _trips)):
+        samples = {servers.get(kind, kind): parts.get(part) for kind, parts in record["samples"].items()}
+        cells = [(server, *row) for server, rows in samples.items() if rows for row in rows_of(rows)]
+        yield written(part, rows=cells)
 
 
 def broken(record: Row) -> list[str]:
@@ -55,26 +53,21 @@ def ratios(rows: Sequence[Row], name: str, side: str = "abort_ms") -> list[float
 
 def _latency(rows: Sequence[Row]) -> Iterator[Sequence[str]]:
     for name, goal in GOALS.items():
-        of_pairs = ratios(rows, name)
-        if of_pairs:
+        if of_pairs := ratios(rows, name):
             ratio, command = spread_of(of_pairs), figure(median(ratios(rows, name, "command_ms")))
-            both_ms = (median(describe(row[side])[name] or 0 for row in rows) for side in ("abort_ms", "bare_ms"))
+            both_ms = (median(describe(row[side])[name] or 0 for row in rows) for side in SIDES)
             verdict = f"{goal:g}: {'met' if ratio['median'] <= goal else 'missed'}"
             yield name, *(figure(ms, ".3f") for ms in both_ms), spread(ratio), command, verdict
-        elif rows:
+        else:
             yield name, "-", "-", "too few samples", "", ""
 
 
 def _burst(rows: Sequence[Row]) -> Iterator[Sequence[str]]:
-    if rows:
-        abort_us, bare_us = (
-            [max(row[side], default=math.nan) * 1000 / row["aborts"] for row in rows]
-            for side in ("abort_ms", "bare_ms")
-        )
-        delivered = sum(len(row["abort_ms"]) for row in rows) / sum(row["aborts"] for row in rows)
-        each_us = (figure(median(us), ".1f") for us in (abort_us, bare_us))
-        ratio = spread(spread_of([abort / bare for abort, bare in zip(abort_us, bare_us, strict=True)]))
-        yield f"{len(rows)} x {rows[0]['aborts']}", f"{delivered:.1%}", *each_us, ratio
+    abort_us, bare_us = ([max(row[side], default=math.nan) * 1000 / row["aborts"] for row in rows] for side in SIDES)
+    delivered = sum(len(row["abort_ms"]) for row in rows) / sum(row["aborts"] for row in rows)
+    each_us = (figure(median(us), ".1f") for us in (abort_us, bare_us))
+    ratio = spread(spread_of([abort / bare for abort, bare in zip(abort_us, bare_us, strict=True)]))
+    yield f"{len(rows)} x {rows[0]['aborts']}", f"{delivered:.1%}", *each_us, ratio
 
 
 def _fanout(rows: Sequence[Row]) -> Iterator[Sequence[str]]:
@@ -90,7 +83,7 @@ def _fanout(rows: Sequence[Row]) -> Iterator[Sequence[str]]:
 
 def _trips(rows: Sequence[Row]) -> Iterator[Sequence[str]]:
     each = {(row["step"], row["delivery"]): f"{row['trips'] / row['times']:g}" for row in rows if "times" in row}
-    for step, limit in MAX_TRIPS.items() if rows else ():
+    for step, limit in MAX_TRIPS.items():
         yield step, *(each.get((step, name), "") for name in ("push", "poll", "timer")), str(limit)
     for row in rows:
         if "streams" in row:
@@ -102,34 +95,5 @@ def _by_listeners(rows: Sequence[Row], value: Callable[[Row], float]) -> dict[in
     """A value per pair, in the order of the pairs, by number of listeners; complete pairs only."""
     counts = sorted({row["listeners"] for row in rows})
     found = {count: [value(row) for row in rows if row["listeners"] == count] for count in counts}
-    complete = min(map(len, found.values()), default=0)
+    complete = min(map(len, found.values()))
     return {count: values[:complete] for count, values in found.items()}
-
-
-TABLES: dict[str, tuple[Callable[[Sequence[Row]], Iterator[Sequence[str]]], str, Sequence[str], str]] = {
-    "latency": (
-        _latency,
-        "Abort call to signal in another process, compared with a bare PUBLISH or NOTIFY in the same two processes",
-        ("<", "abort\nms", "bare\nms", RATIO, "of it\ncommand", "at most"),
-        "command: the store's own work for an abort (mark, find the owner, notify), on the bare driver.",
-    ),
-    "burst": (
-        _burst,
-        "Aborts sent at once to as many live chats, compared with a bare pipeline of the same commands",
-        ("aborts", "delivered", "abort\nus each", "bare\nus each", RATIO),
-        "",
-    ),
-    "fanout": (
-        _fanout,
-        "Cost of an abort by number of listening workers",
-        ("workers", "alone\np50 ms", FANOUT, "at once\nus each", FANOUT),
-        "PostgreSQL wakes every listening session at each NOTIFY, so its cost grows with the workers; "
-        "Redis sends to the owner alone.",
-    ),
-    "trips": (
-        _trips,
-        "Round trips to the store, counted by a proxy in front of it",
-        ("<step", "push", "poll", "timer", "at most"),
-        "The first time on a new connection a step may take one more: the statement is prepared.",
-    ),
-}

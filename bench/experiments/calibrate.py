@@ -1,6 +1,6 @@
 """Floor and calibration by themselves: everything is started, measured, judged and stopped again."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 from rich.table import Table
@@ -8,7 +8,7 @@ from rich.table import Table
 from bench.analysis import calibration, health
 from bench.analysis.metrics import measure
 from bench.experiments.frame import measuring, write_json
-from bench.experiments.tables import Row, figure, interval, table
+from bench.experiments.tables import Row, written
 from bench.record.schema import CaseRow, ChatRow
 from bench.run.instrument import CALIBRATION_CASE, FLOOR_CASE
 from bench.run.meter import settings_of
@@ -46,13 +46,6 @@ def judged(rows: Iterable[ChatRow], lines: Iterable[CaseRow]) -> Row:
     }
 
 
-def calibration_table(records: Iterable[Row]) -> Table:
+def calibration_table(records: Sequence[Row]) -> Table:
     """A line per calibration."""
-    rows = []
-    for number, found in enumerate(records, 1):
-        delay_ms, rate = found["calibration"]["delay_ms"]["recovered_p50"], found["calibration"]["drop_rate"]
-        lost = f"{rate['lost']} of {found['calibration']['n']['drop']}"
-        cells = (figure(found["floor"]["p50"]), figure(delay_ms), lost, figure(rate["recovered"], ".2%"))
-        rows.append((str(number), *cells, interval(rate["ci95"], ".2%"), "no" if found["problems"] else "yes"))
-    columns = ("time", "floor p50\nms", "delay found\nms", "lost", "drop rate", "95 %", "valid")
-    return table("Injected: 10 ms of delay, 1 % of losses", columns, rows)
+    return written("calibration", records=records)

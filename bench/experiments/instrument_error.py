@@ -6,7 +6,7 @@ from rich.table import Table
 
 from bench.analysis import health
 from bench.experiments.frame import measuring, write_json
-from bench.experiments.tables import Row, figure, table
+from bench.experiments.tables import Row, written
 from bench.record.schema import ChatRow
 from bench.run.instrument import FLOOR_CASE
 from bench.run.rig import Kept, Say
@@ -93,10 +93,4 @@ def measure_errors(results: Kept, say: Say, scenarios: Sequence[Scenario], *, se
 
 def errors_table(lines: Sequence[Row]) -> Table:
     """A line per number of streams."""
-    rows = []
-    for line in lines:
-        errors = (f"{figure(line[name]['p50'])} / {figure(line[name]['p99'])}" for name in ERRORS)
-        rows.append((f"{line['live']:.0f}", str(line["load_processes"]), f"{line['chunks_per_s']:,.0f}", *errors))
-    stamps = ("witness\nstamp", "client\nstamp", "chats\nsent late", "aborts\nsent late")
-    columns = ("streams\nlive", "load\nproc.", "chunks/s", *stamps)
-    return table("Lag of the instrument's stamps: p50 / p99, ms", columns, rows)
+    return written("instrument", lines=lines, errors=ERRORS)

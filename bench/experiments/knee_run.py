@@ -13,7 +13,7 @@ from rich.table import Table
 
 from bench.experiments.frame import Bench, instrument_problems, measured_chats, measuring, write_json
 from bench.experiments.knee import REPEATS, Knee, Probe, find_knee, rates
-from bench.experiments.tables import Row, figure, interval, table
+from bench.experiments.tables import Row, figure, written
 from bench.load.driver import MAX_CHUNKS_PER_S, MOST_PROCESSES
 from bench.record.host import describe_host
 from bench.record.manifest import ScenarioSettings
@@ -29,13 +29,6 @@ ENOUGH_CHATS, PROBE_S = 400, 4.0
 """370 of them are stopped, and a p99 needs 368 for its interval."""
 QUICK_CHATS, QUICK_S = 150, 2.0
 FILE = "knee.json"
-ENDS = {
-    "slow": "stops got slow",
-    "missed": "aborts were missed",
-    "failed": "chats or aborts failed",
-    "load": "limit of the load, not of the service",
-    "time": "the time was over",
-}
 
 
 @dataclass(frozen=True)
@@ -129,15 +122,7 @@ def as_point(strategy: str, knee: Knee) -> Row:
 
 def knee_table(points: Sequence[Row]) -> Table:
     """A line per strategy."""
-    rows = []
-    for point in points:
-        least, shown = ">= " if point["at_least"] else "", point["chats_shown"]
-        chats_ci = interval(point["chats_ci95"], ",.0f") if shown is None else f"{shown:,.0f} or more"
-        rates_per_s = [f"{least}{point[name]:,.0f}" for name in ("chats_per_s", "aborts_per_s")]
-        cells = (rates_per_s[0], chats_ci, rates_per_s[1], interval(point["ci95"], ",.0f"), f"{point['limit_ms']:.1f}")
-        rows.append((point["strategy"], *cells, ENDS[point["ended_by"]]))
-    columns = ("<strategy", "chats/s", "95 %", "aborts/s", "95 %", "p99 limit\nms", "<ended, because")
-    return table("The knee: chats per second until stops fail", columns, rows, wrap=True)
+    return written("knee", points=points, wrap=True)
 
 
 def _prober(

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from bench.analysis.checks import MAX_ERROR_SHARE
 from bench.experiments.goals import NO_RATIO, judge, of_percentiles, of_rounds
-from bench.experiments.tables import Row, figure, interval, table
+from bench.experiments.tables import Row, written
 from bench.stats.percentiles import describe
 from bench.workload.strategies import DISCONNECT
 
@@ -22,7 +22,6 @@ GOALS = {
 """Upper limits, as multiples of a client that hangs up."""
 NOT_JUDGED = "not judged"
 """The verdict where there are too few rounds or stops for an interval."""
-OUTCOMES = {"stopped": "counted", "own": "own worker", "missed": "lost", "late": "too late", "error": "failed"}
 
 
 def goals_of(record: Row) -> list[Row]:
@@ -114,34 +113,8 @@ def verdict_of(record: Row) -> tuple[str, str]:
 def tables(record: Row) -> Iterator[Table]:
     """The goals, and the outcomes of the chats."""
     floor = describe([stop_ms for each in record["floor_ms"] for stop_ms in each])
-    columns = ("<push\nover", "", "n", "push / hang-up\nms", "ratio", "", "at\nmost", "")
-    caption = (
-        f"p50: median (lowest..highest) of {record['pairs']} rounds' ratios; p99: of all rounds\n"
-        f"together; []: 95 %. n: counted stops. Floor, without a service: {figure(floor['p50'])} ms"
-    )
-    goals = table("upstream_stop_ms of a push, as a multiple of a client that hangs up", columns, caption=caption)
-    scenario = ""
-    for row in record["aims"]:
-        if row["scenario"] != scenario:
-            scenario = row["scenario"]
-            goals.add_row(scenario.removeprefix("stop-path-"), style="bold")
-        of = f" ({row['min']:.2f}..{row['max']:.2f})" if row["min"] else ""
-        goals.add_row(
-            row["strategy"].removesuffix("-push"),
-            row["percentile"],
-            str(row["n"]),
-            f"{figure(row['ours_ms'])} / {figure(row['disconnect_ms'])}",
-            f"{figure(row['ratio'])}{of}",
-            interval(row["ci95"], around="[{}..{}]", empty=""),
-            f"{row['at_most']:g}",
-            row["verdict"],
-        )
-    yield goals
-    rows = (
-        (strategy, str(record["workers"][strategy]), *(f"{counts[outcome]:,}" for outcome in OUTCOMES))
-        for strategy, counts in counts_of(record["rounds"]).items()
-    )
-    yield table("Outcomes of the chats, all rounds together", ("<strategy", "workers", *OUTCOMES.values()), rows)
+    yield written("goals", pairs=record["pairs"], floor=floor, goals=record["aims"])
+    yield written("outcomes", workers=record["workers"], counts=counts_of(record["rounds"]))
 
 
 def _of_medians(rounds: Sequence[Row], strategy: str) -> Row:

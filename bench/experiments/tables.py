@@ -1,5 +1,6 @@
-"""Tables and figures on the terminal, 80 columns wide."""
+"""Tables and figures on the terminal, 80 columns wide; the experiments' own are in templates/tables.j2."""
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -7,6 +8,7 @@ from rich.table import Table
 
 Row = dict[str, Any]
 """An entry of an experiment's own JSON, such as a point of knee.json."""
+BAR = "¦"  # separates the cells of a table
 
 
 def table(
@@ -22,6 +24,19 @@ def table(
     for row in rows:
         found.add_row(*row)
     return found
+
+
+def written(macro: str, *, wrap: bool = False, **facts: Any) -> Table:
+    """The table that a macro of templates/tables.j2 writes."""
+    title, caption, heads, *rows = (line.replace("\\n", "\n") for line in lines(macro, **facts))
+    cells = ([cell.strip(" ") for cell in row.split(BAR)] for row in (heads, *rows) if row)
+    return table(title, next(cells), cells, caption, wrap=wrap)
+
+
+def lines(macro: str, **facts: Any) -> list[str]:
+    """The lines that a macro of templates/tables.j2 writes."""
+    text: str = getattr(_templates(), macro)(**facts)
+    return text.removesuffix("\n").replace(f"\n{BAR}", f" {BAR}").split("\n")
 
 
 def figure(value: float | None, form: str = ".2f") -> str:
@@ -43,3 +58,13 @@ def minutes_left(seconds: float) -> str:
     """`3:07 left`."""
     minutes, left_s = divmod(max(0, int(seconds)), 60)
     return f"{minutes}:{left_s:02d} left"
+
+
+@functools.cache
+def _templates() -> Any:
+    from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415 - `--help` needs none of this
+
+    loader = PackageLoader("bench.experiments")
+    found = Environment(loader=loader, autoescape=False, undefined=StrictUndefined, trim_blocks=True)  # noqa: S701 - text
+    found.filters |= {"figure": figure, "interval": interval, "spread": spread}
+    return found.get_template("tables.j2").module

@@ -8,7 +8,7 @@ from typing import Any
 from rich.table import Table
 
 from bench.experiments.prove.faults import FAULTS
-from bench.experiments.tables import table
+from bench.experiments.tables import written
 
 SCHEMA = 1
 FILE = "prove.json"
@@ -17,7 +17,6 @@ PARTS = (AA, *(fault.name for fault in FAULTS), DOCS)
 RUNS_PER_ALARM = 20
 """Runs of head against itself per permitted false alarm: the rate of a test at 5 %."""
 VERDICTS = ("worse", "better", "equivalent", "inconclusive", "invalid")
-KEPT = {True: "[green]kept[/]", False: "[red]broken[/]", None: "[yellow]not shown[/]"}
 _FAULTS = {fault.name: fault for fault in FAULTS}
 
 Entry = dict[str, Any]
@@ -81,15 +80,4 @@ def verdict_of(entries: Sequence[Entry]) -> tuple[str, str]:
 
 def promises_table(entries: Sequence[Entry]) -> Table:
     """A row per promise."""
-    rows = (
-        (
-            each["part"],
-            each["promise"],
-            str(each["runs"]),
-            ", ".join(f"{count} {verdict}" for verdict, count in each["verdicts"].items()),
-            f"{each['seconds_p50']:.0f} s",
-            KEPT[each["kept"]],
-        )
-        for each in promises(entries)
-    )
-    return table("", ("<part", "<promise", "runs", "<verdicts", "a run took", "<"), rows, wrap=True)
+    return written("promises", promises=promises(entries), wrap=True)

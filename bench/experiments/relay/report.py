@@ -5,7 +5,7 @@ from rich.table import Table
 from bench.analysis.health import MAX_CPU_SHARE
 from bench.experiments.frame import provenance
 from bench.experiments.goals import judge, of_rounds, spread_of
-from bench.experiments.tables import Row, figure, interval, spread, table
+from bench.experiments.tables import Row, lines, written
 from bench.record.host import utc_now
 
 OURS = ("none", "redis-push", "redis-poll")
@@ -84,61 +84,16 @@ def _doubts(name: str, own: list[Row]) -> list[str]:
 
 def contenders_table(summary: Row) -> Table:
     """One line per contender: median (min..max) over the rounds."""
-    settings = summary["settings"]
-    itl_ms = settings["itl_ms"]
-    caption = (
-        f"median (min..max) of {settings['pairs']} rounds. added: the client's gap between chunks,\nminus "
-        f"{itl_ms:g} ms. errors: streams refused or ended early;\nsilent: without an answer; load: the highest "
-        "CPU use of the load, of a core"
-    )
-    names = ("CPU us\n/chunk", "chunks\n/s", "added\np50", "added p99\nms", "errors\n", "silent\n", "load\n")
-    rows = [
-        (
-            name,
-            spread(each["cpu_us_per_chunk"], ".1f"),
-            f"{each['chunks_per_s']['median']:,.0f}",
-            f"{each['added_itl_p50_ms']['median']:.2f}",
-            spread(each["added_itl_p99_ms"], ".1f"),
-            *(str(each[fault]) for fault in FAULTS),
-            f"{each['load_cpu']:.0%}",
-        )
-        for name, each in summary["contenders"].items()
-    ]
-    offered = f"{settings['streams'] * 1000 / itl_ms:,.0f} chunks/s offered"
-    title = f"{settings['streams']} streams, a chunk each {itl_ms:g} ms: {offered}"
-    return table(title, ("<contender", *names), rows, caption)
+    return written("contenders", settings=summary["settings"], contenders=summary["contenders"])
 
 
 def ratios_table(summary: Row) -> Table:
     """The ratios of the rounds, their interval, and whether the goal is met, missed or undecided."""
-    settings = summary["settings"]
-    caption = (
-        f"[]: 95 %. redis-push / none: both loaded at once, with {settings['together_streams']} streams\n"
-        f"each. light: {settings['light_streams']} streams, which the naive relay can carry"
-    )
-    rows = []
-    for title, each in summary["ratios"].items():
-        _, sign, goal = RATIOS[title]
-        ci = interval(each["ci95"], around="[{}..{}]", empty="")
-        rows.append((title, spread(each), ci, f"{sign} {goal:g}" if sign else "", each["verdict"] or ""))
-    return table(
-        "CPU per chunk, compared within each round", ("<ratio", "median (min..max)", "", "goal", ""), rows, caption
-    )
+    return written("ratios", settings=summary["settings"], ratios=summary["ratios"], goals=RATIOS)
 
 
 def held_lines(held: Row) -> list[str]:
     """The result of one worker with many live streams."""
-    p99_ms = held["added_itl_ms"]["p99"]
     errors = held["errors"] + held["silent"]
-    verdict = "met" if p99_ms < HELD_GOAL_MS and not errors and not held["unstopped"] else "missed"
-    (client, client_p50), (upstream, upstream_p50) = (
-        [f"{figure(held[name][key], '.0f')} ms" for key in ("max", "p50")]
-        for name in ("client_stop_ms", "upstream_stop_ms")
-    )
-    return [
-        f"One worker, {held['streams']:,} live streams, a chunk every {held['itl_ms']:g} ms (redis-push): "
-        f"{errors} errors, p99 added {p99_ms:.1f} ms (goal: none, under {HELD_GOAL_MS:g} ms: {verdict}), "
-        f"{held['rss_kb_per_stream']:.0f} KB of memory per stream",
-        f"All {held['streams']:,} stopped at once: {held['unstopped']} did not end; the slowest after {client} at its "
-        f"client and {upstream} at the upstream (p50 {client_p50} and {upstream_p50}, {held['upstreams_cut']} cut)",
-    ]
+    met = held["added_itl_ms"]["p99"] < HELD_GOAL_MS and not errors and not held["unstopped"]
+    return lines("held", held=held, errors=errors, verdict="met" if met else "missed", goal_ms=HELD_GOAL_MS)
