@@ -98,11 +98,11 @@ def stop_path(
     from bench.experiments.stop_path_goals import tables, verdict_of
     from bench.run.rig import Kept
 
-    request = path.Request(pairs or (path.QUICK_PAIRS if quick else path.PAIRS), quick, seed)
+    pairs = pairs or (path.QUICK_PAIRS if quick else path.PAIRS)
     kept = Kept(results, f"stop-path{'-quick' if quick else ''}")
-    line(f"{request.pairs} rounds, about {path.lasts_s(request) / 60:.1f} min")
+    line(f"{pairs} rounds, about {path.lasts_s(pairs, quick=quick) / 60:.1f} min")
     with keeping(kept), console.status("starting") as status:
-        record = path.measure_stops(request, kept, status.update, line)
+        record = path.measure_stops(kept, status.update, line, pairs=pairs, quick=quick, seed=seed)
     for table in tables(record):
         console.print(table, "")
     line(f"every stop: {results / path.FILE}; every chat: {kept.folder}")

@@ -41,7 +41,7 @@ def calibrate(
     results: Folders = RESULTS,
 ) -> None:
     """Does the instrument recover 10 ms of delay and one lost abort in a hundred? Exit code 2 when it fails once."""
-    from bench.experiments import calibrate as calibration
+    from bench.experiments import instrument as alone
     from bench.run.rig import Kept
 
     records = []
@@ -49,8 +49,8 @@ def calibrate(
         for number in range(times):
             kept = Kept(results, f"calibrate-{number + 1}")
             with keeping(kept):
-                records.append(calibration.calibrate_once(kept, status.update, seed=seed + number))
-    console.print(calibration.calibration_table(records))
+                records.append(alone.calibrate_once(kept, status.update, seed=seed + number))
+    console.print(alone.calibration_table(records))
     warn("problem", (f"time {number}: {each}" for number, found in enumerate(records, 1) for each in found["problems"]))
     failed = sum(bool(found["problems"]) for found in records)
     line(f"recovered {times - failed} times of {times}")
@@ -61,16 +61,14 @@ def calibrate(
 @measuring
 def instrument(*, seed: Seed = 1, results: Folders = RESULTS) -> None:
     """Measure the instrument itself at 50, 200 and 500 live streams: witness stamp, client stamp, schedule lag."""
-    from bench.experiments import instrument_error as errors
+    from bench.experiments import instrument as alone
     from bench.run.rig import Kept
 
     kept = Kept(results, "instrument")
     with keeping(kept), console.status("starting") as status:
-        lines = errors.measure_errors(
-            kept, status.update, [errors.scenario_of(live) for live in errors.LIVE], seed=seed
-        )
-    console.print(errors.errors_table(lines))
-    line(f"every sample: {kept.folder / errors.FILE}")
+        lines = alone.measure_errors(kept, status.update, [alone.scenario_of(live) for live in alone.LIVE], seed=seed)
+    console.print(alone.errors_table(lines))
+    line(f"every sample: {kept.folder / alone.FILE}")
     refuse_invalid(f"{each['asked']} streams: {problem}" for each in lines for problem in each["problems"])
 
 

@@ -84,21 +84,10 @@ class Bench:
     def start(self, strategy: str, workers: int, stack: contextlib.ExitStack | None = None) -> Subject:
         """Start the service with this strategy, until `stack` closes if one is given. Raises ChildError."""
         self.say(f"starting the service with {strategy}")
-        traces, log, store = (
-            self.rig.scratch / strategy,
-            self.results.logs / f"server-{strategy}.log",
-            self.store(strategy),
-        )
-        started = service_of(
-            strategy,
-            workers,
-            side=Side(),
-            store=store,
-            namespace=self.namespace,
-            mock=self.rig.mock,
-            traces=traces,
-            log=log,
-        )
+        store = self.store(strategy)
+        traces, log = self.rig.scratch / strategy, self.results.logs / f"server-{strategy}.log"
+        given: dict[str, Any] = {"namespace": self.namespace, "mock": self.rig.mock, "traces": traces, "log": log}
+        started = service_of(strategy, workers, side=Side(), store=store, **given)
         service = (stack or self.stack).enter_context(started)
         self.manifest.asgi = self.manifest.asgi or describe_asgi(service)
         return self.subject(service, traces, store)

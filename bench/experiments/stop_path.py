@@ -2,8 +2,8 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
@@ -34,15 +34,6 @@ START_S, BETWEEN_S = 4.0, 0.4
 """About the time to start and warm up a service, and to prepare a load and let it settle."""
 
 
-@dataclass(frozen=True)
-class Request:
-    """The options: `pairs` rounds of each scenario, every strategy once in each."""
-
-    pairs: int
-    quick: bool
-    seed: int
-
-
 def scenarios(*, quick: bool = False) -> list[Scenario]:
     """Tokens every 20 ms, every 100 ms, and a silent upstream; each counts only aborts on the other worker."""
     return [load_scenario(SCENARIOS / f"stop-path-{name}.toml", quick=quick) for name in ("20ms", "100ms", "silent")]
@@ -56,46 +47,46 @@ def case_of(strategy: str, scenario: Scenario) -> Case:
     return Case(strategy, scenario, workers)
 
 
-def lasts_s(request: Request) -> float:
+def lasts_s(pairs: int, *, quick: bool) -> float:
     """About how long the whole measurement takes, in seconds."""
-    cases = [case_of(strategy, each) for each in scenarios(quick=request.quick) for strategy in WORKERS]
+    cases = [case_of(strategy, each) for each in scenarios(quick=quick) for strategy in WORKERS]
     one_round = sum(expected_s(case) + BETWEEN_S for case in [FLOOR_CASE, *cases])
-    return START_S * len(WORKERS) + request.pairs * one_round
+    return START_S * len(WORKERS) + pairs * one_round
 
 
-def measure_stops(request: Request, results: Kept, say: Say, log: Callable[[str], None]) -> Row:
-    """Measure and return the record; results/stop-path.json holds it from the first round on.
+def measure_stops(results: Kept, say: Say, log: Say, *, pairs: int, quick: bool, seed: int) -> Row:
+    """Measure `pairs` rounds and return the record; results/stop-path.json holds it from the first round on.
 
     `say` gets the current step, `log` a line per scenario and round. Raises StoreError, ChildError, OSError.
     """
-    plans = scenarios(quick=request.quick)
-    deadline = time.monotonic() + lasts_s(request)
+    plans = scenarios(quick=quick)
+    deadline = time.monotonic() + lasts_s(pairs, quick=quick)
 
     def left(step: str) -> None:
         say(f"about {minutes_left(deadline - time.monotonic())}, {step}")
 
-    settings = {"pairs": request.pairs, "workers": WORKERS, "strategies": list(WORKERS)}
+    settings = {"pairs": pairs, "workers": WORKERS, "strategies": list(WORKERS)}
     largest = [case_of(DISCONNECT, each) for each in plans]
-    with measuring(results, left, "stop-path", settings, largest, seed=request.seed, quick=request.quick) as bench:
+    with measuring(results, left, "stop-path", settings, largest, seed=seed, quick=quick) as bench:
         manifest = bench.manifest
         manifest.instrument = {FLOOR_CASE.scenario.name: settings_of(FLOOR_CASE)}
         record: Row = {"schema": SCHEMA, "started": manifest.started_utc, "folder": results.folder.name}
         copied = ("quick", "seed", "commit", "dirty", "host", "versions", "stores")
-        record |= {name: getattr(manifest, name) for name in copied} | {"pairs": request.pairs, "workers": WORKERS}
+        record |= {name: getattr(manifest, name) for name in copied} | {"pairs": pairs, "workers": WORKERS}
         record |= {"scenarios": {each.name: each.settings() for each in plans}}
         record |= {"rounds": [], "set_aside": [], "floor_ms": []}
         # All services run until the end: only the one under load has work to do.
         subjects = {name: bench.start(name, count) for name, count in WORKERS.items()}
-        rounds = {each.name: orders(list(WORKERS), request.seed + place) for place, each in enumerate(plans)}
-        for number in range(request.pairs + AGAIN):
+        rounds = {each.name: orders(list(WORKERS), seed + place) for place, each in enumerate(plans)}
+        for number in range(pairs + AGAIN):
             healthy = Counter(each["scenario"] for each in record["rounds"])
-            wanting = [each for each in plans if number < request.pairs or healthy[each.name] < request.pairs]
+            wanting = [each for each in plans if number < pairs or healthy[each.name] < pairs]
             if wanting:
                 record["floor_ms"].append(_stops(bench.measure(FLOOR_CASE, number)[0], FLOOR_CASE)[0])
             for scenario in wanting:
                 found = _round(bench, subjects, scenario, number, next(rounds[scenario.name]))
                 record["set_aside" if found["ill"] else "rounds"].append(found)
-                log(_line(found, request.pairs))
+                log(_line(found, pairs))
             manifest.blocks = number + 1
             write_json(results.folder.parent / FILE, record, indent=None)
     record |= {"ended": manifest.ended_utc, "aims": goals_of(record), "problems": problems_of(record)}

@@ -39,9 +39,9 @@ def lines(macro: str, **facts: Any) -> list[str]:
     return text.removesuffix("\n").replace(f"\n{BAR}", f" {BAR}").split("\n")
 
 
-def figure(value: float | None, form: str = ".2f") -> str:
+def figure(value: float | None, form: str = ".2f", unit: str = "") -> str:
     """The number in this format; a dash for None."""
-    return "-" if value is None else f"{value:{form}}"
+    return "-" if value is None else f"{value:{form}}{unit}"
 
 
 def interval(ci: Sequence[float] | None, form: str = ".2f", around: str = "{} to {}", empty: str = "-") -> str:

@@ -11,8 +11,8 @@ import pytest
 import typer
 
 from bench.cli.instrument import calibrate
-from bench.experiments import calibrate as calibrate_run
-from bench.experiments.calibrate import judged
+from bench.experiments import instrument
+from bench.experiments.instrument import judged
 from bench.record.schema import CaseRow, ChatRow
 from tests.bench import fake_results as fake
 
@@ -51,7 +51,7 @@ def test_one_failure_of_several_is_exit_code_2(
         seeds.append(seed)
         return measured(lag_ms=9.0 if len(seeds) == ill else 1.0)
 
-    monkeypatch.setattr(calibrate_run, "calibrate_once", once)
+    monkeypatch.setattr(instrument, "calibrate_once", once)
     if ill is None:
         calibrate(times=4, seed=7, results=tmp_path)
     else:

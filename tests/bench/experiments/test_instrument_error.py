@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from bench.experiments.instrument_error import ABORT_SHARE, LIVE, errors_of, measure_errors, scenario_of
+from bench.experiments.instrument import ABORT_SHARE, LIVE, errors_of, measure_errors, scenario_of
 from bench.load.driver import processes_for
 from bench.record.schema import ChatRow
 from bench.run.rig import Kept

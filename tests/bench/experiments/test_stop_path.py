@@ -15,7 +15,7 @@ from rich.console import Console
 
 from bench.analysis import health
 from bench.experiments import stop_path
-from bench.experiments.stop_path import WORKERS, Request, case_of, lasts_s, measure_stops, scenarios
+from bench.experiments.stop_path import WORKERS, case_of, lasts_s, measure_stops, scenarios
 from bench.experiments.stop_path_goals import broken, counts_of, goals_of, problems_of, tables, verdict_of
 from bench.run.instrument import FLOOR_CASE
 from bench.run.rig import Kept
@@ -136,7 +136,7 @@ def test_a_default_run_is_enough_for_a_p99_and_short_enough() -> None:
     for scenario in scenarios():
         on_the_other = stop_path.PAIRS * scenario.chats / 2
         assert on_the_other > 368 + 3 * (on_the_other / 2) ** 0.5
-    assert lasts_s(Request(stop_path.PAIRS, quick=False, seed=1)) < 340
+    assert lasts_s(stop_path.PAIRS, quick=False) < 340
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +151,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Row, list[
         patch.setattr(stop_path, "goals_of", lambda _record: [])  # of strategies that are not measured here
         patch.setattr(health, "problems", lambda _case: [])
         kept = Kept(tmp_path_factory.mktemp("stop-path"), "stop-path")
-        record = measure_stops(Request(2, quick=True, seed=1), kept, lambda _words: None, logged.append)
+        record = measure_stops(kept, lambda _words: None, logged.append, pairs=2, quick=True, seed=1)
     return kept.folder, record, logged
 
 

@@ -129,11 +129,11 @@ def test_a_command_ends_in_one_line_with_exit_code_2(
     [
         ("knee", "bench.experiments.knee_run.measure_knees"),
         ("stop-path", "bench.experiments.stop_path.measure_stops"),
-        ("calibrate", "bench.experiments.calibrate.calibration_table"),
+        ("calibrate", "bench.experiments.instrument.calibration_table"),
         ("relay", "bench.experiments.relay.compare.compare"),
         ("backends", "bench.experiments.abort_path.measure"),
         ("soak", "bench.experiments.soak.run.find_leaks"),
-        ("instrument", "bench.experiments.instrument_error.measure_errors"),
+        ("instrument", "bench.experiments.instrument.measure_errors"),
         ("prove", "bench.experiments.prove.proof.Proof.run"),
         ("aa", "bench.gate.aa_test.measure"),
     ],
@@ -141,7 +141,7 @@ def test_a_command_ends_in_one_line_with_exit_code_2(
 def test_so_do_all_that_measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, function: str) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(function, full)
-    monkeypatch.setattr("bench.experiments.calibrate.calibrate_once", lambda *_, **__: {"problems": []})
+    monkeypatch.setattr("bench.experiments.instrument.calibrate_once", lambda *_, **__: {"problems": []})
     result = CliRunner().invoke(app, [command])
     assert result.exit_code == 2
     assert "/somewhere/file cannot be written (No space left on device)" in result.stderr
