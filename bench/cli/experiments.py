@@ -119,17 +119,17 @@ def backends(
     results: Folders = RESULTS,
 ) -> None:
     """Measure the abort path itself, by store, and the bare driver: latency, round trips, bursts, fan-out."""
-    from bench.experiments import abort_path, abort_tables
+    from bench.experiments import abort_path
 
     choices = {"all": abort_path.KINDS, **{name: (name.removesuffix("-push"),) for name in abort_path.CHOICES}}
     if backend not in choices:
         raise PlanError(f"BACKEND {backend!r} has no push path to measure: choose from {', '.join(choices)}")
     with console.status("starting") as status:
         record = abort_path.measure(choices[backend], results, status.update, quick=quick)
-    for table in abort_tables.tables(record):
+    for table in abort_path.tables(record):
         console.print(table, "")
     line(f"every sample: {results / abort_path.FILE}")
-    broken = abort_tables.broken(record)
+    broken = abort_path.broken(record)
     warn("broken", broken)
     if record["unmeasured"]:
         end(INVALID, f"could not measure: {'; '.join(record['unmeasured'])}")

@@ -18,7 +18,6 @@ from urllib.parse import urlsplit
 import psutil
 
 from bench.experiments.frame import start_store
-from bench.experiments.relay.report import CONTENDERS, OURS
 from bench.experiments.relay.stream_load import Load
 from bench.experiments.tables import Row
 from bench.system.cpu_time import tree_cpu_ns
@@ -28,6 +27,10 @@ from bench.system.http import AnswerError, request_json, warm_up
 from bench.system.procs import Child, ChildError
 from bench.system.stores import Store
 
+OURS = ("none", "redis-push", "redis-poll")
+CONTENDERS = ("bare", "naive", *OURS)
+PAIR = ("none", "redis-push")
+"""The price of a chat without an abort: they differ by a few per cent, so they are also loaded at the same time."""
 WINDOW_S = 3.0
 RAMP_S, STARTS_PER_S = 1.0, 400.0
 LOAD_DEADLINE_S = 60.0

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from bench.experiments import abort_path, abort_tables
+from bench.experiments import abort_path
 from tests.bench.command import Bench
 
 RECORD: dict[str, Any] = {
@@ -32,7 +32,7 @@ RECORD: dict[str, Any] = {
 def shown(record: dict[str, Any]) -> str:
     console = Console(width=80)
     with console.capture() as capture:
-        for table in abort_tables.tables(record):
+        for table in abort_path.tables(record):
             console.print(table)
     return capture.get()
 
@@ -45,8 +45,8 @@ def changed(part: str, number: int, **values: Any) -> dict[str, Any]:
 
 def test_ratios_are_of_pairs() -> None:
     rows = [{"abort_ms": [2.0] * 10, "bare_ms": [1.0] * 10}, {"abort_ms": [9.0] * 10, "bare_ms": [3.0] * 10}]
-    assert abort_tables.ratios(rows, "p50") == [2.0, 3.0]
-    assert abort_tables.ratios(rows, "p99") == []  # ten samples have no p99
+    assert abort_path.ratios(rows, "p50") == [2.0, 3.0]
+    assert abort_path.ratios(rows, "p99") == []  # ten samples have no p99
 
 
 def test_the_tables_show_what_was_measured() -> None:
@@ -57,7 +57,7 @@ def test_the_tables_show_what_was_measured() -> None:
     assert "100.0%" in text
     assert "valkey 9.1.2" in text  # the server's own name
     assert "PostgreSQL wakes every listening session" in text
-    assert abort_tables.broken(RECORD) == []
+    assert abort_path.broken(RECORD) == []
 
 
 def test_a_missed_goal_is_reported() -> None:
@@ -76,7 +76,7 @@ def test_a_missed_goal_is_reported() -> None:
     ],
 )
 def test_a_broken_promise_is_reported(record: dict[str, Any], message: str) -> None:
-    (promise,) = abort_tables.broken(record)
+    (promise,) = abort_path.broken(record)
     assert message in promise
     shown(record)  # and the tables can still be drawn
 

@@ -11,9 +11,9 @@ from rich.console import Console
 
 from bench.experiments.frame import write_json
 from bench.experiments.relay import stream_load as relay_load
-from bench.experiments.relay.report import CONTENDERS, PAIR, contenders_table, ratios_table, summarise
+from bench.experiments.relay.compare import contenders_table, ratios_table, summarise
 from bench.experiments.relay.stream_load import Load, _run
-from bench.experiments.relay.turns import RelayError, Stage, hold_and_stop, order, stage, take_turns
+from bench.experiments.relay.turns import CONTENDERS, PAIR, RelayError, Stage, hold_and_stop, order, stage, take_turns
 from bench.system.http import AnswerError
 
 
