@@ -5,7 +5,7 @@ import json
 import statistics
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from bench.load.driver import MAX_CHUNKS_PER_S, MOST_PROCESSES
 from bench.record.host import describe_host
 from bench.record.manifest import ScenarioSettings
 from bench.record.schema import CaseRow, ChatRow
-from bench.run.meter import Subject, settings_of
+from bench.run.meter import settings_of
 from bench.run.rig import Kept, Say
 from bench.workload.plan import Case, store_of
 from bench.workload.scenario import Scenario, load_scenarios
@@ -61,7 +61,7 @@ def all_rates() -> list[int]:
     return rates(FIRST_PER_S, most * MAX_CHUNKS_PER_S / chunks_per_chat)
 
 
-def measure_knees(request: Request, results: Kept, say: Say, log: Callable[[str], None]) -> list[Row]:
+def measure_knees(request: Request, results: Kept, say: Say, log: Say) -> list[Row]:
     """Measure the strategies one after the other; knee.json grows with each. Returns its rows.
 
     `say` gets the current step, `log` a line per probe. A strategy over memory gets one worker: with more it loses
@@ -71,26 +71,36 @@ def measure_knees(request: Request, results: Kept, say: Say, log: Callable[[str]
     names = ("backend", "workers", "limit_ms", "minutes", "strategies")
     settings = {name: getattr(request, name) for name in names}
     largest = Case(request.strategies[0], scenario_at(at[-1], quick=request.quick), request.workers)
-    label, quick = f"knee-{request.backend}", request.quick
+    label, quick, seed = f"knee-{request.backend}", request.quick, request.seed
     points: list[Row] = []
-    with measuring(results, say, label, settings, [largest], seed=request.seed, quick=quick) as bench:
+    with measuring(results, say, label, settings, [largest], seed=seed, quick=quick) as bench:
         for strategy in request.strategies:
             bench.store(strategy)  # one that does not start ends the command before it has measured for minutes
         for strategy in request.strategies:
-            workers = 1 if store_of(strategy) == "memory" else request.workers
-            with contextlib.ExitStack() as service:
-                subject = bench.start(strategy, workers, service)
-                deadline = time.monotonic() + 60 * request.minutes
-                knee = find_knee(
-                    _prober(bench, strategy, workers, subject, quick=quick, log=log),
-                    at,
-                    slack_ms=request.limit_ms,
-                    repeats=0 if quick else REPEATS,
-                    more=lambda deadline=deadline: time.monotonic() < deadline,  # type: ignore[misc]
-                )
-            points.append(as_point(strategy, knee))
+            points.append(as_point(strategy, _measure_knee(bench, strategy, request, at, log)))
             write_json(results.folder / FILE, points)
     return points
+
+
+def _measure_knee(bench: Bench, strategy: str, request: Request, at: Sequence[int], log: Say) -> Knee:
+    workers = 1 if store_of(strategy) == "memory" else request.workers
+    blocks: Counter[int] = Counter()
+    with contextlib.ExitStack() as stack:
+        subject = bench.start(strategy, workers, stack)
+        deadline = time.monotonic() + 60 * request.minutes
+
+        def probe(rate: int) -> Probe:
+            case = Case(strategy, scenario_at(rate, quick=request.quick), workers)
+            rows, line = bench.measure(case, blocks[rate], subject)
+            blocks[rate] += 1
+            found = probe_of(rows, line, settings_of(case))
+            counts = f"missed {found.missed:3}  failed {found.failed:3}"
+            text = f"{strategy:15} {rate:4} chats/s  p99 stop {figure(found.p99_ms, '.1f'):>7} ms  {counts}"
+            log(f"{text}  not counted: {found.unhealthy[0]}" if found.unhealthy else text)
+            return found
+
+        slack_ms, repeats = request.limit_ms, 0 if request.quick else REPEATS
+        return find_knee(probe, at, slack_ms=slack_ms, repeats=repeats, more=lambda: time.monotonic() < deadline)
 
 
 def add_to(folder: Path, points: Sequence[Row]) -> None:
@@ -123,24 +133,6 @@ def as_point(strategy: str, knee: Knee) -> Row:
 def knee_table(points: Sequence[Row]) -> Table:
     """A line per strategy."""
     return written("knee", points=points, wrap=True)
-
-
-def _prober(
-    bench: Bench, strategy: str, workers: int, subject: Subject, *, quick: bool, log: Callable[[str], None]
-) -> Callable[[int], Probe]:
-    blocks: Counter[int] = Counter()
-
-    def probe(rate: int) -> Probe:
-        case = Case(strategy, scenario_at(rate, quick=quick), workers)
-        rows, line = bench.measure(case, blocks[rate], subject)
-        blocks[rate] += 1
-        found = probe_of(rows, line, settings_of(case))
-        counts = f"missed {found.missed:3}  failed {found.failed:3}"
-        text = f"{strategy:15} {rate:4} chats/s  p99 stop {figure(found.p99_ms, '.1f'):>7} ms  {counts}"
-        log(f"{text}  not counted: {found.unhealthy[0]}" if found.unhealthy else text)
-        return found
-
-    return probe
 
 
 def probe_of(rows: Sequence[ChatRow], case: CaseRow, settings: ScenarioSettings) -> Probe:

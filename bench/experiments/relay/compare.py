@@ -1,7 +1,7 @@
 """`python -m bench relay`: the cost of relaying one chunk, our service compared with other relays, turn by turn."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import fmean
 
@@ -76,7 +76,7 @@ def compare(console: Console, file: Path, *, pairs: int, streams: int, itl_ms: f
         held = hold_and_stop(on, streams=held_streams)
     summary = summarise(samples, held, settings)
     write_json(file, summary)
-    console.print(contenders_table(summary), ratios_table(summary))
+    console.print(*tables(summary))
     for line in (*(f"not claimable: {doubt}" for doubt in summary["doubts"]), *held_lines(held)):
         print_line(line)
     print_line(f"every sample: {file}")
@@ -138,14 +138,11 @@ def _doubts(name: str, own: list[Row]) -> list[str]:
     return doubts
 
 
-def contenders_table(summary: Row) -> Table:
-    """One line per contender: median (min..max) over the rounds."""
-    return written("contenders", settings=summary["settings"], contenders=summary["contenders"])
-
-
-def ratios_table(summary: Row) -> Table:
-    """The ratios of the rounds, their interval, and whether the goal is met, missed or undecided."""
-    return written("ratios", settings=summary["settings"], ratios=summary["ratios"], goals=RATIOS)
+def tables(summary: Row) -> Iterator[Table]:
+    """A line per contender, over the rounds; and the ratios of the rounds, their intervals and goals."""
+    settings = summary["settings"]
+    yield written("contenders", settings=settings, contenders=summary["contenders"])
+    yield written("ratios", settings=settings, ratios=summary["ratios"], goals=RATIOS)
 
 
 def held_lines(held: Row) -> list[str]:

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from bench.experiments.frame import write_json
 from bench.experiments.relay import stream_load as relay_load
-from bench.experiments.relay.compare import contenders_table, ratios_table, summarise
+from bench.experiments.relay.compare import summarise, tables
 from bench.experiments.relay.stream_load import Load, _run
 from bench.experiments.relay.turns import CONTENDERS, PAIR, RelayError, Stage, hold_and_stop, order, stage, take_turns
 from bench.system.http import AnswerError
@@ -181,7 +181,7 @@ def test_streams_that_failed_and_a_load_short_of_cpu_cannot_be_claimed(fault: di
     assert reason in doubt
     console = Console(width=80)
     with console.capture() as capture:
-        console.print(contenders_table(summary), ratios_table(summary))
+        console.print(*tables(summary))
     text = capture.get()
     assert "not claimable" in text
     assert "…" not in text
