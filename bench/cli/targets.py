@@ -94,7 +94,7 @@ def products(
     results: Folders = RESULTS,
 ) -> None:
     """Measure all installed products beside our service in one run, and write results/products and docs/products.md."""
-    from bench.experiments.products import installed_targets, measure_products  # noqa: PLC0415 - brings in much
+    from bench.experiments.products import installed_targets, measure_products
 
     names = words(only) or installed_targets()
     if not names:
