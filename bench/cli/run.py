@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
     from bench.run.campaign import Settings
 
 BACKEND = f"{', '.join(BACKENDS)}, or one strategy such as redis-push."
-STRATEGY = f"Instead of --backend, some of {', '.join(STRATEGIES)}; comma-separated."
+STRATEGY = f"Instead of --backend, some of {', '.join(STRATEGIES)}, or targets (`target list`); comma-separated."
+URL = "Address of a running service: the only target of --strategy is not started."
 SCENARIO = f"Some of {', '.join(catalogue())}, or files of yours ending in .toml; comma-separated."
 MINUTES = "Blocks are added until medians are precise, or no more fits."
 BLOCKS = "Measure this number of blocks, without a time limit."
@@ -49,6 +51,8 @@ def run(
     label: Annotated[str, Option(help="Ends the results folder's name.", show_default="the backend")] = "",
     starve: Annotated[bool, Option("--starve", hidden=True, help=STARVE)] = False,
     env: Environment = None,
+    url: Annotated[str, Option(help=URL, show_default=False)] = "",
+    mock_port: Annotated[int, Option(min=0, max=65535, help="Port of the mock upstream; 0: any.")] = 0,
     results: Folders = RESULTS,
 ) -> None:
     """Measure, record and report.
@@ -60,10 +64,16 @@ def run(
         raise PlanError(f"WORKERS is {workers!r}: choose from 1 to {MAX_WORKERS}")
     cases = select(backend, words(scenario), int(workers), strategies=words(strategy) or None, quick=quick)
     environment.check_crashes(cases)
+    services = {case.foreign.service if case.foreign else None for case in cases}
+    if url and (len(services) != 1 or None in services):
+        raise PlanError("--url is the address of one target: name it, and nothing else, by --strategy")
     from bench.run.campaign import Settings
 
-    name = label or f"{'-'.join(words(strategy)[:2]) or backend}{'-quick' if quick else ''}"
-    settings = Settings(backend, int(workers), quick, seed, name, starve, environment.parse(env or ()))
+    measured = re.sub(r"[^A-Za-z0-9.]+", "-", "-".join(Path(each).name for each in words(strategy)[:2]))
+    name = label or f"{measured or backend}{'-quick' if quick else ''}"
+    settings = Settings(
+        backend, int(workers), quick, seed, name, starve, environment.parse(env or ()), url or None, mock_port
+    )
     _report(_measure(cases, settings, results, minutes=minutes, blocks=1 if quick else blocks), settings)
 
 

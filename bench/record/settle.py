@@ -18,12 +18,12 @@ POLL_S = 0.02
 
 
 def settled(
-    mock_url: str, traces: Path | None, clients: Sequence[LoadRow], *, after_stop_s: float = 0.0
+    mock_url: str, traces: Path | None, clients: Sequence[LoadRow], *, after_stop_s: float = 0.0, expects: int = 0
 ) -> tuple[list[JournalRow], list[Trace]]:
     """The mock's journal and the service's trace lines, when both are complete or 5 s have passed.
 
     `traces` is the service's TRACE_DIR, None for one that writes none. `after_stop_s`: wait at least until this long
-    after the last stop, if a stream is still open.
+    after the last stop, if a stream is still open. `expects`: the least number of rows in a complete journal.
     """
     last_ns = max((row.abort.sent_ns or 0 for row in clients if row.abort), default=0)
     answered = {row.request_id for row in clients if row.client.status is not None} if traces else set()
@@ -33,7 +33,7 @@ def settled(
         journal = msgspec.convert(request_json(mock_url, "/__mock/journal"), Journal).rows
         files = sorted(traces.glob("*.jsonl")) if traces else ()
         lines: list[Trace] = [decoder.decode(line) for file in files for line in file.read_bytes().splitlines()]
-        over = all(row.outcome != "open" for row in journal)
+        over = len(journal) >= expects and all(row.outcome != "open" for row in journal)
         traced = answered <= {line.request_id for line in lines if isinstance(line, ChatTrace)}
         if (over and traced) or time.monotonic() > deadline:
             return journal, lines
