@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -11,7 +12,7 @@ from typer import Option
 
 from bench.cli import options
 from bench.cli.errors import exit_codes, measuring, writing_to
-from bench.cli.terminal import INVALID, REGRESSION, console, end, line, refuse_invalid
+from bench.cli.terminal import BAD_USAGE, INVALID, REGRESSION, console, end, line, refuse_invalid
 from bench.record.base import encode_file
 from bench.record.files import replace_file
 from bench.record.writer import LATEST
@@ -73,10 +74,8 @@ def regress(
         # Stays when the disk is full, or this process is killed.
         write_failure("the measurement broke off before its verdict", INVALID, gate.folder, {})
         outcome = gate.run(compared, minutes=minutes, repository=checkout)
-    try:
-        _conclude(outcome, gate.folder)
-    except OSError as error:
-        give_up(INVALID, f"the verdict cannot be written ({error.strerror or error}): free some space", gate.folder)
+    advice = "the verdict cannot be written ({}): free some space"
+    _conclude(outcome, gate.folder, lambda cause: give_up(INVALID, advice.format(cause), gate.folder))
 
 
 @measuring
@@ -141,8 +140,8 @@ def check(
     judged = folder if (folder / "manifest.json").exists() else None
     with exit_codes(partial(give_up, folder=judged)):
         outcome = kept.check(kept.read(against), kept.load(folder), read_margins(noise))
-    with writing_to(folder, "copy it to a place of yours"):
-        _conclude(outcome, folder)
+    advice = "copy it to a place of yours"
+    _conclude(outcome, folder, lambda cause: end(BAD_USAGE, f"{folder} cannot be written ({cause}): {advice}"))
 
 
 def give_up(code: int, message: str, folder: Path | None) -> NoReturn:
@@ -156,11 +155,15 @@ def give_up(code: int, message: str, folder: Path | None) -> NoReturn:
     end(code, message)
 
 
-def _conclude(outcome: Outcome, folder: Path) -> NoReturn:
-    """Show and write a verdict, and end with its exit code. Raises OSError when it cannot be written."""
+def _conclude(outcome: Outcome, folder: Path, unwritten: Callable[[str], NoReturn]) -> NoReturn:
+    """Show and write a verdict, and end with its exit code; `unwritten` gets the cause when it cannot be written."""
     from bench.gate.export import write
     from bench.gate.verdict_text import show
 
     show(outcome, console)
-    line(f"verdict: {write(outcome, folder, typer.echo)[0]}")
+    try:
+        written = write(outcome, folder, typer.echo)
+    except OSError as error:
+        unwritten(error.strerror or str(error))
+    line(f"verdict: {written[0]}")
     raise typer.Exit(outcome.exit_code)
