@@ -10,7 +10,7 @@ from rich.table import Table
 
 from bench.cli.errors import exit_codes, measuring
 from bench.cli.options import RESULTS, Folders, words
-from bench.cli.terminal import BAD_USAGE, INVALID, console, end
+from bench.cli.terminal import BAD_USAGE, console, end
 
 app = typer.Typer(help="Measure another chat than ours: a TOML file describes it.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(help="A shipped target, or a file ending in .toml; also target:variant/stop.")]
@@ -69,21 +69,6 @@ def new(file: Annotated[Path, typer.Argument(help="Where to write it, e.g. my.to
     except OSError as error:
         end(BAD_USAGE, f"{file} cannot be written: {error.strerror}")
     console.print(f"Wrote {file}. Edit it, then: .venv/bin/python -m bench target check {file}")
-
-
-@app.command()
-def install(names: Annotated[list[str], typer.Argument(help="Products, see `target list`.")]) -> None:
-    """Install products into .targets/, each from its lock."""
-    from bench.targets import install as products
-
-    unknown = [name for name in names if name not in products.names()]
-    if unknown:
-        end(BAD_USAGE, f"{', '.join(unknown)} has no lock: choose from {', '.join(products.names())}")
-    for name in names:
-        try:
-            products.install(name, say=console.print)
-        except products.InstallError as error:
-            end(INVALID, str(error))
 
 
 @measuring

@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 NAME = "products"
 STOPPED, NEVER, EXPECTED = "#1b6ca8", "#b3261e", "#777777"
-LIMITS_MS = (0.05, 100_000.0)
-NEVER_AT_MS = 30_000.0
+LIMITS_MS = (0.05, 150_000.0)
+NEVER_AT_MS = 25_000.0
 
 
 def draw_products(
     folder: Path, names: Sequence[str], scenarios: Sequence[str], cells: Mapping[tuple[str, str], Cell]
 ) -> Chart:
     """A panel per scenario, a row per contender: median (dot) to 95th percentile (line), share that never stopped."""
-    tall = 0.27 * len(names) + 1.3
+    tall = 0.27 * len(names) + 1.5
     with canvas.figure(
         folder, NAME, tall, nrows=1, ncols=len(scenarios), width_in=2.6 + 2.1 * len(scenarios), sharey=True
     ) as (drawing, axes):
@@ -39,8 +39,10 @@ def draw_products(
         axes[0].set_yticks(range(len(names)), names)
         axes[0].set_ylim(len(names) - 0.5, -0.5)
         drawing.supxlabel(
-            "milliseconds from the stop to the upstream's lost connection: dot p50, line to p95, of the stops that"
-            " happened; text: share of stops whose upstream ran to its end (grey: documented)"
+            "milliseconds from the stop to the upstream's lost connection, of the stops that happened: dot p50, line to"
+            " p95\n"
+            "share of the stops whose upstream ran to its end: red (grey: the product documents it)",
+            fontsize=canvas.LEAST_PT,
         )
     return Chart(NAME, "How fast each product stops its upstream.")
 
@@ -52,5 +54,6 @@ def _draw(panel: Axes, row: int, cell: Cell) -> None:
         panel.plot(p50, row, "o", color=STOPPED, markersize=5)
     if cell.never:
         colour = EXPECTED if cell.expected else NEVER
-        share = f"{100 * cell.never / cell.case.aborts:.0f} %"
+        percent = 100 * cell.never / cell.case.aborts
+        share = f"{percent:.0f} %" if percent >= 1 else f"{percent:.1f} %"
         panel.text(NEVER_AT_MS, row, share, color=colour, va="center", ha="center", fontweight="bold")
