@@ -1,4 +1,4 @@
-"""Which code a started service runs, and whether it is that of the checkout that is to be measured."""
+"""Checks that a started service runs the code of the checkout that is to be measured."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _imported(service: Child) -> str:
             command, capture_output=True, text=True, check=True, timeout=DEADLINE_S, cwd=place, env=env
         )
     except (OSError, subprocess.SubprocessError, psutil.Error) as error:
-        raise ChildError(f"which code {service.name} runs could not be found out: {error}") from error
+        raise ChildError(f"the code that {service.name} runs could not be determined: {error}") from error
     return done.stdout.strip()
 
 

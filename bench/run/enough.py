@@ -1,4 +1,4 @@
-"""When to stop adding blocks: how well the medians of the cases are known by now; numbers in, no files."""
+"""Decides when to stop adding blocks, from the precision of the medians; pure, no files."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ ENOUGH_MS = 0.1
 
 
 def loosest(values: Mapping[str, Sequence[float]], *, enough_ms: float = ENOUGH_MS) -> tuple[str, float]:
-    """The case whose median is known least, and half its 95 % interval's width as a share of its centre.
+    """The case with the least precise median, and half the width of its 95 % interval as a share of its centre.
 
-    `values` are the p50 of the blocks measured so far, in ms, by case. A case known to within `enough_ms` counts as
-    known (0.0): no reader cares for a tenth of a fifth of a millisecond. A single block says nothing of the spread
-    (infinite). Raises ValueError when there are no cases.
+    `values` are the p50 of the blocks so far, in ms, by case. The share is 0.0 where the half width is at most
+    `enough_ms`, and infinite with a single block. Raises ValueError when there are no cases.
     """
     return max(((name, _share(blocks, enough_ms)) for name, blocks in values.items()), key=lambda each: each[1])
 
@@ -26,7 +25,7 @@ def loosest(values: Mapping[str, Sequence[float]], *, enough_ms: float = ENOUGH_
 def tight_enough(
     values: Mapping[str, Sequence[float]], *, share: float = ENOUGH_SHARE, enough_ms: float = ENOUGH_MS
 ) -> bool:
-    """True when every case has MIN_BLOCKS blocks and the loosest is known to within `share`; no cases need no more."""
+    """Whether every case has MIN_BLOCKS blocks and an interval within `share`; true without cases."""
     if any(len(blocks) < MIN_BLOCKS for blocks in values.values()):
         return False
     return not values or loosest(values, enough_ms=enough_ms)[1] <= share

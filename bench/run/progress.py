@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: a line per finished case, and on a terminal one bar for the whole run."""
+"""Progress of a run: one line per finished case and, on a terminal, one bar for the whole run."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from bench.workload.strategies import is_special
 
 @dataclass(frozen=True)
 class Expected:
-    """How long a run goes on: for so many blocks, or (blocks is None) until about so many minutes are over."""
+    """The planned length of a run: a number of blocks or, if `blocks` is None, a number of minutes."""
 
     blocks: int | None = 1
     minutes: float = 0.0
 
 
 class ProgressView:
-    """Progress over a run; cases are weighted by how long their load should take.
+    """Progress over a run; cases are weighted by the expected duration of their load.
 
     `cases` are measured from each of `sides` in every block, the instrument's own cases once.
     """
@@ -65,12 +65,12 @@ class ProgressView:
         self._bar.stop()
 
     def begin(self, block: int) -> None:
-        """The next block begins; they are counted from 0."""
+        """Begin a block; blocks are counted from 0."""
         self._block, self._number = block, 0
         self._done_s = expected_s(CALIBRATION_CASE) + block * self._block_s
 
     def say(self, what: str) -> None:
-        """Name what is going on besides the load."""
+        """Show the current step."""
         self._bar.update(self._task, description=what)
 
     def advance(self, case: Case, share: float) -> None:
@@ -79,7 +79,7 @@ class ProgressView:
         self._show(self._done_s + expected_s(case) * share)
 
     def finished(self, case: Case, measured: Sequence[ChatMetrics], side: str = "") -> None:
-        """Print the case's line: aborts that counted, their median stop at the upstream, how many were missed."""
+        """Print the line of a case: counted aborts, their median stop latency, and the number of missed aborts."""
         self._done_s += expected_s(case)
         self._number += not is_special(case.scenario.name)
         kinds = Counter(each.outcome for each in measured)
@@ -102,7 +102,7 @@ class ProgressView:
         return f"block {self._block + 1}{of}, case {number} of {self._count}: {case.strategy}, {case.scenario.name}"
 
     def _show(self, done_s: float) -> None:
-        """Move the bar, never back, and reckon the end anew at the pace so far: starting servers is part of it."""
+        """Advance the bar, never backwards, and estimate the end from the pace so far, which includes starting servers."""
         took_s = time.monotonic() - self._began
         blocks = self._expects.blocks
         whole_s = expected_s(CALIBRATION_CASE) + (self._block + 1 if blocks is None else blocks) * self._block_s
