@@ -62,7 +62,9 @@ def run(
     """
     if not workers.isdecimal():
         raise PlanError(f"WORKERS is {workers!r}: choose from 1 to {MAX_WORKERS}")
-    cases = select(backend, words(scenario), int(workers), strategies=words(strategy) or None, quick=quick)
+    cases = select(
+        backend, words(scenario), int(workers), strategies=words(strategy) or None, quick=quick, targets=True
+    )
     environment.check_crashes(cases)
     services = {case.foreign.service if case.foreign else None for case in cases}
     if url and (len(services) != 1 or None in services):

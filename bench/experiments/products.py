@@ -38,7 +38,7 @@ def installed_targets() -> list[str]:
 
 def cases_of(targets: Sequence[str], chats: int) -> list[Case]:
     """All ways to stop these targets and our own service, in all scenarios for products."""
-    cases = select("all", SCENARIOS, 2, strategies=[*OUR_STRATEGIES, *targets])
+    cases = select("all", SCENARIOS, 2, strategies=[*OUR_STRATEGIES, *targets], targets=True)
     return [
         replace(case, scenario=replace(case.scenario, chats=min(chats, NEVER_CHATS) if _is_never(case) else chats))
         for case in cases

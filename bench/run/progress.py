@@ -102,7 +102,7 @@ class ProgressView:
         return f"block {self._block + 1}{of}, case {number} of {self._count}: {case.strategy}, {case.scenario.name}"
 
     def _show(self, done_s: float) -> None:
-        """Advance the bar, never backwards, and estimate the end from the pace so far, which includes starting servers."""
+        """Advance the bar, never backwards, and estimate the end from the pace so far."""
         took_s = time.monotonic() - self._began
         blocks = self._expects.blocks
         whole_s = expected_s(CALIBRATION_CASE) + (self._block + 1 if blocks is None else blocks) * self._block_s

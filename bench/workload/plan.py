@@ -99,11 +99,12 @@ def select(
     *,
     strategies: Sequence[str] | None = None,
     quick: bool = False,
+    targets: bool = False,
 ) -> list[Case]:
     """The cases of a run: of `backend` (a store or one strategy) or of the named `strategies`.
 
-    A run of a backend also has `memory-push` on one worker as a control: no strategy should be faster.
-    Raises PlanError naming the choices.
+    `targets`: `strategies` may also name other services. A run of a backend also has `memory-push` on one worker as a
+    control: no strategy should be faster. Raises PlanError naming the choices.
     """
     check_backend(backend)
     if not 1 <= workers <= MAX_WORKERS:
@@ -111,11 +112,16 @@ def select(
     if strategies is not None and not strategies:
         raise PlanError(f"strategies is empty: choose from {', '.join(STRATEGIES)}, or name a target")
     chosen = load_scenarios(scenarios, quick=quick)
-    foreign = [each for name in strategies or () if name not in STRATEGIES for each in _foreign(name)]
+    others = [name for name in strategies or () if name not in STRATEGIES]
+    if others and not targets:
+        raise PlanError(f"strategies {', '.join(others)}: choose from {', '.join(STRATEGIES)}")
+    foreign = [each for name in others for each in _foreign(name)]
     named = [name for name in STRATEGIES if store_of(name) and backend in ("all", store_of(name), name)]
     ours = [name for name in strategies if name in STRATEGIES] if strategies else [*REFERENCES, *named]
     cases = [Case(name, scenario, scenario.workers or workers) for name in dict.fromkeys(ours) for scenario in chosen]
     cases += [_foreign_case(each, scenario) for each in foreign for scenario in chosen if _exists(each, scenario)]
+    if not cases:
+        raise PlanError(f"SCENARIO: no way to stop {', '.join(others)} exists in {', '.join(s.name for s in chosen)}")
     control = Case("memory-push", chosen[0], 1)
     if strategies is None and control not in cases and chosen[0].abort_share > 0 and chosen[0].count_only is None:
         cases.append(control)
