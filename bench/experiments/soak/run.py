@@ -31,8 +31,6 @@ FORM_NAMES = {
 }
 LET_GO_S = 30.0
 """Within this time, idle kept-alive connections (5 s) and every record (TTL and a sweep) must be gone."""
-
-
 Log = Callable[[str], None]
 Memory = dict[int, list[checks.Sample]]
 
