@@ -86,14 +86,12 @@ def history(
     results: Folders = RESULTS,
 ) -> None:
     """Draw a metric over the past full runs of this machine, with the 95 % interval of each."""
-    from bench.report.history import HistoryError
-    from bench.report.history import history as past
-    from bench.report.history_view import draw, tables
+    from bench.report import history as past
 
-    with exit_codes(usage=(HistoryError,)), writing_to(results, "choose another with --results"):
-        found = past(results, metric, strategy or None, scenario or None)
-        files = draw(found, results)
-    for each in tables(found):
+    with exit_codes(usage=(past.HistoryError,)), writing_to(results, "choose another with --results"):
+        found = past.history(results, metric, strategy or None, scenario or None)
+        files = past.draw(found, results)
+    for each in past.tables(found):
         console.print(each, "")
     left_out = ", ".join(f"{count} {why}" for why, count in found.left_out.items())
     line(f"runs shown: {found.runs}; left out: {left_out or 'none'}")

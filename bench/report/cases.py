@@ -10,6 +10,7 @@ from bench.workload.strategies import strategy_rank
 
 STOP = "upstream_stop_ms"
 CPU = "server_cpu_us_per_token"
+OPS = "store_ops_per_token"
 WASTE = "wasted_tokens"
 
 
@@ -80,6 +81,16 @@ def missed_of(cases: Iterable[SummaryCase], strategy: str) -> tuple[int, int]:
     """`(missed, aborts)` of this strategy over all the cases."""
     own = [case for case in cases if case.strategy == strategy]
     return sum(case.missed for case in own), sum(case.aborts for case in own)
+
+
+def furthest(cases: Sequence[SummaryCase], key: str) -> tuple[float, SummaryCase, SummaryCase] | None:
+    """`(ratio, quickest, slowest)` of the scenario in which this percentile of the stop differs most."""
+    found = []
+    for scenario in dict.fromkeys(case.scenario for case in cases):
+        timed = ranked((case for case in cases if case.scenario == scenario), key)
+        if len(timed) > 1 and (least := value_of(timed[0], key=key)):
+            found.append(((value_of(timed[-1], key=key) or 0.0) / least, timed[0], timed[-1]))
+    return max(found, key=lambda each: each[0], default=None)
 
 
 def slowest(cases: Sequence[SummaryCase], strategies: Collection[str]) -> dict[str, SummaryCase]:

@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
+import filecmp
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from bench.analysis.reading import Run, UnreadableResults, read_run
+import msgspec
+
+from bench.analysis.reading import Run, UnreadableResults, read_run, unlike_environments
 from bench.analysis.summary import write_summary
-from bench.record.manifest import Manifest
 from bench.record.schema import CaseKey
-from bench.record.summary import Summary, SummaryCase
+from bench.record.summary import Summary
 from bench.report.cases import median, overlap, value_of
 from bench.report.charts.canvas import left_out
-from bench.report.charts.compare import draw_costs, draw_stops
+from bench.report.charts.compare import Pair, draw_costs, draw_stops
 from bench.report.charts.draw import Chart, draw_all, stop_limits
-from bench.report.differences import UnlikeRuns, check, differences, shared
 from bench.report.formatting import number
 from bench.report.pages import Table, sentence, table, write_pages
 from bench.report.render import content_of
 from bench.report.tables import facts_of
+from bench.workload.strategies import is_special
 
 __all__ = ["UnlikeRuns", "UnreadableResults", "compare", "differences", "shared"]
 
-MOST_COMPARISONS = 1000
+MOST_COMPARISONS, MOST_NAMED = 1000, 5
 SIDES = ("a", "b")
-Pair = tuple[SummaryCase, SummaryCase]
+NOT_THE_LOAD = ("sentence", "name")
+
+
+class UnlikeRuns(Exception):  # noqa: N818 - reads as the sentence it makes in the CLI
+    """The runs have nothing to compare; the message is one line naming the keys that differ."""
 
 
 def compare(a: Path, b: Path, results: Path, report: Callable[[str], object] = lambda _line: None) -> Path:
@@ -36,10 +43,17 @@ def compare(a: Path, b: Path, results: Path, report: Callable[[str], object] = l
     service's environment differ; host and commit may.
     """
     runs = read_run(a), read_run(b)
-    both, rest = check(*runs)
     names = [run.folder.resolve().name for run in runs]
+    if _is_same(a, b):
+        raise UnlikeRuns(f"A and B are the same run, {names[0]}: name another one as B")
+    found, (both, rest) = differences(*runs), shared(*runs)
+    if found or not both:
+        named = found or rest
+        more = f" and {len(named) - MOST_NAMED} more" if len(named) > MOST_NAMED else ""
+        raise UnlikeRuns(f"{a} and {b} did not measure the same: {'; '.join(named[:MOST_NAMED])}{more}")
     try:
-        page = _write(_new_folder(results, f"compare-{names[0]}-{names[1]}"), runs, names, both, rest)
+        folder = _new_folder(results, f"compare-{names[0]}-{names[1]}")
+        page = write_pages(folder, "compare", {"names": names, "rest": rest, **_content(folder, runs, both)})
     except OSError as error:
         raise UnreadableResults(f"{results} cannot be written ({error}): choose another with --results") from error
     for each in rest:
@@ -47,13 +61,52 @@ def compare(a: Path, b: Path, results: Path, report: Callable[[str], object] = l
     return page
 
 
-def _write(
-    folder: Path,
-    runs: Sequence[Run],
-    names: Sequence[str],
-    both: Container[CaseKey],
-    rest: Sequence[str],
-) -> Path:
+def differences(a: Run, b: Run) -> list[str]:
+    """What makes two runs incomparable as a whole, as `key is this in A, that in B`; mostly empty."""
+    manifests = a.manifest, b.manifest
+    sides = [{"quick": each.quick or None, "settings.workers": each.settings.get("workers")} for each in manifests]
+    return [*_unlike("", *sides), *(f"environment.{text}" for text in unlike_environments(*manifests))]
+
+
+def shared(a: Run, b: Run) -> tuple[set[CaseKey], list[str]]:
+    """The cases that both runs measured in the same way, and in words what only one has, or has differently."""
+    one, other = (msgspec.to_builtins(run.manifest.scenarios) for run in (a, b))
+    keys = [{row.key for row in run.cases} for run in (a, b)]
+    mine, theirs = ({key.strategy for key in each} for each in keys)
+    unlike = {
+        name: _unlike(f"scenarios.{name}.", one[name], other[name])
+        if name in one and name in other
+        else [f"scenarios.{name} is in {_only(name in one)}"]
+        for name in {**one, **other}
+    }
+    rest = [text for texts in unlike.values() for text in texts]
+    rest += [f"strategy {name} is in {_only(name in mine)}" for name in sorted(mine ^ theirs)]
+    rest += [
+        f"case {key.strategy} in {key.scenario} with {key.workers} workers and {key.streams} streams is in"
+        f" {_only(key in keys[0])}"
+        for key in sorted(keys[0] ^ keys[1])
+        if not unlike.get(key.scenario) and key.strategy not in mine ^ theirs
+    ]
+    return {key for key in keys[0] & keys[1] if not unlike.get(key.scenario) and not is_special(key.scenario)}, rest
+
+
+def _is_same(a: Path, b: Path) -> bool:
+    """Whether one folder is the other, or a copy of it."""
+    names = ("manifest.json", "cases.jsonl", "chats.jsonl.gz")
+    return a.resolve() == b.resolve() or all(filecmp.cmp(a / name, b / name, shallow=False) for name in names)
+
+
+def _unlike(prefix: str, a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
+    keys = [key for key in a if a[key] != b[key] and key not in NOT_THE_LOAD]
+    return [f"{prefix}{key} is {a[key]} in A, {b[key]} in B" for key in keys]
+
+
+def _only(in_a: bool) -> str:
+    return "A only" if in_a else "B only"
+
+
+def _content(folder: Path, runs: Sequence[Run], both: Container[CaseKey]) -> dict[str, Any]:
+    """Draw the charts of both runs, and of both in one, into `folder`; give what the templates show."""
     limits, drawn, summaries = stop_limits(*runs), [], []
     for run, side in zip(runs, SIDES, strict=True):
         out = folder / side
@@ -62,17 +115,14 @@ def _write(
         summaries.append(write_summary(replace(run, folder=out)))
         drawn.append({chart.name: chart for chart in draw_all(run, summaries[-1], out, limits)})
     pairs = [pair for pair in pairs_of(*summaries) if pair[0].key in both]
-    content = {
-        "names": names,
+    return {
         "sides": [content_of(run, summary) for run, summary in zip(runs, summaries, strict=True)],
         "changes": changes_text(pairs),
-        "rest": rest,
         "own": [chart for chart in (*draw_stops(folder, pairs, limits), draw_costs(folder, pairs)) if chart.drawn],
         "charts": _beside(*drawn),
         "table": stop_table(pairs),
-        "facts": facts_table([run.manifest for run in runs], summaries),
+        "facts": facts_table(runs, summaries),
     }
-    return write_pages(folder, "compare", content)
 
 
 def _beside(a: Mapping[str, Chart], b: Mapping[str, Chart]) -> list[tuple[Chart, Chart]]:
@@ -84,15 +134,10 @@ def _beside(a: Mapping[str, Chart], b: Mapping[str, Chart]) -> list[tuple[Chart,
 
 def _new_folder(parent: Path, name: str) -> Path:
     """A new folder; when the name is taken, with a number."""
-    parent.mkdir(parents=True, exist_ok=True)
-    for count in range(1, MOST_COMPARISONS):
-        folder = parent / (name if count == 1 else f"{name}-{count}")
-        try:
-            folder.mkdir()
-        except FileExistsError:
-            continue
-        return folder
-    raise FileExistsError(f"{name} is taken {MOST_COMPARISONS} times")
+    names = [name, *(f"{name}-{count}" for count in range(2, MOST_COMPARISONS))]
+    folder = next((parent / each for each in names if not (parent / each).exists()), parent / name)
+    folder.mkdir(parents=True)
+    return folder
 
 
 def pairs_of(a: Summary, b: Summary) -> list[Pair]:
@@ -101,42 +146,33 @@ def pairs_of(a: Summary, b: Summary) -> list[Pair]:
     return [(case, others[case.key]) for case in a.cases if case.key in others]
 
 
-def timed(pair: Pair) -> bool:
-    """Whether both cases have a median stop."""
-    return all(value_of(case) is not None for case in pair)
-
-
-def ratio(pair: Pair) -> float:
-    """B's median stop over A's."""
-    return median(pair[1]) / median(pair[0])
+def ratio(pair: Pair) -> float | None:
+    """B's median stop over A's; None unless both have one."""
+    return median(pair[1]) / median(pair[0]) if all(value_of(case) is not None for case in pair) else None
 
 
 def changes_text(pairs: Sequence[Pair]) -> str:
     """How many medians differ, which one most, and where another number of aborts was missed."""
-    both = [pair for pair in pairs if timed(pair)]
-    apart = [pair for pair in both if not overlap(*pair)]
-    most = max(apart, key=lambda pair: max(ratio(pair), 1 / ratio(pair)), default=None)
+    timed = [(value, pair) for pair in pairs if (value := ratio(pair))]
+    apart = [(value, pair) for value, pair in timed if not overlap(*pair)]
+    most = max(apart, key=lambda each: max(each[0], 1 / each[0]), default=None)
     missed = [pair for pair in pairs if pair[1].missed != pair[0].missed and pair[0].strategy != "none"]
-    return sentence("compare.changes", timed=both, apart=apart, most=most, ratio=most and ratio(most), missed=missed)
+    return sentence("compare.changes", timed=timed, apart=apart, most=most, missed=missed)
 
 
 def stop_table(pairs: Sequence[Pair]) -> Table:
     """A row per case with aborts."""
     found = [pair for pair in pairs if any(case.aborts for case in pair)]
-    rows = [(*pair, ratio(pair) if timed(pair) else None, overlap(*pair)) for pair in found]
-    return table("pair", pairs=rows)
+    return table("pair", pairs=[(*pair, ratio(pair), overlap(*pair)) for pair in found])
 
 
-def facts_table(manifests: Sequence[Manifest], summaries: Sequence[Summary]) -> Table:
+def facts_table(runs: Sequence[Run], summaries: Sequence[Summary]) -> Table:
     """Host, commit, versions, floor and blocks of both; those that differ first."""
-    sides = [dict(facts_of(manifest)) for manifest in manifests]
-    for side, summary, manifest in zip(sides, summaries, manifests, strict=True):
+    sides = []
+    for run, summary in zip(runs, summaries, strict=True):
         floor = summary.floor.p50 if summary.floor else None
-        side["floor"] = "not measured" if floor is None else f"{number(floor)} ms"
-        side["blocks"] = str(manifest.blocks or 1)
-    names = [name for name in dict.fromkeys([*sides[0], *sides[1]]) if not name.startswith("scenario ")]
+        measured = {"floor": "not measured" if floor is None else f"{number(floor)} ms"}
+        sides.append({**dict(facts_of(run.manifest)), **measured, "blocks": str(run.manifest.blocks or 1)})
+    names = [name for name in {**sides[0], **sides[1]} if not name.startswith("scenario ")]
     both = [(name, *(side.get(name, "-") for side in sides)) for name in names]
-    rows: list[tuple[str, ...]] = [(name, "same" if a == b else "differs", a, b) for name, a, b in both]
-    rows.sort(key=lambda row: row[1])
-    heads = ("property", "same or not", "A", "B")
-    return Table("Conditions of both runs", "For information; nothing here is a result.", heads, rows, text=True)
+    return table("both", both=sorted(both, key=lambda row: row[1] == row[2]), text=True)

@@ -13,45 +13,74 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from bench.record.files import replace_file
-from bench.report import formatting
-from bench.report.cases import interval_of, missed_of
+from bench.report import cases, formatting
+from bench.stats.proportions import proportion_interval
 
 BAR = "¦"  # separates the cells of a table
+ITEM = "¶"  # begins each text of a list
+_PLAIN = str.maketrans({BAR: "|", ITEM: " ", "\n": " "})
 _LOADER = PackageLoader("bench.report")
+
+
+def _plain(value: object) -> object:
+    """Text that begins neither a cell nor a row nor an item."""
+    return value.translate(_PLAIN) if isinstance(value, str) else value
+
+
 # Sentences and tables are plain text: the page that shows them escapes it.
-_TEXT = Environment(loader=_LOADER, autoescape=False, undefined=StrictUndefined)  # noqa: S701
+_TEXT = Environment(loader=_LOADER, autoescape=False, undefined=StrictUndefined, finalize=_plain)  # noqa: S701
+_TEXT.globals["zip"] = zip
+_TEXT.tests["overlapping"] = cases.overlap
 _TEXT.filters |= {
     "listed": formatting.listed,
     "number": formatting.number,
     "interval": formatting.interval,
     "stat": formatting.measured,
     "value": formatting.values,
-    "ends": lambda case: formatting.interval(interval_of(case)).strip(" []"),
+    "ends": lambda case: formatting.interval(cases.interval_of(case)).strip(" []"),
+    "ci": cases.interval_of,
+    "names": cases.names_of,
     "share": formatting.share,
     "percent": formatting.percent,
+    "span": formatting.span,
     "mean": formatting.mean_text,
     "block_mean": formatting.block_mean,
-    "missed": lambda cases, strategy: formatting.missed_share(*missed_of(cases, strategy)),
+    "bounds": lambda counts: [100 * end for end in proportion_interval(*counts)],
+    "missed": lambda own, strategy: formatting.missed_share(*cases.missed_of(own, strategy)),
     "missed_share": lambda counts: formatting.missed_share(*counts),
     "plural": formatting.plural,
     "times": lambda values, factor: [factor * value for value in values],
     "count": lambda value: f"{value:,}",
+    "ranked": cases.ranked,
+    "furthest": cases.furthest,
+    "first_and_last": lambda values: [*(every := list(values))[:1], *every[1:][-1:]],
 }
 
 # In a table, white space counts.
-_TABLES = _TEXT.overlay(trim_blocks=True, finalize=lambda value: _cell(value) if isinstance(value, str) else value)
+_TABLES = _TEXT.overlay(trim_blocks=True)
 
 
 def sentence(name: str, **facts: Any) -> str:
     """The text of the macro `file.macro` in templates/text, with its white space collapsed."""
     file, macro = name.split(".")
-    text = terms(file, macro)(**facts)
-    return re.sub(r" (?=[.,;:)](?:[\s.,;:)]|$))|(?<=\() ", "", " ".join(text.split()))
+    return _collapse(terms(file, macro)(**facts))
+
+
+def sentences(name: str, **facts: Any) -> list[str]:
+    """The texts of a macro that writes a list of them, each after an ITEM."""
+    file, macro = name.split(".")
+    return [_collapse(text) for text in terms(file, macro)(**facts).split(ITEM)[1:]]
 
 
 def terms(file: str, name: str) -> Any:
     """A list or dictionary of texts that the template templates/text/`file`.j2 sets."""
     return getattr(_TEXT.get_template(f"text/{file}.j2").module, name)
+
+
+def pairs(name: str, **facts: Any) -> list[tuple[str, str]]:
+    """The names and texts of a macro that writes a list of them, with a BAR between name and text."""
+    parts = [text.partition(BAR) for text in sentences(name, **facts)]
+    return [(name.strip(), text.strip()) for name, _bar, text in parts]
 
 
 @dataclass(frozen=True)
@@ -67,11 +96,8 @@ class Table:
 
 def table(macro: str, *, text: bool = False, **facts: Any) -> Table:
     """The table that a macro of templates/text/tables.j2 writes."""
-    lines = (
-        getattr(_TABLES.get_template("text/tables.j2").module, macro)(**facts)
-        .replace(f"\n{BAR}", f" {BAR}")
-        .split("\n")
-    )
+    text_of = getattr(_TABLES.get_template("text/tables.j2").module, macro)
+    lines = text_of(**facts).replace(f"\n{BAR}", f" {BAR}").split("\n")
     title, sentence, *rows = (line.strip() for line in lines)
     heads, *cells = (tuple(cell.strip() for cell in row.split(BAR)) for row in rows if row)
     return Table(title, sentence, heads, cells, text)
@@ -88,9 +114,8 @@ def write_pages(folder: Path, name: str, content: Mapping[str, Any]) -> Path:
     return folder / "report.html"
 
 
-def _cell(text: str) -> str:
-    """Text that neither begins a cell nor a row."""
-    return " ".join(text.replace(BAR, "|").split("\n"))
+def _collapse(text: str) -> str:
+    return re.sub(r" (?=[.,;:)](?:[\s.,;:)]|$))|(?<=\() ", "", " ".join(text.split()))
 
 
 def _data_uri(svg: Path) -> str:

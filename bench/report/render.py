@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from bench.analysis.reading import Run, UnreadableResults, read_run
 from bench.analysis.summary import write_summary
@@ -12,27 +12,10 @@ from bench.analysis.waterfall import parts_by_case
 from bench.record.summary import Summary
 from bench.report.advice import advise
 from bench.report.charts.draw import Chart, draw_all
-from bench.report.fairness import cards_of, lives_table
-from bench.report.pages import write_pages
-from bench.report.tables import facts_of, glance_table, method_tables, result_tables
+from bench.report.pages import terms, write_pages
+from bench.report.tables import cards_of, facts_of, glance_table, lives_table, method_tables, result_tables
 
-__all__ = ["Section", "UnreadableResults", "content_of", "render", "sections_of"]
-
-
-class Section(NamedTuple):
-    """Charts that answer one question; `anchor` is its id in the page."""
-
-    anchor: str
-    title: str
-    charts: list[Chart]
-
-
-QUESTIONS = (
-    ("speed", "How fast is a stop?", ("stop-",)),
-    ("cost", "What does it cost?", ("wasted-tokens", "waste-price", "cost")),
-    ("failure", "When does it fail?", ("missed-by-workers", "outage", "knee")),
-)
-"""Anchor, title, and how the names of the charts begin."""
+__all__ = ["UnreadableResults", "content_of", "render", "sections_of"]
 
 
 def render(folder: Path) -> Path:
@@ -80,10 +63,11 @@ def content_of(run: Run, summary: Summary) -> dict[str, Any]:
     }
 
 
-def sections_of(charts: Sequence[Chart]) -> list[Section]:
+def sections_of(charts: Sequence[Chart]) -> list[Mapping[str, Any]]:
     """The drawn charts by the question they answer; a question without a chart is left out."""
+    drawn = [chart for chart in charts if chart.drawn]
     found = [
-        Section(anchor, title, [chart for chart in charts if chart.drawn and chart.name.startswith(begin)])
-        for anchor, title, begin in QUESTIONS
+        {**question, "charts": [chart for chart in drawn if chart.name.startswith(question["begins"])]}
+        for question in terms("charts", "questions")
     ]
-    return [section for section in found if section.charts]
+    return [section for section in found if section["charts"]]

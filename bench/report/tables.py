@@ -1,21 +1,30 @@
-"""The report's tables: select what templates/text/tables.j2 shows."""
+"""The report's tables and cards: select what templates/text/tables.j2 and conditions.j2 show."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 
 from bench.analysis.waterfall import LAST_WORDS, WORDS, Parts
-from bench.record.manifest import Manifest, ScenarioSettings
-from bench.record.schema import CaseKey
+from bench.record.manifest import Manifest, ScenarioSettings, StoreInfo
+from bench.record.schema import CaseKey, CaseRow
 from bench.record.summary import Summary, SummaryCase
-from bench.report.cases import CPU, missed_of, names_of, place_of
-from bench.report.pages import Table, table
+from bench.report.cases import CPU, OPS, missed_of, names_of, place_of
+from bench.report.pages import Table, pairs, table, terms
 from bench.workload.strategies import is_special, scenario_rank
 
 SHOWN = ("flowing", "stalled")
-OPS = "store_ops_per_token"
+INTERVAL_MS = 100.0  # the backends' default, which bench must not import
+HIDDEN = ("sentence", "name")
+
+
+class Card(NamedTuple):
+    """One strategy and the conditions under which it was measured, as name and text."""
+
+    strategy: str
+    facts: list[tuple[str, str]]
 
 
 def glance_table(cases: Sequence[SummaryCase], manifest: Manifest) -> Table | None:
@@ -28,50 +37,44 @@ def glance_table(cases: Sequence[SummaryCase], manifest: Manifest) -> Table | No
     usual = manifest.settings.get("workers") or max(set(numbers), key=numbers.count, default=0)
     here = {(case.strategy, case.scenario): case for case in ours if case.workers == usual}
     aborted = sorted({case.scenario for case in here.values() if case.aborts}, key=scenario_rank)
+    if not aborted:
+        return None
     counted = [case for case in here.values() if case.scenario in aborted]
     steady = {metric for case in here.values() if case.scenario == "steady" for metric in case.metrics}
-    shown = [name for name in SHOWN if name in aborted] or aborted[: len(SHOWN)]
-    losses = {name: missed_of(counted, name) for name in names_of(here.values())}
-    if not shown:
-        return None
     return table(
-        "glance", workers=usual, losses=losses, here=here, aborted=aborted, shown=shown, cpu=CPU in steady,
+        "glance", workers=usual, losses={name: missed_of(counted, name) for name in names_of(here.values())}, here=here,
+        aborted=aborted, shown=[name for name in SHOWN if name in aborted] or aborted[: len(SHOWN)], cpu=CPU in steady,
         ops=OPS in steady,
     )  # fmt: skip
 
 
 def result_tables(summary: Summary, parts: Mapping[CaseKey, Parts], manifest: Manifest) -> list[Table]:
     """Comparisons, controls and parts of the stop, where the run has them, and a table per scenario and load."""
-    compared = [each for each in summary.comparisons if each.p_holm is not None]
     known = [(case, parts[case.key]) for case in summary.cases if case.key in parts]
-    return [
-        *([table("comparisons", found=compared)] if compared else []),
-        *([table("controls", found=summary.controls, text=True)] if summary.controls else []),
-        *([table("parts", words=list(WORDS.values()), last=LAST_WORDS, known=known)] if known else []),
-        *scenario_tables(summary.cases, manifest),
+    found = [
+        table("comparisons", found=[each for each in summary.comparisons if each.p_holm is not None]),
+        table("controls", found=summary.controls, text=True),
+        table("parts", words=list(WORDS.values()), last=LAST_WORDS, known=known),
     ]
-
-
-def scenario_tables(cases: Sequence[SummaryCase], manifest: Manifest) -> list[Table]:
-    """A table per scenario and load: of stops or, without aborts, of costs."""
-    tables = []
-    for place in dict.fromkeys(map(place_of, cases)):
-        own = [case for case in cases if place_of(case) == place]
+    for place in dict.fromkeys(map(place_of, summary.cases)):
+        own = [case for case in summary.cases if place_of(case) == place]
         sentence = manifest.scenarios.get(place.scenario, ScenarioSettings()).sentence
         macro = "stops" if any(case.aborts for case in own) else "costs"
-        tables.append(table(macro, place=place, sentence=sentence, cases=own))
-    return tables
+        found.append(table(macro, place=place, sentence=sentence, cases=own))
+    return [each for each in found if each.rows]
 
 
 def method_tables(summary: Summary, manifest: Manifest) -> list[Table]:
     """Latencies from the intended moment and costs of idling, where the run has them, and the instrument's health."""
     cases = summary.cases
     loads = {case.scenario: load_of(manifest.scenarios.get(case.scenario, ScenarioSettings())) for case in cases}
-    return [
-        *([table("intended", cases=cases, loads=loads, text=True)] if any(c.loop == "open" for c in cases) else []),
-        *([table("idle", idle=summary.idle)] if summary.idle else []),
+    opened = cases if any(case.loop == "open" for case in cases) else []
+    found = [
+        table("intended", cases=opened, loads=loads, text=True),
+        table("idle", idle=summary.idle or []),
         table("health", cases=cases, text=True),
     ]
+    return [each for each in found if each.rows]
 
 
 def load_of(scenario: ScenarioSettings) -> str:
@@ -81,28 +84,35 @@ def load_of(scenario: ScenarioSettings) -> str:
     return f"open loop, {scenario.rate_per_s:g}/s {scenario.arrivals}"
 
 
+def lives_table() -> Table:
+    """What an abort flag survives: facts of the design, not of this run."""
+    return table("lives", lives=terms("conditions", "lives"), text=True)
+
+
+def cards_of(cases: Sequence[SummaryCase], manifest: Manifest, rows: Sequence[CaseRow]) -> list[Card]:
+    """A card for each strategy of the summary's `cases`; `rows` of cases.jsonl have the connections."""
+    ours = [case for case in cases if not is_special(case.scenario)]
+    cards = []
+    for name in names_of(ours):
+        own = [case for case in ours if case.strategy == name]
+        # A store that was restarted during the run counts from 0 again, which gives negative numbers.
+        counts = [row.connections for row in rows if row.strategy == name]
+        held = [count for count in counts if count is not None and count >= 0]
+        server = manifest.stores.get(own[0].store or "", StoreInfo())
+        facts = pairs("conditions.card", case=own[0], cases=own, manifest=manifest, server=server, held=held,
+                      default_ms=INTERVAL_MS)  # fmt: skip
+        cards.append(Card(name, facts))
+    return cards
+
+
 def facts_of(manifest: Manifest) -> list[tuple[str, str]]:
     """The manifest as name and text, in reading order; what is absent is left out."""
-    dirty = " with uncommitted changes" if manifest.dirty else ""
-    facts = {
-        "run": f"{manifest.started_utc} to {manifest.ended_utc or 'interrupted'}",
-        "commit": f"{manifest.commit}{dirty}" if manifest.commit else "unknown",
-        "seed": "" if manifest.seed is None else str(manifest.seed),
-        "host": _listed(manifest.host),
-        "stores": _listed({name: f"{at.name} {at.version} ({at.how})" for name, at in manifest.stores.items()}),
-        "ASGI": _listed(manifest.asgi),
-        "versions": _listed(manifest.versions),
-        "settings": _listed(manifest.settings),
-        "environment": _listed(manifest.environment),
-        **{f"scenario {name}": _listed(each) for name, each in manifest.scenarios.items()},
-    }
-    return [(name, text) for name, text in facts.items() if text]
+    return [(name, text) for name, text in pairs("conditions.facts", manifest=manifest, listed=_listed) if text]
 
 
 def _listed(facts: msgspec.Struct | Mapping[str, object] | None) -> str:
-    found = msgspec.to_builtins(facts) if isinstance(facts, msgspec.Struct) else facts or {}
-    hidden = ("sentence", "name")
-    return ", ".join(f"{key} {_value(each)}" for key, each in found.items() if each is not None and key not in hidden)
+    found = msgspec.to_builtins(facts) or {}
+    return ", ".join(f"{key} {_value(each)}" for key, each in found.items() if each is not None and key not in HIDDEN)
 
 
 def _value(value: object) -> str:

@@ -9,8 +9,6 @@ from typing import NamedTuple
 
 from bench.stats.paired import MIN_BLOCKS, half_width, t_interval
 
-BlockValues = Mapping[str, Mapping[str, Mapping[int, float]]]  # strategy -> metric -> block -> its value
-
 
 class Mean(NamedTuple):
     """A mean and the ends of its 95 % interval (Student's t), in the unit of the values."""
@@ -38,10 +36,3 @@ def mean_interval(by_block: Mapping[int, Sequence[float]], least: float = 0.0) -
 def block_ends(values: Sequence[float]) -> tuple[float, float] | None:
     """The interval of the mean of one value per block; None with too few blocks for one."""
     return t_interval(values) if len(values) >= MIN_BLOCKS else None
-
-
-def against(values: Mapping[int, float], base: Mapping[int, float]) -> list[float]:
-    """Each block's value over `none`'s in the same block: what slows a whole block down cancels out; as is without."""
-    if not base:
-        return list(values.values())
-    return [value / base[block] for block, value in values.items() if base.get(block)]

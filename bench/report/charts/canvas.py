@@ -1,13 +1,14 @@
-"""What all charts share: their titles and look, helpers for axes, and saving the same bytes every time."""
+"""What all charts share: looks, words, helpers for axes, and saving the same bytes every time."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 # A report looks the same everywhere: the user's backend and matplotlibrc could need a display or LaTeX.
 os.environ["MPLBACKEND"] = "agg"
@@ -22,50 +23,50 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from bench.record.summary import Metric
 from bench.report.formatting import number
-from bench.report.styles import FLOOR_COLOUR, style_of
+from bench.report.pages import sentence, terms
 from bench.workload.strategies import strategy_rank
 
 WIDTH_IN = 4.6  # a phone of 375 px shows it at some 3.7 in: 9 pt type is still 7 pt there
 LEAST_PT = 9.0  # of any text in a picture
 DPI = 170
 ROW_IN, TWO_LINES_IN, LEGEND_ROW_IN = 0.3, 0.37, 0.19
-GREY, DARK = "#666666", "#222222"
-TITLES = {
-    "stop-ecdf": "Share of aborts that had stopped the upstream, by time",
-    "stop-tail": "How slow the slowest stops are",
-    "stop-lanes": "One chat of each strategy, token by token",
-    "stop-where": "Breakdown of the stop latency",
-    "stop-in-gap": "When the abort is sent in the gap between two tokens",
-    "stop-by-pace": "Faster or slower tokens",
-    "stop-by-scenario": "Median and tail of the stop, by scenario",
-    "wasted-tokens": "Tokens written after the abort was sent",
-    "waste-price": "Price of the wasted tokens",
-    "cost": "Cost of a strategy without aborts",
-    "cost-against-stop": "Cost of a fast stop",
-    "missed-by-workers": "Aborts missed, by number of workers",
-    "outage": "The store is killed and restarted",
-    "knee": "Highest load that a strategy sustains",
-    "compare-stops": "Median stop in both runs",
-    "compare-cpu": "Service CPU per token in both runs",
+GREY, DARK, FLOOR_COLOUR = "#666666", "#222222", "#8a1c7c"
+LOOK = mpl.rc_params_from_file(Path(__file__).with_name("report.mplstyle"))
+
+
+class Style(NamedTuple):
+    """A matplotlib colour, line style and marker."""
+
+    colour: str
+    line: str | tuple[int, tuple[float, ...]]
+    marker: str
+
+    @property
+    def curve(self) -> dict[str, Any]:
+        """The look of a curve with markers, as keywords of matplotlib."""
+        return {"color": self.colour, "linestyle": self.line, "marker": self.marker, "markersize": 4}
+
+
+_DOTTED, _DASHED, _SOLID = (0, (1.0, 1.2)), (0, (5.0, 1.6)), "-"
+# Hue and marker stand for the delivery, line style and lightness for the store, so that strategies differ without
+# colour, too. Hues after Okabe and Ito (blue, bluish green, orange), lighter and darker.
+STYLES: dict[str, Style] = {
+    "disconnect": Style("#000000", (0, (6.0, 1.5, 1.0, 1.5)), "D"),
+    "memory-push": Style("#56b4e9", _DOTTED, "o"),
+    "postgres-push": Style("#0072b2", _DASHED, "o"),
+    "redis-push": Style("#08306b", _SOLID, "o"),
+    "postgres-timer": Style("#009e73", _DASHED, "s"),
+    "redis-timer": Style("#00543d", _SOLID, "s"),
+    "memory-poll": Style("#f0a830", _DOTTED, "^"),
+    "postgres-poll": Style("#d55e00", _DASHED, "^"),
+    "redis-poll": Style("#8c2d04", _SOLID, "^"),
+    "none": Style("#7a7a7a", (0, (3.0, 1.5, 1.0, 1.5, 1.0, 1.5)), "X"),
 }
-LOOK: dict[Any, Any] = {
-    **dict.fromkeys(
-        ("font.size", "figure.titlesize", "axes.titlesize", "axes.labelsize", "xtick.labelsize", "ytick.labelsize",
-         "legend.fontsize"), LEAST_PT),
-    "figure.constrained_layout.h_pad": 0.09,
-    "axes.titlelocation": "left",
-    "axes.titley": 1.0,  # else each drawing looks for free room above all ticks
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": "#555555",
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#dddddd",
-    "grid.linewidth": 0.6,
-    "legend.frameon": False,
-    "figure.facecolor": "white",
-    "svg.hashsalt": "stopwatch-chat",  # else every rendering has other ids
-}  # fmt: skip
+
+
+def style_of(strategy: str) -> Style:
+    """The look of `strategy`, also of one that is not in the table."""
+    return STYLES.get(strategy, Style("#aa4499", (0, (2.0, 2.0)), "P"))
 
 
 @dataclass(frozen=True)
@@ -78,28 +79,60 @@ class Chart:
 
     @property
     def title(self) -> str:
-        """From TITLES; the second picture of `name` is `name-2`."""
-        base, _, count = self.name.rpartition("-")
-        return TITLES.get(self.name) or f"{TITLES[base]} ({count})"
+        """The second picture of `name` is `name-2`."""
+        base, count = _picture(self.name)
+        return f"{words_of(base)['title']} ({count})" if count else str(words_of(base)["title"])
 
 
-def left_out(name: str, why: str) -> Chart:
+def words_of(name: str) -> Mapping[str, Any]:
+    """Title, x label, reason to leave it out, and scenarios of a chart; empty for a picture outside the report."""
+    words: Mapping[str, Any] = terms("charts", "words").get(_picture(name)[0], {})
+    return words
+
+
+def chart(name: str, **facts: Any) -> Chart:
+    """A drawn chart, with the caption that templates/text/captions.j2 makes of these facts."""
+    return Chart(name, sentence(f"captions.{_picture(name)[0].replace('-', '_')}", **facts))
+
+
+def left_out(name: str, why: str = "") -> Chart:
     """A chart without data; `why` follows "Not drawn: "."""
-    return Chart(name, f"Not drawn: {why}.", drawn=False)
+    return Chart(name, f"Not drawn: {why or words_of(name)['lacking']}.", drawn=False)
+
+
+def _picture(name: str) -> Sequence[str]:
+    """`("stop-by-scenario", "2")` of `stop-by-scenario-2`."""
+    found = re.fullmatch(r"(.+?)(?:-(\d+))?", name)
+    return found.groups("") if found else (name, "")
 
 
 @contextmanager
-def figure(folder: Path, name: str, height_in: float, **grid: Any) -> Iterator[tuple[Figure, list[Axes]]]:
-    """Give a figure with its axes in one flat list; on leaving it is saved as charts/<name>.png and .svg."""
-    charts = folder / "charts"
+def figure(
+    out: Path, name: str, height_in: float, *, legend: Iterable[str] = (), others: Sequence[Line2D] = (),
+    line: bool = True, title: str = "", title_pt: float = LEAST_PT, x: Mapping[str, Any] | None = None,
+    width_in: float = WIDTH_IN, **grid: Any,
+) -> Iterator[list[Axes]]:  # fmt: skip
+    """Give a figure's axes in one list; on leaving it is saved as charts/<name>.png and .svg.
+
+    The lowest axes get the chart's x label, formatted with the facts `x`. A legend of strategies (with `line` or marker
+    only) and of `others` is added below the axes, and its height to the figure's.
+    """
+    charts, ordered = out / "charts", sorted(set(legend), key=strategy_rank)
     charts.mkdir(exist_ok=True)
-    with mpl.rc_context():
-        mpl.rcdefaults()
-        mpl.rcParams.update(LOOK)
-        width_in = grid.pop("width_in", WIDTH_IN)
+    with mpl.rc_context(LOOK):
+        rows = (len(ordered) + 2 * len(others) + 1) // 2  # in two columns; the labels of others are long
+        height_in += rows * LEGEND_ROW_IN + 0.15 if rows else 0.0
         drawing = Figure(figsize=(width_in, height_in), layout="constrained")
-        axes = drawing.subplots(squeeze=False, **grid)
-        yield drawing, list(axes.flat)
+        axes = list(drawing.subplots(squeeze=False, **grid).flat)
+        yield axes
+        if label := words_of(name).get("x"):
+            axes[-1].set_xlabel(label.format(**x or {}))
+        if title:
+            drawing.suptitle(title, x=0.01, ha="left", fontsize=title_pt)
+        if rows:
+            look = {} if line else {"linestyle": ""}
+            handles = [Line2D([], [], label=each, **style_of(each).curve | look) for each in ordered]
+            drawing.legend(handles=[*handles, *others], loc="outside lower left", ncol=2, handlelength=3)
         save(drawing, charts / name)
 
 
@@ -119,44 +152,33 @@ def height(panels: int, rows: int, row_in: float = ROW_IN) -> float:
     return panels * (rows * row_in + 0.75) + 0.5
 
 
-def legend_height(entries: int) -> float:
-    """What a legend in two columns adds to a figure's height, in inches."""
-    return (entries + 1) // 2 * LEGEND_ROW_IN + 0.15
-
-
-def legend_of(drawing: Figure, strategies: Iterable[str], *others: Line2D, line: bool = True) -> None:
-    """A legend of strategies (and other labelled lines) below the axes; the figure needs `legend_height` for it."""
-    look = {} if line else {"linestyle": ""}
-    ordered = sorted(set(strategies), key=strategy_rank)
-    handles = [Line2D([], [], label=name, **style_of(name).curve | look) for name in ordered]
-    drawing.legend(handles=[*handles, *others], loc="outside lower left", ncol=2, handlelength=3)
-
-
 def plain_ticks(axes: Axes, which: str = "x", *, log: bool = True) -> None:
-    """Ticks that are plain numbers, on a logarithmic axis by default."""
-    axis = axes.xaxis if which == "x" else axes.yaxis
-    if log:
-        (axes.set_xscale if which == "x" else axes.set_yscale)("log")
-        axis.set_minor_formatter(NullFormatter())
-        axis.set_tick_params(which="minor", label1On=False)  # an empty label takes part in the layout
-    axis.set_major_formatter(FuncFormatter(lambda value, _position: f"{value:,.6g}"))
+    """Ticks that are plain numbers, on logarithmic axes by default; `which`: x, y or xy."""
+    for each in which:
+        axis = axes.xaxis if each == "x" else axes.yaxis
+        if log:
+            (axes.set_xscale if each == "x" else axes.set_yscale)("log")
+            axis.set_minor_formatter(NullFormatter())
+            axis.set_tick_params(which="minor", label1On=False)  # an empty label takes part in the layout
+        axis.set_major_formatter(FuncFormatter(lambda value, _position: f"{value:,.6g}"))
 
 
 def floor_line(axes: Axes, floor: Metric | None, which: str = "x") -> None:
     """The instrument's own floor as a line: smaller differences are not claimed."""
-    low, high = axes.get_xlim() if which == "x" else axes.get_ylim()
+    is_x = which == "x"
+    low, high = axes.get_xlim() if is_x else axes.get_ylim()
     if not floor or not floor.p50 or not low < floor.p50 < high:
         return
-    look: dict[str, Any] = {"color": FLOOR_COLOUR, "linewidth": 1.1, "linestyle": (0, (2, 1.5)), "zorder": 1.5}
-    text: dict[str, Any] = {"color": FLOOR_COLOUR, "textcoords": "offset points", "ha": "right"}
-    label = f"floor {number(floor.p50)} ms"
-    if which == "x":
-        axes.axvline(floor.p50, **look)
-        text |= {"xycoords": axes.get_xaxis_transform(), "rotation": 90, "va": "top"}
-        axes.annotate(label, (floor.p50, 1.0), (-2, -3), **text)
-    else:
-        axes.axhline(floor.p50, **look)
-        axes.annotate(label, (1.0, floor.p50), (-2, 2), xycoords=axes.get_yaxis_transform(), **text)
+    look: dict[str, Any] = {"linewidth": 1.1, "linestyle": (0, (2, 1.5)), "zorder": 1.5}
+    (axes.axvline if is_x else axes.axhline)(floor.p50, color=FLOOR_COLOUR, **look)
+    at, shift = ((floor.p50, 1.0), (-2, -3)) if is_x else ((1.0, floor.p50), (-2, 2))
+    text: dict[str, Any] = {
+        "textcoords": "offset points",
+        "ha": "right",
+        **({"rotation": 90, "va": "top"} if is_x else {}),
+    }
+    transform = axes.get_xaxis_transform() if is_x else axes.get_yaxis_transform()
+    axes.annotate(f"floor {number(floor.p50)} ms", at, shift, xycoords=transform, color=FLOOR_COLOUR, **text)
 
 
 def strategy_rows(axes: Axes, strategies: Iterable[str], head: str = "") -> dict[str, int]:
@@ -165,10 +187,8 @@ def strategy_rows(axes: Axes, strategies: Iterable[str], head: str = "") -> dict
     axes.set_yticks(range(len(ordered)), ordered)
     axes.set_ylim(len(ordered) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
-    axes.annotate(
-        head, (1.015, 1), (0, 5), xycoords="axes fraction", textcoords="offset points",
-        fontweight="bold", color=DARK, va="bottom",
-    )  # fmt: skip
+    look: dict[str, Any] = {"fontweight": "bold", "color": DARK, "va": "bottom"}
+    axes.annotate(head, (1.015, 1), (0, 5), xycoords="axes fraction", textcoords="offset points", **look)
     return {strategy: row for row, strategy in enumerate(ordered)}
 
 

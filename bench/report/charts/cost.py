@@ -8,54 +8,48 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter
 
 from bench.record.summary import SummaryCase
-from bench.report.captions import PRICE_USD_PER_M_TOKENS, cost_reading, money_reading, trade_reading, waste_reading
-from bench.report.cases import CPU, WASTE, interval_of, median, value_of
+from bench.report.cases import CPU, OPS, WASTE, interval_of, median, value_of
 from bench.report.charts import canvas
-from bench.report.charts.canvas import Chart
+from bench.report.charts.canvas import Chart, style_of
 from bench.report.charts.data import Panel
 from bench.report.formatting import block_legend, interval, number, plural
-from bench.report.styles import style_of
 from bench.stats.paired import MIN_BLOCKS
-from bench.stats.spread import BlockValues, Mean, against, block_ends
+from bench.stats.spread import Mean, block_ends
 
+PRICE_USD_PER_M_TOKENS = 10.0
+"""Assumed: OpenAI's list price of gpt-4o, $10.00 per million output tokens (its pricing page, 2025 and 2026)."""
 MOST_AREA_PT2 = 150.0  # all aborts of a row in one dot
 BIN_RATIO = 1.25
-OPS = "store_ops_per_token"
-COLUMNS = (
-    ("tokens_per_s", "throughput", "tokens/s"),
-    (CPU, "CPU per token", "µs/token"),
-    (OPS, "store ops", "per token"),
-)
-TRADES = ((CPU, "service CPU  [µs per token]"), (OPS, "store operations  [per token, log beyond 0.01]"))
+PACE = "tokens_per_s"
+COLUMNS = ((PACE, "throughput", "tokens/s"), (CPU, "CPU per token", "µs/token"), (OPS, "store ops", "per token"))
+TRADES = {CPU: "service CPU  [µs per token]", OPS: "store operations  [per token, log beyond 0.01]"}
+Costs = Mapping[str, pd.DataFrame]
+"""Metric -> its values, a row per block and a column per strategy."""
 
 
-def draw_waste(folder: Path, panels: Sequence[Panel]) -> Chart:
+def draw_waste(out: Path, panels: Sequence[Panel]) -> Chart:
     """The distribution of tokens that the upstream wrote after the abort was sent: dots whose area is the share."""
     if not panels:
-        return canvas.left_out("wasted-tokens", "no scenario with aborts was run")
+        return canvas.left_out("wasted-tokens")
     strategies = {name for panel in panels for name in panel.strategies}
-    samples = [panel.samples(name, WASTE) for panel in panels for name in panel.strategies]
-    most = max([1.0, *(value for each in samples for value in each)])
+    most = np.nanmax([1.0, *(panel.chats[WASTE].max() for panel in panels)])
     tall = canvas.height(len(panels), len(strategies), canvas.TWO_LINES_IN)
-    with canvas.figure(folder, "wasted-tokens", tall, nrows=len(panels), sharex=True) as (_drawing, axes):
-        for panel, panel_axes in zip(panels, axes, strict=True):
-            means, row_of = panel.wasted(), canvas.strategy_rows(panel_axes, strategies, "mean (n)\n[95 %]")
+    with canvas.figure(out, "wasted-tokens", tall, nrows=len(panels), sharex=True) as every:
+        for panel, axes in zip(panels, every, strict=True):
+            means, row_of = panel.wasted(), canvas.strategy_rows(axes, strategies, "mean (n)\n[95 %]")
             for name in panel.strategies:
-                _draw_waste_row(panel_axes, name, panel.samples(name, WASTE), row_of[name], means.get(name))
-            panel_axes.set_xscale("symlog", linthresh=1, linscale=0.5)
-            panel_axes.set(xlim=(-0.25, most * 1.3), title=panel.title)
-            panel_axes.xaxis.set_major_locator(FixedLocator([0, *(10.0**power for power in range(7))]))
-            panel_axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _position: f"{value:,.0f}"))
-            panel_axes.tick_params(labelbottom=True)
-        axes[-1].set_xlabel(
-            "tokens written after the abort was sent  [log beyond 1]\n"
-            "dot area: share of the aborts, missed included\n(binned above 10 tokens); black bar: median"
-        )
-    return Chart("wasted-tokens", waste_reading(panels[0].scenario, panels[0].wasted()))
+                _draw_waste_row(axes, name, panel.samples(name, WASTE), row_of[name], means.get(name))
+            axes.set_xscale("symlog", linthresh=1, linscale=0.5)
+            axes.set(xlim=(-0.25, most * 1.3), title=panel.title)
+            axes.xaxis.set_major_locator(FixedLocator([0, *(10.0**power for power in range(7))]))
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _position: f"{value:,.0f}"))
+            axes.tick_params(labelbottom=True)
+    return canvas.chart("wasted-tokens", scenario=panels[0].scenario, means=panels[0].wasted())
 
 
 def _draw_waste_row(axes: Axes, name: str, wasted: Sequence[float], row: int, mean: Mean | None) -> None:
@@ -73,22 +67,20 @@ def _draw_waste_row(axes: Axes, name: str, wasted: Sequence[float], row: int, me
 
 def binned(tokens: Sequence[float]) -> list[float]:
     """Counts up to 10 as they are; larger ones become the mean of their bin, so that dots do not overlap."""
-    bins: dict[int, list[float]] = {}
-    keys = [-1 if value <= 10 else int(np.log(value / 10) / np.log(BIN_RATIO)) for value in tokens]
-    for key, value in zip(keys, tokens, strict=True):
-        bins.setdefault(key, []).append(value)
-    means = {key: statistics.fmean(each) for key, each in bins.items()}
-    return [value if key < 0 else means[key] for key, value in zip(keys, tokens, strict=True)]
+    values = pd.Series(tokens, dtype=float)
+    large = values[values > 10]
+    bins = (np.log(large / 10) / np.log(BIN_RATIO)).astype(int)
+    return values.mask(values > 10, large.groupby(bins).transform("mean")).tolist()
 
 
-def draw_money(folder: Path, panel: Panel | None) -> Chart:
+def draw_money(out: Path, panel: Panel | None) -> Chart:
     """Dollars per million aborted chats, at the assumed price, with the interval of the mean."""
     # tokens per chat x million chats x dollars per million tokens: the millions cancel out
-    wasted = panel.wasted() if panel else {}
-    usd = {name: Mean(*(each * PRICE_USD_PER_M_TOKENS for each in mean)) for name, mean in wasted.items()}
+    wasted, price = panel.wasted() if panel else {}, PRICE_USD_PER_M_TOKENS
+    usd = {name: Mean(*(each * price for each in mean)) for name, mean in wasted.items()}
     if panel is None or not usd:
-        return canvas.left_out("waste-price", "no abort was counted")
-    with canvas.figure(folder, "waste-price", canvas.height(1, len(usd)) + 0.2) as (_drawing, (axes, *_rest)):
+        return canvas.left_out("waste-price")
+    with canvas.figure(out, "waste-price", canvas.height(1, len(usd)) + 0.2, x={"price": price}) as (axes,):
         row_of = canvas.strategy_rows(axes, usd, "\\$ (n)")
         for name, mean in usd.items():
             canvas.mark(axes, mean.mean, row_of[name], name, (mean.low, mean.high))
@@ -96,32 +88,49 @@ def draw_money(folder: Path, panel: Panel | None) -> Chart:
         axes.set_xscale("symlog", linthresh=1, linscale=0.5)
         axes.set(xlim=(-0.15, max(mean.high for mean in usd.values()) * 1.6 + 1), title=panel.title)
         canvas.plain_ticks(axes, log=False)
-        axes.set_xlabel(
-            f"\\$ per million aborted chats, at \\${PRICE_USD_PER_M_TOKENS:g} per million tokens\n"
-            "[log beyond 1]; marker: mean, missed aborts included\nbar: its 95 % interval"
-        )
-    return Chart("waste-price", money_reading(usd, panel.scenario))
+    return canvas.chart("waste-price", scenario=panel.scenario, usd=usd, price=price)
 
 
-def draw_cost(folder: Path, panel: Panel | None, values: BlockValues) -> Chart:
+def draw_cost(out: Path, panel: Panel | None, costs: Costs) -> Chart:
     """Throughput and CPU per token as ratios to `none` (or as they are when it is absent), and store operations."""
     if panel is None:
-        return canvas.left_out("cost", "the scenario steady was not run")
-    with canvas.figure(folder, "cost", canvas.height(1, len(panel.cases)), ncols=3, sharey=True) as (drawing, axes):
-        for column_axes, (metric, what, unit) in zip(axes, COLUMNS, strict=True):
-            row_of = canvas.strategy_rows(column_axes, panel.strategies)
-            base = values.get("none", {}).get(metric, {}) if metric != OPS else {}
-            column_axes.set(title=what, xlabel="ratio to none" if base else f"[{unit}]")
-            if base:
-                column_axes.axvline(1.0, color="#555555", linewidth=1.0)
+        return canvas.left_out("cost")
+    title = f"{panel.title}\n{block_legend(max(map(len, costs.values()), default=1))}"
+    tall = canvas.height(1, len(panel.cases))
+    with canvas.figure(out, "cost", tall, title=title, ncols=3, sharey=True) as every:
+        for axes, (metric, what, unit) in zip(every, COLUMNS, strict=True):
+            row_of = canvas.strategy_rows(axes, panel.strategies)
+            ratio, measured = relative(costs, metric)
+            axes.set(title=what, xlabel="ratio to none" if ratio else f"[{unit}]")
+            if ratio:
+                axes.axvline(1.0, color="#555555", linewidth=1.0)
             for case in panel.cases:
                 absent = "no store" if case.store in (None, "memory") and metric == OPS else "no data"
-                measured = against(values[case.strategy].get(metric, {}), base)
-                _draw_cost_row(column_axes, measured, case.strategy, row_of[case.strategy], absent)
-            _make_room(column_axes, at_least=(0.9, 1.1) if base else (0.0, 1.0))
-        blocks = max((len(each) for by_metric in values.values() for each in by_metric.values()), default=1)
-        drawing.suptitle(f"{panel.title}\n{block_legend(blocks)}", x=0.01, ha="left")
-    return Chart("cost", cost_reading(values))
+                _draw_cost_row(axes, measured.get(case.strategy, []), case.strategy, row_of[case.strategy], absent)
+            _make_room(axes, at_least=(0.9, 1.1) if ratio else (0.0, 1.0))
+    return canvas.chart("cost", **cost_facts(costs))
+
+
+def relative(costs: Costs, metric: str) -> tuple[bool, dict[str, list[float]]]:
+    """Strategy -> its values by block, over `none`'s in the same block: what slows a whole block down cancels out.
+
+    They stay as they are (and the first result is False) without `none`, and for store operations.
+    """
+    values = costs.get(metric, pd.DataFrame())
+    ratio = "none" in values and metric != OPS
+    found = values.div(values["none"].where(values["none"] != 0), axis="index") if ratio else values
+    return ratio, {str(name): each for name in found if (each := found[name].dropna().tolist())}
+
+
+def cost_facts(costs: Costs) -> dict[str, Any]:
+    """What the caption needs: the strategies beside `none`, and their values by block, ordered by their mean."""
+    facts: dict[str, Any] = {"others": {name for each in costs.values() for name in each} - {"none"}}
+    for key, metric in (("cpu", CPU), ("stores", OPS), ("pace", PACE)):
+        ratio, values = relative(costs, metric)
+        pairs = [(name, each) for name, each in values.items() if name != "none"]
+        facts[key] = sorted(pairs, key=lambda pair: statistics.fmean(pair[1])) if ratio or metric != PACE else []
+        facts |= {"ratio": ratio} if metric == CPU else {}
+    return facts
 
 
 def _draw_cost_row(axes: Axes, measured: Sequence[float], name: str, row: int, absent: str) -> None:
@@ -144,38 +153,33 @@ def _make_room(axes: Axes, at_least: tuple[float, float]) -> None:
     axes.set_xlim(low - 0.06 * span, high + 0.4 * span)
 
 
-def draw_trade(folder: Path, stops: Panel | None, costs: BlockValues) -> Chart:
+def draw_trade(out: Path, stops: Panel | None, costs: Costs) -> Chart:
     """CPU per token and store operations per token over the median stop: left and low is better."""
     usable = [case for case in stops.cases if median(case)] if stops else []
-    columns = {
-        metric: [case for case in usable if costs.get(case.strategy, {}).get(metric)] for metric, _label in TRADES
-    }
-    shown = [(metric, label) for metric, label in TRADES if columns[metric]]
+    values = {metric: costs[metric] for metric in TRADES if metric in costs}
+    columns = {metric: [case for case in usable if case.strategy in own] for metric, own in values.items()}
+    shown = [metric for metric, cases in columns.items() if cases]
     if not shown or stops is None:
-        return canvas.left_out("cost-against-stop", "it needs a scenario with aborts and the scenario steady")
-    tall = 3.6 * len(shown) + 0.4 + canvas.legend_height(len(usable))
-    with canvas.figure(folder, "cost-against-stop", tall, nrows=len(shown)) as (drawing, axes):
-        for (metric, label), plane in zip(shown, axes, strict=True):
-            _draw_plane(plane, columns[metric], costs, metric)
-            plane.set_ylabel(label)
-        blocks = max(len(each) for by_metric in costs.values() for each in by_metric.values())
-        n = max(value_of(case, key="n") or 0 for case in usable)
-        axes[0].set_title(f"stops: {stops.title}, n up to {n:,}\ncosts: steady, {plural(blocks, 'block')}")
-        axes[-1].set_xlabel(
-            "median stop  [ms, log]; bars: 95 % interval of the stop,\n"
-            f"of the cost: {'95 % interval' if blocks >= MIN_BLOCKS else 'lowest to highest'}; hollow: misses aborts\n"
-            "grey: no other strategy is better in both"
-        )
-        canvas.legend_of(drawing, [case.strategy for case in usable], line=False)
-    return Chart("cost-against-stop", trade_reading(usable, costs))
+        return canvas.left_out("cost-against-stop")
+    blocks, n = max(map(len, costs.values())), max(value_of(case, key="n") or 0 for case in usable)
+    look: dict[str, Any] = {"legend": [case.strategy for case in usable], "line": False, "nrows": len(shown)}
+    facts = {"cost_bars": "95 % interval" if blocks >= MIN_BLOCKS else "lowest to highest"}
+    with canvas.figure(out, "cost-against-stop", 3.6 * len(shown) + 0.4, x=facts, **look) as every:
+        for metric, axes in zip(shown, every, strict=True):
+            _draw_plane(axes, columns[metric], values[metric], metric)
+            axes.set_ylabel(TRADES[metric])
+        every[0].set_title(f"stops: {stops.title}, n up to {n:,}\ncosts: steady, {plural(blocks, 'block')}")
+    cpu = {name: each.dropna().tolist() for name, each in costs.get(CPU, pd.DataFrame()).items()}
+    able = [case for case in usable if case.delivery and not case.missed and case.strategy in cpu]
+    cheap = min(able, key=lambda case: statistics.fmean(cpu[case.strategy]), default=None)
+    return canvas.chart("cost-against-stop", quick=min(able, key=median, default=None), cheap=cheap, cpu=cpu)
 
 
-def _draw_plane(axes: Axes, cases: Sequence[SummaryCase], costs: BlockValues, metric: str) -> None:
-    middles: Mapping[str, float] = {name: statistics.fmean(each[metric].values()) for name, each in costs.items()
-                                    if each.get(metric)}  # fmt: skip
+def _draw_plane(axes: Axes, cases: Sequence[SummaryCase], costs: pd.DataFrame, metric: str) -> None:
+    middles = costs.mean()
     for case in cases:
         look, x, y = style_of(case.strategy), median(case), middles[case.strategy]
-        values = list(costs[case.strategy][metric].values())
+        values = costs[case.strategy].dropna().tolist()
         bars: dict[str, Any] = {"color": look.colour, "linewidth": 1.2, "alpha": 0.6}
         axes.plot(interval_of(case) or (x, x), [y, y], **bars)
         axes.plot([x, x], block_ends(values) or [min(values), max(values)], **bars)
@@ -197,8 +201,5 @@ def _draw_plane(axes: Axes, cases: Sequence[SummaryCase], costs: BlockValues, me
 
 def pareto(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     """Those points (less is better in both) that no other one beats, from left to right."""
-    front: list[tuple[float, float]] = []
-    for x, y in sorted(points):
-        if not front or y < front[-1][1]:
-            front.append((x, y))
-    return front
+    ordered = sorted(points)
+    return [(x, y) for place, (x, y) in enumerate(ordered) if all(y < lower for _x, lower in ordered[:place])]

@@ -9,25 +9,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.analysis.blocks import row_values
+import pandas as pd
+
+from bench.analysis.blocks import block_values
 from bench.analysis.moments import Moment
-from bench.analysis.reading import Chat, Run
+from bench.analysis.reading import Run
 from bench.record.manifest import ScenarioSettings
 from bench.record.schema import CaseKey
 from bench.record.summary import SummaryCase
-from bench.report.cases import place_of
-from bench.stats.spread import BlockValues, Mean, mean_interval
+from bench.report.cases import STOP, WASTE, place_of
+from bench.stats.spread import Mean, mean_interval
 
 LONG_TITLE = 30  # letters
 Scenarios = Mapping[str, ScenarioSettings]
+Counts = Mapping[str, Mapping[int, tuple[int, int]]]
+"""Strategy -> number of workers -> (missed, aborts)."""
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One scenario at one load: its cases in order, and the chats of each strategy."""
+    """One scenario at one load: its cases in order, and a row of `chats` (see `chats_of`) for each of their chats."""
 
     cases: list[SummaryCase]
-    chats: Mapping[str, Sequence[Chat]]
+    chats: pd.DataFrame
 
     @property
     def scenario(self) -> str:
@@ -47,49 +51,45 @@ class Panel:
 
     def samples(self, strategy: str, metric: str) -> list[float]:
         """The metric of all chats of one strategy that have it."""
-        values = [getattr(chat.measured, metric) for chat in self.chats.get(strategy, ())]
-        return [float(value) for value in values if value is not None]
+        return self.chats.loc[self.chats["strategy"] == strategy, metric].dropna().tolist()
 
     def wasted(self) -> dict[str, Mean]:
         """Strategy -> mean of tokens wasted per abort, with its interval; those without an abort are left out."""
-        found = {}
-        for name in self.strategies:
-            by_block: dict[int, list[float]] = {}
-            for chat in self.chats.get(name, ()):
-                if chat.measured.wasted_tokens is not None:
-                    by_block.setdefault(chat.block, []).append(chat.measured.wasted_tokens)
-            if by_block:
-                found[name] = mean_interval(by_block)
-        return found
+        found = {
+            str(name): mean_interval(dict(enumerate(block.tolist() for _number, block in own.groupby("block")[WASTE])))
+            for name, own in self.chats.dropna(subset=[WASTE]).groupby("strategy")
+        }
+        return {name: found[name] for name in self.strategies if name in found}
+
+
+def chats_of(run: Run) -> pd.DataFrame:
+    """A row per chat: its case's key, block, stop and wasted tokens (NaN where it has none)."""
+    rows = [(*chat.key, chat.block, chat.measured.upstream_stop_ms, chat.measured.wasted_tokens) for chat in run.chats]
+    return pd.DataFrame(rows, columns=[*CaseKey._fields, "block", STOP, WASTE]).astype({STOP: float, WASTE: float})
 
 
 def panels_of(run: Run, cases: Sequence[SummaryCase]) -> list[Panel]:
     """Each scenario at its most measured load: two loads in one curve would be a mixture of both."""
     usual = Counter(case.workers for case in cases).most_common(1)[0][0] if cases else 0
-    chats: dict[CaseKey, list[Chat]] = {}
-    for chat in run.chats:
-        chats.setdefault(CaseKey(*chat.key), []).append(chat)
-    panels = []
+    chats, panels = chats_of(run), []
     for scenario in dict.fromkeys(case.scenario for case in cases):
         own = [case for case in cases if case.scenario == scenario]
         loads = Counter(map(place_of, own))
         load = max(loads, key=lambda load: (loads[load], load.workers == usual))
-        shown = [case for case in own if place_of(case) == load]
-        panels.append(Panel(shown, {case.strategy: chats.get(case.key, []) for case in shown}))
+        here = (chats[list(load._fields)] == list(load)).all(axis="columns")
+        panels.append(Panel([case for case in own if place_of(case) == load], chats[here]))
     return panels
 
 
-def costs_of(run: Run, panel: Panel | None) -> BlockValues:
-    """Strategy -> metric -> block -> value, of the scenario without aborts."""
-    values: dict[str, dict[str, dict[int, float]]] = {}
+def costs_of(run: Run, panel: Panel | None) -> Mapping[str, pd.DataFrame]:
+    """Metric -> its values of the scenario without aborts: a row per block, a column per strategy that has some."""
+    values = block_values(run, middles={})
+    found: dict[str, dict[str, Mapping[int, float]]] = {}
     for case in panel.cases if panel else ():
-        found = values.setdefault(case.strategy, {})
-        for row in run.cases:
-            if row.key == case.key:
-                own = [chat.measured for chat in run.chats if (chat.key, chat.block) == (row.key, row.block)]
-                for metric, value in row_values(row, own).items():
-                    found.setdefault(metric, {})[row.block] = value
-    return values
+        for (key, metric), blocks in values.items():
+            if key == case.key:
+                found.setdefault(metric, {})[case.strategy] = blocks
+    return {metric: pd.DataFrame(own) for metric, own in found.items()}
 
 
 def by_pace(panels: Sequence[Panel], scenarios: Scenarios) -> dict[float, list[SummaryCase]]:
@@ -103,30 +103,27 @@ def by_pace(panels: Sequence[Panel], scenarios: Scenarios) -> dict[float, list[S
     return dict(sorted(found.items()))
 
 
-def by_workers(
-    cases: Sequence[SummaryCase], scenarios: Scenarios, moments: Sequence[Moment]
-) -> tuple[str, dict[str, dict[int, tuple[int, int]]]]:
-    """`(scenarios, strategy -> number of workers -> (missed, aborts))`: the first scenario of each number of workers.
+def by_workers(cases: Sequence[SummaryCase], scenarios: Scenarios, moments: Sequence[Moment]) -> tuple[str, Counts]:
+    """`(scenarios, counts)` of the first scenario of each number of workers.
 
     Where only aborts that reach another worker count, all that were sent are counted here: else memory would miss
     every one, whatever the number of workers.
     """
-    scenario_of: dict[int, str] = {}
-    for case in cases:
-        if scenarios.get(case.scenario, ScenarioSettings()).abort_by != "hangup":
-            scenario_of.setdefault(case.workers, case.scenario)
+    settings = {case.scenario: scenarios.get(case.scenario, ScenarioSettings()) for case in cases}
+    # Of the same number of workers, the last one of a dictionary wins.
+    of_aborts = [case for case in reversed(cases) if settings[case.scenario].abort_by != "hangup"]
+    scenario_of = dict(sorted({case.workers: case.scenario for case in of_aborts}.items()))
     found: dict[str, dict[int, tuple[int, int]]] = {}
     for case in cases:
-        if not case.aborts or case.scenario != scenario_of.get(case.workers):
-            continue
-        counts = case.missed, case.aborts
-        if scenarios.get(case.scenario, ScenarioSettings()).count_only:
-            sent = [each for each in moments if each.key == case.key and each.accepted_ns]
-            own = [each for each in sent if each.counted or each.lost_ns]
-            counts = sum(each.lost_ns is None for each in own), len(own)
-        if counts[1]:
-            found.setdefault(case.strategy, {})[case.workers] = counts
-    return ", ".join(dict.fromkeys(scenario_of[workers] for workers in sorted(scenario_of))), found
+        if case.aborts and case.scenario == scenario_of.get(case.workers):
+            counts = case.missed, case.aborts
+            if settings[case.scenario].count_only:
+                sent = [each for each in moments if each.key == case.key and each.accepted_ns]
+                own = [each for each in sent if each.counted or each.lost_ns]
+                counts = sum(each.lost_ns is None for each in own), len(own)
+            if counts[1]:
+                found.setdefault(case.strategy, {})[case.workers] = counts
+    return ", ".join(dict.fromkeys(scenario_of.values())), found
 
 
 def knee_of(folder: Path) -> list[dict[str, Any]]:
@@ -135,5 +132,4 @@ def knee_of(folder: Path) -> list[dict[str, Any]]:
         found = json.loads((folder / "knee.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return []
-    points: list[dict[str, Any]] = found.get("points", []) if isinstance(found, dict) else found
-    return points
+    return list(found.get("points", []) if isinstance(found, dict) else found)

@@ -10,14 +10,13 @@ from bench.analysis.reading import Run
 from bench.analysis.waterfall import parts_by_case
 from bench.record.manifest import ScenarioSettings
 from bench.record.summary import Summary
-from bench.report.charts.canvas import Chart, log_limits
+from bench.report.charts.canvas import Chart, log_limits, words_of
 from bench.report.charts.cost import draw_cost, draw_money, draw_trade, draw_waste
 from bench.report.charts.data import by_pace, by_workers, costs_of, knee_of, panels_of
 from bench.report.charts.failure import draw_knee, draw_outage, draw_workers
 from bench.report.charts.gap import draw_gap, draw_pace
-from bench.report.charts.lanes import draw_lanes
 from bench.report.charts.stop import draw_by_scenario, draw_ecdf, draw_tail
-from bench.report.charts.where import draw_where
+from bench.report.charts.timeline import draw_lanes, draw_where
 from bench.report.formatting import bench_command
 from bench.workload.strategies import CALIBRATION, is_special
 
@@ -25,14 +24,6 @@ __all__ = ["Chart", "draw_all", "stop_limits"]
 
 FIRST = ("flowing", "stalled", "first-token")  # what the charts of curves show, as far as it was run
 MOST_CURVES = 2  # panels of such a chart: more would be hard to read
-ADDED_BY = {
-    "stop-by-pace": ("flowing", "fast", "slow"),
-    "cost": ("steady",),
-    "cost-against-stop": ("flowing", "steady"),
-    "missed-by-workers": ("wrong-worker",),
-    "outage": ("outage",),
-}
-"""Chart -> the scenarios it needs; all others need one with aborts."""
 
 
 def draw_all(
@@ -40,8 +31,7 @@ def draw_all(
 ) -> list[Chart]:
     """Draw every chart as PNG and SVG into `out`/charts (the run's folder by default), in the order of the report.
 
-    A chart without data has `drawn` false, the reason, and the command that would add it; `limits` are those of the
-    axes of stops, ms.
+    A chart without data has `drawn` false, the reason, and the command that would add it; `limits`: axes of stops, ms.
     """
     out, limits, floor, scenarios = out or run.folder, limits or stop_limits(run), summary.floor, run.manifest.scenarios
     cases = [case for case in summary.cases if not is_special(case.scenario)]
@@ -83,7 +73,7 @@ def _with_command(chart: Chart, run: Run) -> Chart:
         folder = run.folder.resolve()
         command = f".venv/bin/python -m bench knee all --into {folder.parent.name}/{folder.name}"
     else:
-        command = bench_command(run.manifest, *ADDED_BY.get(chart.name, ("flowing",)))
+        command = bench_command(run.manifest, *words_of(chart.name).get("needs", ("flowing",)))
     return replace(chart, reading=f"{chart.reading} {command} adds it.")
 
 

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from bench.analysis.moments import Moment
 from bench.record.schema import CaseKey, Fault
-from bench.report.captions import Counts, Pressed, knee_reading, outage_reading, workers_reading
 from bench.report.charts import canvas
-from bench.report.charts.canvas import Chart
+from bench.report.charts.canvas import Chart, style_of
+from bench.report.charts.data import Counts
 from bench.report.formatting import number, span
 from bench.report.pages import terms
-from bench.report.styles import style_of
 from bench.stats.proportions import proportion_interval
 from bench.workload.strategies import strategy_rank
 
@@ -26,33 +27,32 @@ LOST = "#c1121f"
 NS_PER_S = 1e9
 
 
-def draw_workers(folder: Path, where: str, counts: Counts) -> Chart:
-    """Share of missed aborts with its Clopper-Pearson interval over the number of workers; `counts` see Counts."""
+def draw_workers(out: Path, where: str, counts: Counts) -> Chart:
+    """Share of missed aborts with its Clopper-Pearson interval over the number of workers."""
     counts = {name: dict(sorted(counts[name].items())) for name in sorted(counts, key=strategy_rank) if name != "none"}
     numbers = sorted({workers for by_workers in counts.values() for workers in by_workers})
     if len(numbers) < 2:
-        return canvas.left_out("missed-by-workers", "the run has one number of workers only")
+        return canvas.left_out("missed-by-workers")
     missing = [name for name, each in counts.items() if any(missed for missed, _aborts in each.values())]
     whole = {name: each for name, each in counts.items() if name not in missing}
-    with canvas.figure(folder, "missed-by-workers", 4.1 + canvas.legend_height(len(missing) + 2)) as (
-        drawing,
-        (axes, *_rest),
-    ):
+    label = "chance of another worker: 1 − 1/n"  # noqa: RUF001
+    chance = Line2D([], [], color="#888888", linewidth=6, alpha=0.3, label=label)
+    with canvas.figure(out, "missed-by-workers", 4.1, legend=missing, others=[chance]) as (axes,):
         n = np.linspace(numbers[0], numbers[-1], 40)
         axes.plot(n, 1 - 1 / n, color="#888888", linewidth=6, alpha=0.22, zorder=1)
         for name in missing:
-            _draw_missing(axes, name, counts[name])
+            shares = np.asarray([missed / aborts for missed, aborts in counts[name].values()])
+            low, high = np.asarray([proportion_interval(*each) for each in counts[name].values()]).T
+            spread = np.maximum([shares - low, high - shares], 0)
+            axes.errorbar(list(counts[name]), shares, yerr=spread, capsize=3, **style_of(name).curve)
         if whole:
             _draw_whole(axes, whole)
         axes.set(xlim=(numbers[0] - 0.3, numbers[-1] + 0.3), ylim=(-0.34 if whole else -0.03, 1.03))
         axes.set_xticks(numbers)
         axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0 %", "25 %", "50 %", "75 %", "100 %"])
-        axes.set(xlabel="worker processes", ylabel="aborts missed")
         aborts = span([aborts for each in counts.values() for _missed, aborts in each.values()])
-        axes.set_title(f"{where}\nn = {aborts} aborts each; bars: 95 % intervals")
-        label = "chance of another worker: 1 − 1/n"  # noqa: RUF001
-        canvas.legend_of(drawing, missing, Line2D([], [], color="#888888", linewidth=6, alpha=0.3, label=label))
-    return Chart("missed-by-workers", workers_reading(counts))
+        axes.set(ylabel="aborts missed", title=f"{where}\nn = {aborts} aborts each; bars: 95 % intervals")
+    return canvas.chart("missed-by-workers", counts=counts, missing=missing, whole=list(whole))
 
 
 def _draw_whole(axes: Axes, counts: Counts) -> None:
@@ -66,37 +66,31 @@ def _draw_whole(axes: Axes, counts: Counts) -> None:
     axes.annotate(text, (0.03, 0), (0, -12), xycoords=axes.get_yaxis_transform(), textcoords="offset points", va="top")
 
 
-def _draw_missing(axes: Axes, strategy: str, counts: Mapping[int, tuple[int, int]]) -> None:
-    shares = np.asarray([missed / aborts for missed, aborts in counts.values()])
-    low, high = np.asarray([proportion_interval(missed, aborts) for missed, aborts in counts.values()]).T
-    spread = np.maximum([shares - low, high - shares], 0)
-    axes.errorbar(list(counts), shares, yerr=spread, capsize=3, **style_of(strategy).curve)
-
-
-def draw_outage(folder: Path, faults: Mapping[tuple[CaseKey, int], Fault], moments: Sequence[Moment]) -> Chart:
+def draw_outage(out: Path, faults: Mapping[tuple[CaseKey, int], Fault], moments: Sequence[Moment]) -> Chart:
     """Every abort as a line from when it was first sent to the upstream's end, in seconds around the kill.
 
     `faults` are by case and block; blocks are overlaid, their kills at 0 s. Aborts whose answer had ended before they
     were accepted are left out: there was nothing left to stop.
     """
-    lanes: dict[str, list[Pressed]] = {}
-    for each in moments:
-        fault = faults.get((CaseKey(*each.key), each.block))
-        if fault and (each.accepted_ns is None or each.counted):
-            stopped_s = None if each.lost_ns is None else (each.lost_ns - fault.down_ns) / NS_PER_S
-            pressed = Pressed((each.sent_ns - fault.down_ns) / NS_PER_S, each.accepted_ns is not None, stopped_s)
-            lanes.setdefault(each.key.strategy, []).append(pressed)
-    if not lanes:
-        return canvas.left_out("outage", "no store was killed in this run")
+    rows = [
+        (each.key.strategy, each.sent_ns - fault.down_ns, each.accepted_ns is not None,
+         None if each.lost_ns is None else each.lost_ns - fault.down_ns)
+        for each in moments
+        if (fault := faults.get((each.key, each.block))) and (each.accepted_ns is None or each.counted)
+    ]  # fmt: skip
+    if not rows:
+        return canvas.left_out("outage")
+    aborts = pd.DataFrame(rows, columns=["strategy", "sent_s", "accepted", "stopped_s"])
+    aborts[["sent_s", "stopped_s"]] = aborts[["sent_s", "stopped_s"]].astype(float) / NS_PER_S
     away_s = [(fault.up_ns - fault.down_ns) / NS_PER_S for fault in faults.values() if fault.up_ns]
-    with canvas.figure(folder, "outage", len(lanes) * 0.55 + 1.9) as (drawing, (axes, *_rest)):
-        row_of = canvas.strategy_rows(axes, lanes, "accepted / of them\nstopped; refused")
+    names = aborts["strategy"].unique().tolist()
+    with canvas.figure(out, "outage", len(names) * 0.55 + 1.9) as (axes,):
+        row_of = canvas.strategy_rows(axes, names, "accepted / of them\nstopped; refused")
         for away in (min(away_s), max(away_s)) if away_s else ():
             axes.axvspan(0, away, color="#888888", alpha=0.14, linewidth=0, zorder=0)
-        for strategy, aborts in lanes.items():
-            _draw_lane(axes, strategy, sorted(aborts), row_of[strategy])
+        for strategy in names:
+            _draw_lane(axes, strategy, aborts[aborts["strategy"] == strategy], row_of[strategy])
         axes.axvline(0, color="black", linewidth=1.2)
-        axes.set_xlabel("seconds after the kill; grey: the store is unavailable")
         blocks = len({block for _key, block in faults})
         axes.set_title("every abort" + (f" of {blocks}\noutages, overlaid" if blocks != 1 else ""))
         axes.grid(visible=False, axis="y")
@@ -106,28 +100,41 @@ def draw_outage(folder: Path, faults: Mapping[tuple[CaseKey, int], Fault], momen
             ("v", "never accepted (503)", canvas.DARK),
         )
         handles = [Line2D([], [], linestyle="", marker=at, color=ink, label=words) for at, words, ink in marks]
-        drawing.legend(handles=handles, loc="outside lower left")
-    return Chart("outage", outage_reading(lanes, away_s))
+        axes.figure.legend(handles=handles, loc="outside lower left")
+    return canvas.chart("outage", **outage_facts(aborts, away_s))
 
 
-def _draw_lane(axes: Axes, strategy: str, aborts: Sequence[Pressed], row: int) -> None:
-    colour = style_of(strategy).colour
-    height_of = {each: row + LANE * (2 * ((place * 7) % 12) / 11 - 1) for place, each in enumerate(aborts)}
-    refused = [each for each in aborts if not each.accepted]
-    lost = [each for each in aborts if each.accepted and each.stopped_s is None]
-    stopped = [each for each in aborts if each.accepted and each.stopped_s is not None]
-    heights = [height_of[each] for each in stopped]
-    ends = [each.stopped_s or 0.0 for each in stopped]
-    axes.hlines(heights, [each.sent_s for each in stopped], ends, color=colour, linewidth=0.8, rasterized=True)
-    looks: list[tuple[Sequence[Pressed], str, str, float]] = [
-        (stopped, "o", colour, 2.2), (refused, "v", canvas.DARK, 4.5), (lost, "x", LOST, 5)]  # fmt: skip
-    for some, marker, ink, size in looks:
-        x, y = [each.sent_s for each in some], [height_of[each] for each in some]
-        axes.plot(x, y, linestyle="", marker=marker, color=ink, markersize=size, rasterized=True)
-    canvas.note(axes, row, f"{len(stopped) + len(lost)} / {len(stopped)}; {len(refused)}")
+def outage_facts(aborts: pd.DataFrame, away_s: Sequence[float]) -> dict[str, Any]:
+    """What the caption needs: aborts that were never accepted, and accepted ones that never stopped their chat."""
+    accepted = aborts[aborts["accepted"]]
+    taken = accepted["strategy"].value_counts(sort=False).to_dict()
+    gone = accepted[accepted["stopped_s"].isna()]["strategy"].value_counts().to_dict()
+    lost = {name: gone[name] for name in taken if name in gone}
+    whole = [name for name in taken if name not in lost]
+    return {
+        "aborts": len(aborts), "refused": len(aborts) - len(accepted), "taken": taken, "lost": lost, "whole": whole,
+        "kept": sum(taken[name] for name in whole), "away_s": statistics.median(away_s) if away_s else None,
+    }  # fmt: skip
 
 
-def draw_knee(folder: Path, points: Sequence[Mapping[str, Any]]) -> Chart:
+def _draw_lane(axes: Axes, strategy: str, aborts: pd.DataFrame, row: int) -> None:
+    colour, ordered = style_of(strategy).colour, aborts.sort_values(["sent_s", "accepted", "stopped_s"])
+    ordered["height"] = row + LANE * (2 * ((np.arange(len(ordered)) * 7) % 12) / 11 - 1)
+    refused, accepted = ordered[~ordered["accepted"]], ordered[ordered["accepted"]]
+    lost, stopped = accepted[accepted["stopped_s"].isna()], accepted.dropna()
+    span: dict[str, Any] = {"color": colour, "linewidth": 0.8, "rasterized": True}
+    axes.hlines(stopped["height"], stopped["sent_s"], stopped["stopped_s"], **span)
+    for some, marker, ink, size in (
+        (stopped, "o", colour, 2.2),
+        (refused, "v", canvas.DARK, 4.5),
+        (lost, "x", LOST, 5),
+    ):
+        dots: dict[str, Any] = {"linestyle": "", "marker": marker, "markersize": size, "rasterized": True}
+        axes.plot(some["sent_s"], some["height"], color=ink, **dots)
+    canvas.note(axes, row, f"{len(accepted)} / {len(stopped)}; {len(refused)}")
+
+
+def draw_knee(out: Path, points: Sequence[Mapping[str, Any]]) -> Chart:
     """The highest rate each strategy sustained, with its interval; an arrow where the search ended before the service.
 
     `points` are the rows of knee.json (experiments.knee_run.as_point); `ci95` is that of `aborts_per_s`. Where not even
@@ -135,22 +142,20 @@ def draw_knee(folder: Path, points: Sequence[Mapping[str, Any]]) -> Chart:
     """
     tried = [point for point in points if point["aborts_per_s"] > 0]
     if not tried:
-        return canvas.left_out("knee", "no knee was measured")
-    with canvas.figure(folder, "knee", canvas.height(1, len(tried), canvas.TWO_LINES_IN) + 0.5) as (
-        _drawing,
-        (axes, *_rest),
-    ):
+        return canvas.left_out("knee")
+    limits = sorted(float(point["limit_ms"]) for point in tried)
+    facts = {
+        "limit": " to ".join(dict.fromkeys([f"{limits[0]:.3g}", f"{limits[-1]:.3g}"])),
+        "bar": "bar: 95 % interval" if any(each.get("ci95") for each in tried) else "no intervals: a QUICK search",
+        "more": "\narrow and ≥: sustained, the limit is higher" if any(each.get("at_least") for each in tried) else "",
+    }
+    with canvas.figure(out, "knee", canvas.height(1, len(tried), canvas.TWO_LINES_IN) + 0.5, x=facts) as (axes,):
         row_of = canvas.strategy_rows(axes, [point["strategy"] for point in tried], "aborts/s (chats/s)\nended by")
         for point in tried:
             _draw_knee(axes, point, row_of[point["strategy"]])
         canvas.plain_ticks(axes)
         axes.margins(x=0.15)
-        limits = sorted(float(point["limit_ms"]) for point in tried)
-        limit = " to ".join(dict.fromkeys([f"{limits[0]:.3g}", f"{limits[-1]:.3g}"]))
-        bar = "bar: 95 % interval" if any(point.get("ci95") for point in tried) else "no intervals: a QUICK search"
-        more = "\narrow and ≥: sustained, the limit is higher" if any(point.get("at_least") for point in tried) else ""
-        axes.set_xlabel(f"aborts per second  [log]; {bar}\nlimit: stop p99 of {limit} ms, none missed{more}")
-    return Chart("knee", knee_reading(points))
+    return canvas.chart("knee", points=points)
 
 
 def _draw_knee(axes: Axes, point: Mapping[str, Any], row: int) -> None:
@@ -159,9 +164,8 @@ def _draw_knee(axes: Axes, point: Mapping[str, Any], row: int) -> None:
     if bound:
         arrow = {"arrowstyle": "<-", "color": colour, "linewidth": 1.4}
         axes.annotate("", (rate, row), (24, 0), textcoords="offset points", arrowprops=arrow)
-    canvas.mark(
-        axes, rate, row, strategy, point.get("ci95"), markerfacecolor="white" if bound else colour, markersize=7
-    )
+    face = "white" if bound else colour
+    canvas.mark(axes, rate, row, strategy, point.get("ci95"), markerfacecolor=face, markersize=7)
     figures = f"{'≥ ' if bound else ''}{number(rate)}  ({number(point['chats_per_s'])})"
     ended = terms("captions", "knee_ends").get(point.get("ended_by"), "")
     canvas.note(axes, row, f"{figures}\n{ended}" if ended else figures)

@@ -27,7 +27,7 @@ def draw_products(
     tall = 0.27 * len(names) + 1.5
     with canvas.figure(
         folder, NAME, tall, nrows=1, ncols=len(scenarios), width_in=2.6 + 2.1 * len(scenarios), sharey=True
-    ) as (drawing, axes):
+    ) as axes:
         for scenario, panel in zip(scenarios, axes, strict=True):
             panel.set_title(scenario)
             canvas.plain_ticks(panel)
@@ -38,7 +38,7 @@ def draw_products(
                     _draw(panel, row, cell)
         axes[0].set_yticks(range(len(names)), names)
         axes[0].set_ylim(len(names) - 0.5, -0.5)
-        drawing.supxlabel(
+        axes[0].figure.supxlabel(
             "milliseconds from the stop to the upstream's lost connection, of the stops that happened: dot p50, line to"
             " p95\n"
             "share of the stops whose upstream ran to its end: red (grey: the product documents it)",

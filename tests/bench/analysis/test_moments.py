@@ -10,7 +10,7 @@ import pytest
 
 from bench.analysis.moments import median_chats, read_timelines
 from bench.analysis.reading import read_run
-from bench.report.charts.lanes import stamps
+from bench.report.charts.timeline import stamps
 from bench.report.render import render
 from tests.bench import fake_blocks, fake_results
 

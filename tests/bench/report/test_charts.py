@@ -9,21 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from bench.analysis.reading import read_run
 from bench.analysis.summary import summarise, write_summary
-from bench.report.captions import cost_reading, scenario_reading, stop_reading, waste_reading
-from bench.report.charts.cost import binned, pareto
+from bench.report.charts import canvas
+from bench.report.charts.canvas import STYLES, style_of
+from bench.report.charts.cost import binned, cost_facts, pareto, relative
 from bench.report.charts.data import Panel, costs_of, panels_of
 from bench.report.charts.draw import Chart, draw_all
-from bench.report.charts.lanes import SIGNS, WASTED_MARK
 from bench.report.charts.stop import curve_of, tail_curve
-from bench.report.charts.where import COLOURS
+from bench.report.charts.timeline import COLOURS, SIGNS, WASTED_MARK
 from bench.report.formatting import mean_text, measured, number, share, span
-from bench.report.styles import STYLES, style_of
 from bench.stats.proportions import proportion_interval
-from bench.stats.spread import against, block_ends, mean_interval
+from bench.stats.spread import block_ends, mean_interval
 from bench.workload.strategies import scenario_rank, strategy_rank
 from tests.bench import fake_results as fake
 
@@ -119,10 +119,16 @@ def test_binning_keeps_small_counts_and_every_mean() -> None:
     assert binned([0.0, 1, 10, 11, 12, 85, 85]) == [0, 1, 10, 11.5, 11.5, 85, 85]
 
 
+def cpu_of(**blocks: dict[int, float]) -> dict[str, pd.DataFrame]:
+    return {"server_cpu_us_per_token": pd.DataFrame({name.replace("_", "-"): each for name, each in blocks.items()})}
+
+
 def test_costs_are_compared_with_none_in_the_same_block() -> None:
-    assert against({0: 2.0, 1: 30.0}, {0: 1.0, 1: 10.0}) == [2, 3]
-    assert against({0: 2.0, 3: 30.0}, {0: 1.0}) == [2]
-    assert against({0: 2.0}, {}) == [2]
+    metric = "server_cpu_us_per_token"
+    costs = cpu_of(redis_push={0: 2.0, 1: 30.0, 3: 7.0}, none={0: 1.0, 1: 10.0, 2: 5.0, 3: 0.0})
+    assert relative(costs, metric) == (True, {"redis-push": [2, 3], "none": [1, 1, 1]})
+    assert relative(cpu_of(redis_push={0: 2.0}), metric) == (False, {"redis-push": [2]})
+    assert relative({}, metric) == (False, {})
 
 
 def test_a_mean_s_interval_is_over_blocks_where_there_are_enough() -> None:
@@ -215,39 +221,35 @@ def test_sentences_name_what_the_numbers_say(tmp_path: Path) -> None:
     panels = {panel.scenario: panel for panel in panels_of(run, cases)}
     flowing = panels["flowing"].cases
     by_name = {case.strategy: case for case in flowing}
-    stop = stop_reading(flowing)
+    stop = canvas.chart("stop-ecdf", cases=flowing).reading
     assert f"the median stop is {measured(by_name['disconnect'])} with disconnect" in stop
     assert "the slowest" in stop
     assert f"memory-push ({by_name['memory-push'].missed} of 80, " in stop
     assert "none (80 of 80, 95 to 100 %)" in stop
-    assert "differ most in stalled" in scenario_reading(cases)
+    assert "differ most in stalled" in canvas.chart("stop-by-scenario", cases=cases).reading
     wasted = panels["flowing"].wasted()
-    assert f"{mean_text(wasted['none'])} without any stop (none)" in waste_reading("flowing", wasted)
-    assert f"{mean_text(wasted['disconnect'])} with disconnect" in waste_reading("flowing", wasted)
-    values = costs_of(run, panels["steady"])
-    assert "postgres-poll uses its store most: 1.00 operations per token" in cost_reading(
-        {name: values[name] for name in ("postgres-poll", "none")}
-    )
-    assert "lowest throughput is 97.0 % of none's" in cost_reading(values)
+    reading = canvas.chart("wasted-tokens", scenario="flowing", means=wasted).reading
+    assert f"{mean_text(wasted['none'])} without any stop (none)" in reading
+    assert f"{mean_text(wasted['disconnect'])} with disconnect" in reading
+    costs = costs_of(run, panels["steady"])
+    two = {metric: values.filter(["postgres-poll", "none"]) for metric, values in costs.items()}
+    reading = canvas.chart("cost", **cost_facts(two)).reading
+    assert "postgres-poll uses its store most: 1.00 operations per token" in reading
+    assert "lowest throughput is 97.0 % of none's" in canvas.chart("cost", **cost_facts(costs)).reading
 
 
 def test_costs_have_an_interval_from_five_blocks_on() -> None:
     five = {block: 2.0 + block / 10 for block in range(5)}
-    values = {
-        "redis-poll": {"server_cpu_us_per_token": five},
-        "none": {"server_cpu_us_per_token": dict.fromkeys(five, 1.0)},
-    }
-    assert "2.20 [2.00 to 2.40] times with redis-poll" in cost_reading(values)
-    four = {
-        name: {metric: dict(list(each.items())[:4]) for metric, each in own.items()} for name, own in values.items()
-    }
-    assert "2.15 times with redis-poll" in cost_reading(four)
+    costs = cpu_of(redis_poll=five, none=dict.fromkeys(five, 1.0))
+    assert "2.20 [2.00 to 2.40] times with redis-poll" in canvas.chart("cost", **cost_facts(costs)).reading
+    four = {metric: values.head(4) for metric, values in costs.items()}
+    assert "2.15 times with redis-poll" in canvas.chart("cost", **cost_facts(four)).reading
     assert block_ends([1.0] * 4) is None
 
 
 def test_intervals_that_overlap_are_named(tmp_path: Path) -> None:
     folder = fake.write(tmp_path, strategies=["redis-push", "postgres-push"], scenarios=["flowing"], chats=80)
-    assert "(its interval overlaps with " in stop_reading(summarise(folder).cases)
+    assert "(its interval overlaps with " in canvas.chart("stop-ecdf", cases=summarise(folder).cases).reading
 
 
 @pytest.mark.parametrize(

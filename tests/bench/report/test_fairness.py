@@ -17,9 +17,8 @@ from bench.analysis.reading import Run, read_run
 from bench.record.base import read_file
 from bench.record.manifest import Manifest
 from bench.record.summary import Summary, SummaryCase
-from bench.report.fairness import INTERVAL_MS, cards_of, lives_table
 from bench.report.pages import terms
-from bench.report.tables import facts_of
+from bench.report.tables import INTERVAL_MS, cards_of, facts_of, lives_table
 from bench.system import servers
 
 

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 from matplotlib.image import imread
 
-from bench.report.history import HistoryError, history
-from bench.report.history_view import draw
+from bench.report.history import HistoryError, draw, history
 from tests.bench.fake_gate import FLOWING, HOST, write_history
 
 STOP = "upstream_stop_ms.p50"
@@ -27,10 +26,10 @@ def test_the_line_in_order(tmp_path: Path) -> None:
     (tmp_path / "latest").symlink_to("20261101T100000Z-all")
     (tmp_path / "charts").mkdir()
     found = history(tmp_path, STOP)
-    (line,) = found.lines
-    assert [point.value for point in line.points] == LEVELS
-    assert line.points[0].interval == pytest.approx((1.9, 2.1))
-    assert (line.points[0].commit, line.points[0].started_utc[:10]) == ("0000001", "2026-11-01")
+    (line,) = found.lines.values()
+    assert [point.value for point in line] == LEVELS
+    assert line[0].interval == pytest.approx((1.9, 2.1))
+    assert (line[0].commit, line[0].started_utc[:10]) == ("0000001", "2026-11-01")
     assert (found.runs, found.left_out) == (10, {})
 
 
@@ -48,7 +47,7 @@ def test_what_is_left_out_is_counted_by_its_reason(tmp_path: Path) -> None:
     write_history(tmp_path, [2.0], first=8, scenarios={"flowing": FLOWING | {"sentence": "In other words."}})
     write_history(tmp_path, [2.0, 2.1], first=9)
     found = history(tmp_path, STOP)
-    assert [len(line.points) for line in found.lines] == [3]
+    assert [len(line) for line in found.lines.values()] == [3]
     assert found.left_out == {
         "from another machine": 2, "QUICK": 1, "invalid": 1, "without a report": 1, "of another schema": 1,
         "with another scenario setting": 1, "of a comparison": 1,

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from bench.report.captions import Pressed, knee_reading, outage_reading
 from bench.report.charts import canvas
-from bench.report.charts.failure import draw_knee
+from bench.report.charts.failure import draw_knee, outage_facts
 
 
 def point(strategy: str, aborts_per_s: float, ended_by: str, limit_ms: float = 22.4) -> dict[str, Any]:
@@ -22,11 +22,15 @@ def point(strategy: str, aborts_per_s: float, ended_by: str, limit_ms: float = 2
     }  # fmt: skip
 
 
+def knee_text(points: list[dict[str, Any]]) -> str:
+    return canvas.chart("knee", points=points).reading
+
+
 def test_a_search_that_gave_up_is_a_lower_bound_and_limits_are_each_one_s_own() -> None:
-    says = knee_reading([point("redis-push", 712, "slow"), point("redis-timer", 410, "slow", 121.3)])
+    says = knee_text([point("redis-push", 712, "slow"), point("redis-timer", 410, "slow", 121.3)])
     assert "712 [641 to 783] with redis-push (the next rate: stop p99 over 22.4 ms)" in says
     assert "with redis-timer (the next rate: stop p99 over 121 ms)" in says
-    says = knee_reading([point("redis-push", 712, "load"), point("redis-poll", 75, "missed"), point("x", 0, "load")])
+    says = knee_text([point("redis-push", 712, "load"), point("redis-poll", 75, "missed"), point("x", 0, "load")])
     assert "at least 712 with redis-push (the next rate: load at its limit)" in says
     assert "75.0 [67.5 to 82.5] with redis-poll (the next rate: aborts missed)" in says
     assert "Marked ≥ (redis-push): the service sustained" in says
@@ -54,5 +58,7 @@ def test_rates_of_nothing_are_no_chart(tmp_path: Path) -> None:
 
 
 def test_an_outage_in_which_nothing_was_accepted_is_a_whole_sentence() -> None:
-    says = outage_reading({"redis-push": [Pressed(0.5, False, None)]}, [1.0])
+    refused = {"strategy": "redis-push", "sent_s": 0.5, "accepted": False, "stopped_s": float("nan")}
+    facts = outage_facts(pd.DataFrame([refused]), [1.0])
+    says = canvas.chart("outage", **facts).reading
     assert says.endswith("1 were never accepted (503). No abort was accepted, so none could be lost.")

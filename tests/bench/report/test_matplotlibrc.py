@@ -11,7 +11,7 @@ DRAW = """
 import sys
 from pathlib import Path
 from bench.report.charts.canvas import figure
-with figure(Path(sys.argv[1]), "chart", 2.0) as (_drawing, (axes, *_rest)):
+with figure(Path(sys.argv[1]), "chart", 2.0) as (axes,):
     axes.plot([1, 2], [3, 4], label="a_b")
     axes.set_title("100 % of $ & _")
     axes.legend()
