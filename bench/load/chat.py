@@ -119,7 +119,7 @@ class Chat:
         client, script, talk = self.client, self._script, self._talk
         for now_ns, event in talk.events():
             if self._order.keep_text and len(client.text or "") < KEPT_TEXT:
-                client.text = f"{client.text or ''}{event}\n"[:KEPT_TEXT]
+                client.text = f"{client.text or ''}{event}{script.separator}"[:KEPT_TEXT]
             if script.counts_all or script.token(event):
                 client.token_ns.append(now_ns)
                 client.tokens_after_finish += client.finish_reason == ABORT

@@ -26,6 +26,7 @@ class Script:
         self.ids = {name: Finder(value) for name, value in target.start.ids.items()} if target.start else {}
         self.second = Encoder(stream) if stream.request else None
         self.framing = stream.framing
+        self.separator = "" if stream.framing == "text" else "\n"
         self.counts_all = stream.token is None
         self.token, self.reason, self.ended, self.aborted, self.error = (
             search(each) for each in (stream.token, stream.reason, stream.ended, stream.aborted, stream.error)

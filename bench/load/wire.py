@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Iterator
 from time import monotonic_ns
 from typing import Any
@@ -21,6 +22,7 @@ class Answer(HTTPResponse):
         super().__init__(method="POST")
         self._sock = sock
         self._block_bytes = block_bytes
+        self._characters = codecs.getincrementaldecoder("utf-8")("replace")
         self._split = {"sse": self._server_sent, "ndjson": self._lines, "text": self._text}.get(framing, self._whole)
         self.body = b""
 
@@ -46,23 +48,30 @@ class Answer(HTTPResponse):
     def _server_sent(self) -> Iterator[Any]:
         if b"\r" in self.body:
             self.body = self.body.replace(b"\r\n", b"\n")
-        *complete, self.body = self.body.split(b"\n\n")
-        for event in complete:
+        for event in self._complete(b"\n\n"):
             if event.startswith(b"data: {") and b"\n" not in event:  # nearly all
-                yield msgspec.json.decode(event[6:])
+                yield _decoded(event[6:])
             elif (decoded := _fields(event)) is not None:
                 yield decoded
 
     def _lines(self) -> Iterator[Any]:
-        *complete, self.body = self.body.split(b"\n")
-        for line in complete:
+        for line in self._complete(b"\n"):
             if line.strip():
-                yield msgspec.json.decode(line)
+                yield _decoded(line)
 
     def _text(self) -> Iterator[Any]:
-        text, self.body = self.body, b""
+        text = self._characters.decode(self.body, final=self.message_complete)
+        self.body = b""
         if text:
-            yield text.decode(errors="replace")
+            yield text
+
+    def _complete(self, separator: bytes) -> list[bytes]:
+        """The parts received so far; the last one ends with the answer, with or without its separator."""
+        *complete, self.body = self.body.split(separator)
+        if self.message_complete and self.body:
+            complete.append(self.body)
+            self.body = b""
+        return complete
 
     def _whole(self) -> Iterator[Any]:
         if self.message_complete and self.body:

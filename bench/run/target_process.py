@@ -20,8 +20,8 @@ from bench.system.embedded import temporary_folder
 from bench.system.environment import clean
 from bench.system.procs import Child, ChildError
 from bench.system.stores import Store
-from bench.targets.files import MOCK, Contender
-from bench.targets.install import venv
+from bench.targets.files import MOCK, Contender, environment_of
+from bench.targets.install import names, venv
 from bench.targets.model import Call, Process
 from bench.targets.requests import Encoder, Finder, document_of
 from bench.targets.templates import RenderError, render
@@ -67,6 +67,7 @@ def started(
             **contender.service_vars,
             **_places(contender),
             **_stores(contender, stores),
+            "env": environment_of(target, contender.file),
             "mock": mock,
             "work": str(work),
         }
@@ -98,15 +99,16 @@ def _process(contender: Contender, process: Process, values: dict[str, Any], wor
         argv = [render(each, values) for each in process.argv]
         env = {name: render(text, values) for name, text in process.env.items()}
         version = _version([render(each, values) for each in process.version or ()], work, {**clean(), **env})
-        path = render(process.ready.path, values)
+        path, folder = render(process.ready.path, values), contender.file.parent / render(process.folder, values)
     except (OSError, RenderError) as error:
         raise ChildError(f"target {contender.target.name} cannot be started: {error}") from error
     if shutil.which(argv[0], path=clean().get("PATH")) is None:
-        raise ChildError(
-            f"target {contender.target.name} is not installed ({argv[0]} is missing): make target NAME="
-            f"{contender.target.install or contender.file.stem}"
-        )
-    child = Child(contender.service, (), log, argv=argv, env=env, folder=work, ready=process.ready.line)
+        product = contender.target.install or contender.file.stem
+        remedy = f"make target NAME={product}" if product in names() else "process.argv names a program on the PATH"
+        raise ChildError(f"target {contender.target.name} is not installed ({argv[0]} is missing): {remedy}")
+    if not folder.is_dir():
+        raise ChildError(f"target {contender.target.name} cannot be started: process.folder: no folder {folder}")
+    child = Child(contender.service, (), log, argv=argv, env=env, folder=folder, ready=process.ready.line)
     child.deadline_s = process.ready.within_s
     with child:
         if process.ready.line:

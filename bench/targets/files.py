@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,6 +91,7 @@ def contenders(name: str) -> list[Contender]:
     """
     base, variant, way = _split(name)
     target, file = read_target(base)
+    environment_of(target, file)
     if variant and variant not in target.variant:
         raise TargetError(f"{name}: {target.name} has no variant {variant}; choose from {_choices(target.variant)}")
     if way and way not in target.stop:
@@ -103,6 +105,17 @@ def contenders(name: str) -> list[Contender]:
     ]
     if not found:
         raise TargetError(f"{name}: this variant is not measured with stop {way}")
+    return found
+
+
+def environment_of(target: Target, file: Path) -> dict[str, str]:
+    """The environment variables that the templates of a target read. Raises TargetError for one that is not set."""
+    found = {}
+    for place, text in _texts(target, file):
+        for name in sorted(templates.environment_names(text)):
+            if name not in os.environ:
+                raise TargetError(f"{file}: {place}: env.{name} is not set; export {name} first")
+            found[name] = os.environ[name]
     return found
 
 
@@ -141,19 +154,24 @@ def _check_names(target: Target, file: Path) -> None:
         variables |= {*stop.vars}
     ids = target.start.ids if target.start else ()
     groups = {"setup": target.setup, "prepare": target.prepare, "ids": ids}
-    for place, text in _texts(target):
+    for place, text in _texts(target, file):
         if unknown := templates.unknown_names(text, variables, groups):
             known = ", ".join(sorted(variables))
             raise TargetError(f"{file}: {place}: {', '.join(unknown)} is no variable; known are {known}")
 
 
-def _texts(target: Target) -> list[tuple[str, str]]:
+def _texts(target: Target, file: Path) -> list[tuple[str, str]]:
+    """Place and text of every template. Raises TargetError for a file of [process] that cannot be read."""
     found: list[tuple[str, str]] = []
     if target.process:
         process = target.process
         found += [("process.argv", text) for text in (*process.argv, *(process.version or ()))]
         found += [(f"process.env.{name}", text) for name, text in process.env.items()]
-        found.append(("process.ready.path", process.ready.path))
+        found += [("process.ready.path", process.ready.path), ("process.folder", process.folder)]
+        found += [
+            (f"process.files.{name}", _source(file.parent / source, f"{file}: process.files.{name}"))
+            for name, source in process.files.items()
+        ]
     requests: dict[str, Request] = {f"setup.{name}": each for name, each in target.setup.items()}
     requests |= {f"prepare.{name}": each for name, each in target.prepare.items()}
     requests |= {f"stop.{name}": each for name, each in target.stop.items()}
@@ -168,3 +186,13 @@ def _texts(target: Target) -> list[tuple[str, str]]:
         if each.json_body is not None:
             found.append((f"{place}.json", each.json_body))
     return found
+
+
+def _source(source: Path, place: str) -> str:
+    """The text of a template file, empty for a file that is copied. Raises TargetError."""
+    if not source.is_file():
+        raise TargetError(f"{place}: there is no file {source}")
+    try:
+        return templates.checked(source.read_text(encoding="utf-8")) if source.suffix == ".j2" else ""
+    except ValueError as error:
+        raise TargetError(f"{place}: {source}: {error}") from error

@@ -101,10 +101,11 @@ class Ready(_Table):
 
 
 class Process(_Table):
-    """How to start the service; its working folder {{work}} is new for each start."""
+    """How to start the service; {{work}} is a new folder for each start."""
 
     argv: Annotated[list[Template], Field(min_length=1)]
     env: dict[str, Template] = {}
+    folder: Template = "{{work}}"  #: working folder
     files: dict[str, str] = {}  #: name in {{work}} -> file beside the target file; *.j2 are rendered
     ready: Ready = Ready()
     version: list[Template] | None = None  #: prints the version of the service

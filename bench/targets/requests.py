@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from bench.targets.expressions import search
 from bench.targets.model import Request, Value
@@ -14,6 +14,8 @@ from bench.targets.templates import RenderError, compiled, render
 
 Values = Mapping[str, Any]
 BODYLESS = ("GET", "HEAD", "DELETE")
+_VISIBLE = "".join(map(chr, range(0x21, 0x7F)))
+"""What a path may hold: a space or a line break in an id would end the request line."""
 
 
 class Encoder:
@@ -22,6 +24,7 @@ class Encoder:
     def __init__(self, request: Request) -> None:
         self._line = compiled(request.request)
         self._headers = {name: compiled(text) for name, text in request.headers.items()}
+        self._typed = any(name.lower() == "content-type" for name in request.headers)
         self._json = None if request.json_body is None else compiled(request.json_body)
         self._form = None if request.form is None else {name: compiled(text) for name, text in request.form.items()}
 
@@ -29,13 +32,14 @@ class Encoder:
         """The bytes of the request, on a connection of its own."""
         method, _, path = render(self._line, values).partition(" ")
         body, kind = self._body(values)
-        head = f"{method} {path} HTTP/1.1\r\nHost: {netloc}\r\nConnection: close\r\n"
+        head = f"{method} {quote(path, safe=_VISIBLE)} HTTP/1.1\r\nHost: {netloc}\r\nConnection: close\r\n"
         for name, template in self._headers.items():
             head += f"{name}: {' '.join(render(template, values).split())}\r\n"
         if body is None and method in BODYLESS:
             return f"{head}\r\n".encode()
         content = body or b""
-        return f"{head}Content-Type: {kind}\r\nContent-Length: {len(content)}\r\n\r\n".encode() + content
+        head += "" if self._typed else f"Content-Type: {kind}\r\n"
+        return f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content
 
     def _body(self, values: Values) -> tuple[bytes | None, str]:
         if self._json is not None:

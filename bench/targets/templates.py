@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from jinja2 import StrictUndefined, Template, TemplateError, TemplateSyntaxError, nodes
+from jinja2 import StrictUndefined, Template, TemplateSyntaxError, nodes
 from jinja2.sandbox import SandboxedEnvironment
 
 ENVIRONMENT = SandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)
@@ -29,7 +29,7 @@ class RenderError(ValueError):
 def checked(text: str) -> str:
     """The template itself. Raises ValueError, which names the fault."""
     try:
-        ENVIRONMENT.parse(text)
+        ENVIRONMENT.from_string(text)
     except TemplateSyntaxError as error:
         raise ValueError(f"not a Jinja2 template: {error.message}") from error
     return text
@@ -48,6 +48,12 @@ def unknown_names(text: str, known: Iterable[str], groups: Mapping[str, Iterable
     return sorted(found)
 
 
+def environment_names(text: str) -> set[str]:
+    """The environment variables that a template reads: `env.NAME`."""
+    found = ENVIRONMENT.parse(text).find_all(nodes.Getattr)
+    return {each.attr for each in found if isinstance(each.node, nodes.Name) and each.node.name == "env"}
+
+
 def compiled(text: str) -> Template:
     """The template, ready to render."""
     return ENVIRONMENT.from_string(text)
@@ -58,5 +64,5 @@ def render(text: str | Template, values: Mapping[str, Any]) -> str:
     template = compiled(text) if isinstance(text, str) else text
     try:
         return template.render(values)
-    except TemplateError as error:
+    except Exception as error:  # a template may fail as any expression does
         raise RenderError(re.sub(r"\s+", " ", str(error))) from error
