@@ -76,11 +76,13 @@ class App:
             raise ApiError(400, str(error), param="mock", code="invalid_mock_setting") from None
         completion_id = f"chatcmpl-{self._boot}{next(self._ordinals):08x}"
         marked = _BENCH_ID.search(text)
-        request_id = request.headers.get("x-request-id") or (marked[1] if marked else completion_id)
+        named = request.headers.get("x-request-id")
+        request_id = named or (marked[1] if marked else completion_id)
+        id_from = "header" if named else "marker" if marked else ""
         rng = self._random(reply, request, request_id)
         fault = reply.fault if reply.fault is not None and rng.random() < reply.fault_rate else None
         planned = chat.limited(reply.output_tokens)
-        row = Row(request_id, chat.model, bool(chat.stream), request.received_ns, planned, fault)
+        row = Row(request_id, chat.model, bool(chat.stream), request.received_ns, planned, id_from, fault)
         if fault in (Fault.HTTP_500, Fault.HTTP_429):
             row.planned_tokens, row.done_ns = 0, time.monotonic_ns()
             self._journal.add(row)

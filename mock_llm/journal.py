@@ -23,6 +23,7 @@ class Row:
     stream: bool
     received_ns: int
     planned_tokens: int
+    id_from: str = ""  # header (X-Request-Id), marker ([bench:ID]); empty: neither was there
     fault: str | None = None
     headers_ns: int | None = None
     done_ns: int | None = None
@@ -55,6 +56,7 @@ class Row:
         late = sorted(self.late_ns())
         return {
             "id": self.id,
+            "id_from": self.id_from,
             "model": self.model,
             "stream": self.stream,
             "received_ns": self.received_ns,

@@ -7,12 +7,20 @@ from collections.abc import Callable, Iterator
 from itertools import groupby
 from pathlib import Path
 
+from bench.run.card import CardRow
 from bench.run.rig import instrument_for_checks
-from bench.run.target_check import CardRow, Checker
+from bench.run.target_check import Checker
 from bench.run.target_process import started
 from bench.system.embedded import temporary_folder
 from bench.system.stores import open_store
 from bench.targets.files import contenders
+
+CORRELATED = {
+    "header": "its upstream requests carry X-Request-Id",
+    "marker": "its upstream requests carry the marker [bench:ID]",
+    "": "its upstream requests carry no id",
+}
+"""What joins a client's chat with its request at the mock."""
 
 
 def stop_cards(
@@ -38,4 +46,5 @@ def stop_cards(
                     checker = Checker(mock, load, target, each)
                     checker.natural()
                     version = f" ({target.version})" if target.version else ""
-                    yield f"{each.name}{version}", checker.card()
+                    found = CORRELATED[checker.correlation]
+                    yield f"{each.name}{version}, {found}", checker.card()

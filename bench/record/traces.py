@@ -56,6 +56,7 @@ class JournalRow(WitnessSide, kw_only=True):
     """One chat in the journal of the mock upstream."""
 
     id: str
+    id_from: str = ""  #: header (X-Request-Id), marker ([bench:ID]), or neither
 
 
 class Journal(msgspec.Struct):
