@@ -143,7 +143,8 @@ class HttpTalk(Talk):
 
     def stop_request(self, within_s: float) -> bytes:
         """The request that stops the chat, once its ids are known. Raises ConnectionError when the answer has none."""
-        if not self.has_ids.wait(within_s):
+        self.has_ids.wait(within_s)
+        if len(self.values["ids"]) < len(self._script.ids):
             raise ConnectionError("the answer of the chat held no id to stop it by")
         assert self._script.stop is not None  # noqa: S101 - of kind request
         return self._script.stop.encode(self.netloc, self.values)
@@ -179,7 +180,8 @@ class HttpTalk(Talk):
         return str(self._script.state_value(document_of(answer.body)))
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection; ids that have not arrived never will."""
+        self.has_ids.set()
         if self._sock is not None:
             self._sock.close()
 
