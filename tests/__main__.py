@@ -3,16 +3,21 @@
 `python -m tests [PYTEST ARGUMENTS]` exits as pytest does. `python -m pytest` runs all of them one at a time.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from tests.parallel import MARKERS, parts_of
+from tests.parallel import EXPRESSIONS, TESTS, parts_of
 
-PARALLEL = ("-n", "logical", "--maxprocesses", "4", "--dist", "loadfile")
-SERIAL = ("-m", " and ".join(f"not {name}" for name in MARKERS))
+BY_FILE = ("--dist", "loadfile")
+OPTIONS: dict[str | None, tuple[str, ...]] = {
+    "pure": ("-n", "logical", "--maxprocesses", "4", *BY_FILE),
+    "waiting": ("-n", "4", *BY_FILE),  # on two cores, too: they sleep most of the time
+    None: (),
+}
 ONE_SESSION = {"-m", "-s", "--pdb", "--collect-only", "--co"}
 """Options that select tests by marker, or need the terminal."""
 FINISHED = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED)
@@ -21,11 +26,13 @@ FINISHED = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO
 def main(arguments: Sequence[str]) -> int:
     """Return pytest's exit code; no further part runs after an interrupt or a usage error."""
     selected = _parts(arguments)
-    if ONE_SESSION & set(arguments) or not selected:
+    if ONE_SESSION & set(arguments) or selected == {None}:
         return pytest.main([*arguments])
     codes: list[int] = []
-    for part in (*(("-m", name, *PARALLEL) for name in MARKERS if name in selected), SERIAL):
-        codes.append(pytest.main([*part, *arguments]))
+    for name, options in OPTIONS.items():
+        if name not in selected:
+            continue
+        codes.append(pytest.main(["-m", EXPRESSIONS[name], *options, *arguments]))
         if codes[-1] not in FINISHED:
             return codes[-1]
     if pytest.ExitCode.TESTS_FAILED in codes:
@@ -35,12 +42,15 @@ def main(arguments: Sequence[str]) -> int:
     return min(codes)
 
 
-def _parts(arguments: Sequence[str]) -> set[str]:
-    """The markers that the paths among the arguments may select; all of them without paths."""
+def _parts(arguments: Sequence[str]) -> set[str | None]:
+    """The parts that have tests below the paths among the arguments; all of them without paths."""
     paths = [Path(each.partition("::")[0]).absolute() for each in arguments if not each.startswith("-")]
     paths = [path for path in paths if path.exists()]
-    return set[str]().union(*map(parts_of, paths)) if paths else set(MARKERS)
+    return set[str | None]().union(*map(parts_of, paths or [TESTS]))
 
 
 if __name__ == "__main__":
+    # Hundreds of processes start here, and each would compile all of its modules again.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
     sys.exit(main(sys.argv[1:]))

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from bench.system.stores import Store, open_store
-from tests.parallel import marker_of
+from tests.parallel import EXPRESSIONS, marker_of, parts_of
 
 _RUN = f"test_{secrets.token_hex(4)}"
 _made: set[str] = set()
@@ -28,6 +28,14 @@ def namespace(name: str = "") -> str:
 # Benches that tests start wait for no other one on this machine; those of one test session come one after the other.
 os.environ["BENCH_LOCK"] = str(Path(tempfile.gettempdir()) / f"stopwatch-{_RUN}.lock")
 os.environ["ABORT_NAMESPACE"] = namespace()  # for every service that a test starts
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Import no file of another part: every process of a part would."""
+    for part, expression in EXPRESSIONS.items():
+        if config.getoption("markexpr") == expression and part not in parts_of(collection_path):
+            return True
+    return None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,30 +1,61 @@
-"""Which tests may run in parallel: those that compute or draw, and those that wait for events of real servers.
+"""Which tests may run in parallel, by file or folder; the nearest one of a file's path counts.
 
-All others measure times, or look at the whole machine.
+`pure`: computes and draws only. `waiting`: waits for events of real processes, and measures no time. None: measures
+times or looks at the whole machine, so it runs alone. A drawing test beside one that waits would make its time-outs
+too short, so each part runs apart.
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterable
 from pathlib import Path
 
 TESTS = Path(__file__).parent
-PURE = tuple(TESTS / "bench" / room for room in ("analysis", "gate", "record", "report", "stats", "workload"))
-WAITING = (TESTS / "backends", TESTS / "mock_llm", TESTS / "server")
-SERIAL = (TESTS / "bench" / "gate" / "test_regress.py",)
-"""Files in these folders that measure."""
-MARKERS = {"pure": PURE, "waiting": WAITING}
-"""Marker -> folders; a drawing test beside one that waits would make its time-outs too short, so each runs apart."""
+MARKERS = ("pure", "waiting")
+EXPRESSIONS: dict[str | None, str] = {name: name for name in MARKERS} | {None: "not pure and not waiting"}
+"""Marker -> pytest's `-m` that selects its tests."""
+
+PURE = (
+    "test_arrows.py",
+    "test_parallel.py",
+    "bench/test_action.py",
+    "bench/test_make.py",
+    *(f"bench/{room}" for room in ("analysis", "cli", "gate", "load", "record", "report", "stats", "workload")),
+    *(f"bench/experiments/test_{name}.py" for name in ("calibrate_again", "goals", "knee", "prove")),
+    *(f"bench/run/test_{name}.py" for name in ("enough", "lag_phases", "meter", "progress", "repeat")),
+)
+WAITING = (
+    "backends",
+    "browser",
+    "clients",
+    "mock_llm",
+    "server",
+    "bench/test_make_serve.py",
+    "bench/cli/test_rerun.py",
+    *(f"bench/{room}" for room in ("experiments", "run", "system")),
+)
+SERIAL = (
+    "bench/gate/test_regress.py",
+    *(f"bench/experiments/test_{name}.py" for name in ("calibrated", "doctor", "relay")),
+    *(f"bench/load/test_{name}.py" for name in ("loop_lag", "volley")),
+    *(f"bench/run/test_{name}.py" for name in ("catalogue_runs", "idle", "resource_monitor")),
+    "bench/system/test_burner.py",
+)
+
+
+def _marked(paths: Iterable[str], marker: str | None) -> dict[Path, str | None]:
+    return {TESTS / path: marker for path in paths}
+
+
+MARKER_OF = _marked(PURE, "pure") | _marked(WAITING, "waiting") | _marked(SERIAL, None)
 
 
 def marker_of(file: Path) -> str | None:
     """The marker of all tests of this file; None where they run one at a time."""
-    if file in SERIAL:
-        return None
-    return next((name for name, folders in MARKERS.items() if any(map(file.is_relative_to, folders))), None)
+    return next((MARKER_OF[path] for path in (file, *file.parents) if path in MARKER_OF), None)
 
 
-def parts_of(path: Path) -> set[str]:
-    """The markers that tests in this file or folder may have."""
-    return {
-        name
-        for name, folders in MARKERS.items()
-        if any(path.is_relative_to(folder) or folder.is_relative_to(path) for folder in folders)
-    }
+def parts_of(path: Path) -> set[str | None]:
+    """The markers of the tests in this file or folder, None among them where some run one at a time."""
+    files = path.rglob("test_*.py") if path.is_dir() else [path]
+    return {marker_of(file) for file in files if "slow" not in file.relative_to(path).parts}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests import __main__ as runner
-from tests.parallel import PURE, SERIAL, WAITING, marker_of
+from tests.parallel import EXPRESSIONS, MARKER_OF, TESTS, marker_of
 
 ROOT = Path(__file__).parents[1]
 OK, FAILED, INTERRUPTED, NONE = 0, 1, 2, 5
@@ -26,33 +26,47 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     return made
 
 
-def part(name: str, arguments: list[str]) -> list[str]:
-    return ["-m", name, *runner.PARALLEL, *arguments]
-
-
 def test_the_lists_are_current() -> None:
-    assert [path for path in (*PURE, *WAITING, *SERIAL) if not path.exists()] == []
-    assert marker_of(PURE[0] / "test_any.py") == "pure"
-    assert marker_of(WAITING[0] / "test_any.py") == "waiting"
-    assert [marker_of(path) for path in (*SERIAL, Path(__file__))] == [None, None]
+    assert [path for path in MARKER_OF if not path.exists()] == []
+    assert {marker_of(file) for file in TESTS.rglob("test_*.py")} == set(EXPRESSIONS) == set(runner.OPTIONS)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "names"),
+    ("file", "marker"),
     [
-        ([], ["pure", "waiting"]),
-        (["-k", "p50"], ["pure", "waiting"]),
-        (["tests/bench"], ["pure"]),
-        (["tests/bench/stats", "-x"], ["pure"]),
-        (["tests/server", "-k", "p50"], ["waiting"]),
+        ("bench/gate/test_verdict.py", "pure"),
+        ("bench/gate/test_regress.py", None),
+        ("bench/run/test_enough.py", "pure"),
+        ("bench/run/test_end_to_end.py", "waiting"),
+        ("bench/run/test_idle.py", None),
+        ("server/test_abort.py", "waiting"),
+        ("test_new.py", None),
     ],
 )
-def test_parallel_tests_run_first(calls: list[list[str]], arguments: list[str], names: list[str]) -> None:
+def test_the_nearest_entry_of_a_path_counts(file: str, marker: str | None) -> None:
+    assert marker_of(TESTS / file) == marker
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        ([], ["pure", "waiting", None]),
+        (["-k", "p50"], ["pure", "waiting", None]),
+        (["tests/bench"], ["pure", "waiting", None]),
+        (["tests/bench/gate"], ["pure", None]),
+        (["tests/bench/stats", "-x"], ["pure"]),
+        (["tests/server", "-k", "p50"], ["waiting"]),
+        (["tests/server/test_abort.py::test_any", "tests/bench/stats"], ["pure", "waiting"]),
+    ],
+)
+def test_parts_without_tests_are_left_out(
+    calls: list[list[str]], arguments: list[str], parts: list[str | None]
+) -> None:
     assert runner.main(arguments) == OK
-    assert calls == [*(part(name, arguments) for name in names), [*runner.SERIAL, *arguments]]
+    assert calls == [["-m", EXPRESSIONS[name], *runner.OPTIONS[name], *arguments] for name in parts]
 
 
-@pytest.mark.parametrize("arguments", [["tests/browser", "-k", "p50"], ["-m", "pure"], ["tests/test_parallel.py::x"]])
+@pytest.mark.parametrize("arguments", [["tests/bench/run/test_idle.py", "-k", "p50"], ["-m", "pure"]])
 def test_other_arguments_are_plain_pytest(calls: list[list[str]], arguments: list[str]) -> None:
     assert runner.main(arguments) == OK
     assert calls == [arguments]
@@ -75,6 +89,6 @@ def test_the_exit_code_covers_all_parts(
 ) -> None:
     left = iter(codes)
     monkeypatch.setattr(pytest, "main", lambda _: next(left))
-    assert runner.main(["tests/bench"]) == code
+    assert runner.main(["tests/bench/gate"]) == code
     assert list(left) == []
     assert ("an earlier one of the summaries" in capsys.readouterr().err) is (codes == (FAILED, OK))

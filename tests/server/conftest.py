@@ -16,7 +16,7 @@ from server.relay.upstream_client import make_client
 from server.settings import Settings
 from tests.processes import running
 from tests.server import guarded
-from tests.server.service import DEADLINE_S, NO_KEEP_ALIVE, serve, strategy
+from tests.server.service import DEADLINE_S, NO_KEEP_ALIVE, NO_TLS, serve, strategy
 
 
 @pytest.fixture(scope="session")
@@ -66,19 +66,21 @@ def guarded_url(upstream_url: str) -> Iterator[str]:
 @pytest.fixture
 async def service(service_url: str) -> AsyncIterator[httpx2.AsyncClient]:
     """A client of the service with a new connection for every request, so that any worker may get it."""
-    async with httpx2.AsyncClient(base_url=service_url, limits=NO_KEEP_ALIVE, timeout=DEADLINE_S) as client:
+    async with httpx2.AsyncClient(
+        base_url=service_url, limits=NO_KEEP_ALIVE, timeout=DEADLINE_S, verify=NO_TLS
+    ) as client:
         yield client
 
 
 @pytest.fixture
 async def guarded_service(guarded_url: str) -> AsyncIterator[httpx2.AsyncClient]:
-    async with httpx2.AsyncClient(base_url=guarded_url, timeout=DEADLINE_S) as client:
+    async with httpx2.AsyncClient(base_url=guarded_url, timeout=DEADLINE_S, verify=NO_TLS) as client:
         yield client
 
 
 @pytest.fixture
 async def mock(upstream_url: str) -> AsyncIterator[httpx2.AsyncClient]:
-    async with httpx2.AsyncClient(base_url=upstream_url, timeout=20) as client:
+    async with httpx2.AsyncClient(base_url=upstream_url, timeout=20, verify=NO_TLS) as client:
         yield client
 
 
@@ -98,7 +100,7 @@ async def client() -> AsyncIterator[openai.AsyncOpenAI]:
     settings = Settings(openai_base_url="http://upstream.test/v1", openai_api_key=SecretStr("sk-a-secret"))
     # The same client on httpx2's own transport, which the mocker sees; aiohttp's is tested against real sockets.
     real = make_client(settings)
-    async with real, real.copy(http_client=httpx2.AsyncClient()) as one:
+    async with real, real.copy(http_client=httpx2.AsyncClient(verify=NO_TLS)) as one:
         yield one
 
 
@@ -116,5 +118,5 @@ def stderr(log: Path) -> Iterator[IO[str]]:
 @pytest.fixture
 async def person() -> AsyncIterator[httpx2.AsyncClient]:
     """Makes a new connection for every request, so that any worker may get it."""
-    async with httpx2.AsyncClient(limits=NO_KEEP_ALIVE, timeout=DEADLINE_S) as client:
+    async with httpx2.AsyncClient(limits=NO_KEEP_ALIVE, timeout=DEADLINE_S, verify=NO_TLS) as client:
         yield client

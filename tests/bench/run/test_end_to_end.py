@@ -138,7 +138,7 @@ def under_way(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], list[psut
     """A run that has finished its first case and is loading the second, with all the processes it started."""
     arguments = ["--backend", "redis", "--quick", "--scenario", "first-token,steady", "--results"]
     run = subprocess.Popen(
-        [sys.executable, "-m", "bench", "run", *arguments, str(tmp_path / "results")],
+        [sys.executable, "-m", "tests.bench.shrunk", "run", *arguments, str(tmp_path / "results")],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -19,7 +19,17 @@ CASE = "memory-push in flowing"
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="only Linux can pin a process to a core")
 @pytest.mark.timeout(200)
 def test_a_run_with_a_starved_load_is_invalid(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "bench", "run", "--strategy", "memory-push", "--workers", "1", "--quick"]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.bench.shrunk",
+        "run",
+        "--strategy",
+        "memory-push",
+        "--workers",
+        "1",
+        "--quick",
+    ]
     command += ["--scenario", "flowing", "--starve", "--results", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=180)
     assert done.returncode == 2, done.stderr
