@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from tests import __main__ as runner
+from tests.conftest import pytest_ignore_collect
 from tests.parallel import EXPRESSIONS, MARKER_OF, TESTS, marker_of
 
 ROOT = Path(__file__).parents[1]
@@ -45,6 +48,20 @@ def test_the_lists_are_current() -> None:
 )
 def test_the_nearest_entry_of_a_path_counts(file: str, marker: str | None) -> None:
     assert marker_of(TESTS / file) == marker
+
+
+def test_every_file_is_collected_by_its_own_part_only() -> None:
+    def ignored(path: Path, expression: str) -> bool:
+        config: Any = SimpleNamespace(getoption={"markexpr": expression}.get)
+        return bool(pytest_ignore_collect(path, config))
+
+    for file in TESTS.rglob("test_*.py"):
+        for part, expression in EXPRESSIONS.items():
+            assert ignored(file, expression) is (part != marker_of(file))
+        assert not ignored(file, "")
+    for part, expression in EXPRESSIONS.items():
+        assert ignored(TESTS / "bench" / "stats", expression) is (part != "pure")
+        assert not ignored(TESTS / "bench", expression)
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,7 @@
-"""Small real runs: everything started, measured, written down, and stopped again, however the run ends."""
+"""Small real runs: everything started, measured, written down, and stopped again."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -19,7 +12,10 @@ from bench.workload.plan import Case
 from tests.bench.small_runs import cases_of, chats_of, execute, manifest_of, schedule_of, shrink_the_instrument, small
 from tests.bench.typed import measure
 
+pytestmark = pytest.mark.timeout(300)  # three services after each other, on a busy machine
 FLOWING = small("flowing", rate_per_s=None, streams=6, chats=18, output_tokens=30)
+STRATEGIES = ("redis-push", "postgres-push", "disconnect")
+ORDER = {strategy: place for place, strategy in enumerate(STRATEGIES, 1)}
 
 
 @pytest.fixture(autouse=True)
@@ -27,18 +23,20 @@ def _small_instrument(monkeypatch: pytest.MonkeyPatch) -> None:
     shrink_the_instrument(monkeypatch)
 
 
-def measured(tmp_path: Path, strategy: str, **environment: str) -> tuple[Path, list[dict[str, Any]], dict[str, Any]]:
-    (folder,) = execute(tmp_path, [Case(strategy, FLOWING, 2)], environment=environment)
-    cases = cases_of(folder)
-    assert [case["scenario"] for case in cases] == ["calibration"] * 3 + ["floor", "flowing"]
-    return folder, [row for row in chats_of(folder) if row["strategy"] == strategy], cases[-1]
-
-
-@pytest.mark.parametrize("strategy", ["redis-push", "postgres-push", "disconnect"])
-def test_a_strategy_is_measured_end_to_end(tmp_path: Path, strategy: str) -> None:
-    with temporary_folder("watch"):  # the reaper is there from now on, and stays
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One run of all strategies; no process of it is left."""
+    with pytest.MonkeyPatch.context() as patch, temporary_folder("watch"):  # the reaper is there from now on, and stays
         before = set(psutil.Process().children(recursive=True))
-    folder, rows, case = measured(tmp_path, strategy)
+        shrink_the_instrument(patch)
+        (folder,) = execute(tmp_path_factory.mktemp("run"), [Case(strategy, FLOWING, 2) for strategy in STRATEGIES])
+    assert set(psutil.Process().children(recursive=True)) <= before
+    return folder
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_every_chat_has_its_outcome_and_its_moments_in_order(measured: Path, strategy: str) -> None:
+    rows = [row for row in chats_of(measured) if row["strategy"] == strategy]
     each = [measure(row) for row in rows]
     aborted = round(FLOWING.abort_share * FLOWING.chats)
     assert [row["index"] for row in rows] == list(range(FLOWING.chats))
@@ -58,27 +56,35 @@ def test_a_strategy_is_measured_end_to_end(tmp_path: Path, strategy: str) -> Non
                 assert row["abort"]["sent_ns"] < service["abort_received_ns"] < row["abort"]["ack_ns"]
                 assert (client["finish_reason"], service["finish_reason"]) == ("abort", "abort")
                 assert row["abort"]["outcome"] == service["abort_outcome"] == "accepted"
-    assert case["tokens"] == sum(len(row["client"]["token_ns"]) for row in rows) > 0
-    assert case["service_cpu_s"] > 0
-    assert case["ended_ns"] > case["started_ns"]
-    if strategy == "disconnect":
-        assert case["store_ops"] is None
-    else:  # at least register and release; and neither one per token, nor what starting and warming up cost
-        most = {"redis-push": 12, "postgres-push": 6}[strategy]
-        assert 2 * FLOWING.chats <= case["store_ops"] <= most * FLOWING.chats
-    manifest = manifest_of(folder)
+
+
+def test_the_costs_of_each_case_are_its_own(measured: Path) -> None:
+    *special, redis, postgres, disconnect = sorted(cases_of(measured), key=lambda case: ORDER.get(case["strategy"], 0))
+    assert [case["scenario"] for case in special] == ["calibration"] * 3 + ["floor"]
+    for case in (redis, postgres, disconnect):
+        rows = [row for row in chats_of(measured) if row["strategy"] == case["strategy"]]
+        assert case["tokens"] == sum(len(row["client"]["token_ns"]) for row in rows) > 0
+        assert case["service_cpu_s"] > 0
+        assert case["ended_ns"] > case["started_ns"]
+    # At least register and release; and neither one per token, nor what starting and warming up cost.
+    assert 2 * FLOWING.chats <= redis["store_ops"] <= 12 * FLOWING.chats
+    assert 2 * FLOWING.chats <= postgres["store_ops"] <= 6 * FLOWING.chats
+    assert disconnect["store_ops"] is None
+
+
+def test_the_manifest_describes_the_run_and_holds_no_address(measured: Path) -> None:
+    manifest = manifest_of(measured)
     assert manifest["complete"] is True
     assert manifest["quick"] is True
     assert manifest["asgi"]["server"].startswith("uvicorn ")
     assert "password" not in json.dumps(manifest)
     assert "://" not in json.dumps(manifest)
     assert manifest["environment"] == {}
-    assert set(psutil.Process().children(recursive=True)) <= before
 
 
 def test_a_service_that_cannot_start_keeps_the_run_from_starting(tmp_path: Path) -> None:
     with pytest.raises(ChildError, match=r"(?s)server ended with exit code 4 .*abort_ttl_s"):
-        measured(tmp_path, "redis-push", ABORT_TTL_S="never")
+        execute(tmp_path, [Case("redis-push", FLOWING, 2)], environment={"ABORT_TTL_S": "never"})
     (folder,) = tmp_path.iterdir()  # `latest` was not touched
     assert manifest_of(folder)["complete"] is False
     assert "abort_ttl_s" in (folder / "logs" / "server-redis-push-2.log").read_text()
@@ -124,64 +130,3 @@ def test_postgres_operations_are_counted_in_the_first_block_where_nobody_stops(t
     assert line["connections"] >= 2  # each worker holds at least one
     assert line["store_cpu_s"] > 0
     assert line["rate_per_s"] is None
-
-
-def gone(process: psutil.Process) -> bool:
-    try:
-        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
-
-
-@pytest.fixture
-def under_way(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], list[psutil.Process]]]:
-    """A run that has finished its first case and is loading the second, with all the processes it started."""
-    arguments = ["--backend", "redis", "--quick", "--scenario", "first-token,steady", "--results"]
-    run = subprocess.Popen(
-        [sys.executable, "-m", "tests.bench.shrunk", "run", *arguments, str(tmp_path / "results")],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        env=os.environ | {"TMPDIR": str(tmp_path)},
-    )
-    with run:
-        assert run.stdout is not None
-        while "steady" not in (line := run.stdout.readline()):  # where nobody stops anything: it comes first
-            assert line, "the run ended before its first case was finished"
-        family: list[psutil.Process] = []
-        orders = tmp_path.glob("stopwatch-run-*/order-0-3.json")  # after calibration, floor and steady: first-token
-        deadline = time.monotonic() + 20
-        while not any(orders) or not family:
-            assert time.monotonic() < deadline
-            orders = tmp_path.glob("stopwatch-run-*/order-0-3.json")
-            family = psutil.Process(run.pid).children(recursive=True)
-        yield run, family
-        if run.poll() is None:
-            os.killpg(run.pid, signal.SIGKILL)
-
-
-@pytest.mark.parametrize(
-    ("signum", "whom"),
-    [(signal.SIGINT, "process"), (signal.SIGINT, "group"), (signal.SIGTERM, "process"), (signal.SIGKILL, "process")],
-)
-def test_nothing_is_left_of_an_interrupted_run(
-    tmp_path: Path, under_way: tuple[subprocess.Popen[str], list[psutil.Process]], signum: int, whom: str
-) -> None:
-    run, family = under_way
-    assert len(family) >= 6  # reaper, stores, mock, locust, and the service with its workers
-    (os.killpg if whom == "group" else os.kill)(run.pid, signum)
-    _, errors = run.communicate(timeout=30)
-    deadline = time.monotonic() + 15
-    while not all(gone(process) for process in family) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert [process for process in family if not gone(process)] == []
-    assert list(tmp_path.glob("stopwatch-*")) == []
-    (folder,) = (tmp_path / "results").iterdir()
-    cases = (folder / "cases.jsonl").read_text().splitlines()
-    assert [json.loads(line)["scenario"] for line in cases] == ["calibration"] * 3 + ["floor", "steady"]
-    assert json.loads((folder / "manifest.json").read_text())["complete"] is False
-    if signum != signal.SIGKILL:
-        assert run.returncode == 130
-        assert "Traceback" not in errors
-        assert str(folder) in errors
