@@ -87,19 +87,19 @@ def verdict(stop: Stop, row: ChatRow) -> str:
     if abort is None or abort.sent_ns is None:
         return f"no stop was sent: {abort.error if abort and abort.error else 'the answer had ended'}"
     if witness is None or witness.outcome == "cut":
-        return f"stopped{_contradiction(stop, abort)}"
+        return f"stopped{_contradiction(abort)}"
     if witness.done_ns is not None and witness.done_ns <= abort.sent_ns:
         return "sent after the end"
     if stop.expect == "never":
         return "documented"
     if stop.kind == "request" and abort.accepted_sent_ns is not None:
-        return f"dishonest{_contradiction(stop, abort)}"
+        return f"dishonest{_contradiction(abort)}"
     return "not stopped"
 
 
-def _contradiction(stop: Stop, abort: AbortSide) -> str:
+def _contradiction(abort: AbortSide) -> str:
     """The last state that contradicts the stop, for targets that report one."""
-    others = [state for state in abort.states or () if stop.state and state not in stop.state.honest]
+    others = [seen.state for seen in abort.states or () if not seen.honest]
     return f", reported as {others[-1]} later" if others else ""
 
 
