@@ -197,7 +197,12 @@ def order_of(case: Case, url: str, values: Mapping[str, Any], witness: str) -> O
         url=url,
         target=contender.target.model_dump(mode="json", by_alias=True, exclude_defaults=True),
         way=contender.way,
-        values={**contender.vars, "here": str(contender.file.parent.resolve()), **values},
+        values={
+            **contender.service_vars,
+            "here": str(contender.file.parent.resolve()),
+            **values,
+            **contender.stop.vars,
+        },
         marker=scenario.marker,
         stream=not scenario.whole,
         witness=witness if foreign else None,
