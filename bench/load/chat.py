@@ -102,6 +102,8 @@ class Chat:
                 if abort is not None:
                     stoppers = [gevent.spawn(self._abort, abort)]
                 self._read()
+                if abort is None and order.witness is not None and self._script.framing == "none":
+                    received_ns(order.witness, self.request_id)  # its client has no answer that shows when it began
         except Exception as error:
             if not self._left:
                 client.error = error_text(error)

@@ -28,8 +28,9 @@ TOKEN = secrets.token_hex(8)
 class Run:
     """One chat: a task reads the upstream into a queue, which ends with None."""
 
-    def __init__(self, text: str, run_id: str = "", *, stream: bool = True) -> None:
+    def __init__(self, text: str, run_id: str = "", *, stream: bool = True, queued_s: float = 0.0) -> None:
         self.id = run_id or secrets.token_hex(8)
+        self._queued_s = queued_s
         self.status = "running"
         self.texts: asyncio.Queue[str | None] = asyncio.Queue()
         self._body = {"model": "mock", "messages": [{"role": "user", "content": text}], "stream": stream}
@@ -38,6 +39,7 @@ class Run:
 
     async def _ask(self) -> None:
         try:
+            await asyncio.sleep(self._queued_s)
             async with UPSTREAM.stream("POST", "chat/completions", json=self._body) as answer:
                 if not self._body["stream"]:
                     self.texts.put_nowait(json.loads(await answer.aread())["choices"][0]["message"]["content"])
@@ -117,8 +119,9 @@ async def signed(request: Request) -> Response:
 
 
 async def queued(request: Request) -> Response:
-    """The id is in the body; the answer is read by a second request."""
-    return JSONResponse({"run": {"id": Run((await request.json())["message"]).id}}, 202)
+    """The id is in the body; the answer is read by a second request, or not at all."""
+    asked = await request.json()
+    return JSONResponse({"run": {"id": Run(asked["message"], queued_s=asked.get("queued_s", 0.0)).id}}, 202)
 
 
 async def events(request: Request) -> Response:

@@ -106,6 +106,14 @@ def test_a_second_request_with_ndjson_and_a_delete(card: Cards) -> None:
     assert "not streamed" not in found
 
 
+def test_a_chat_in_the_background_that_is_queued_before_its_upstream_is_asked(card: Cards) -> None:
+    rows = card("background.toml/cancel")
+    assert verdicts(rows) == dict.fromkeys(
+        ("in the flow", "in a silence", "before the first byte", "a second time"), "stopped"
+    )
+    assert rows["natural end"].upstream == "ran to its end"
+
+
 def test_a_way_that_is_documented_not_to_stop(card: Cards) -> None:
     assert verdicts(card("second.toml/hangup")) == {"in the flow": "documented"}
 
