@@ -115,9 +115,6 @@ clients: $(TEST_READY) ## real OpenAI clients, each stopped from both sides (LOA
 	@exec $(RUN) -m tests.clients.environments $(if $(filter-out 0,$(LOAD_TOOLS)),--load-tools)
 	@exec $(RUN) -m pytest tests/clients $(ARGS)
 
-target: $(READY) ## install a product to measure into .targets/: NAME=agno|chainlit|gradio|langgraph|litellm|...
-	@exec $(RUN) -m bench.targets.install $(NAME)
-
 check: $(TEST_READY) ## lint, formatting, types, import contracts (1 min)
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check --quiet . || { echo "make: run '$(VENV)/bin/ruff format .'" >&2; exit 1; }

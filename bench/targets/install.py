@@ -1,7 +1,6 @@
 """Install a foreign product from its lock into an environment of its own: .targets/<name>/.
 
-`python -m bench.targets.install NAME...`; exit code 4 when something could not be installed. The locks are for
-Linux with Python 3.11. To renew one, change its `.in` and run in `locks/`:
+The locks are for Linux with Python 3.11. To renew one, change its `.in` and run in `locks/`:
 
     uv pip compile --generate-hashes --no-header --no-emit-index-url --python-version 3.11 NAME.in -o NAME.txt
 """
@@ -19,7 +18,6 @@ from pathlib import Path
 
 LOCKS = Path(__file__).parent / "locks"
 FOLDER = Path(__file__).parents[2] / ".targets"
-FAILED = 4
 _STAMP = ".installed"
 
 
@@ -94,7 +92,8 @@ def _commands(name: str, place: Path) -> list[list[str]]:
         return [[_found("npm", "Node.js"), "ci", "--ignore-scripts", "--legacy-peer-deps", "--no-audit", "--no-fund"]]
     python = sys.executable if sys.version_info[:2] == (3, 11) else _found("python3.11", "Python 3.11")
     pip = [str(place / "bin/python"), "-m", "pip", "install", "--disable-pip-version-check", "--no-compile"]
-    return [[python, "-m", "venv", str(place)], [*pip, "--require-hashes", "--requirement", str(lock)]]
+    # A lock is complete. With dependencies pip would look for other versions of those that are wanted with extras.
+    return [[python, "-m", "venv", str(place)], [*pip, "--no-deps", "--require-hashes", "--requirement", str(lock)]]
 
 
 def _found(program: str, product: str) -> str:
@@ -115,18 +114,3 @@ def _relocate(built: Path, place: Path) -> None:
     for script in built.glob("bin/*"):
         if script.is_file() and not script.is_symlink():
             script.write_bytes(script.read_bytes().replace(bytes(built), bytes(place)))
-
-
-def main() -> int:
-    """Install the products named on the command line; return the exit code."""
-    try:
-        for name in sys.argv[1:] or names():
-            install(name)
-    except InstallError as error:
-        print(f"target: {error}", file=sys.stderr)  # noqa: T201
-        return FAILED
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
