@@ -1,0 +1,1 @@
+"""Drivers of chats that are not plain HTTP."""
