@@ -32,9 +32,10 @@ WAITING = (
     "server",
     "bench/test_make_serve.py",
     "bench/cli/test_rerun.py",
-    *(f"bench/{room}" for room in ("experiments", "run", "system")),
+    *(f"bench/{room}" for room in ("experiments", "run", "system", "targets")),
 )
 SERIAL = (
+    "browser/test_stop.py",
     "bench/gate/test_regress.py",
     *(f"bench/experiments/test_{name}.py" for name in ("calibrated", "doctor", "relay")),
     *(f"bench/load/test_{name}.py" for name in ("loop_lag", "volley")),
