@@ -33,7 +33,7 @@ def check(name: Name, *, url: Url = "", mock_port: MockPort = 0) -> None:
         for title, rows in stop_cards(name, url=url or None, mock_port=mock_port, say=console.print):
             table = Table(title=title, title_justify="left")
             for column in ("stop", "answer", "upstream", "tokens after", "verdict"):
-                table.add_column(column, no_wrap=column in ("stop", "upstream", "verdict"))
+                table.add_column(column, no_wrap=column in ("stop", "upstream"))
             for row in rows:
                 after = "" if row.tokens_after is None else str(row.tokens_after)
                 table.add_row(row.situation, row.answer, row.upstream, after, row.verdict)

@@ -100,7 +100,7 @@ def verdict(stop: Stop, row: ChatRow) -> str:
 def _contradiction(abort: AbortSide) -> str:
     """The last state that contradicts the stop, for targets that report one."""
     others = [seen.state for seen in abort.states or () if not seen.honest]
-    return f", reported as {others[-1]} later" if others else ""
+    return f", later {others[-1]}" if others else ""
 
 
 def answer_text(contender: Contender, row: ChatRow, *, again: bool) -> str:
