@@ -46,11 +46,6 @@ class Contender:
         return self.target.stop[self.way]
 
     @property
-    def vars(self) -> Vars:
-        """The variables of the target, overridden by those of the variant, then by those of the stop."""
-        return {**self.service_vars, **self.stop.vars}
-
-    @property
     def needs(self) -> list[str]:
         """The stores that the service needs; one that a variant names in its variable `store`, too."""
         store = self.service_vars.get("store")
@@ -58,7 +53,7 @@ class Contender:
 
     @property
     def service_vars(self) -> Vars:
-        """The variables that the process is started with."""
+        """The variables of the target, overridden by those of the variant; a way to stop adds its own to its chats."""
         of_variant = self.target.variant[self.variant].vars if self.variant else {}
         return {**self.target.vars, **of_variant}
 
