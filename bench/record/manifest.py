@@ -66,6 +66,7 @@ class TargetInfo(Record, kw_only=True):
     title: str = ""  #: its product name
     version: str | None = None  #: as its version command prints it
     variables: dict[str, bool | int | float | str] = {}  #: settings of the variant
+    note: str = ""  #: what a reader of its figures must consider
     docs: str = ""  #: the product's own documentation of its stop
     file: str = ""  #: name of the target file
     sha256: str = ""  #: of the target file

@@ -37,6 +37,7 @@ def describe_target(contender: Contender, target: Target) -> TargetInfo:
         title=described.title or described.name,
         version=target.version,
         variables=contender.service_vars,
+        note=described.note,
         docs=described.docs,
         file=contender.file.name,
         sha256=hashlib.sha256(contender.file.read_bytes()).hexdigest(),

@@ -131,6 +131,7 @@ class Target(_Table):
     schema_: Literal[1] = Field(alias="schema")
     name: Name
     title: str = ""
+    note: str = ""  #: what a reader of its figures must consider
     docs: str = ""  #: address of the product's own documentation of its stop
     install: Name | None = None  #: the product in bench/targets/locks, where it is not named like this file
     needs: list[Literal["redis", "postgres"]] = []
