@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from bench.cli.errors import exit_codes, measuring
 from bench.cli.options import RESULTS, Folders, words
-from bench.cli.terminal import BAD_USAGE, console, end
+from bench.cli.terminal import BAD_USAGE, console, end, line
 
 app = typer.Typer(help="Measure another chat than ours: a TOML file describes it.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(help="A shipped target, or a file ending in .toml; also target:variant/stop.")]
@@ -30,17 +31,15 @@ def check(name: Name, *, url: Url = "", mock_port: MockPort = 0) -> None:
     from bench.targets.files import TargetError
 
     with exit_codes(usage=(TargetError,)):
-        for title, rows in stop_cards(name, url=url or None, mock_port=mock_port, say=console.print):
-            table = Table(title=title, title_justify="left")
-            for column in ("stop", "answer", "upstream", "tokens after", "verdict"):
+        for title, rows in stop_cards(name, url=url or None, mock_port=mock_port, say=line):
+            table = Table(title=escape(title), title_justify="left")
+            for column in ("stop", "answer", "upstream", "wasted", "verdict"):
                 table.add_column(column, no_wrap=column in ("stop", "upstream"))
             for row in rows:
                 after = "" if row.tokens_after is None else str(row.tokens_after)
-                table.add_row(row.situation, row.answer, row.upstream, after, row.verdict)
+                table.add_row(row.situation, escape(row.answer), row.upstream, after, escape(row.verdict))
             console.print(table)
-        console.print(
-            "dishonest: the stop was accepted and the upstream ran to its end; documented: it is said not to stop"
-        )
+        line("wasted: tokens that the upstream wrote after the stop; docs/targets.md explains the verdicts")
 
 
 @app.command("list")
@@ -68,7 +67,7 @@ def new(file: Annotated[Path, typer.Argument(help="Where to write it, e.g. my.to
             opened.write(TEMPLATE.read_text(encoding="utf-8"))
     except OSError as error:
         end(BAD_USAGE, f"{file} cannot be written: {error.strerror}")
-    console.print(f"Wrote {file}. Edit it, then: .venv/bin/python -m bench target check {file}")
+    line(f"Wrote {file}. Edit it, then: .venv/bin/python -m bench target check {file}")
 
 
 @measuring

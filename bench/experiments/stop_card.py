@@ -40,7 +40,7 @@ def stop_cards(
         for service, group in groupby(wanted, key=lambda each: each.service):
             ways = list(group)
             log = logs / f"{service.replace(':', '-')}.log"
-            say(f"starting {service}")
+            say(f"{'checking' if url else 'starting'} {service}")
             with started(ways[0], mock=mock.url, stores=stores, log=log, url=url) as target:
                 for each in ways:
                     checker = Checker(mock, load, target, each)

@@ -10,10 +10,11 @@ from gevent.event import Event
 
 from bench.load.driver_talk import talk_of
 from bench.load.order import Order, OrderedChat
-from bench.load.script import Script, new_values, script_of
+from bench.load.script import new_values, script_of
+from bench.load.stop_answer import Received
 from bench.load.talk import received_ns
 from bench.load.wire import Answer, connect, error_text
-from bench.record.schema import AbortAnswer, AbortSide, ClientSide, LoadRow, SecondAbort, StateSeen
+from bench.record.schema import AbortSide, ClientSide, LoadRow, SecondAbort, StateSeen
 from bench.targets.model import HANGUP
 from bench.targets.requests import document_of
 
@@ -110,6 +111,7 @@ class Chat:
         finally:
             self._over = self._script.framing != "none" or client.error is not None or abort is None
             client.status, client.headers_ns = talk.status, talk.headers_ns
+            client.text = talk.refusal or client.text
             client.end_ns = client.end_ns or talk.last_ns or monotonic_ns()
             talk.close()
             if self._ready is not None and not stoppers:
@@ -198,10 +200,10 @@ class Chat:
             sent_ns=sent_ns, ack_ns=answer.ack_ns, status=answer.status, outcome=answer.outcome, error=answer.error
         )
 
-    def _request_abort(self, due_ns: int) -> tuple[int, _Received]:
+    def _request_abort(self, due_ns: int) -> tuple[int, Received]:
         """Send one abort request at its moment. Returns when it left, and its answer."""
         order, script, talk = self._order, self._script, self._talk
-        received = _Received()
+        received = Received()
         sent_ns = 0
         sock = None
         try:
@@ -231,22 +233,6 @@ class Chat:
             _wait_until(abort.accepted_sent_ns + int(after_s * 1e9))
             value = self._talk.state()
             abort.states.append(StateSeen(at_ns=monotonic_ns(), state=value, honest=value in state.honest))
-
-
-class _Received(AbortAnswer, kw_only=True):
-    """The answer to one abort request, and what the target file makes of it."""
-
-    accepted: bool = False
-    retry: bool = False
-
-    def read(self, script: Script, status: int, body: Any) -> None:
-        """Judge an answer."""
-        if isinstance(body, str) and body.lstrip().startswith("<"):
-            raise ConnectionError(f"HTTP {status} with a page instead of an answer: {body.strip()[:60]}")
-        seen = {"status": status, "body": body}
-        self.status, self.accepted, self.retry = status, bool(script.accepted(seen)), bool(script.retry(seen))
-        word = "accepted" if self.accepted else "unknown" if script.unknown(seen) else "refused"
-        self.outcome = script.outcome(seen) or word
 
 
 def _wait_until(due_ns: int) -> None:

@@ -24,6 +24,8 @@ RECEIVED_S = 20.0
 class Talk(ABC):
     """A conversation: `status`, `headers_ns` and `last_ns` (last bytes) are of the answer so far.
 
+    `refusal`, in checks: an answer with an error status, which has no events.
+
     `has_ids` is set once all ids of the chat are known.
     """
 
@@ -31,6 +33,7 @@ class Talk(ABC):
         self.status: int | None = None
         self.headers_ns: int | None = None
         self.last_ns: int | None = None
+        self.refusal: str | None = None
         self.has_ids = Event()
 
     @abstractmethod
@@ -125,6 +128,9 @@ class HttpTalk(Talk):
             if self.status is None and answer.headers_complete:
                 self.headers_ns, self.status = now_ns, answer.status_code
                 self._find(answer, None)
+            if self._order.keep_text and answer.headers_complete and answer.status_code >= 400:
+                self.refusal = f"HTTP {answer.status_code} {answer.body[:200].decode(errors='replace')}"
+                continue
             for event in answer.events():
                 if not self.has_ids.is_set():
                     self._find(answer, event)

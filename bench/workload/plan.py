@@ -115,7 +115,7 @@ def select(
     others = [name for name in strategies or () if name not in STRATEGIES]
     if others and not targets:
         raise PlanError(f"strategies {', '.join(others)}: choose from {', '.join(STRATEGIES)}")
-    foreign = [each for name in others for each in _foreign(name)]
+    foreign = [each for name in others for each in _foreign(name, chosen)]
     named = [name for name in STRATEGIES if store_of(name) and backend in ("all", store_of(name), name)]
     ours = [name for name in strategies if name in STRATEGIES] if strategies else [*REFERENCES, *named]
     cases = [Case(name, scenario, scenario.workers or workers) for name in dict.fromkeys(ours) for scenario in chosen]
@@ -128,7 +128,7 @@ def select(
     return cases
 
 
-def _foreign(name: str) -> list[Contender]:
+def _foreign(name: str, scenarios: Sequence[Scenario]) -> list[Contender]:
     """The contenders that a target's name or file stands for. Raises PlanError naming the choices."""
     from bench.targets.files import OURS, TargetError, contenders, shipped  # noqa: PLC0415 - brings in pydantic
 
@@ -136,9 +136,13 @@ def _foreign(name: str) -> list[Contender]:
         known = ", ".join(each for each in shipped() if each not in (OURS, "mock"))
         raise PlanError(f"strategies {name}: choose from {', '.join(STRATEGIES)}; targets {known}; or a file *.toml")
     try:
-        return contenders(name)
+        found = contenders(name)
     except TargetError as error:
         raise PlanError(str(error)) from error
+    if not any(_exists(each, scenario) for each in found for scenario in scenarios):
+        situations = sorted({name for each in found for name in each.stop.situations or ()})
+        raise PlanError(f"{name} is stopped in no scenario of this run: its situations are {', '.join(situations)}")
+    return found
 
 
 def _exists(contender: Contender, scenario: Scenario) -> bool:
