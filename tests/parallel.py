@@ -23,6 +23,7 @@ PURE = (
     *(f"bench/{room}" for room in ("analysis", "cli", "gate", "load", "record", "report", "stats", "workload")),
     *(f"bench/experiments/test_{name}.py" for name in ("calibrate_again", "goals", "knee", "prove")),
     *(f"bench/run/test_{name}.py" for name in ("enough", "lag_phases", "meter", "progress", "repeat")),
+    *(f"bench/targets/test_{name}.py" for name in ("files", "requests")),
 )
 WAITING = (
     "backends",
@@ -41,6 +42,7 @@ SERIAL = (
     *(f"bench/load/test_{name}.py" for name in ("loop_lag", "volley")),
     *(f"bench/run/test_{name}.py" for name in ("catalogue_runs", "idle", "resource_monitor")),
     "bench/system/test_burner.py",
+    "bench/targets/test_measured.py",
 )
 
 

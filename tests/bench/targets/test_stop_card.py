@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench.load.driver import Load
+from bench.record import settle
 from bench.run.card import CardRow
 from bench.run.rig import instrument_for_checks
 from bench.run.target_check import Checker, describe_target, verify
@@ -146,46 +147,58 @@ def test_a_secret_of_the_environment_is_not_in_the_manifest(running: Running) ->
 
 WRONG = {
     "a path that matches nothing": (
-        "signed.toml/cancel", ('token = "delta"', 'token = "choices[0].delta.content"'),
+        "signed.toml/cancel",
+        ('token = "delta"', 'token = "choices[0].delta.content"'),
         "stream.token 'choices[0].delta.content' matched no event; the client saw: {'event': 'delta', 'delta': ",
     ),
     "an upstream that is never asked": (
-        "plain.toml:tidy/cancel", ("POST /plain", "POST /deaf"),
+        "plain.toml:tidy/cancel",
+        ("POST /plain", "POST /deaf"),
         "a natural chat never reached the upstream at http",
     ),
     "another text": (
-        "plain.toml:tidy/cancel", ("POST /plain", "POST /fixed"),
+        "plain.toml:tidy/cancel",
+        ("POST /plain", "POST /fixed"),
         "the client of a natural chat did not read the upstream's text; it saw: : comment event: delta data: ",
     ),
     "a lost marker": (
-        "plain.toml:tidy/cancel", ("POST /plain", "POST /unmarked"),
+        "plain.toml:tidy/cancel",
+        ("POST /plain", "POST /unmarked"),
         "the upstream was asked without the marker [bench:ID] of the message and without its id in X-Request-Id",
     ),
     "a page instead of an answer": (
-        "plain.toml:tidy/cancel", ("POST /stop/", "POST /page/"),
+        "plain.toml:tidy/cancel",
+        ("POST /stop/", "POST /page/"),
         "no chat was stopped; the stop was answered with: ConnectionError: HTTP 200 with a page instead of an answer:",
     ),
     "a route that does not exist": (
-        "plain.toml:tidy/cancel", ("POST /plain", "POST /typo"),
+        "plain.toml:tidy/cancel",
+        ("POST /plain", "POST /typo"),
         "a natural chat never reached the upstream",
     ),
     "no id in the answer": (
-        "signed.toml/cancel", ("/runs/([0-9a-f]+)", "/jobs/([0-9a-f]+)"),
+        "signed.toml/cancel",
+        ("/runs/([0-9a-f]+)", "/jobs/([0-9a-f]+)"),
         "no chat was stopped; the stop was answered with: ConnectionError: the answer of the chat held no id to stop",
     ),
     "a driver that does not exist": (
-        "driven.toml/button", ("fake_driver:Chat", "fake_driver:Talk"),
+        "driven.toml/button",
+        ("fake_driver:Chat", "fake_driver:Talk"),
         "has no attribute 'Talk'",
     ),
     "a wrong password": (
-        "signed.toml/cancel", ("POST /login", "POST /nowhere"),
+        "signed.toml/cancel",
+        ("POST /login", "POST /nowhere"),
         "setup.token was answered with HTTP 404",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_one_line_names_what_was_seen_instead(name: str, running: Running, tmp_path: Path) -> None:
+def test_one_line_names_what_was_seen_instead(
+    name: str, running: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settle, "SETTLE_S", 0.5)  # of an upstream that is not asked
     way, (old, new), message = WRONG[name]
     with pytest.raises(ChildError) as raised:
         _check(running, changed(tmp_path, way, old, new))
