@@ -163,6 +163,7 @@ def test_a_header_overrides_the_marker_and_the_marker_the_flags(mock: Mock) -> N
         read_until(raw, END)
     assert mock.ended_row("by-header")["planned_tokens"] == 7
     assert mock.ended_row("by-marker")["planned_tokens"] == 5
+    assert [mock.ended_row(f"by-{each}")["id_from"] for each in ("header", "marker")] == ["header", "marker"]
 
 
 def test_an_injected_cut_is_marked_as_a_fault(mock: Mock) -> None:
