@@ -112,8 +112,8 @@ def test_what_a_name_stands_for(tmp_path: Path) -> None:
     file = write(tmp_path)
     assert [each.name for each in contenders(file)] == ["good:some/cancel", "good:all/cancel", "good:all/hangup"]
     assert [each.name for each in contenders(f"{file}:all/hangup")] == ["good:all/hangup"]
-    assert contenders(f"{file}:all")[0].vars == {"leaky": True}
-    assert contenders(f"{file}:some")[0].vars == {"leaky": False}
+    assert contenders(f"{file}:all")[0].service_vars == {"leaky": True}
+    assert contenders(f"{file}:some")[0].service_vars == {"leaky": False}
 
 
 @pytest.mark.parametrize(

@@ -122,7 +122,7 @@ def test_a_way_that_is_documented_not_to_stop(card: Cards) -> None:
 def test_a_dishonest_stop_is_found_by_the_witness_and_its_state_contradicts_it(card: Cards) -> None:
     """A form, the id in the first event, lines with CRLF."""
     rows = card("form.toml/pretend")
-    assert verdicts(rows)["in the flow"] == "dishonest, reported as completed later"
+    assert verdicts(rows)["in the flow"] == "dishonest, later completed"
     assert rows["in the flow"].upstream == "ran to its end"
     assert rows["an unknown id"].answer == "200 accepted"
 
