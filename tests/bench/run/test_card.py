@@ -30,7 +30,7 @@ def row(witness: dict[str, Any] | None, **abort: Any) -> ChatRow:
     ("stop", "witness", "abort", "expected"),
     [
         (REQUEST, CUT, {"sent_ns": 10, "accepted_sent_ns": 10}, "stopped"),
-        (REQUEST, CUT, {"sent_ns": 10, "states": COMPLETED}, "stopped, reported as completed later"),
+        (REQUEST, CUT, {"sent_ns": 10, "states": COMPLETED}, "stopped, later completed"),
         (REQUEST, RAN, {"sent_ns": 10, "accepted_sent_ns": 10}, "dishonest"),
         (REQUEST, {"outcome": "open"}, {"sent_ns": 10, "accepted_sent_ns": 10}, "dishonest"),
         (REQUEST, RAN, {"sent_ns": 10}, "not stopped"),

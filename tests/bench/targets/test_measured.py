@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from bench.analysis import chat_outcome
+from bench.report import render
 from bench.run import meter
 from tests.bench.command import run_here
 from tests.bench.small_runs import shrink_the_instrument
@@ -31,6 +32,7 @@ def test_what_only_foreign_targets_have_is_in_the_summary(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shrink_the_instrument(monkeypatch)
+    monkeypatch.setattr(render, "draw_all", lambda *_: [])  # what takes longest, and is tested elsewhere
     for module in (chat_outcome, meter):
         monkeypatch.setattr(module, "LEAK_S", 2.0)
     (tmp_path / "early.toml").write_text(SCENARIO)
