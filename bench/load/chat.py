@@ -10,7 +10,7 @@ from gevent.event import Event
 
 from bench.load.driver_talk import talk_of
 from bench.load.order import Order, OrderedChat
-from bench.load.script import new_values, script_of
+from bench.load.script import Script, new_values
 from bench.load.stop_answer import Received
 from bench.load.talk import received_ns
 from bench.load.wire import Answer, connect, error_text
@@ -65,10 +65,10 @@ class Chat:
     `freed` is set when the next chat of its reader may start.
     """
 
-    def __init__(self, order: Order, planned: OrderedChat, due_ns: int | None, volley: Volley) -> None:
+    def __init__(self, order: Order, script: Script, planned: OrderedChat, due_ns: int | None, volley: Volley) -> None:
         self._order = order
         self._volley = volley
-        self._script = script_of(order)
+        self._script = script
         self.request_id = planned.request_id
         self.client = ClientSide(intended_ns=due_ns, token_ns=[])
         self.abort = None if planned.abort_after_ms is None else AbortSide(after_ms=planned.abort_after_ms, tries=0)
@@ -120,19 +120,22 @@ class Chat:
         self.freed.set()
 
     def _read(self) -> None:
-        client, script, talk = self.client, self._script, self._talk
+        client, talk, keeps = self.client, self._talk, self._order.keep_text
+        script = self._script
+        token, reason, ended, aborted, error = script.token, script.reason, script.ended, script.aborted, script.error
         for now_ns, event in talk.events():
-            if self._order.keep_text and len(client.text or "") < KEPT_TEXT:
+            if keeps and len(client.text or "") < KEPT_TEXT:
                 client.text = f"{client.text or ''}{event}{script.separator}"[:KEPT_TEXT]
-            if script.counts_all or script.token(event):
+            if token is None or token(event):
                 client.token_ns.append(now_ns)
                 client.tokens_after_finish += client.finish_reason == ABORT
-            if failure := script.error(event):
+            if error and (failure := error(event)):
                 client.error = f"error event: {failure}"
-            client.finish_reason = script.reason(event) or client.finish_reason
-            if script.aborted(event):
+            if reason and (found := reason(event)):
+                client.finish_reason = found
+            if aborted and aborted(event):
                 client.finish_reason = ABORT
-            if script.ended(event):
+            if ended and ended(event):
                 break
         if not self._left:
             client.end_ns = talk.last_ns

@@ -22,6 +22,7 @@ from locust import User, constant, task
 from bench.load.chat import EARLY_NS, Chat, Volley
 from bench.load.loop_lag import LoopProbe
 from bench.load.order import Order, OrderedChat
+from bench.load.script import Script, script_of
 from bench.record.base import decode, encode_line
 from bench.record.files import replace_file
 from bench.record.traces import LoadAnswer
@@ -48,7 +49,8 @@ class LoadUser(User):
             gevent.sleep(POLL_S)
         order = decode(path.read_bytes(), Order, path.name)
         with _without_collections(), LoopProbe() as probe, Path(order.rows).open("ab", buffering=0) as rows:
-            dropped = _open_loop(order, rows) if order.open_loop else _closed_loop(order, rows)
+            script = script_of(order)
+            dropped = (_open_loop if order.open_loop else _closed_loop)(order, script, rows)
         answer = encode_line(LoadAnswer(dropped, probe.health()))
         replace_file(path.with_name(path.name.replace("order-", "done-")), answer)
         self._next += 1
@@ -65,7 +67,7 @@ def _without_collections() -> Iterator[None]:
     gc.unfreeze()
 
 
-def _open_loop(order: Order, rows: IO[bytes]) -> list[str]:
+def _open_loop(order: Order, script: Script, rows: IO[bytes]) -> list[str]:
     """Send chats at their moments, whatever became of others. Returns the ids of those dropped beyond `streams`."""
     pool, volley = Pool(order.streams), Volley()
     dropped: list[str] = []
@@ -75,12 +77,12 @@ def _open_loop(order: Order, rows: IO[bytes]) -> list[str]:
         if pool.full():
             dropped.append(planned.request_id)
         else:
-            pool.spawn(_send, Chat(order, planned, due_ns, volley), rows)
+            pool.spawn(_send, Chat(order, script, planned, due_ns, volley), rows)
     pool.join()
     return dropped
 
 
-def _closed_loop(order: Order, rows: IO[bytes]) -> list[str]:
+def _closed_loop(order: Order, script: Script, rows: IO[bytes]) -> list[str]:
     """`streams` readers send one chat after the other; the first ones start spread over the ramp."""
     waiting, volley = iter(order.chats), Volley()
 
@@ -92,7 +94,7 @@ def _closed_loop(order: Order, rows: IO[bytes]) -> list[str]:
             if planned.at_ms is not None:
                 left_ns = order.start_ns + int(planned.at_ms * 1e6) - monotonic_ns()
                 gevent.sleep(max(0.0, left_ns / 1e9))
-            chat = Chat(order, planned, None, volley)
+            chat = Chat(order, script, planned, None, volley)
             chat.client.follows_stop = stopped
             if order.frees_early:
                 open_chats.spawn(_send, chat, rows)

@@ -27,9 +27,9 @@ class Script:
         self.second = Encoder(stream) if stream.request else None
         self.framing = stream.framing
         self.separator = "" if stream.framing == "text" else "\n"
-        self.counts_all = stream.token is None
         self.token, self.reason, self.ended, self.aborted, self.error = (
-            search(each) for each in (stream.token, stream.reason, stream.ended, stream.aborted, stream.error)
+            None if each is None else search(each)
+            for each in (stream.token, stream.reason, stream.ended, stream.aborted, stream.error)
         )
         self.kind = stop.kind
         self.stop = Encoder(stop) if stop.request else None
