@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -172,19 +173,18 @@ class Run:
             self._measure_late_counting(group, counted, block, measured, store)
 
     def _measure_foreign(self, cases: Sequence[Case], block: int, measured: Measured) -> None:
-        """Measure all ways to stop one service of somebody else."""
+        """Measure one way to stop a service of somebody else, in a process of its own."""
         contender = contender_of(cases[0])
         self._view.say(f"starting {contender.service}")
-        log = measured.results.logs / f"{contender.service.replace(':', '-')}.log"
+        log = measured.results.logs / f"{re.sub(r'[:/]', '-', contender.name)}.log"
         stores = {kind: self._stores[kind] for kind in contender.needs}
         try:
             with started(contender, mock=self._rig.mock.url, stores=stores, log=log, url=self._settings.url) as target:
                 for manifest in self._manifests:
                     manifest.targets[contender.service] = describe_target(contender, target)
                 if block == 0:
-                    for way in {case.strategy: contender_of(case) for case in cases}.values():
-                        self._view.say(f"checking {way.name}")
-                        verify(self._rig.mock, self._rig.load, target, way)
+                    self._view.say(f"checking {contender.name}")
+                    verify(self._rig.mock, self._rig.load, target, contender)
                 for case in cases:
                     subject = Subject(target.service, [measured], values=target.values)
                     self._rig.meter.measure(case, block, subject)

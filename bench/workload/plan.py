@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from bench.workload.scenario import MAX_WORKERS, PlanError, Scenario, load_scenarios
+from bench.workload.scenario import MAX_WORKERS, PlanError, Scenario, catalogue, load_scenarios
 from bench.workload.strategies import DISCONNECT, FLOOR, NONE, hangs_up
 
 if TYPE_CHECKING:
@@ -68,9 +68,12 @@ def delivery_of(strategy: str) -> str | None:
 
 
 def served_by(case: Case) -> str:
-    """What names the service of a case: both reference points share one with `none`, all stops of a target its own."""
+    """What names the service of a case: both reference points share one with `none`.
+
+    Each way to stop another target has a process of its own: what stopped chats leave in it would slow the next way.
+    """
     if case.foreign is not None:
-        return case.foreign.service
+        return case.foreign.name
     return NONE if case.strategy in REFERENCES else case.strategy
 
 
@@ -133,14 +136,17 @@ def _foreign(name: str, scenarios: Sequence[Scenario]) -> list[Contender]:
     from bench.targets.files import OURS, TargetError, contenders, shipped  # noqa: PLC0415 - brings in pydantic
 
     if name.partition("/")[0].partition(":")[0] not in shipped() and ".toml" not in name:
-        known = ", ".join(each for each in shipped() if each not in (OURS, "mock"))
-        raise PlanError(f"strategies {name}: choose from {', '.join(STRATEGIES)}; targets {known}; or a file *.toml")
+        targets = ", ".join(each for each in shipped() if each not in (OURS, "mock"))
+        raise PlanError(f"strategies {name}: choose from {', '.join(STRATEGIES)}; targets {targets}; or a file *.toml")
     try:
         found = contenders(name)
     except TargetError as error:
         raise PlanError(str(error)) from error
+    situations = sorted({name for each in found for name in each.stop.situations or ()})
+    known = {*catalogue(), *(scenario.name for scenario in scenarios)}
+    if wrong := [name for name in situations if name not in known]:
+        raise PlanError(f"{found[0].file}: situations {', '.join(wrong)}: choose from {', '.join(catalogue())}")
     if not any(_exists(each, scenario) for each in found for scenario in scenarios):
-        situations = sorted({name for each in found for name in each.stop.situations or ()})
         raise PlanError(f"{name} is stopped in no scenario of this run: its situations are {', '.join(situations)}")
     return found
 

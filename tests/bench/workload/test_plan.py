@@ -1,5 +1,7 @@
 """The cases of a run: strategies, scenarios, numbers of workers."""
 
+from pathlib import Path
+
 import pytest
 
 import backends
@@ -44,6 +46,14 @@ def test_store_and_delivery_of_a_case() -> None:
     assert (cases["redis-push"].store, cases["redis-push"].delivery) == ("redis", "push")
     assert (cases["none"].store, cases["none"].delivery) == (None, None)
     assert (cases["disconnect"].store, cases["disconnect"].delivery) == (None, None)
+
+
+def test_a_situation_is_a_scenario(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    stop = '[stop.hangup]\nkind = "hangup"\nsituations = ["floating"]\n'
+    file.write_text(f'schema = 1\nname = "mine"\n[start]\nrequest = "GET /"\n{stop}')
+    with pytest.raises(PlanError, match=r"mine\.toml: situations floating: choose from flowing"):
+        select(strategies=[str(file)], targets=True)
 
 
 @pytest.mark.parametrize(
