@@ -34,7 +34,7 @@ help: ## print this list
 
 setup: $(READY) ## make .venv with what the project runs on (1 min; the other targets do this too)
 
-# Both locks pin the same versions: adding the test set reinstalls nothing of the run set.
+# All locks pin the same versions: adding the test set reinstalls nothing of the run set.
 # Python compiles a module when it first imports it; compiling all of them here would take 170 MB and half of the time.
 INSTALL := $(RUN) -m pip install --quiet --disable-pip-version-check --no-compile
 
@@ -122,9 +122,10 @@ check: $(TEST_READY) ## lint, formatting, types, import contracts (1 min)
 	@$(VENV)/bin/lint-imports --no-cache
 
 lock: COMPILE := uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-emit-index-url pyproject.toml
-lock: ## renew both locks from pyproject.toml (needs uv; ARGS=--upgrade for newer versions)
+lock: ## renew all locks from pyproject.toml (needs uv; ARGS=--upgrade for newer versions)
 	@command -v uv >/dev/null || { echo "make: uv is not installed: pip install uv, then make lock again" >&2; exit 4; }
 	$(COMPILE) --extra redis --extra postgres --extra bench --extra setup $(ARGS) --output-file requirements.lock
+	$(COMPILE) --extra redis --extra postgres --constraints requirements.lock $(ARGS) --output-file requirements-service.lock
 	$(COMPILE) --all-extras --constraints requirements.lock $(ARGS) --output-file requirements-test.lock
 
 clean: ## remove .venv, .clients, .targets and caches, but no results

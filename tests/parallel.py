@@ -29,6 +29,7 @@ WAITING = (
     "backends",
     "browser",
     "clients",
+    "deploy",
     "mock_llm",
     "server",
     "bench/test_make_serve.py",

@@ -1,0 +1,71 @@
+"""The manifests are valid, strictly and offline, and start what the restricted pod-security level admits."""
+
+import shutil
+import subprocess
+from typing import Any
+
+import pytest
+
+from backends.store_url import StoreUrl
+from server.settings import Settings
+from tests.deploy.files import K8S, documents, manifests, pod_specs
+
+NAMES = [f"{each['kind']} {each['metadata']['name']}" for each in manifests()]
+PODS = dict(pod_specs())
+
+
+@pytest.mark.parametrize("manifest", manifests(), ids=NAMES)
+def test_a_manifest_is_valid(manifest: dict[str, Any]) -> None:
+    validator = pytest.importorskip("kubernetes_validate", reason="pip install kubernetes-validate (108 MB of schemas)")
+    validator.validate(manifest, validator.latest_version(), strict=True)
+
+
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="there is no kubectl")
+def test_kustomize_builds() -> None:
+    done = subprocess.run(["kubectl", "kustomize", str(K8S)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "image: stopwatch-chat:0.1.0" in done.stdout
+
+
+def test_kustomize_names_every_file_but_the_cluster() -> None:
+    listed = set(documents(K8S / "kustomization.yaml")[0]["resources"])
+    assert listed | {"kustomization.yaml", "redis-cluster.yaml"} == {file.name for file in K8S.iterdir()}
+
+
+@pytest.mark.parametrize("pod", PODS.values(), ids=PODS)
+def test_a_pod_is_restricted(pod: dict[str, Any]) -> None:
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    for container in pod["containers"]:
+        context = container["securityContext"]
+        assert context["allowPrivilegeEscalation"] is False
+        assert context["readOnlyRootFilesystem"] is True
+        assert context["capabilities"] == {"drop": ["ALL"]}
+        assert container["resources"]["limits"]["memory"]
+
+
+def test_selectors_match_the_pods() -> None:
+    labels = [each["spec"]["template"]["metadata"]["labels"] for each in manifests() if _has_pods(each)]
+    for each in manifests():
+        selector = each.get("spec", {}).get("selector") or each.get("spec", {}).get("podSelector")
+        if selector:
+            wanted = selector.get("matchLabels", selector)
+            assert any(wanted.items() <= label.items() for label in labels), each["metadata"]["name"]
+
+
+def test_the_services_settings_are_valid(monkeypatch: pytest.MonkeyPatch) -> None:
+    (container,) = PODS["Deployment stopwatch-chat"]["containers"]
+    for variable in container["env"]:
+        assert variable["name"].lower() in Settings.model_fields
+        monkeypatch.setenv(variable["name"], variable["value"])
+    settings = Settings()
+    store = StoreUrl.parse(settings.abort_backend.get_secret_value())
+    services = {each["metadata"]["name"] for each in manifests() if each["kind"] == "Service"}
+    assert store.address.split(":")[0] in services
+    pre_stop_s = float(container["lifecycle"]["preStop"]["exec"]["command"][1])
+    assert PODS["Deployment stopwatch-chat"]["terminationGracePeriodSeconds"] > pre_stop_s + settings.drain_s + 5
+
+
+def _has_pods(manifest: dict[str, Any]) -> bool:
+    return "template" in manifest.get("spec", {})
