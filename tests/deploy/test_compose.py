@@ -1,33 +1,20 @@
 """compose.yaml is valid, publishes on loopback only, and contains no secret."""
 
-import shutil
-import subprocess
 from typing import Any
 
 import pytest
 
 from backends.store_url import StoreUrl
 from server.settings import Settings
+from tests.deploy.engine import COMMAND, run_compose
 from tests.deploy.files import ROOT, compose
 
 SERVICES = compose()
-COMMANDS = (("docker-compose",), ("docker", "compose"))
-
-
-def usable(command: tuple[str, ...]) -> bool:
-    if shutil.which(command[0]) is None:
-        return False
-    return subprocess.run([*command, "version"], capture_output=True, check=False).returncode == 0
-
-
-COMMAND = next(filter(usable, COMMANDS), None)
 
 
 @pytest.mark.skipif(COMMAND is None, reason="there is no docker-compose (Debian: apt-get install docker-compose)")
 def test_it_is_valid() -> None:
-    command = [*(COMMAND or ()), "-f", str(ROOT / "compose.yaml"), "config", "--quiet"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    run_compose("config", "--quiet")
 
 
 def test_ports_are_published_on_loopback_only() -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,26 +9,15 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from bench.system.embedded import free_port
 from tests.deploy.files import DEPLOY
+from tests.deploy.ready import is_ready
 from tests.processes import running
 from tests.server.service import DEADLINE_S, NO_TLS, SILENT, question, row, serve
 
 CONFIGURATION = DEPLOY / "haproxy.cfg"
 HAPROXY = shutil.which("haproxy")
 pytestmark = pytest.mark.skipif(HAPROXY is None, reason="there is no haproxy (Debian: apt-get install haproxy)")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def is_ready(client: httpx2.Client) -> bool:
-    try:
-        return client.get("/readyz").status_code == 200
-    except httpx2.TransportError:  # not listening yet
-        return False
 
 
 @pytest.fixture(scope="module")
