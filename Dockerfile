@@ -3,7 +3,7 @@
 FROM python:3.13-slim-bookworm AS packages
 COPY requirements-service.lock /
 RUN python -m venv --without-pip /venv \
-    && pip --python /venv/bin/python install --no-cache-dir --disable-pip-version-check --only-binary :all: --require-hashes -r /requirements-service.lock
+    && python -m pip --python /venv/bin/python install --no-cache-dir --disable-pip-version-check --only-binary :all: --require-hashes -r /requirements-service.lock
 
 FROM python:3.13-slim-bookworm AS base
 COPY --from=packages /venv /venv
