@@ -25,6 +25,8 @@ class Row:
     planned_tokens: int
     id_from: str = ""  # header (X-Request-Id), marker ([bench:ID]); empty: neither was there
     fault: str | None = None
+    background: bool = False  # continues without its connection, until it is cancelled
+    cancelled_ns: int | None = None
     headers_ns: int | None = None
     done_ns: int | None = None
     lost_ns: int | None = None
@@ -34,10 +36,13 @@ class Row:
 
     @property
     def outcome(self) -> str:
-        """`finished` (the natural end was written), `cut` (the connection was lost before it) or `open`."""
+        """`finished` (the natural end was written), `cut` (the connection was lost before it) or `open`.
+
+        A background response is cut when it is cancelled, not when its connection is lost.
+        """
         if self.done_ns is not None:
             return "finished"
-        return "open" if self.lost_ns is None else "cut"
+        return "open" if (self.cancelled_ns if self.background else self.lost_ns) is None else "cut"
 
     def late_ns(self) -> list[int]:
         """Return the pacing error of each token in ns, except tokens delayed by a client that was not reading."""
@@ -65,6 +70,8 @@ class Row:
             "planned_tokens": self.planned_tokens,
             "done_ns": self.done_ns,
             "lost_ns": self.lost_ns,
+            "background": self.background,
+            "cancelled_ns": self.cancelled_ns,
             "outcome": self.outcome,
             "fault": self.fault,
             "late_p99_ms": late[-(-99 * len(late) // 100) - 1] / 1e6 if late else None,
