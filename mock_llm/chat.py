@@ -1,9 +1,11 @@
-"""The chat request, validated as OpenAI does, and errors in OpenAI's format."""
+"""Requests of (chat) completions, validated as OpenAI does, and errors in OpenAI's format."""
 
 import json
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from mock_llm.sse import ChatEvents, CompletionEvents, Encoder
 
 Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
 
@@ -31,18 +33,20 @@ class ApiError(Exception):
         return json.dumps({"error": self._error}).encode()
 
 
-class _Lenient(BaseModel):
+class Lenient(BaseModel):
+    """A strict model that ignores unknown fields."""
+
     model_config = ConfigDict(strict=True, extra="ignore")  # OpenAI's other parameters are ignored
 
 
-class ContentPart(_Lenient):
+class ContentPart(Lenient):
     """A part of a message; only text is used."""
 
     type: str
     text: str = ""
 
 
-class Message(_Lenient):
+class Message(Lenient):
     """One message of the conversation."""
 
     role: Role
@@ -55,26 +59,54 @@ class Message(_Lenient):
         return self.content or ""
 
 
-class StreamOptions(_Lenient):
+class StreamOptions(Lenient):
     """OpenAI's `stream_options`."""
 
     include_usage: bool | None = None
 
 
-_Limit = Annotated[int, Field(ge=1)] | None
+Limit = Annotated[int, Field(ge=1)] | None
 
 
-class ChatRequest(_Lenient):
-    """The body of POST /v1/chat/completions; only parameters that change the response."""
+class TextRequest(Lenient):
+    """What all requests have in common; only parameters that change the response."""
+
+    id_prefix: ClassVar[str]
 
     model: str = Field(min_length=1)
-    messages: list[Message] = Field(min_length=1)
     stream: bool | None = None
-    stream_options: StreamOptions | None = None
-    max_tokens: _Limit = None
-    max_completion_tokens: _Limit = None
-    n: Literal[1] | None = None
     seed: int | None = None
+
+    def texts(self) -> list[str]:
+        """Return the texts of the prompt; the last one may contain markers."""
+        raise NotImplementedError
+
+    def limit(self) -> int | None:
+        """Return the client's limit of tokens."""
+        raise NotImplementedError
+
+    def encoder(self, response_id: str, created_s: int) -> Encoder:
+        """Return the encoder of the response."""
+        raise NotImplementedError
+
+    def limited(self, output_tokens: int) -> int:
+        """Return the number of tokens of the response: `output_tokens`, or the client's lower limit."""
+        return min(output_tokens, self.limit() or output_tokens)
+
+    def in_background(self) -> bool:
+        """Return whether the response continues without its connection."""
+        return False
+
+    def prompt_tokens(self) -> int:
+        """Return one token per word."""
+        return sum(len(text.split()) for text in self.texts())
+
+
+class _Completion(TextRequest):
+    stream_options: StreamOptions | None = None
+    max_tokens: Limit = None
+    n: Literal[1] | None = None
+    _events: ClassVar[type[ChatEvents]]
 
     @model_validator(mode="after")
     def _options_need_stream(self) -> Self:
@@ -82,29 +114,53 @@ class ChatRequest(_Lenient):
             raise ValueError("The 'stream_options' parameter is only allowed when 'stream' is enabled.")
         return self
 
-    @property
-    def include_usage(self) -> bool:
-        """Whether a stream ends with a usage chunk."""
-        return self.stream_options is not None and bool(self.stream_options.include_usage)
+    def limit(self) -> int | None:
+        return self.max_tokens
 
-    def limited(self, output_tokens: int) -> int:
-        """Return the number of tokens of the response: `output_tokens`, or the client's lower limit."""
-        return min(output_tokens, self.max_completion_tokens or self.max_tokens or output_tokens)
-
-    def usage(self, completion_tokens: int) -> dict[str, int]:
-        """Return OpenAI's usage object; one prompt token per word."""
-        prompt_tokens = sum(len(message.text().split()) for message in self.messages)
-        return {
-            "prompt_tokens": prompt_tokens,
-            "completion_tokens": completion_tokens,
-            "total_tokens": prompt_tokens + completion_tokens,
-        }
+    def encoder(self, response_id: str, created_s: int) -> Encoder:
+        usage = self.stream_options is not None and bool(self.stream_options.include_usage)
+        tokens = self.prompt_tokens()
+        return self._events(response_id, created_s, self.model, include_usage=usage, prompt_tokens=tokens)
 
 
-def parse_chat(body: bytes) -> ChatRequest:
-    """Parse the body of a chat request; raises ApiError 400 that names the invalid parameter."""
+class ChatRequest(_Completion):
+    """The body of POST /v1/chat/completions."""
+
+    id_prefix = "chatcmpl-"
+    _events = ChatEvents
+
+    messages: list[Message] = Field(min_length=1)
+    max_completion_tokens: Limit = None
+
+    def texts(self) -> list[str]:
+        """Return the texts of the messages."""
+        return [message.text() for message in self.messages]
+
+    def limit(self) -> int | None:
+        """Return the newer name's limit, or the older one's."""
+        return self.max_completion_tokens or self.max_tokens
+
+
+class CompletionRequest(_Completion):
+    """The body of POST /v1/completions; one prompt only."""
+
+    id_prefix = "cmpl-"
+    _events = CompletionEvents
+
+    prompt: str | Annotated[list[str], Field(min_length=1, max_length=1)] | list[int]
+
+    def texts(self) -> list[str]:
+        """Return the prompt; token numbers count as words."""
+        return [self.prompt] if isinstance(self.prompt, str) else [str(part) for part in self.prompt]
+
+
+_Kind = TypeVar("_Kind", bound=TextRequest)
+
+
+def parse(kind: type[_Kind], body: bytes) -> _Kind:
+    """Parse the body of a request; raises ApiError 400 that names the invalid parameter."""
     try:
-        return ChatRequest.model_validate_json(body)
+        return kind.model_validate_json(body)
     except ValidationError as error:
         problem: Any = error.errors(include_url=False, include_context=False)[0]
     param = ".".join(str(part) for part in problem["loc"]) or None

@@ -7,7 +7,7 @@ from typing import Protocol
 from mock_llm.journal import Row
 from mock_llm.pacing import Pacer
 from mock_llm.settings import Fault
-from mock_llm.sse import STREAM_HEAD, StreamBytes
+from mock_llm.sse import STREAM_HEAD, Encoder
 
 
 class ResponseWriter(Protocol):
@@ -77,16 +77,16 @@ class StreamedResponse(Response):
         pacer: Pacer,
         row: Row,
         *,
-        source: StreamBytes,
+        source: Encoder,
         tokens: list[bytes],
-        end: bytes,
+        reason: str,
         headers_due_ns: int,
         fault_at: int,
     ) -> None:
         super().__init__(writer, pacer, row)
         self._source = source
         self._tokens = tokens
-        self._end = end
+        self._reason = reason
         self._headers_due_ns = headers_due_ns
         self._fault_at = fault_at
 
@@ -96,7 +96,7 @@ class StreamedResponse(Response):
         self._pacer.at(self._headers_due_ns if is_late else self._write_headers(), self)
 
     def _write_headers(self) -> int:
-        self._writer.write(STREAM_HEAD % (self._row.received_ns, self._row.id.encode("latin-1")))
+        self._writer.write(STREAM_HEAD % (self._row.received_ns, self._row.id.encode("latin-1")) + self._source.opening)
         self._row.headers_ns = monotonic_ns()
         return self._row.due_ns[0]
 
@@ -115,7 +115,7 @@ class StreamedResponse(Response):
                 self._writer.write(self._source.broken())
                 self._fault_at = -1  # send it once, even if writing blocks here
         if position == len(self._tokens):
-            self._writer.write(self._end)
+            self._writer.write(self._source.end(self._tokens, self._reason))
             row.done_ns = monotonic_ns()
             self._writer.finish()
             return None
@@ -123,6 +123,48 @@ class StreamedResponse(Response):
         self._writer.write(self._source.token(token) if position else self._source.first(token))
         row.token_ns.append(monotonic_ns())
         return row.due_ns[position + 1]
+
+
+class NoConnection:
+    """The writer of a background response whose client has left, or did not ask for a stream."""
+
+    blocked = False
+
+    def write(self, data: bytes) -> None:
+        """Discard."""
+
+    def respond(self, status: int, body: bytes, headers: tuple[str, ...] = ()) -> None:
+        """Discard."""
+
+    def abort(self) -> None:
+        """Do nothing."""
+
+    def finish(self) -> None:
+        """Do nothing."""
+
+
+class BackgroundResponse(StreamedResponse):
+    """Continues without its connection, until it is cancelled."""
+
+    def on_lost(self, lost_ns: int) -> None:
+        """Record the loss and continue."""
+        super().on_lost(lost_ns)
+        self._writer = NoConnection()
+        self.resume()
+
+    def fire(self) -> int | None:
+        """Write what is due, unless cancelled."""
+        return None if self._row.cancelled_ns is not None else super().fire()
+
+    def cancel(self) -> None:
+        """End the stream; like OpenAI's, it has no event for that. Without effect on a finished one."""
+        if self._row.outcome != "open":
+            return
+        if self._row.headers_ns is None:
+            self._write_headers()
+        self._row.cancelled_ns = monotonic_ns()
+        self._writer.write(b"0\r\n\r\n")
+        self._writer.finish()
 
 
 class WholeResponse(Response):

@@ -1,4 +1,4 @@
-"""The bytes of a response: seeded words, and pre-encoded events into which each word is inserted."""
+"""The bytes of a response: seeded words, and the events of (chat) completions into which each word is inserted."""
 
 import json
 from random import Random
@@ -27,77 +27,114 @@ def draw_tokens(seed: int, count: int) -> list[bytes]:
     return tokens
 
 
-def _chunk(event: bytes) -> bytes:
+def chunk(event: bytes) -> bytes:
+    """Return one HTTP chunk."""
     return b"%x\r\n%b\r\n" % (len(event), event)
 
 
-class StreamBytes:
-    """The events of one streamed completion as HTTP chunks; id, time and model are encoded once."""
+def json_bytes(value: Any) -> bytes:
+    """Return compact JSON."""
+    return json.dumps(value, separators=(",", ":")).encode()
 
-    __slots__ = ("_fields", "_head", "_include_usage", "_role", "_tail")
 
-    def __init__(self, completion_id: str, created_s: int, model: str, *, include_usage: bool) -> None:
-        fields = {
-            "id": completion_id,
-            "object": "chat.completion.chunk",
-            "created": created_s,
-            "model": model,
-            "service_tier": "default",
-            "system_fingerprint": "fp_mock",
-        }
-        self._include_usage = include_usage
-        self._fields = b"data: %b," % _json(fields)[:-1]
-        self._head = self._fields + b'"choices":[{"index":0,"delta":{"content":"'
-        self._tail = b'"},"logprobs":null,"finish_reason":null}]%b}\n\n' % self._usage(None)
-        self._role = _chunk(
-            self._fields
-            + b'"choices":[{"index":0,"delta":{"role":"assistant","content":"","refusal":null},'
-            + b'"logprobs":null,"finish_reason":null}]%b}\n\n' % self._usage(None)
-        )
+def joined(tokens: list[bytes]) -> str:
+    """Return the text of escaped tokens."""
+    return str(json.loads(b'"%b"' % b"".join(tokens)))
+
+
+class Encoder:
+    """The bytes of one response in the format of one API: HTTP chunks of its events, or its JSON body."""
+
+    opening = b""  # sent with the response headers
 
     def first(self, token: bytes) -> bytes:
-        """Return the role chunk and the first content chunk, which OpenAI sends together."""
-        return self._role + self.token(token)
+        """Return what is sent with the first token, and the token."""
+        return self.token(token)
 
     def token(self, token: bytes) -> bytes:
-        """Return one content chunk."""
-        return _chunk(self._head + token + self._tail)
+        """Return one content event."""
+        raise NotImplementedError
 
     def broken(self) -> bytes:
         """Return a content event with truncated JSON."""
-        return _chunk(self._head + b"\n\n")
+        raise NotImplementedError
 
-    def end(self, finish_reason: str, usage: dict[str, int]) -> bytes:
-        """Return the bytes after the last token: finish chunk, usage chunk if requested, [DONE], end of the body."""
-        choice = b'"choices":[{"index":0,"delta":{},"logprobs":null,"finish_reason":"%b"}]' % finish_reason.encode()
-        end = _chunk(b"%b%b%b}\n\n" % (self._fields, choice, self._usage(None)))
-        if self._include_usage:
-            end += _chunk(b'%b"choices":[]%b}\n\n' % (self._fields, self._usage(usage)))
-        return end + _chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n"
+    def end(self, tokens: list[bytes], reason: str) -> bytes:
+        """Return what follows the last token, to the end of the body; `reason` is stop or length."""
+        raise NotImplementedError
 
-    def _usage(self, usage: dict[str, int] | None) -> bytes:
-        return b',"usage":%b' % _json(usage) if self._include_usage else b""
+    def whole(self, tokens: list[bytes], reason: str) -> bytes:
+        """Return the JSON body of a response that is not streamed."""
+        raise NotImplementedError
 
 
-def completion(
-    completion_id: str, created_s: int, model: str, tokens: list[bytes], *, finish_reason: str, usage: dict[str, int]
-) -> bytes:
-    """Return the JSON body of a response that is not streamed."""
-    content = json.loads(b'"%b"' % b"".join(tokens))
-    message = {"role": "assistant", "content": content, "refusal": None, "annotations": []}
-    return _json(
-        {
-            "id": completion_id,
-            "object": "chat.completion",
-            "created": created_s,
-            "model": model,
-            "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": finish_reason}],
-            "usage": usage,
-            "service_tier": "default",
-            "system_fingerprint": "fp_mock",
-        }
+class ChatEvents(Encoder):
+    """The events of a chat completion; id, time and model are encoded once."""
+
+    _object = "chat.completion.chunk"
+    _whole_object = "chat.completion"
+    _head = b'"choices":[{"index":0,"delta":{"content":"'
+    _tail = b'"},"logprobs":null,"finish_reason":null}]'
+    _finish = b'"choices":[{"index":0,"delta":{},"logprobs":null,"finish_reason":"%b"}]'
+    _role = (
+        b'"choices":[{"index":0,"delta":{"role":"assistant","content":"","refusal":null},'
+        b'"logprobs":null,"finish_reason":null}]'
     )
 
+    def __init__(
+        self, completion_id: str, created_s: int, model: str, *, include_usage: bool, prompt_tokens: int
+    ) -> None:
+        self._names = {"id": completion_id, "created": created_s, "model": model, "system_fingerprint": "fp_mock"}
+        self._include_usage = include_usage
+        self._prompt_tokens = prompt_tokens
+        fields = {"object": self._object, **self._names, "service_tier": "default"}
+        self._fields = b"data: %b," % json_bytes(fields)[:-1]
+        no_usage = b',"usage":null}\n\n' if include_usage else b"}\n\n"
+        self._before, self._after = self._fields + self._head, self._tail + no_usage
+        self._no_usage = no_usage
 
-def _json(value: Any) -> bytes:
-    return json.dumps(value, separators=(",", ":")).encode()
+    def first(self, token: bytes) -> bytes:
+        """Return the role chunk and the first content chunk, which OpenAI sends together."""
+        role = chunk(self._fields + self._role + self._no_usage) if self._role else b""
+        return role + self.token(token)
+
+    def token(self, token: bytes) -> bytes:
+        """Return one content chunk."""
+        return chunk(self._before + token + self._after)
+
+    def broken(self) -> bytes:
+        """Return a content event with truncated JSON."""
+        return chunk(self._before + b"\n\n")
+
+    def end(self, tokens: list[bytes], reason: str) -> bytes:
+        """Return the bytes after the last token: finish chunk, usage chunk if requested, [DONE], end of the body."""
+        end = chunk(self._fields + self._finish % reason.encode() + self._no_usage)
+        if self._include_usage:
+            end += chunk(b'%b"choices":[],"usage":%b}\n\n' % (self._fields, json_bytes(self._usage(tokens))))
+        return end + chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n"
+
+    def whole(self, tokens: list[bytes], reason: str) -> bytes:
+        """Return the JSON body of a response that is not streamed."""
+        choice = {"index": 0, **self._content(joined(tokens)), "logprobs": None, "finish_reason": reason}
+        usage = self._usage(tokens)
+        return json_bytes({"object": self._whole_object, **self._names, "choices": [choice], "usage": usage})
+
+    def _content(self, text: str) -> dict[str, Any]:
+        return {"message": {"role": "assistant", "content": text, "refusal": None, "annotations": []}}
+
+    def _usage(self, tokens: list[bytes]) -> dict[str, int]:
+        total = self._prompt_tokens + len(tokens)
+        return {"prompt_tokens": self._prompt_tokens, "completion_tokens": len(tokens), "total_tokens": total}
+
+
+class CompletionEvents(ChatEvents):
+    """The events of the older /v1/completions."""
+
+    _object = _whole_object = "text_completion"
+    _head = b'"choices":[{"index":0,"text":"'
+    _tail = b'","logprobs":null,"finish_reason":null}]'
+    _finish = b'"choices":[{"index":0,"text":"","logprobs":null,"finish_reason":"%b"}]'
+    _role = b""
+
+    def _content(self, text: str) -> dict[str, Any]:
+        return {"text": text}

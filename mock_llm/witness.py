@@ -46,7 +46,7 @@ class Witness:
         """The value of OPENAI_BASE_URL."""
 
     async def chat(self, id: str, timeout_s: float = _TIMEOUT_S) -> Chat:
-        """Wait without blocking the event loop until the mock has received the chat; AssertionError after a time-out."""
+        """Wait until the mock has received the chat, without blocking the event loop; AssertionError if it has not."""
         return await asyncio.to_thread(self._wait_for_chat, id, timeout_s)
 
     def wait_for_chat(self, id: str, timeout_s: float = _TIMEOUT_S) -> Chat:

@@ -113,7 +113,7 @@ async def test_stream_options_without_stream_are_refused(client: AsyncOpenAI) ->
 
 async def test_other_paths_are_not_found(client: AsyncOpenAI) -> None:
     with pytest.raises(openai.NotFoundError, match="Invalid URL"):
-        await client.embeddings.create(model="m", input="x")
+        await client.images.generate(prompt="x")
 
 
 async def test_injected_http_faults(client: AsyncOpenAI) -> None:
