@@ -66,7 +66,9 @@ def serve(
     journal_rows: Annotated[int | None, _option("journal_rows")] = None,
     max_body_bytes: Annotated[int | None, _option("max_body_bytes")] = None,
 ) -> None:
-    """Serve OpenAI's /v1/chat/completions and /v1/models, and /__mock/journal, /__mock/clock and /__mock/health.
+    """Serve chat completions, responses, completions, embeddings and models as OpenAI does, below /v1/.
+
+    /__mock/journal has one row per request; /__mock/clock and /__mock/health describe the mock itself.
 
     Prints one line, `ready http://HOST:PORT`, once it is listening; SIGTERM and SIGINT end it with exit code 0.
     Every option can also be set in the environment: MOCK_TTFT_MS and so on.

@@ -46,10 +46,9 @@ class ContentPart(Lenient):
     text: str = ""
 
 
-class Message(Lenient):
-    """One message of the conversation."""
+class InputItem(Lenient):
+    """A part of the conversation; only the text of messages is used."""
 
-    role: Role
     content: str | list[ContentPart] | None = None
 
     def text(self) -> str:
@@ -57,6 +56,12 @@ class Message(Lenient):
         if isinstance(self.content, list):
             return "".join(part.text for part in self.content)
         return self.content or ""
+
+
+class Message(InputItem):
+    """One message of a chat."""
+
+    role: Role
 
 
 class StreamOptions(Lenient):
@@ -147,7 +152,7 @@ class CompletionRequest(_Completion):
     id_prefix = "cmpl-"
     _events = CompletionEvents
 
-    prompt: str | Annotated[list[str], Field(min_length=1, max_length=1)] | list[int]
+    prompt: str | Annotated[list[str], Field(min_length=1, max_length=1)] | Annotated[list[int], Field(min_length=1)]
 
     def texts(self) -> list[str]:
         """Return the prompt; token numbers count as words."""

@@ -5,18 +5,8 @@ from typing import Any
 
 from pydantic import Field
 
-from mock_llm.chat import ContentPart, Lenient, Limit, TextRequest
+from mock_llm.chat import InputItem, Limit, TextRequest
 from mock_llm.sse import Encoder, chunk, joined, json_bytes
-
-
-class InputItem(Lenient):
-    """An input item; only the text of messages is used."""
-
-    content: str | list[ContentPart] = ""
-
-    def text(self) -> str:
-        """Return the message's text, its parts joined."""
-        return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
 
 
 class ResponsesRequest(TextRequest):

@@ -84,11 +84,17 @@ class ChatEvents(Encoder):
     def __init__(
         self, completion_id: str, created_s: int, model: str, *, include_usage: bool, prompt_tokens: int
     ) -> None:
-        self._names = {"id": completion_id, "created": created_s, "model": model, "system_fingerprint": "fp_mock"}
         self._include_usage = include_usage
         self._prompt_tokens = prompt_tokens
-        fields = {"object": self._object, **self._names, "service_tier": "default"}
-        self._fields = b"data: %b," % json_bytes(fields)[:-1]
+        self._common = {
+            "id": completion_id,
+            "object": self._object,
+            "created": created_s,
+            "model": model,
+            "service_tier": "default",
+            "system_fingerprint": "fp_mock",
+        }
+        self._fields = b"data: %b," % json_bytes(self._common)[:-1]
         no_usage = b',"usage":null}\n\n' if include_usage else b"}\n\n"
         self._before, self._after = self._fields + self._head, self._tail + no_usage
         self._no_usage = no_usage
@@ -116,8 +122,8 @@ class ChatEvents(Encoder):
     def whole(self, tokens: list[bytes], reason: str) -> bytes:
         """Return the JSON body of a response that is not streamed."""
         choice = {"index": 0, **self._content(joined(tokens)), "logprobs": None, "finish_reason": reason}
-        usage = self._usage(tokens)
-        return json_bytes({"object": self._whole_object, **self._names, "choices": [choice], "usage": usage})
+        own = {"object": self._whole_object, "choices": [choice], "usage": self._usage(tokens)}
+        return json_bytes(self._common | own)
 
     def _content(self, text: str) -> dict[str, Any]:
         return {"message": {"role": "assistant", "content": text, "refusal": None, "annotations": []}}

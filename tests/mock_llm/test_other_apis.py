@@ -7,6 +7,7 @@ from typing import Any
 import openai
 import pytest
 from openai import AsyncOpenAI
+from openai.types.responses import ResponseTextDeltaEvent
 
 from tests.mock_llm.conftest import Mock
 
@@ -35,7 +36,7 @@ async def test_a_responses_stream_has_openai_s_events_in_order(client: AsyncOpen
     assert [event.type for event in events] == [*EVENTS, "response.completed"]
     assert [event.sequence_number for event in events] == list(range(len(events)))
     last: Any = events[-1]
-    deltas = "".join(event.delta for event in events if event.type == DELTA)
+    deltas = "".join(event.delta for event in events if isinstance(event, ResponseTextDeltaEvent))
     assert last.response.output_text == deltas
     assert last.response.status == "completed"
     usage = last.response.usage
@@ -60,18 +61,12 @@ async def test_a_limited_response_is_incomplete(client: AsyncOpenAI) -> None:
 
 async def test_a_responses_stream_that_its_client_closes_is_cut(client: AsyncOpenAI, mock: Mock) -> None:
     stream = await client.responses.create(model="m", input=f"[bench:r-cut] {ENDLESS}", stream=True)
-    async for event in stream:
-        if event.type == DELTA:
-            break
+    created: Any = await anext(aiter(stream))
     with pytest.raises(openai.BadRequestError, match="Cannot cancel a synchronous response"):
-        await client.responses.cancel(await first_id(client))
+        await client.responses.cancel(created.response.id)
     await stream.close()
     row = mock.ended_row("r-cut")
     assert (row["outcome"], row["background"], row["id_from"]) == ("cut", False, "marker")
-
-
-async def first_id(client: AsyncOpenAI) -> str:
-    return (await client.responses.create(model="m", input="hello")).id
 
 
 async def test_a_background_stream_ends_when_it_is_cancelled(client: AsyncOpenAI, mock: Mock) -> None:

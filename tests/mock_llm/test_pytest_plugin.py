@@ -100,9 +100,16 @@ def test_own(witness, number):
     assert witness.stopped("same", within_ms=1000).outcome == "cut"
     assert witness.open_streams == []
     assert witness.tokens_after("same", time.monotonic_ns()) == 0
+
+def test_a_background_response_is_stopped_by_its_cancel(witness):
+    with openai.OpenAI(base_url=witness.base_url, api_key="none") as client:
+        queued = client.responses.create(model="m", input="[bench:background]", background=True)
+        assert witness.open_streams == ["background"]
+        client.responses.cancel(queued.id)
+    assert witness.stopped("background", within_ms=1000).stopped_ns is not None
 """
     write(pytester, test_own__py=f"import time\nimport pytest\n{CHAT}{test}")
-    run(pytester, "-n", "2").assert_outcomes(passed=6)
+    run(pytester, "-n", "2").assert_outcomes(passed=7)
 
 
 def test_a_chat_that_was_not_received_or_ended_by_itself_fails_with_the_reason(pytester: pytest.Pytester) -> None:
