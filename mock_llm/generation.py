@@ -29,7 +29,7 @@ class _Kept:
     row: Row
     tokens: list[bytes]
     reason: str
-    response: Response | None = None
+    response: Response
 
     def status(self) -> str:
         if self.row.done_ns is not None:
@@ -70,7 +70,6 @@ class Generator:
         tokens = draw_tokens(reply.seed if prompt.seed is None else prompt.seed, planned)
         reason = "length" if planned < reply.output_tokens else "stop"
         source = prompt.encoder(response_id, int(time.time()))
-        kept = _Kept(source, row, tokens, reason) if isinstance(source, ResponsesEvents) else None
         response: Response
         if prompt.stream or row.background:
             make = BackgroundResponse if row.background else StreamedResponse
@@ -82,13 +81,12 @@ class Generator:
             )  # fmt: skip
         else:
             response = WholeResponse(connection, self._pacer, row, source.whole(tokens, reason))
-        if kept is not None:
-            kept.response = response
-            self._keep(response_id, kept)
+        if isinstance(source, ResponsesEvents):
+            self._keep(response_id, _Kept(source, row, tokens, reason, response))
         if prompt.stream or not row.background:
             connection.response = response
-        elif kept is not None:
-            connection.respond(200, kept.body(), (f"x-request-id: {row.id}",))
+        else:
+            connection.respond(200, self._find(response_id).body(), (f"x-request-id: {row.id}",))
         response.start()
 
     def retrieve(self, response_id: str, connection: Connection) -> None:
