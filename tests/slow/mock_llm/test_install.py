@@ -40,9 +40,7 @@ def test_the_plugin_finds_a_service_that_does_not_stop_in_a_bare_environment(tmp
     run(python, "-m", "pip", "install", "--quiet", f"{mock}[pytest]", *PACKAGES, cwd=tmp_path)
     service, test = example("service.py"), example("test_service.py")
     head, _ = service.split("\n    async def text()")
-    stops = write(
-        tmp_path / "stops", service=service, test_service=test, test_langchain=example("test_langchain.py")
-    )
+    stops = write(tmp_path / "stops", service=service, test_service=test, test_langchain=example("test_langchain.py"))
     ignores = write(tmp_path / "ignores", service=f"import asyncio\n{head}{NOT_STOPPING}", test_service=test)
     command = (python, "-m", "pytest", "-q", "-o", "asyncio_mode=auto", "--rootdir=.")
     assert "2 passed" in run(*command, cwd=stops)
