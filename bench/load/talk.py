@@ -107,15 +107,18 @@ class HttpTalk(Talk):
 
     def events(self) -> Iterator[tuple[int, Any]]:
         """Events of the start's answer, or of the second request; empty without a stream."""
-        first = self._script.framing if self.values["stream"] and not self._script.second else "whole"
-        for now_ns, event in self._read(self._sock, first):
-            if first != "whole" or not (self._script.second or self._script.framing == "none"):
+        hidden = self._script.second is not None or self._script.framing == "none"  # the answer has only ids
+        for now_ns, event in self._read(self._sock, "whole" if hidden else self._framing()):
+            if not hidden:
                 yield now_ns, event
         if self._script.second is not None and not self._left and self.status is not None and self.status < 300:
             self._sock.close()
             self._sock = connect(self._order.url, self._order.silence_deadline_s, self._order.read_bytes)
             self._sock.sendall(self._script.second.encode(self.netloc, self.values))
             yield from self._read(self._sock, self._script.framing)
+
+    def _framing(self) -> str:
+        return self._script.framing if self.values["stream"] else "whole"
 
     def _read(self, sock: Any, framing: str) -> Iterator[tuple[int, Any]]:
         pause_s = self._order.read_pause_ms / 1000

@@ -67,9 +67,11 @@ class TargetInfo(Record, kw_only=True):
     version: str | None = None  #: as its version command prints it
     variables: dict[str, bool | int | float | str] = {}  #: settings of the variant
     note: str = ""  #: what a reader of its figures must consider
+    stops: dict[str, dict[str, bool | int | float | str]] = {}  #: settings of the ways to stop that have any
     docs: str = ""  #: the product's own documentation of its stop
     file: str = ""  #: name of the target file
     sha256: str = ""  #: of the target file
+    streams: bool = True  #: whether its client reads a stream: without one there is no TTFT and no token at the client
     attached: bool = False  #: it was running already (--url)
     never: list[str] = []  #: ways to stop that are documented not to stop the upstream
 

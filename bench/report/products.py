@@ -23,6 +23,7 @@ from bench.workload.strategies import is_foreign, target_of
 
 STOP = "upstream_stop_ms"
 EVIDENCE = "evidence.jsonl"
+OF_A_STREAM = ("next_ttft_ms", "server_cpu_us_per_token")
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Cell:
 
     case: SummaryCase
     expected: bool  # documented not to stop
+    streams: bool  # its client reads a stream
 
     @property
     def never(self) -> int:
@@ -39,6 +41,8 @@ class Cell:
 
     def value(self, metric: str, key: str = "p50") -> float | None:
         """A statistic of a metric."""
+        if metric in OF_A_STREAM and not self.streams:
+            return None
         found = self.case.metrics.get(metric)
         value = getattr(found, key) if found else None
         return value if isinstance(value, float | int) else None
@@ -68,7 +72,10 @@ def write_products(folder: Path, page: Path) -> Path:
     summary, manifest = read_file(folder / "summary.json", Summary), run.manifest
     evidence = _evidence(folder, manifest)
     scenarios = [name for name in manifest.scenarios if any(case.scenario == name for case in summary.cases)]
-    cells = {(case.strategy, case.scenario): Cell(case, _is_expected(case, manifest)) for case in summary.cases}
+    cells = {
+        (case.strategy, case.scenario): Cell(case, _is_expected(case, manifest), _info(case.strategy, manifest).streams)
+        for case in summary.cases
+    }
     names = sorted({name for name, _ in cells}, key=lambda name: (is_foreign(name), name))
     draw_products(folder, names, scenarios, cells)
     content = {
@@ -77,7 +84,8 @@ def write_products(folder: Path, page: Path) -> Path:
         "scenarios": [(name, manifest.scenarios[name].sentence) for name in scenarios],
         "names": names,
         "cells": cells,
-        "targets": {name: manifest.targets.get(target_of(name), TargetInfo()) for name in names},
+        "settings": {name: _settings(name, manifest) for name in names},
+        "targets": {name: _info(name, manifest) for name in names},
         "evidence": [_timeline(row) for row in evidence],
         "leak_s": LEAK_S,
     }
@@ -89,9 +97,19 @@ def write_products(folder: Path, page: Path) -> Path:
     return page
 
 
+def _settings(name: str, manifest: Manifest) -> str:
+    """`a=1, b=2`: the variables of a contender."""
+    info = _info(name, manifest)
+    values = {**info.variables, **info.stops.get(name.rpartition("/")[2], {})}
+    return ", ".join(f"{key}={value}" for key, value in values.items()) or "defaults"
+
+
+def _info(name: str, manifest: Manifest) -> TargetInfo:
+    return manifest.targets.get(target_of(name), TargetInfo())
+
+
 def _is_expected(case: SummaryCase, manifest: Manifest) -> bool:
-    info = manifest.targets.get(target_of(case.strategy))
-    return bool(info and case.strategy.rpartition("/")[2] in info.never)
+    return case.strategy.rpartition("/")[2] in _info(case.strategy, manifest).never
 
 
 def _evidence(folder: Path, manifest: Manifest) -> list[ChatRow]:

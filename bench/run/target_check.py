@@ -37,10 +37,12 @@ def describe_target(contender: Contender, target: Target) -> TargetInfo:
         title=described.title or described.name,
         version=target.version,
         variables=contender.service_vars,
+        stops={name: dict(stop.vars) for name, stop in described.stop.items() if stop.vars},
         note=described.note,
         docs=described.docs,
         file=contender.file.name,
         sha256=hashlib.sha256(contender.file.read_bytes()).hexdigest(),
+        streams=described.stream.framing != "none",
         attached=isinstance(target.service, Attached),
         never=[name for name, stop in described.stop.items() if stop.expect == "never"],
     )

@@ -1,4 +1,4 @@
-"""compose.yaml runs: aborts stop chats of all containers. With STORES=docker and an engine only; it builds the images."""
+"""compose.yaml runs: aborts stop chats of all containers. Needs STORES=docker and an engine; builds the images."""
 
 import asyncio
 import os

@@ -49,15 +49,13 @@ def chat(way: str, index: int, *, missed: bool) -> ChatRow:
 def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The folder of a run, and its page: acme misses every stop, honest none."""
     folder = tmp_path_factory.mktemp("run")
-    rows = [chat(way, index, missed=way != WAYS[2]) for way in WAYS for index in range(4)]
-    cases = [
-        CaseRow(strategy=way, scenario=SCENARIO, workers=1, streams=10, block=0, chats_planned=4) for way in WAYS
-    ]
+    rows = [chat(way, index, missed=way != WAYS[2]) for way in WAYS for index in range(24)]
+    cases = [CaseRow(strategy=way, scenario=SCENARIO, workers=1, streams=10, block=0, chats_planned=24) for way in WAYS]
     head = fake.manifest(scenarios=[SCENARIO]) | {
         "targets": {
             "acme:tuned": {
-                "title": "Acme", "version": "1.2.3", "variables": {"fast": True}, "never": ["hangup"],
-                "docs": "https://acme.example/stop", "note": "A | note.",
+                "stops": {"hangup": {"fast": False}}, "title": "Acme", "version": "1.2.3", "variables": {"fast": True},
+                "never": ["hangup"], "docs": "https://acme.example/stop", "note": "A | note.",
             }
         },
         "left_out": ["target gone is not installed"],
@@ -77,17 +75,19 @@ def row_of(page: str, way: str) -> list[str]:
 def test_each_way_to_stop_has_its_counts_and_times(written: tuple[Path, str]) -> None:
     _folder, page = written
     name, n, p50, _p95, never, dishonest, leaked, wasted, queue, *_rest = row_of(page, "honest/cancel")
-    assert (name, n, p50, never, dishonest, leaked, wasted) == ("honest/cancel", "4", "5.00", "0", "0", "0", "0")
+    assert (name, n, p50, never, dishonest, leaked, wasted) == ("honest/cancel", "24", "5.00", "0", "0", "0", "0")
     assert queue == "40.0"
     name, n, p50, _p95, never, dishonest, leaked, wasted, *_rest = row_of(page, "acme:tuned/cancel")
-    assert (n, p50, never, dishonest, leaked, wasted) == ("4", "-", "4", "4", "4", "577")
+    assert (n, p50, never, dishonest, leaked, wasted) == ("24", "-", "24", "24", "24", "577")
     name, n, _p50, _p95, never, dishonest, *_rest = row_of(page, "acme:tuned/hangup")
-    assert (name, never, dishonest) == ("acme:tuned/hangup *documented*", "4", "0"), "a hang-up promises nothing"
+    assert (name, never, dishonest) == ("acme:tuned/hangup *documented*", "24", "0"), "a hang-up promises nothing"
 
 
 def test_versions_settings_and_what_was_left_out_are_named(written: tuple[Path, str]) -> None:
     _folder, page = written
     assert "| acme:tuned/cancel | 1.2.3 | fast=True | [page](https://acme.example/stop) | A / note. |" in page
+    assert "| acme:tuned/hangup | 1.2.3 | fast=False |" in page, "as this way has it"
+    assert "| honest/cancel | - | defaults | - |  |" in page
     assert "Not measured: target gone is not installed" in page
 
 
@@ -95,7 +95,7 @@ def test_a_dishonest_stop_has_one_chat_as_evidence(written: tuple[Path, str]) ->
     folder, page = written
     (line,) = (folder / EVIDENCE).read_bytes().splitlines()
     assert decode(line, ChatRow, EVIDENCE).strategy == "acme:tuned/cancel"
-    steps = [line for line in page.split("### acme:tuned/cancel")[1].splitlines() if line.startswith("| ")][2:]
+    steps = [line for line in page.split("### acme:tuned/cancel")[1].splitlines() if line.startswith("| ")][1:]
     assert [step.split("|")[2].strip() for step in steps] == [
         "the client sent the chat", "the upstream received its request", "the client sent the stop",
         "the stop was answered: HTTP 200, accepted", "the client's answer ended",
