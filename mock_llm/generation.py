@@ -119,9 +119,10 @@ class Generator:
         row = Row(
             request_id, prompt.model, bool(prompt.stream), request.received_ns, planned, id_from, fault, background
         )
-        self._journal.add(row)
         if fault in (Fault.HTTP_500, Fault.HTTP_429):
             row.planned_tokens, row.done_ns = 0, time.monotonic_ns()
+        self._journal.add(row)  # counts its planned tokens
+        if fault in (Fault.HTTP_500, Fault.HTTP_429):
             raise _http_fault(fault, request_id)
         return row, rng
 

@@ -15,7 +15,7 @@ from tests.parallel import EXPRESSIONS, TESTS, parts_of
 BY_FILE = ("--dist", "loadfile")
 OPTIONS: dict[str | None, tuple[str, ...]] = {
     "pure": ("-n", "logical", "--maxprocesses", "4", *BY_FILE),
-    "waiting": ("-n", "4", *BY_FILE),  # on two cores, too: they sleep most of the time
+    "waiting": ("-n", "3", *BY_FILE),  # on two cores, too: they sleep half of the time
     None: (),
 }
 ONE_SESSION = {"-m", "-s", "--pdb", "--collect-only", "--co"}

@@ -59,7 +59,7 @@ def regress(
     from bench.gate.export import write_failure
     from bench.gate.margins import read_margins
     from bench.gate.regress import Gate
-    from bench.run.campaign import Settings
+    from bench.run.settings import Settings
     from bench.system.storage import writing
 
     if switch("QUICK"):
@@ -96,7 +96,7 @@ def aa(
     """
     cases = options.cases_of(scenario, workers, strategy)
     from bench.gate import aa_test
-    from bench.run.campaign import Settings
+    from bench.run.settings import Settings
 
     settings = Settings("all", workers, False, seed, "aa", environment=parse(env or ()))
     found = aa_test.measure(cases, settings, results, console, blocks=blocks)

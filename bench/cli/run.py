@@ -26,7 +26,7 @@ from bench.workload.scenario import DEFAULT, MAX_WORKERS, PlanError, Scenario, c
 from bench.workload.schedule import Planned
 
 if TYPE_CHECKING:
-    from bench.run.campaign import Settings
+    from bench.run.settings import Settings
 
 BACKEND = f"{', '.join(BACKENDS)}, or one strategy such as redis-push."
 STRATEGY = f"Instead of --backend, some of {', '.join(STRATEGIES)}, or targets (`target list`); comma-separated."
@@ -69,7 +69,7 @@ def run(
     services = {case.foreign.service if case.foreign else None for case in cases}
     if url and (len(services) != 1 or None in services):
         raise PlanError("--url is the address of one target: name it, and nothing else, by --strategy")
-    from bench.run.campaign import Settings
+    from bench.run.settings import Settings
 
     measured = re.sub(r"[^A-Za-z0-9.]+", "-", "-".join(Path(each).name for each in words(strategy)[:2]))
     name = label or f"{measured or backend}{'-quick' if quick else ''}"
@@ -97,8 +97,8 @@ def rerun(folder: Run = RESULTS / LATEST, *, results: Folders = RESULTS) -> None
     except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError, AttributeError) as error:
         end(BAD_USAGE, f"{folder} cannot be repeated ({error}): give a folder that `make bench` made")
     environment.check_crashes(cases)
-    from bench.run.campaign import Settings
     from bench.run.repeat import changed_since
+    from bench.run.settings import Settings
 
     settings = Settings(**asked, label=f"{manifest.label}-rerun", environment=environment.parse(given))
     folder = _measure(cases, settings, results, blocks=max(1, manifest.blocks), schedules=schedules)

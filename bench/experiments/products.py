@@ -12,9 +12,10 @@ from rich.console import Console
 from bench.analysis.summary import summarise
 from bench.record.writer import Results
 from bench.report.products import EVIDENCE, write_products
-from bench.run.campaign import Run, Settings
+from bench.run.campaign import Run
 from bench.run.meter import Measured
 from bench.run.progress import Expected
+from bench.run.settings import Settings
 from bench.run.subject import Side
 from bench.targets.files import MOCK, OURS, read_target, shipped
 from bench.targets.install import installed, names

@@ -21,9 +21,10 @@ from bench.gate.margins import DEFAULTS, MIN_PAIRS, noise_of
 from bench.record.host import utc_now
 from bench.record.verdict import FalseAlarmPair, FalseAlarms, Noise
 from bench.record.writer import Results
-from bench.run.campaign import Run, Settings
+from bench.run.campaign import Run
 from bench.run.meter import Measured
 from bench.run.progress import Expected
+from bench.run.settings import Settings
 from bench.run.subject import Side
 from bench.stats.paired import MIN_BLOCKS
 from bench.workload.plan import Case

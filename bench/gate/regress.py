@@ -29,9 +29,10 @@ from bench.record.manifest import Manifest
 from bench.record.schema import CaseRow, ChatRow
 from bench.record.verdict import SideInfo
 from bench.record.writer import Results
-from bench.run.campaign import Run, Settings
+from bench.run.campaign import Run
 from bench.run.meter import Measured
 from bench.run.progress import Expected
+from bench.run.settings import Settings
 from bench.run.subject import Side
 from bench.stats.paired import MIN_BLOCKS
 from bench.workload.plan import Case

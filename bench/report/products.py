@@ -49,6 +49,18 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class Total:
+    """One contender over all scenarios."""
+
+    name: str
+    expected: bool  # documented not to stop
+    stops: int
+    never: int
+    dishonest: int
+    slowest_ms: float | None  # the highest median
+
+
+@dataclass(frozen=True)
 class Step:
     """One line of a chat's timeline: ms after the stop was sent."""
 
@@ -84,6 +96,7 @@ def write_products(folder: Path, page: Path) -> Path:
         "scenarios": [(name, manifest.scenarios[name].sentence) for name in scenarios],
         "names": names,
         "cells": cells,
+        "totals": [_total(name, [cells[key] for key in cells if key[0] == name]) for name in names],
         "settings": {name: _settings(name, manifest) for name in names},
         "targets": {name: _info(name, manifest) for name in names},
         "evidence": [_timeline(row) for row in evidence],
@@ -95,6 +108,14 @@ def write_products(folder: Path, page: Path) -> Path:
     pages.filters |= {"number": number, "cell": lambda text: " ".join(str(text).replace("|", "/").split())}
     replace_file(page, pages.get_template("products.md.j2").render(content).encode())
     return page
+
+
+def _total(name: str, cells: Sequence[Cell]) -> Total:
+    medians = [p50 for cell in cells if (p50 := cell.value(STOP)) is not None]
+    return Total(
+        name, cells[0].expected, sum(cell.case.aborts for cell in cells), sum(cell.never for cell in cells),
+        sum(cell.case.dishonest for cell in cells), max(medians, default=None),
+    )  # fmt: skip
 
 
 def _settings(name: str, manifest: Manifest) -> str:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
@@ -16,45 +15,24 @@ from bench.load.driver import processes_for
 from bench.record.host import utc_now
 from bench.record.manifest import Manifest, StoreInfo
 from bench.run.code_check import code_of
+from bench.run.foreign import measure_foreign, stores_of
 from bench.run.idle import measure_idle
 from bench.run.instrument import CALIBRATION_CASE, FLOOR_CASE
 from bench.run.meter import Measured, Schedules, Subject, settings_of
 from bench.run.progress import Expected, ProgressView
 from bench.run.rig import NO_SCHEDULES, describe, instrument
+from bench.run.settings import Settings
 from bench.run.subject import Side, calibrated, describe_asgi, service_of
-from bench.run.target_check import describe_target, verify
-from bench.run.target_process import started
 from bench.system.http import AnswerError
 from bench.system.procs import Child, ChildError
 from bench.system.storage import writing
 from bench.system.stores import Store, open_store
-from bench.workload.plan import Case, contender_of, counted_apart, served_by, store_of
+from bench.workload.plan import Case, counted_apart, served_by, store_of
 from bench.workload.schedule import orders
 
 More = Callable[[int, float, Mapping[str, Sequence[float]]], bool]
 Group = tuple[str, int]
 """A service's strategy and number of workers: the cases that share one start of it."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a run was asked to do; all of it is in the manifest."""
-
-    backend: str
-    workers: int
-    quick: bool
-    seed: int
-    label: str
-    starve: bool = False
-    """Give the load too little CPU: a run that must become invalid."""
-    environment: Mapping[str, str] = field(default_factory=dict)
-    """Variables for the service under test, beside those that every process gets."""
-    url: str | None = None
-    """A running service to measure instead of starting one: of the only target."""
-    mock_port: int = 0
-    leaves_out_unfit: bool = False
-    """A target that cannot be measured is noted in the manifest, and the others are measured."""
-    """Port of the mock upstream; 0: any."""
 
 
 class Run:
@@ -111,7 +89,7 @@ class Run:
                 shutil.rmtree(each.results.folder)  # neither a case nor a log
 
     def _measure_all(self, stack: contextlib.ExitStack) -> None:
-        for kind in sorted(_stores_of(self._cases)):
+        for kind in sorted(stores_of(self._cases)):
             self._view.say(f"starting {kind}")
             opened = self._stores[str(kind)] = stack.enter_context(open_store(str(kind)))
             for manifest in self._manifests:
@@ -156,7 +134,16 @@ class Run:
 
     def _measure_group(self, group: Group, cases: Sequence[Case], block: int, measured: Measured) -> None:
         if cases[0].foreign is not None:
-            self._measure_foreign(cases, block, measured)
+            measure_foreign(
+                self._rig,
+                cases,
+                block,
+                measured,
+                settings=self._settings,
+                stores=self._stores,
+                manifests=self._manifests,
+                say=self._view.say,
+            )
             return
         store = self._stores.get(store_of(group[0]) or "")
         late = store is not None and store.kind == "postgres"
@@ -171,29 +158,6 @@ class Run:
                     self._measure_idle(group, service, store)
         if counted and store is not None:
             self._measure_late_counting(group, counted, block, measured, store)
-
-    def _measure_foreign(self, cases: Sequence[Case], block: int, measured: Measured) -> None:
-        """Measure one way to stop a service of somebody else, in a process of its own."""
-        contender = contender_of(cases[0])
-        self._view.say(f"starting {contender.service}")
-        log = measured.results.logs / f"{re.sub(r'[:/]', '-', contender.name)}.log"
-        stores = {kind: self._stores[kind] for kind in contender.needs}
-        try:
-            with started(contender, mock=self._rig.mock.url, stores=stores, log=log, url=self._settings.url) as target:
-                for manifest in self._manifests:
-                    manifest.targets[contender.service] = describe_target(contender, target)
-                if block == 0:
-                    self._view.say(f"checking {contender.name}")
-                    verify(self._rig.mock, self._rig.load, target, contender)
-                for case in cases:
-                    subject = Subject(target.service, [measured], values=target.values)
-                    self._rig.meter.measure(case, block, subject)
-        except ChildError as error:
-            if not self._settings.leaves_out_unfit:
-                raise
-            self._rig.mock.check()
-            self._view.say(f"left out: {str(error).splitlines()[0]}")
-            self._manifests[0].left_out.append(str(error).splitlines()[0])
 
     def _measure_idle(self, group: Group, service: Child, store: Store | None) -> None:
         """Once for each strategy, after its cases of the first block."""
@@ -277,9 +241,3 @@ class Run:
         manifest.scenarios = {case.scenario.name: settings_of(case) for case in self._cases}
         manifest.instrument = {case.scenario.name: settings_of(case) for case in (FLOOR_CASE, CALIBRATION_CASE)}
         return manifest
-
-
-def _stores_of(cases: Iterable[Case]) -> set[str]:
-    """The kinds of stores that must be started."""
-    kinds = {case.store for case in cases if case.store in ("redis", "postgres")}
-    return {str(kind) for kind in kinds}.union(*(contender_of(case).needs for case in cases if case.foreign))

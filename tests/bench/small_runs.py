@@ -15,9 +15,10 @@ from rich.console import Console
 from bench.analysis.metrics import ChatMetrics as Chat
 from bench.record.writer import SCHEDULE, Results
 from bench.run import campaign as runner
-from bench.run.campaign import Run, Settings
+from bench.run.campaign import Run
 from bench.run.instrument import CALIBRATION_CASE, FLOOR_CASE
 from bench.run.meter import Measured
+from bench.run.settings import Settings
 from bench.run.subject import NO_ENVIRONMENT, Side
 from bench.workload.plan import Case
 from bench.workload.scenario import FOLDER, Scenario, load_scenario

@@ -89,13 +89,12 @@ def test_each_test_sees_only_its_own_chats_also_with_xdist(pytester: pytest.Pyte
 @pytest.mark.parametrize("number", range(6))
 def test_own(witness, number):
     assert witness.chats() == []
+    before_ns = time.monotonic_ns()
     client, stream = start(witness, "same")
     with client, stream:
         assert witness.wait_for_chat("same").id_from == "marker"
         assert witness.open_streams == ["same"]
-        next(stream)
-        before_ns = time.monotonic_ns()
-        next(stream), next(stream)
+        next(stream), next(stream), next(stream)
         assert witness.tokens_after("same", before_ns) >= 1
     assert witness.stopped("same", within_ms=1000).outcome == "cut"
     assert witness.open_streams == []

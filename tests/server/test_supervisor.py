@@ -159,7 +159,7 @@ def folders(temporary: Path) -> list[Path]:
 async def test_a_stop_while_a_worker_waits_to_be_replaced(log: Path, stderr: IO[str]) -> None:
     with (
         redis_server() as server,
-        serve(workers=2, backend=backend_url(server.url), stderr=stderr, ABORT_COMMAND_TIMEOUT_S="0.5") as service,
+        serve(workers=2, backend=backend_url(server.url), stderr=stderr, ABORT_COMMAND_TIMEOUT_S="2") as service,
     ):
         async with httpx2.AsyncClient(limits=NO_KEEP_ALIVE, timeout=DEADLINE_S) as person:
             victim, _ = await workers_of(service.url, person)

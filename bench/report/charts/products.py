@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 NAME = "products"
 STOPPED, NEVER, EXPECTED = "#1b6ca8", "#b3261e", "#777777"
-LIMITS_MS = (0.05, 150_000.0)
-NEVER_AT_MS = 25_000.0
+LIMITS_MS = (0.05, 500_000.0)
+NEVER_AT_MS = 90_000.0
 
 
 def draw_products(

@@ -19,7 +19,7 @@ from bench.gate.regress import Gate, MeasuredSide
 from bench.gate.rules import apply_rules
 from bench.record.manifest import Manifest
 from bench.record.schema import CaseRow, ChatRow
-from bench.run.campaign import Settings
+from bench.run.settings import Settings
 from bench.workload.plan import select
 from tests.bench.fake_gate import FLOWING, PUSH, case_row, chat_row, lost, write_rows
 

@@ -83,6 +83,12 @@ def test_each_way_to_stop_has_its_counts_and_times(written: tuple[Path, str]) ->
     assert (name, never, dishonest) == ("acme:tuned/hangup *documented*", "24", "0"), "a hang-up promises nothing"
 
 
+def test_the_first_table_adds_up_all_scenarios(written: tuple[Path, str]) -> None:
+    _folder, page = written
+    assert "| acme:tuned/cancel | 24 | 24 | 24 | - |" in page
+    assert "| honest/cancel | 24 | 0 | 0 | 5.00 |" in page
+
+
 def test_versions_settings_and_what_was_left_out_are_named(written: tuple[Path, str]) -> None:
     _folder, page = written
     assert "| acme:tuned/cancel | 1.2.3 | fast=True | [page](https://acme.example/stop) | A / note. |" in page

@@ -47,12 +47,12 @@ class NoMonitor(contextlib.nullcontext[Any]):
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(meter, "request_json", lambda *_: None)
     monkeypatch.setattr(meter, "ResourceMonitor", NoMonitor)
-    monkeypatch.setattr(meter, "settled", lambda *_: ([], []))
+    monkeypatch.setattr(meter, "settled", lambda *_, **__: ([], []))
 
 
 def measure(case: Case, load: Load, parent: Path) -> Path:
     results = Results(parent, "test")
-    child: Any = SimpleNamespace(url="", cpu_s=lambda: 0.0, process=SimpleNamespace(pid=0))
+    child: Any = SimpleNamespace(url="", cpu_s=lambda: 0.0, pid=0)
     view: Any = SimpleNamespace(finished=lambda *_: None, advance=lambda *_: None)
     under_test = Meter(child, load, view, seed=1, token="t", schedules={})  # type: ignore[arg-type]
     with contextlib.suppress(ChildError):

@@ -39,11 +39,13 @@ def test_a_fault_of_the_file_is_one_line_and_exit_code_4(bench: Bench) -> None:
 def test_a_service_that_does_not_become_ready_is_exit_code_2_and_is_ended(bench: Bench) -> None:
     text = (HERE / "plain.toml").read_text().replace("{{here}}", str(HERE)).replace("within_s = 30", "within_s = 0.01")
     Path("my.toml").write_text(text)
+    before = set(psutil.Process().children(recursive=True))  # those of fixtures of other files
     done = bench("target", "check", "my.toml:tidy")
     assert done.returncode == 2
     assert "plain:tidy was not ready after 0.01 s: GET /health had no answer" in done.stderr.splitlines()[0]
     assert done.stdout.splitlines() == ["starting plain:tidy"]
-    running = " ".join(word for child in psutil.Process().children(recursive=True) for word in child.cmdline())
+    left = set(psutil.Process().children(recursive=True)) - before
+    running = " ".join(word for child in left for word in child.cmdline())
     assert not [each for each in ("fake_service", "mock_llm", "locust") if each in running]
 
 

@@ -1,0 +1,60 @@
+"""Measure a way to stop a service of somebody else, in a process of its own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from bench.record.manifest import Manifest
+from bench.run.meter import Measured, Subject
+from bench.run.rig import Rig
+from bench.run.settings import Settings
+from bench.run.target_check import describe_target, verify
+from bench.run.target_process import started
+from bench.system.procs import ChildError
+from bench.system.stores import Store
+from bench.workload.plan import Case, contender_of
+
+
+def measure_foreign(
+    rig: Rig,
+    cases: Sequence[Case],
+    block: int,
+    measured: Measured,
+    *,
+    settings: Settings,
+    stores: Mapping[str, Store],
+    manifests: Sequence[Manifest],
+    say: Callable[[str], None],
+) -> None:
+    """Start the service, check it in the first block, and measure the cases of one way to stop it.
+
+    Raises ChildError when it cannot be measured, unless the settings leave such a service out.
+    """
+    contender = contender_of(cases[0])
+    say(f"starting {contender.service}")
+    log = measured.results.logs / f"{re.sub(r'[:/]', '-', contender.name)}.log"
+    needed = {kind: stores[kind] for kind in contender.needs}
+    try:
+        with started(contender, mock=rig.mock.url, stores=needed, log=log, url=settings.url) as target:
+            for manifest in manifests:
+                manifest.targets[contender.service] = describe_target(contender, target)
+            if block == 0:
+                say(f"checking {contender.name}")
+                verify(rig.mock, rig.load, target, contender)
+            for case in cases:
+                rig.meter.measure(case, block, Subject(target.service, [measured], values=target.values))
+    except ChildError as error:
+        if not settings.leaves_out_unfit:
+            raise
+        rig.mock.check()
+        why = str(error).splitlines()[0]
+        say(f"left out: {why}")
+        manifests[0].left_out.append(why)
+
+
+def stores_of(cases: Iterable[Case]) -> set[str]:
+    """The kinds of stores that must be started."""
+    cases = list(cases)
+    kinds = {case.store for case in cases if case.store in ("redis", "postgres")}
+    return {str(kind) for kind in kinds}.union(*(contender_of(case).needs for case in cases if case.foreign))
