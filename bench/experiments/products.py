@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from bench.analysis.summary import summarise
+from bench.record.files import replace_file
 from bench.record.writer import Results
 from bench.report.products import EVIDENCE, write_products
 from bench.run.campaign import Run
@@ -60,6 +61,8 @@ def measure_products(targets: Sequence[str], *, chats: int, results: Path, conso
         shutil.copyfile(kept.folder / name, place / name)
     for suffix in ("png", "svg"):
         shutil.copyfile(kept.folder / "charts" / f"products.{suffix}", place / "charts" / f"products.{suffix}")
+    report = page.read_text(encoding="utf-8").replace("../results/products/", "")
+    replace_file(place / "report.md", report.replace("(targets.md)", "(../../docs/targets.md)").encode())
     return page
 
 
