@@ -1,6 +1,7 @@
 """Requests of (chat) completions, validated as OpenAI does, and errors in OpenAI's format."""
 
 import json
+from abc import ABC, abstractmethod
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -73,7 +74,7 @@ class StreamOptions(Lenient):
 Limit = Annotated[int, Field(ge=1)] | None
 
 
-class TextRequest(Lenient):
+class TextRequest(Lenient, ABC):
     """What all requests have in common; only parameters that change the response."""
 
     id_prefix: ClassVar[str]
@@ -82,17 +83,17 @@ class TextRequest(Lenient):
     stream: bool | None = None
     seed: int | None = None
 
+    @abstractmethod
     def texts(self) -> list[str]:
         """Return the texts of the prompt; the last one may contain markers."""
-        raise NotImplementedError
 
+    @abstractmethod
     def limit(self) -> int | None:
         """Return the client's limit of tokens."""
-        raise NotImplementedError
 
+    @abstractmethod
     def encoder(self, response_id: str, created_s: int) -> Encoder:
         """Return the encoder of the response."""
-        raise NotImplementedError
 
     def limited(self, output_tokens: int) -> int:
         """Return the number of tokens of the response: `output_tokens`, or the client's lower limit."""

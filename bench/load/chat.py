@@ -22,7 +22,7 @@ EARLY_NS = 20_000_000
 """Connections are made this long ahead: the clock starts when the request leaves, not with TCP's handshake."""
 APART_NS = 1_000_000
 RETRY_S = 0.2
-"""An abort that was refused is sent again after this time, if the target file says so."""
+"""Delay before an abort is sent again, for targets whose stop has a `retry` expression."""
 MOST_TRIES = 100
 KEPT_TEXT = 30_000
 ABORT = "abort"

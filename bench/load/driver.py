@@ -37,7 +37,7 @@ NO_VALUES: Mapping[str, Any] = {}
 
 
 class Service(Protocol):
-    """A process beside the load."""
+    """A process that must run during the load."""
 
     def check(self) -> None:
         """Raise ChildError when it has ended."""

@@ -25,7 +25,7 @@ class DriverTalk(Talk):
         self.has_ids.set()
 
     def prepare(self) -> None:
-        """Make the driver, which may be a module beside the target file, and connect."""
+        """Import the driver, also from the folder of the target file, and connect."""
         here = self._values["here"]
         if here not in sys.path:
             sys.path.append(here)

@@ -81,7 +81,6 @@ class HttpTalk(Talk):
         self._order, self._script, self.values = order, script, values
         self.netloc = urlsplit(order.url).netloc
         self._sock: Any = None
-        self._answer: Answer | None = None
         self._left = False
         if not script.ids:
             self.has_ids.set()

@@ -25,7 +25,7 @@ class Driver(Protocol):
         """Stop the answer (stops of kind driver)."""
 
     def hang_up(self) -> None:
-        """Leave without a word (stops of kind hangup)."""
+        """Close the connection without a stop (stops of kind hangup)."""
 
     def close(self) -> None:
         """Free what is held; called once, also after a failure."""

@@ -106,7 +106,7 @@ class Process(_Table):
     argv: Annotated[list[Template], Field(min_length=1)]
     env: dict[str, Template] = {}
     folder: Template = "{{work}}"  #: working folder
-    files: dict[str, str] = {}  #: name in {{work}} -> file beside the target file; *.j2 are rendered
+    files: dict[str, str] = {}  #: name in {{work}} -> path relative to the target file; *.j2 are rendered
     ready: Ready = Ready()
     version: list[Template] | None = None  #: prints the version of the service
 
@@ -155,6 +155,8 @@ class Target(_Table):
                 raise ValueError(f"stop.{name}: a way of kind hangup is named hangup or hangup-...; no other is")
             if (stop.kind == "request") != bool(stop.request):
                 raise ValueError(f"stop.{name}: kind request needs a request, and no other kind has one")
+            if stop.kind != HANGUP and (stop.kind == "driver") != (self.driver is not None):
+                raise ValueError(f"stop.{name}: with a driver kind is driver or hangup; without one request or hangup")
         for name, variant in self.variant.items():
             if unknown := set(variant.stops or ()) - set(self.stop):
                 raise ValueError(

@@ -40,6 +40,11 @@ FAULTS = {
         'name = "good"\ncolour = 1',
         "colour: unknown key; docs/targets.md lists the keys",
     ),
+    "driver stop without a driver": (
+        'kind = "hangup"',
+        'kind = "hangup"\n[stop.button]\nkind = "driver"',
+        "stop.button: with a driver kind is driver or hangup; without one request or hangup",
+    ),
     "unknown nested key": ('token = "delta"', 'tokens = "delta"', "stream.tokens: unknown key; docs/targets.md"),
     "missing": ('name = "good"', "", "name: is missing"),
     "missing request": ('request = "POST /chat"', "", "start.request: is missing"),
