@@ -127,7 +127,7 @@ class Meter:
             crash.join()
         costs = CaseRow(
             **msgspec.structs.asdict(case_head(case, block)),
-            service_cpu_s=round(subject.service.cpu_s() - cpu_s, 3),
+            service_cpu_s=None if subject.service.pid is None else round(subject.service.cpu_s() - cpu_s, 3),
             fault=crash.fault,
             connections=store.connections() if store else None,
         )

@@ -42,7 +42,7 @@ class Attached:
         """Nothing to look at."""
 
     def cpu_s(self) -> float:
-        """Unknown."""
+        """Not known; `pid` None says so."""
         return 0.0
 
 

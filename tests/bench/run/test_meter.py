@@ -16,6 +16,7 @@ from bench.run import meter
 from bench.run.instrument import CALIBRATION_CASE
 from bench.run.meter import Measured, Meter, Subject
 from bench.run.subject import Side
+from bench.run.target_process import Attached
 from bench.system.procs import ChildError
 from bench.workload.plan import Case
 from tests.bench.small_runs import cases_of, schedule_of, small
@@ -50,13 +51,13 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(meter, "settled", lambda *_, **__: ([], []))
 
 
-def measure(case: Case, load: Load, parent: Path) -> Path:
+def measure(case: Case, load: Load, parent: Path, service: Any = None) -> Path:
     results = Results(parent, "test")
     child: Any = SimpleNamespace(url="", cpu_s=lambda: 0.0, pid=0)
     view: Any = SimpleNamespace(finished=lambda *_: None, advance=lambda *_: None)
     under_test = Meter(child, load, view, seed=1, token="t", schedules={})  # type: ignore[arg-type]
     with contextlib.suppress(ChildError):
-        under_test.measure(case, 0, Subject(child, [Measured(Side(), results)]))
+        under_test.measure(case, 0, Subject(service or child, [Measured(Side(), results)]))
     return results.folder
 
 
@@ -72,3 +73,10 @@ def test_each_arm_of_the_calibration_has_its_own_dropped_chats(tmp_path: Path) -
     rows = {row["strategy"]: row for row in cases_of(measure(case, Load(drops="-delay-"), tmp_path))}
     found = {name.rpartition("-")[2]: (row["chats_planned"], row["dropped"]) for name, row in rows.items()}
     assert found == {"instant": (4, 0), "delay": (4, 4), "drop": (8, 0)}
+
+
+@pytest.mark.parametrize(("attached", "cpu_s"), [(True, None), (False, 0.0)])
+def test_the_cpu_time_of_an_attached_service_is_unknown(tmp_path: Path, attached: bool, cpu_s: float | None) -> None:
+    service = Attached("http://127.0.0.1:1") if attached else None
+    (row,) = cases_of(measure(Case("redis-push", small("flowing", chats=3), 2), Load(), tmp_path, service))
+    assert row["service_cpu_s"] == cpu_s
