@@ -40,7 +40,7 @@ def test_the_lists_are_current() -> None:
         ("bench/gate/test_verdict.py", "pure"),
         ("bench/gate/test_regress.py", None),
         ("bench/run/test_enough.py", "pure"),
-        ("bench/run/test_end_to_end.py", "waiting"),
+        ("bench/run/test_storage.py", "waiting"),
         ("bench/run/test_idle.py", None),
         ("server/test_abort.py", "waiting"),
         ("test_new.py", None),
