@@ -1,5 +1,8 @@
 """Run the tests: the pure ones on all cores, then those that wait for events, then the others one at a time.
 
+A failed test that is not pure runs once more, alone and at once: other processes of the machine may have taken the time
+that it waits for or measures. Its first failure stays in the output. A test that fails again, fails.
+
 `python -m tests [PYTEST ARGUMENTS]` exits as pytest does. `python -m pytest` runs all of them one at a time.
 """
 
@@ -18,6 +21,7 @@ OPTIONS: dict[str | None, tuple[str, ...]] = {
     "waiting": ("-n", "2", *BY_FILE),  # three or four were no faster on two cores, and timed each other out
     None: (),
 }
+FAILED_BEFORE = ("--last-failed", "--last-failed-no-failures", "none")
 ONE_SESSION = {"-m", "-s", "--pdb", "--collect-only", "--co"}
 """Options that select tests by marker, or need the terminal."""
 FINISHED = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED)
@@ -33,6 +37,10 @@ def main(arguments: Sequence[str]) -> int:
         if name not in selected:
             continue
         codes.append(pytest.main(["-m", EXPRESSIONS[name], *options, *arguments]))
+        if codes[-1] == pytest.ExitCode.TESTS_FAILED and name != "pure":
+            sys.stderr.write("tests: the failed tests of this part run once more, alone\n")
+            again = pytest.main(["-m", EXPRESSIONS[name], *FAILED_BEFORE, *arguments])
+            codes[-1] = pytest.ExitCode.TESTS_FAILED if again == pytest.ExitCode.NO_TESTS_COLLECTED else again
         if codes[-1] not in FINISHED:
             return codes[-1]
     if pytest.ExitCode.TESTS_FAILED in codes:

@@ -83,6 +83,18 @@ def test_parts_without_tests_are_left_out(
     assert calls == [["-m", EXPRESSIONS[name], *runner.OPTIONS[name], *arguments] for name in parts]
 
 
+def test_failed_tests_run_again_unless_they_are_pure(calls: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(arguments: list[str]) -> int:
+        calls.append(arguments)
+        return FAILED
+
+    monkeypatch.setattr(pytest, "main", fail)
+    assert runner.main([]) == FAILED
+    again = [call for call in calls if "--last-failed" in call]
+    assert [call[1] for call in again] == [EXPRESSIONS["waiting"], EXPRESSIONS[None]]
+    assert not [call for call in again if "-n" in call]
+
+
 @pytest.mark.parametrize("arguments", [["tests/bench/run/test_idle.py", "-k", "p50"], ["-m", "pure"]])
 def test_other_arguments_are_plain_pytest(calls: list[list[str]], arguments: list[str]) -> None:
     assert runner.main(arguments) == OK
@@ -97,7 +109,10 @@ def test_other_arguments_are_plain_pytest(calls: list[list[str]], arguments: lis
         ((NONE, OK), OK),
         ((NONE, NONE), NONE),
         ((FAILED, OK), FAILED),
-        ((NONE, FAILED), FAILED),
+        ((NONE, FAILED, FAILED), FAILED),
+        ((OK, FAILED, OK), OK),
+        ((FAILED, FAILED, OK), FAILED),
+        ((OK, FAILED, NONE), FAILED),
         ((INTERRUPTED,), INTERRUPTED),
     ],
 )
@@ -108,4 +123,4 @@ def test_the_exit_code_covers_all_parts(
     monkeypatch.setattr(pytest, "main", lambda _: next(left))
     assert runner.main(["tests/bench/gate"]) == code
     assert list(left) == []
-    assert ("an earlier one of the summaries" in capsys.readouterr().err) is (codes == (FAILED, OK))
+    assert ("an earlier one of the summaries" in capsys.readouterr().err) is (codes[0] == FAILED and codes[-1] == OK)
