@@ -18,14 +18,15 @@ URL_ERRORS = (
     asyncpg.ProtocolViolationError,  # PgBouncer's "unsupported startup parameter"
     ValueError,
 )
-"""Raised while connecting, because of a parameter in the URL."""
+"""Raised while connecting, because of a parameter in the URL; see `is_url_error`."""
+_READ_ONLY = (TargetServerAttributeNotMatched, asyncpg.ReadOnlySQLTransactionError)
 _STATEMENT_ERRORS = ("08", "22", "23", "40", "54", "42P01", "3F000", "55P03", "57014")
 """SQLSTATEs and classes: one lost connection, values, conflicts, limits, a missing table (re-created), time-outs."""
 
 
 def unavailable(error: Exception, address: str, schema: str) -> StoreUnavailableError:
     """Translate the driver's error: one line with the server's message and advice."""
-    if isinstance(error, TargetServerAttributeNotMatched):
+    if isinstance(error, _READ_ONLY) or "during recovery" in str(error):
         reason = "the server takes no writes (a standby, or default_transaction_read_only is on)"
     else:
         reason = " ".join(str(error).split()) or type(error).__name__
@@ -38,6 +39,11 @@ def unavailable(error: Exception, address: str, schema: str) -> StoreUnavailable
     answered = isinstance(error, (asyncpg.PostgresError, TargetServerAttributeNotMatched))
     refused = answered and not isinstance(error, asyncpg.PostgresConnectionError)
     return (StoreRefusedError if refused else StoreUnavailableError)(f"PostgreSQL at {address}: {reason}{advice}")
+
+
+def is_url_error(error: Exception) -> bool:
+    """Whether one of URL_ERRORS is about the URL: PgBouncer reports also a server's refusals as protocol violations."""
+    return not isinstance(error, asyncpg.ProtocolViolationError) or "startup parameter" in str(error)
 
 
 def is_refusal(error: asyncpg.PostgresError) -> bool:

@@ -11,6 +11,7 @@ import asyncpg
 
 from backends.base import ChatKey, MessageHandler, Options, WaitForLoss
 from backends.errors import StoreUnavailableError
+from backends.postgres.connect import connect
 from backends.postgres.url import Address
 
 
@@ -28,7 +29,8 @@ async def listening(
     may be half-open.
     """
     with translated():
-        connection = await asyncpg.connect(
+        connection = await connect(
+            address,
             command_timeout=options.keepalive_s - options.silence_s,
             **address.arguments({}, f"{options.namespace}-listener"),
         )

@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 import asyncpg
 
 from backends.base import Options
+from backends.postgres.connect import connect
 from backends.postgres.errors import is_refusal
 from backends.postgres.url import Address
 
@@ -26,18 +27,19 @@ class Pool:
     address is dialled again, and `on_refusal` is called.
     """
 
-    def __init__(self, address: Address, options: Options, connections: int, on_refusal: Callable[[], object]) -> None:
-        self._address = address
+    def __init__(self, options: Options, connections: int, on_refusal: Callable[[], object]) -> None:
         self._options = options
         self._on_refusal = on_refusal
         self._connections = connections
+        self._address: Address
         self._pool: asyncpg.Pool
         self._spare: Any = None  # an idle connection kept outside the pool while no statement waits for one
         self._waiting = 0
         self._opened: WeakKeyDictionary[asyncpg.Connection, float] = WeakKeyDictionary()  # at (monotonic s)
 
-    async def open(self) -> None:
+    async def open(self, address: Address) -> None:
         """Open the first connections."""
+        self._address = address
         self._pool = await asyncpg.create_pool(
             min_size=2,
             max_size=self._connections,
@@ -45,7 +47,7 @@ class Pool:
             connect=self._connect,
             reset=_keep_session,
             # A flag may be lost in a crash (see the sql module), so statements need not wait for the disk.
-            **self._address.arguments({"synchronous_commit": "off"}, f"{self._options.namespace}-commands"),
+            **address.arguments({"synchronous_commit": "off"}, f"{self._options.namespace}-commands"),
         )
 
     def terminate(self) -> None:
@@ -128,8 +130,8 @@ class Pool:
             with suppress(asyncpg.InterfaceError, asyncpg.InternalClientError):
                 await self._pool.release(connection, timeout=self._options.command_timeout_s)
 
-    async def _connect(self, *arguments: Any, **options: Any) -> asyncpg.Connection:
-        connection = await asyncpg.connect(*arguments, **options)
+    async def _connect(self, _dsn: None, **options: Any) -> asyncpg.Connection:
+        connection = await connect(self._address, **options)
         self._opened[connection] = time.monotonic()
         return connection
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
@@ -25,10 +26,11 @@ from backends.base import (
 )
 from backends.errors import BackendUrlError, DuplicateChatError, StoreRefusedError
 from backends.postgres import sql
-from backends.postgres.errors import LOST, RETRIED, URL_ERRORS, is_refusal, unavailable
+from backends.postgres.errors import LOST, RETRIED, URL_ERRORS, is_refusal, is_url_error, unavailable
 from backends.postgres.listener import listening
 from backends.postgres.pool import Pool
-from backends.postgres.url import parse_address
+from backends.postgres.pooler import check_notifications, with_pooler_found
+from backends.postgres.url import Address, parse_addresses
 from backends.refusals import LOG, RefusalLog, check_rights
 
 _SCHEMA_NAME = re.compile(r"[a-z_][a-z0-9_]{0,29}")  # a channel's name must fit PostgreSQL's limit of 63 bytes
@@ -37,13 +39,13 @@ _SCHEMA_NAME = re.compile(r"[a-z_][a-z0-9_]{0,29}")  # a channel's name must fit
 class PostgresStore(Store):
     """Statements use a pool and hold a connection only while they run; the listener has a connection of its own.
 
-    LISTEN does not work through a transaction-pooling PgBouncer.
+    LISTEN does not work through a transaction-pooling PgBouncer: `?listen=` gives the listener an address of its own.
     """
 
     name: ClassVar[str] = "postgres"
     deaf_hint: ClassVar[str] = (
-        "LISTEN does not work through a transaction pooler: connect to the server itself or through a session pooler, "
-        "or use postgres+timer://"
+        "LISTEN does not work through a transaction pooler, or in another database: give the server's own address in "
+        "the option listen, connect through a session pooler, or use postgres+timer://"
     )
 
     def __init__(self, url: str, options: Options, *, notify: bool, connections: int = 10) -> None:
@@ -52,20 +54,13 @@ class PostgresStore(Store):
             raise BackendUrlError(
                 f"the namespace {options.namespace!r} is not a valid schema name: use a-z, 0-9, _ (30 at most)"
             )
-        self._address = parse_address(url, options.command_timeout_s)
-        self._pool = Pool(self._address, options, connections, self._drop_listeners)
+        self._address, self._listen_address = parse_addresses(url, options.command_timeout_s)
+        self._pool = Pool(options, connections, self._drop_listeners)
         self._listeners: set[asyncpg.Connection] = set()
         self._refusals = RefusalLog()
 
     async def __aenter__(self) -> Self:
-        with self._translated():
-            try:
-                await self._pool.open()
-            except URL_ERRORS as error:
-                reason = " ".join(str(error).split())
-                raise BackendUrlError(
-                    f"PostgreSQL at {self._address.hosts}: {reason}; correct the backend URL"
-                ) from None
+        await self._connect()
         try:
             with self._translated():
                 if not (await self._pool.fetch(sql.in_schema(sql.EXISTS, self.options.namespace), ()))[0][0]:
@@ -74,10 +69,23 @@ class PostgresStore(Store):
         except BaseException:
             self._pool.terminate()
             raise
-        for warning in self._address.warnings:
-            LOG.warning("%s", warning)
+        for address in filter(None, (self._address, self._listen_address)):
+            for warning in address.warnings:
+                LOG.warning("%s", warning)
         self._refusals.started = True
         return self
+
+    async def _connect(self) -> None:
+        """Find out whether a pooler answers, and open the pool."""
+        application = f"{self.options.namespace}-check"
+        with self._opening(self._address):
+            self._address = await with_pooler_found(self._address, application)
+        if self.notify and (self._address.pooled or self._listen_address is not None):
+            listen = self._listen_address or self._address
+            with self._opening(listen):
+                await check_notifications(listen, self._address, application)
+        with self._opening(self._address):
+            await self._pool.open(self._address)
 
     async def _create_schema(self) -> None:
         """Create the table, and delete expired rows of earlier workers."""
@@ -151,7 +159,9 @@ class PostgresStore(Store):
 
     @asynccontextmanager
     async def listen(self, worker: str, on_message: MessageHandler) -> AsyncIterator[WaitForLoss]:
-        async with listening(self._address, self.options, worker, on_message, self._translated) as opened:
+        address = self._listen_address or self._address
+        translated = partial(self._translated, address)
+        async with listening(address, self.options, worker, on_message, translated) as opened:
             connection, wait_for_loss = opened
             self._listeners.add(connection)
             try:
@@ -179,11 +189,23 @@ class PostgresStore(Store):
             return await self._pool.fetch(statement, arguments)
 
     @contextmanager
-    def _translated(self) -> Iterator[None]:
+    def _opening(self, address: Address) -> Iterator[None]:
+        """Translate the driver's errors; those about a parameter are errors of the URL."""
+        with self._translated(address):
+            try:
+                yield
+            except URL_ERRORS as error:
+                if not is_url_error(error):
+                    raise
+                reason = " ".join(str(error).split())
+                raise BackendUrlError(f"PostgreSQL at {address.hosts}: {reason}; correct the backend URL") from None
+
+    @contextmanager
+    def _translated(self, address: Address | None = None) -> Iterator[None]:
         try:
             yield
         except LOST as error:
-            translated = unavailable(error, self._address.hosts, self.options.namespace)
+            translated = unavailable(error, (address or self._address).hosts, self.options.namespace)
             if isinstance(translated, StoreRefusedError):
                 self._refusals.warn(str(translated))
             raise translated from error

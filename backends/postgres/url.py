@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
+from urllib.parse import unquote
 
 from backends.errors import BackendUrlError
 from backends.store_url import StoreUrl
@@ -78,6 +79,7 @@ _SSL_VALUES = {
     "requiressl": {"1": "require", "0": "prefer"},  # old versions of libpq
 }
 _NUMBERS = {"connect_timeout": re.compile("[0-9]+", re.ASCII), "port": re.compile("[0-9]+(,[0-9]+)*", re.ASCII)}
+_LISTEN = re.compile("(^|&)listen=(?P<url>postgres(ql)?://.*|[^&]*)")
 
 
 @dataclass(frozen=True)
@@ -86,26 +88,51 @@ class Address:
 
     hosts: str
     """`host:port` for messages."""
-    dsn: str = field(repr=False)
+    dsns: tuple[str, ...] = field(repr=False)
+    """One for each host, in the order in which they are tried."""
     timeout_s: float
+    """Limit for connecting."""
+    host_timeout_s: float
+    """Limit for each host but the last one, before the next one is tried."""
     settings: dict[str, str]
     """Server settings of every connection."""
     warnings: tuple[str, ...]
     """To log at start."""
+    pooled: bool = False
+    """A pooler answers there: it refuses settings of ours, and may run each statement in another session."""
 
     def arguments(self, settings: dict[str, str], application: str) -> dict[str, Any]:
-        """The arguments of `asyncpg.connect`; the URL's own settings and application name take precedence."""
-        settings = settings | {"application_name": application} | self.settings
-        return {"dsn": self.dsn, "timeout": self.timeout_s, "server_settings": settings}
+        """The options of `connect`; the URL's own settings and application name take precedence."""
+        settings = ({} if self.pooled else settings) | {"application_name": application} | self.settings
+        arguments = {"timeout": self.timeout_s, "server_settings": settings}
+        # asyncpg's cached statements belong to a session.
+        return arguments | ({"statement_cache_size": 0} if self.pooled else {})
 
 
-def parse_address(url: str, timeout_s: float) -> Address:
-    """Translate the URL; its `connect_timeout` replaces `timeout_s`, the limit for connecting.
+def parse_addresses(url: str, command_timeout_s: float) -> tuple[Address, Address | None]:
+    """The addresses for statements and, if the option `listen` gives another one, for LISTEN.
+
+    Unless it is percent-encoded, `listen` is the last option. Raises `BackendUrlError`.
+    """
+    start, _, query = url.partition("?")
+    found = _LISTEN.search(query)
+    if found is None:
+        return parse_address(url, command_timeout_s), None
+    listen = found["url"] if "://" in found["url"] else unquote(found["url"])
+    if not listen.startswith(("postgres://", "postgresql://")):
+        raise BackendUrlError("the option 'listen' of the backend URL is not of the form postgres://host:port/database")
+    query = (query[: found.start()] + query[found.end() :]).strip("&")
+    url = f"{start}?{query}" if query else start
+    return parse_address(url, command_timeout_s), parse_address(listen, command_timeout_s)
+
+
+def parse_address(url: str, command_timeout_s: float) -> Address:
+    """Translate the URL; its `connect_timeout` replaces `command_timeout_s` as the limit for connecting.
 
     A parameter that libpq does not know is sent as a server setting; the server refuses unknown ones. Raises
     `BackendUrlError`.
     """
-    parsed = StoreUrl.parse(url)
+    parsed, timeout_s = StoreUrl.parse(url), command_timeout_s
     options, settings, warnings = {"target_session_attrs": "read-write"}, {}, []
     for name, value in parsed.options.items():
         if name in _UNSUPPORTED or (name in _OFF and value not in _OFF[name]):
@@ -126,4 +153,7 @@ def parse_address(url: str, timeout_s: float) -> Address:
     hosts = options.get("host", "") if not parsed.hosts else ""
     if hosts and "port" in options:
         hosts = f"{hosts}:{options['port']}"
-    return Address(hosts or parsed.address, parsed.encoded(options), timeout_s, settings, tuple(warnings))
+    each = [parsed.hosts] if "port" in options else parsed.hosts.split(",")  # the option has the ports of all hosts
+    dsns = tuple(replace(parsed, hosts=host).encoded(options) for host in each)
+    host_timeout_s = command_timeout_s / 4  # a statement waits for its connection within its own limit
+    return Address(hosts or parsed.address, dsns, timeout_s, host_timeout_s, settings, tuple(warnings))

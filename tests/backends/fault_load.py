@@ -6,6 +6,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import pairwise
 
 import backends
 from backends import AbortOutcome, StoreUnavailableError
@@ -27,9 +28,10 @@ OPTIONS = backends.Options(
 class FaultLoad:
     """The streams of one strategy. Half of them are aborted during the fault; the others must continue."""
 
-    def __init__(self, owners: list[Delivery], stopper: Delivery, name: str) -> None:
+    def __init__(self, owners: list[Delivery], stopper: Delivery, name: str, aborts_over_s: float) -> None:
         self.owners = owners
         self.stopper = stopper
+        self.aborts_over_s = aborts_over_s
         self.sent = 0
         self.accepted: dict[str, float] = {}  # at (s)
         self.stopped: dict[str, float] = {}
@@ -69,6 +71,11 @@ class FaultLoad:
             f" {max(delays_ms):7.0f} ms longest"
         )
 
+    def longest_pause_s(self, since_s: float) -> float:
+        """The longest time without an accepted abort, from `since_s` on."""
+        accepted_s = [since_s, *sorted(at_s for at_s in self.accepted.values() if at_s > since_s)]
+        return max((after_s - before_s for before_s, after_s in pairwise(accepted_s)), default=0.0)
+
     async def _all_stopped(self) -> None:
         try:
             async with asyncio.timeout(DEADLINE_S):
@@ -90,7 +97,7 @@ class FaultLoad:
                 await asyncio.sleep(CHUNK_S)
 
     async def _stop(self, name: str) -> None:
-        await asyncio.sleep(random.Random(name).uniform(0, ABORTS_OVER_S))
+        await asyncio.sleep(random.Random(name).uniform(0, self.aborts_over_s))
         while True:
             self.sent += 1
             try:
@@ -108,14 +115,16 @@ class FaultLoad:
 
 
 @asynccontextmanager
-async def fault_load(kind: str, delivery: str, owner_url: str, stopper_url: str) -> AsyncIterator[FaultLoad]:
+async def fault_load(
+    kind: str, delivery: str, owner_url: str, stopper_url: str, aborts_over_s: float = ABORTS_OVER_S
+) -> AsyncIterator[FaultLoad]:
     """Two workers that own the streams, and a third that gets the aborts; the URLs are without the delivery."""
     async with AsyncExitStack() as stack:
         urls = [owner_url, owner_url, stopper_url]
         workers = [
             await stack.enter_async_context(
-                backends.from_url(url.replace(f"{kind}://", f"{kind}+{delivery}://"), OPTIONS)
+                backends.from_url(url.replace(f"{kind}://", f"{kind}+{delivery}://", 1), OPTIONS)
             )
             for url in urls
         ]
-        yield FaultLoad(workers[:2], workers[2], f"{kind}-{delivery}-{secrets.token_hex(4)}")
+        yield FaultLoad(workers[:2], workers[2], f"{kind}-{delivery}-{secrets.token_hex(4)}", aborts_over_s)
