@@ -19,11 +19,14 @@ from backends import BackendError
 from backends.redis.errors import acl_line
 from server.settings import Settings
 from server.strategy import open_delivery, startup_error
+from tests.backends.pgbouncer import needs_pgbouncer, pgbouncer
 from tests.conftest import namespace
 from tests.server.service import serve, strategy
 
 DEADLINE_S = 40.0
 """Most of it is the start of Python on a busy machine; without a limit of our own it would wait for ever."""
+
+POOLER_REFUSED_S = 2.0
 
 
 def refusal(*arguments: str, **environment: str) -> str:
@@ -92,6 +95,18 @@ def test_a_store_that_does_not_answer_is_called_that() -> None:
     message = refusal("--backend", "redis+push://me:hidden-secret@127.0.0.1:1/0")
     assert message.startswith("Redis at 127.0.0.1:1: ")
     assert message.endswith("; start the store, or correct its address in --backend or ABORT_BACKEND")
+    assert "hidden-secret" not in message
+
+
+@needs_pgbouncer
+async def test_push_through_a_transaction_pooler_is_refused_with_the_fix(postgres_url: str) -> None:
+    with pgbouncer(postgres_url, "transaction") as pooler:
+        url = strategy(pooler.url).replace("@", ":hidden-secret@")
+        message = await asyncio.to_thread(refusal, "--backend", url, "--workers", "2")
+        started_s = time.monotonic()
+        assert message == await startup_message(url)
+        assert time.monotonic() - started_s < POOLER_REFUSED_S
+    assert "?listen=postgres://USER:PASSWORD@HOST:5432/DATABASE" in message
     assert "hidden-secret" not in message
 
 
