@@ -164,8 +164,8 @@ class Store(ABC):
         """
 
     @abstractmethod
-    async def release(self, chat: Chat) -> None:
-        """Free the id, unless a newer chat has taken it (compared by generation)."""
+    async def release(self, chat: Chat) -> bool:
+        """Free the id, unless a newer chat has taken it (compared by generation); True if an abort was recorded."""
 
     @abstractmethod
     async def heartbeat(self, worker: str, number: int) -> bool:

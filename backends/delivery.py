@@ -87,7 +87,7 @@ class Delivery(StoreSession):
             self._unreleased[chat.key] = (chat, time.monotonic())
             try:
                 async with asyncio.timeout(STREAM_DEADLINE_S):
-                    await self._release(chat)
+                    live.signal.recorded = await self._release(chat)
             except (StoreUnavailableError, TimeoutError):
                 self._fail()  # else the id would be refused, and its aborts accepted, for a whole TTL
 

@@ -117,10 +117,12 @@ class MemoryStore(Store):
             self._notify(chat)
         return reasserted
 
-    async def release(self, chat: Chat) -> None:
+    async def release(self, chat: Chat) -> bool:
         found = self._find(chat.request_id)
-        if found is not None and found.chat.key == chat.key:
-            self._put(State.ENDED, chat, self.options.remember_s)
+        if found is None or found.chat.key != chat.key:
+            return False
+        self._put(State.ENDED, chat, self.options.remember_s)
+        return found.state in (State.ABORTED, State.REPEATED)
 
     async def heartbeat(self, worker: str, number: int) -> bool:
         held = worker in self._heartbeats

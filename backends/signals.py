@@ -25,13 +25,15 @@ class Counters:
 class AbortSignal:
     """Signals one chat's stream to end. Set at most once, from the owner's event loop only."""
 
-    __slots__ = ("_callback", "_event", "poll")
+    __slots__ = ("_callback", "_event", "poll", "recorded")
 
     def __init__(self, poll: Callable[[], Awaitable[bool]] | None = None) -> None:
         self._event = asyncio.Event()
         self._callback: Callable[[], object] | None = None
         self.poll = poll
         """Await before forwarding each chunk; returns `aborted`. None for a delivery that does not poll."""
+        self.recorded = False
+        """After the watch: the store held an abort of the chat, whether or not it had reached this worker."""
 
     @property
     def aborted(self) -> bool:

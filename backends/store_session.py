@@ -139,9 +139,10 @@ class StoreSession:
                 # It ended during the renewal. If the store had lost it, it was released first and recorded afterwards.
                 await self._release(chat)
 
-    async def _release(self, chat: Chat) -> None:
-        await self._counted_store().release(chat)
+    async def _release(self, chat: Chat) -> bool:
+        aborted = await self._counted_store().release(chat)
         self._unreleased.pop(chat.key, None)
+        return aborted
 
     async def _send_heartbeat(self) -> int:
         """Have the store record a heartbeat; return its number. Raises `StoreUnavailableError`."""

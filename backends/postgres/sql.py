@@ -76,9 +76,13 @@ WITH reasserted AS (
 SELECT request_id, generation,
     CASE WHEN $6 THEN pg_notify('{schema}_abort_' || worker, generation || ' ' || request_id) END FROM reasserted
 """
+# An UPDATE returns new values only, hence the join. It takes no lock, so an abort that commits while this statement
+# waits for its row is not returned.
 RELEASE = """
-UPDATE {schema}.chats_v1 SET state = 'ended', expires_at = now() + $3 * interval '1 second'
-WHERE request_id = $1 AND generation = $2
+UPDATE {schema}.chats_v1 AS c SET state = 'ended', expires_at = now() + $3 * interval '1 second'
+FROM {schema}.chats_v1 AS old
+WHERE c.request_id = $1 AND c.generation = $2 AND old.request_id = c.request_id
+RETURNING old.state IN ('aborted', 'repeated')
 """
 HEARTBEAT = """
 WITH held AS (SELECT FROM {schema}.chats_v1 WHERE request_id = $1 AND expires_at > now()), beat AS (

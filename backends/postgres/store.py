@@ -145,8 +145,9 @@ class PostgresStore(Store):
         rows = await self._fetch(sql.REASSERT, *_columns(chats), self.options.remember_s, self.notify) if chats else []
         return {ChatKey(request_id, generation) for request_id, generation, _ in rows}
 
-    async def release(self, chat: Chat) -> None:
-        await self._fetch(sql.RELEASE, chat.request_id, chat.generation, self.options.remember_s)
+    async def release(self, chat: Chat) -> bool:
+        rows = await self._fetch(sql.RELEASE, chat.request_id, chat.generation, self.options.remember_s)
+        return bool(rows and rows[0][0])
 
     async def heartbeat(self, worker: str, number: int) -> bool:
         message, ttl_s = f"{HEARTBEAT} {number}", self.options.heartbeat_ttl_s

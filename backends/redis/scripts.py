@@ -57,9 +57,10 @@ return 1
 RELEASE = (  # ARGV: generation, lifetime of the tombstone in ms
     _PARSE
     + """
-if generation == ARGV[1] then
-  redis.call('SET', KEYS[1], 'ended ' .. generation .. ' ' .. worker .. ' ' .. owner, 'PX', ARGV[2])
-end
+if generation ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], 'ended ' .. generation .. ' ' .. worker .. ' ' .. owner, 'PX', ARGV[2])
+if state == 'aborted' or state == 'repeated' then return 1 end
+return 0
 """
 )
 HEARTBEAT = """

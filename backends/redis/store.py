@@ -121,8 +121,9 @@ class RedisStore(Store):
         reasserted = await self._run_each(scripts.REASSERT, chats, _ms(self.options.remember_s))
         return {chat.key for chat, done in zip(chats, reasserted, strict=True) if done}
 
-    async def release(self, chat: Chat) -> None:
-        await self._run(scripts.RELEASE, chat.request_id, chat.generation, _ms(self.options.remember_s))
+    async def release(self, chat: Chat) -> bool:
+        remember_ms = _ms(self.options.remember_s)
+        return bool(await self._run(scripts.RELEASE, chat.request_id, chat.generation, remember_ms))
 
     async def heartbeat(self, worker: str, number: int) -> bool:
         ttl_ms, channel = _ms(self.options.heartbeat_ttl_s), self._names.channel(bucket_of(worker), worker)

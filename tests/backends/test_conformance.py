@@ -133,6 +133,18 @@ async def test_an_abort_after_the_end_leaves_nothing(worker: Delivery, other: De
         await not_seen(signal, worker)
 
 
+@pytest.mark.parametrize("aborted", [False, True])
+async def test_the_end_shows_whether_an_abort_was_recorded(
+    worker: Delivery, other: Delivery, request_id: str, aborted: bool
+) -> None:
+    """Also one that has not reached the chat."""
+    async with worker.watch(request_id, "me") as signal:
+        if aborted:
+            assert await other.abort(request_id, "me") is AbortOutcome.ACCEPTED
+        assert not signal.recorded
+    assert signal.recorded is aborted
+
+
 async def test_only_the_owner_may_abort(worker: Delivery, other: Delivery, request_id: str) -> None:
     async with worker.watch(request_id, "me") as signal:
         unknown = await other.abort(f"{request_id}-unknown", "you")

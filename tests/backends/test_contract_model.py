@@ -82,8 +82,9 @@ class ContractMachine(RuleBasedStateMachine):
         """Of any earlier chat: an old one must not release a newer one."""
         if self.chats:
             chat = self.chats[pick % len(self.chats)]
-            self.do(self.store.release(chat))
-            if self.held(chat) is not None:
+            held = self.held(chat)
+            assert self.do(self.store.release(chat)) is (held in (State.ABORTED, State.REPEATED))
+            if held is not None:
                 self.model[chat.request_id] = (State.ENDED, chat)
 
     @rule(pick=PICK)

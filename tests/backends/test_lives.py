@@ -86,9 +86,9 @@ class Store(MemoryStore):
         await self._pass("register")
         return aborted
 
-    async def release(self, chat: Chat) -> None:
+    async def release(self, chat: Chat) -> bool:
         await self._pass("release")
-        await super().release(chat)
+        return await super().release(chat)
 
     async def renew(self, chats: Collection[Chat]) -> set[ChatKey]:
         await self._pass("renew")
