@@ -30,6 +30,7 @@ from server.ops.revision import revision
 from server.ops.trace import Tracer
 from server.process import descriptors
 from server.process.startup_report import report_startup_errors
+from server.relay.connections import open_connections
 from server.relay.upstream_client import make_client
 from server.settings import Settings
 from server.strategy import open_delivery
@@ -61,7 +62,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         async with (
             open_delivery(settings) as delivery,
             make_client(settings) as client,
-            monitor_loop(tracer, metrics.Sampler(delivery)),
+            monitor_loop(tracer, metrics.Sampler(delivery, open_connections)),
         ):
             app.state.worker = worker = Worker(settings, delivery, client, tracer)
             revision()  # look it up now, not in the first request

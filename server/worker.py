@@ -92,14 +92,13 @@ class Worker:
             LOG.warning(reason)
         return OpenFilesError(reason)
 
-    def record_end(self, trace: ChatTrace) -> None:
-        """Write the trace, metrics and log line of a chat that has ended."""
+    def record_end(self, trace: ChatTrace, *, abort_recorded: bool) -> None:
+        """Write the trace, metrics and log line of a chat that has ended; see `metrics.count_abort`."""
         self.tracer.write(trace)
         metrics.count_chat(trace.finish_reason)
         if trace.first_text_ns is not None:
             metrics.TTFT_S.observe((trace.first_text_ns - trace.received_ns) / 1e9)
-        if trace.signal_ns is not None and trace.upstream_closed_ns is not None:
-            metrics.STOP_S.observe((trace.upstream_closed_ns - trace.signal_ns) / 1e9)
+        metrics.count_abort(trace, recorded=abort_recorded)
         LOG.info(
             "chat",
             extra={

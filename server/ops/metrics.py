@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
+from collections.abc import Callable
 from dataclasses import asdict
 from time import monotonic
 
@@ -16,6 +17,7 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 
 from backends import Delivery
 from server.ops.logs import LOG
+from server.ops.trace import ChatTrace
 
 SAMPLE_INTERVAL_S = 0.5
 LAG_WINDOW_S = 15.0
@@ -26,6 +28,7 @@ SERVICE_REASONS = frozenset(
     ["abort", "disconnect", "shutdown", "error", "unknown", "refused_409", "refused_429", "refused_503"]
 )
 """Finish reasons set by the service, not by the upstream; an upstream's `error` is counted here, too."""
+_CLOSED_BY_SERVICE = ("abort", "disconnect", "shutdown")
 _REASONS = SERVICE_REASONS | {"stop", "length", "tool_calls", "content_filter", "function_call"}
 
 CHATS = Counter("stopwatch_chats", "Chats that have ended, by finish_reason", ["finish_reason"])
@@ -34,6 +37,14 @@ STOP_S = Histogram(
     "stopwatch_stop_seconds",
     "From the abort's arrival at the chat's worker to the closed upstream",
     buckets=_STOP_BUCKETS_S,
+)
+DISHONEST_STOPS = Counter(
+    "stopwatch_dishonest_stops", "Chats that had an accepted abort, and whose upstream ended by itself nevertheless"
+)
+OPEN_UPSTREAMS = Gauge(
+    "stopwatch_open_upstreams",
+    "Upstream connections that carry a chat's request; idle ones in the pool do not count",
+    multiprocess_mode="livesum",
 )
 TTFT_S = Histogram(
     "stopwatch_ttft_seconds", "From the request to the first text: content, reasoning, refusal or tool call"
@@ -59,6 +70,19 @@ def count_chat(finish_reason: str | None) -> None:
     CHATS.labels(reason if reason in _REASONS else "other").inc()
 
 
+def count_abort(trace: ChatTrace, *, recorded: bool) -> None:
+    """Count what became of the upstream of a chat that has ended, if the chat was aborted.
+
+    `recorded`: the store held an abort of it, whether or not it had reached the chat.
+    """
+    if trace.finish_reason in _CLOSED_BY_SERVICE:
+        if trace.signal_ns is not None and trace.upstream_closed_ns is not None:
+            # The client may have hung up first: then the upstream was closed before the abort arrived.
+            STOP_S.observe(max(0, trace.upstream_closed_ns - trace.signal_ns) / 1e9)
+    elif recorded or trace.signal_ns is not None:
+        DISHONEST_STOPS.inc()
+
+
 def render() -> bytes:
     """Return all workers' metrics in Prometheus's text format."""
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
@@ -75,13 +99,14 @@ def remove_live_values() -> None:
 
 
 class Sampler:
-    """Updates live streams, readiness, store events and event-loop lag twice a second.
+    """Updates live streams, open upstreams, readiness, store events and event-loop lag twice a second.
 
     Also logs when the store is lost, and when it is back.
     """
 
-    def __init__(self, delivery: Delivery) -> None:
+    def __init__(self, delivery: Delivery, open_upstreams: Callable[[], int]) -> None:
         self._delivery = delivery
+        self._open_upstreams = open_upstreams
         self._before = asdict(delivery.counters)
         self._since_s = monotonic()
         self._max_lag_s = 0.0
@@ -96,6 +121,7 @@ class Sampler:
         self._recent_max_s.append(self._max_lag_s)
         LAG_S.set(max(self._recent_max_s))
         LIVE.set(self._delivery.live)
+        OPEN_UPSTREAMS.set(self._open_upstreams())
         READY.set(self._delivery.ready)
         HEARTBEAT_AGE_S.set(self._delivery.heartbeat_age_s)
         now = asdict(self._delivery.counters)

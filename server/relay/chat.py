@@ -66,6 +66,7 @@ class ChatResponse(Response):
         self._relay_scope = CancelScope()
         self._watch_scope = CancelScope()
         self._failure: Exception | None = None
+        self._abort_recorded = False  # whether the store held an abort when the id was released
         self._stop_reason: str | None = None  # set when the chat is stopped from outside
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -91,7 +92,7 @@ class ChatResponse(Response):
                 trace.ended_ns = monotonic_ns()
                 span.set_attribute("request_id", trace.request_id)
                 span.set_attribute("finish_reason", str(trace.finish_reason))
-                self._worker.record_end(trace)
+                self._worker.record_end(trace, abort_recorded=self._abort_recorded)
 
     async def _chat(self, scope: Scope, receive: Receive, send: Send) -> None:
         worker, refused = self._worker, None
@@ -106,6 +107,7 @@ class ChatResponse(Response):
                     replaceable = self._id_is_replaceable
                     async with self._register_with_fallback_id() if replaceable else self._register() as signal:
                         await self._watch(signal, receive)
+                    self._abort_recorded = signal.recorded
                 except BackendError as error:  # the task group would wrap it
                     refused = error
                     self._stop("refused")
@@ -168,8 +170,11 @@ class ChatResponse(Response):
         trace = self._trace
 
         def aborted() -> None:
+            if self._worker.drained:
+                self._stop("shutdown")
+                return
             trace.signal_ns = monotonic_ns()
-            self._stop("shutdown" if self._worker.drained else "abort")
+            self._stop("abort")
 
         trace.registered_ns = monotonic_ns()
         self._poll = signal.poll

@@ -40,8 +40,10 @@ class DeferredConnection:
         await self._released.wait()
 
     def attach(self, connection: Connection) -> None:
-        """Use this connection from now on."""
+        """Use this connection from now on; count it until the request is over."""
         self._connection = connection
+        _open.add(connection)
+        connection.add_callback(partial(_open.discard, connection))  # called when it is closed or back in the pool
 
     def abort(self) -> None:
         """Close the connection before anything else runs; does nothing after it has returned to the pool."""
@@ -57,6 +59,7 @@ class DeferredConnection:
 
 
 _current: ContextVar[DeferredConnection | None] = ContextVar("deferred_connection", default=None)
+_open: WeakSet[Connection] = WeakSet()  # attached, and neither closed nor returned to the pool
 _prepared_clients: WeakSet[AsyncOpenAI] = WeakSet()  # clients whose connector is a _DeferringConnector
 
 
@@ -83,6 +86,11 @@ class _DeferringConnector(aiohttp.TCPConnector):
                 deferred.attach(connection)
                 return connection
             connection.close()  # the upstream closed it meanwhile: connect again, released this time
+
+
+def open_connections() -> int:
+    """Number of this process's connections that carry a chat's request; idle ones in the pool do not count."""
+    return len(_open)
 
 
 def install_connector(client: AsyncOpenAI, http: httpx2.AsyncClient) -> None:

@@ -13,11 +13,13 @@ from tests.deploy.files import PROMETHEUS, ROOT, alerts, panel_expressions
 PROMTOOL = shutil.which("promtool")
 pytestmark = pytest.mark.skipif(PROMTOOL is None, reason="there is no promtool (Debian: apt-get install prometheus)")
 ACCEPTED = 'stopwatch_aborts_total{outcome="accepted", instance="a"}'
-CLOSED = 'stopwatch_stop_seconds_count{instance="b"}'
+DISHONEST = 'stopwatch_dishonest_stops_total{instance="b"}'
+OPEN, LIVE = 'stopwatch_open_upstreams{instance="a"}', 'stopwatch_live_streams{instance="a"}'
 FIRES = {
     "ServiceDown": {'up{job="stopwatch", instance="a"}': "0x40"},
     "ListenerDown": {'stopwatch_listener_ready{instance="a"}': "0x40"},
-    "AbortsWithoutClosedUpstream": {ACCEPTED: "0+2x40", CLOSED: "0+1x40"},
+    "DishonestStops": {ACCEPTED: "0+2x40", DISHONEST: "0+1x40"},
+    "OpenUpstreams": {OPEN: "1x40", LIVE: "0x40"},
     "SlowStops": {
         'stopwatch_stop_seconds_bucket{le="0.5"}': "0+1x40",
         'stopwatch_stop_seconds_bucket{le="1"}': "0+9x40",
@@ -35,7 +37,8 @@ QUIET = {
     'up{job="stopwatch", instance="a"}': "1x40",
     'stopwatch_listener_ready{instance="a"}': "1x40",
     ACCEPTED: "0+10x40",
-    CLOSED: "0+9.5x40",
+    DISHONEST: "0+0.5x40",
+    OPEN: "7x40",
     'stopwatch_stop_seconds_bucket{le="0.5"}': "0+99x40",
     'stopwatch_stop_seconds_bucket{le="1"}': "0+100x40",
     'stopwatch_stop_seconds_bucket{le="+Inf"}': "0+100x40",

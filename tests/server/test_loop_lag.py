@@ -5,6 +5,7 @@ import gc
 import itertools
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx2
@@ -24,8 +25,8 @@ from tests.server.service import json_lines, wait_for_lines
 FIELDS = ["kind", "pid", "from_ns", "to_ns", "lag_p50_ms", "lag_p99_ms", "lag_max_ms", "gc_max_ms"]
 
 
-def sampler() -> Sampler:
-    return Sampler(PollDelivery(MemoryStore(Options(), notify=False)))
+def sampler(open_upstreams: Callable[[], int] = int) -> Sampler:
+    return Sampler(PollDelivery(MemoryStore(Options(), notify=False)), open_upstreams)
 
 
 async def test_a_blocked_loop_and_a_collection_are_seen(tmp_path: Path) -> None:
@@ -110,7 +111,7 @@ def test_the_metrics_show_the_worst_between_two_scrapes() -> None:
 
 def test_the_log_tells_when_the_store_is_lost_and_when_it_is_back(caplog: pytest.LogCaptureFixture) -> None:
     delivery = PollDelivery(MemoryStore(Options(), notify=False))
-    one = Sampler(delivery)
+    one = Sampler(delivery, int)
 
     def half_a_second() -> list[str]:
         caplog.clear()

@@ -36,7 +36,7 @@ async def test_two_workers_are_counted_as_one_service(two_workers_url: str) -> N
                 return None
 
         async def live(wanted: int) -> bool:
-            return await shown("stopwatch_live_streams") == wanted
+            return {await shown(f"stopwatch_{name}") for name in ("live_streams", "open_upstreams")} == {wanted}
 
         async def stop(name: str) -> None:
             answer = await client.post("/abort/", json={"request_id": name, "wait_ms": 5000})

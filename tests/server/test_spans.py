@@ -142,7 +142,7 @@ async def test_what_an_exception_quotes_is_in_no_span(monkeypatch: pytest.Monkey
     for module in (abort, chat):
         monkeypatch.setattr(module, "SPANS", provider.get_tracer("test"))
     # It neither admits nor aborts.
-    worker: Any = SimpleNamespace(record_end=lambda _: None, tracer=Tracer(None), settings=Settings())
+    worker: Any = SimpleNamespace(record_end=lambda *_, **__: None, tracer=Tracer(None), settings=Settings())
     client = Client()
     for response in (
         ChatResponse({}, request_id="x", owner="me", worker=worker),
