@@ -27,9 +27,9 @@ def test_kustomize_builds() -> None:
     assert "image: stopwatch-chat:0.1.0" in done.stdout
 
 
-def test_kustomize_names_every_file_but_the_cluster() -> None:
+def test_kustomize_names_every_file_but_the_optional_ones() -> None:
     listed = set(documents(K8S / "kustomization.yaml")[0]["resources"])
-    assert listed | {"kustomization.yaml", "redis-cluster.yaml"} == {file.name for file in K8S.iterdir()}
+    assert listed | {"kustomization.yaml", "redis-cluster.yaml", "bench.yaml"} == {file.name for file in K8S.iterdir()}
 
 
 @pytest.mark.parametrize("pod", PODS.values(), ids=PODS)
@@ -65,6 +65,32 @@ def test_the_services_settings_are_valid(monkeypatch: pytest.MonkeyPatch) -> Non
     assert store.address.split(":")[0] in services
     pre_stop_s = float(container["lifecycle"]["preStop"]["exec"]["command"][1])
     assert PODS["Deployment stopwatch-chat"]["terminationGracePeriodSeconds"] > pre_stop_s + settings.drain_s + 5
+
+
+def test_the_load_workers_are_as_many_as_the_master_expects_and_find_it() -> None:
+    workloads = {each["metadata"]["name"]: each for each in manifests() if each["kind"] == "Job"}
+    (master,) = PODS["Job bench-master"]["containers"]
+    (worker,) = PODS["Job bench-worker"]["containers"]
+    count = workloads["bench-worker"]["spec"]["parallelism"]
+    assert master["args"] == ["load", "--master", "--expect-workers", str(count)]
+    assert worker["args"] == ["load", "--worker", "--master-host", "bench-master"]
+    assert workloads["bench-worker"]["spec"]["completions"] == count
+    (service,) = (
+        each for each in manifests() if each["kind"] == "Service" and each["metadata"]["name"] == worker["args"][-1]
+    )
+    assert service["spec"]["selector"] == workloads["bench-master"]["spec"]["template"]["metadata"]["labels"]
+    assert service["spec"]["ports"][0]["port"] == master["ports"][0]["containerPort"]
+
+
+def test_what_pods_mount_is_declared() -> None:
+    claims = {each["metadata"]["name"] for each in manifests() if each["kind"] == "PersistentVolumeClaim"}
+    for name, pod in PODS.items():
+        volumes = {volume["name"]: volume for volume in pod.get("volumes", ())}
+        if name != "StatefulSet redis-cluster":  # its volume comes from a template
+            mounted = {mount["name"] for each in pod["containers"] for mount in each.get("volumeMounts", ())}
+            assert mounted == set(volumes)
+        for volume in volumes.values():
+            assert volume.get("persistentVolumeClaim", {}).get("claimName") in {None, *claims}
 
 
 def _has_pods(manifest: dict[str, Any]) -> bool:
