@@ -9,6 +9,8 @@ FROM python:3.13-slim-bookworm AS base
 COPY --from=packages /venv /venv
 ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 WORKDIR /app
+# PostgreSQL's initdb, which the benchmark runs, needs a name for its user.
+RUN echo 'app:x:10001:10001::/tmp:/bin/sh' >> /etc/passwd
 # A number: Kubernetes' runAsNonRoot cannot check a name.
 USER 10001:10001
 STOPSIGNAL SIGTERM
@@ -17,8 +19,9 @@ FROM base AS mock
 COPY mock_llm mock_llm
 ENV MOCK_HOST=0.0.0.0 MOCK_PORT=9000
 EXPOSE 9000
-HEALTHCHECK --interval=5s --timeout=3s --start-period=10s \
-    CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:9000/__mock/health', timeout=2)"]
+# A socket: Python's image has no compiled standard library, and each check would compile the modules of an HTTP client.
+HEALTHCHECK --interval=5s --timeout=5s --start-period=20s \
+    CMD ["python", "-c", "import os, socket; s = socket.create_connection(('127.0.0.1', int(os.environ['MOCK_PORT'])), 4); s.sendall(b'GET /__mock/health HTTP/1.0\\r\\n\\r\\n'); assert b' 200 ' in s.recv(64)"]
 ENTRYPOINT ["python", "-m", "mock_llm", "serve"]
 
 FROM python:3.13-slim-bookworm AS bench-packages
@@ -42,6 +45,6 @@ COPY server server
 # The service refuses to start on 0.0.0.0 without API_KEYS or OPEN_TO_NETWORK=true.
 ENV HOST=0.0.0.0 PORT=8000
 EXPOSE 8000
-HEALTHCHECK --interval=5s --timeout=3s --start-period=20s \
-    CMD ["python", "-c", "import os, urllib.request as u; u.urlopen(f'http://127.0.0.1:{os.environ[\"PORT\"]}/healthz', timeout=2)"]
+HEALTHCHECK --interval=5s --timeout=5s --start-period=60s \
+    CMD ["python", "-c", "import os, socket; s = socket.create_connection(('127.0.0.1', int(os.environ['PORT'])), 4); s.sendall(b'GET /healthz HTTP/1.0\\r\\n\\r\\n'); assert b' 200 ' in s.recv(64)"]
 ENTRYPOINT ["python", "-m", "server"]

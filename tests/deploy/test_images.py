@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.deploy.files import ROOT, compose, pod_specs
+from tests.processes import running
+from tests.server.service import serve
 
 
 def copied(lines: list[str]) -> list[str]:
@@ -27,7 +29,6 @@ ENTRY_POINTS = {
     if line.startswith("ENTRYPOINT ")
 }
 """Stage -> what it copies from the build context, and its command."""
-HEALTH_CHECKS = [json.loads(line.partition(" CMD ")[2]) for line in LINES if line.startswith("HEALTHCHECK ")]
 
 
 def images() -> list[str]:
@@ -58,10 +59,24 @@ def test_an_entry_point_runs_on_what_its_stage_copies(sources: list[str], comman
     assert "usage" in help_text.lower()
 
 
-@pytest.mark.parametrize("command", HEALTH_CHECKS, ids=["mock", "service"])
-def test_a_health_check_is_valid_python(command: list[str]) -> None:
-    assert command[:2] == ["python", "-c"]
-    compile(command[2], "HEALTHCHECK", "exec")
+def is_healthy(stage: str, url: str) -> bool:
+    """Run this stage's health check against the server at `url`."""
+    (check,) = (line for line in dict(STAGES)[stage].splitlines() if line.startswith("HEALTHCHECK "))
+    _, *arguments = json.loads(check.partition(" CMD ")[2])
+    port = url.rpartition(":")[2]
+    environment = os.environ | {"PORT": port, "MOCK_PORT": port}
+    return (
+        subprocess.run([sys.executable, *arguments], env=environment, capture_output=True, check=False).returncode == 0
+    )
+
+
+def test_a_health_check_passes_while_its_server_runs() -> None:
+    with running("mock_llm", "serve", "--port", "0") as mock, serve(mock.url) as service:
+        assert is_healthy("mock", mock.url)
+        assert is_healthy("service", service.url)
+        assert not is_healthy("service", mock.url)  # another answer than 200
+    assert not is_healthy("mock", mock.url)
+    assert not is_healthy("service", service.url)
 
 
 @pytest.mark.parametrize("image", images())

@@ -72,7 +72,8 @@ def test_the_load_workers_are_as_many_as_the_master_expects_and_find_it() -> Non
     (master,) = PODS["Job bench-master"]["containers"]
     (worker,) = PODS["Job bench-worker"]["containers"]
     count = workloads["bench-worker"]["spec"]["parallelism"]
-    assert master["args"] == ["load", "--master", "--expect-workers", str(count)]
+    assert master["args"] == ["load", "--master", "--expect-workers", str(count), "--host", "$(POD_IP)"]
+    assert [variable["name"] for variable in master["env"]] == ["POD_IP"]
     assert worker["args"] == ["load", "--worker", "--master-host", "bench-master"]
     assert workloads["bench-worker"]["spec"]["completions"] == count
     (service,) = (
