@@ -19,7 +19,7 @@ FROM base AS mock
 COPY mock_llm mock_llm
 ENV MOCK_HOST=0.0.0.0 MOCK_PORT=9000
 EXPOSE 9000
-# A socket: Python's image has no compiled standard library, and each check would compile the modules of an HTTP client.
+# A socket, not an HTTP client: where the standard library is not compiled, each check would compile its modules.
 HEALTHCHECK --interval=5s --timeout=5s --start-period=20s \
     CMD ["python", "-c", "import os, socket; s = socket.create_connection(('127.0.0.1', int(os.environ['MOCK_PORT'])), 4); s.sendall(b'GET /__mock/health HTTP/1.0\\r\\n\\r\\n'); assert b' 200 ' in s.recv(64)"]
 ENTRYPOINT ["python", "-m", "mock_llm", "serve"]
