@@ -50,6 +50,8 @@ _STORE_OF_SCHEME = {
     "postgresql": "postgres",
     "redis": "redis",
     "rediss": "redis",  # over TLS
+    "redis+sentinel": "redis",  # the master of a replication group
+    "rediss+sentinel": "redis",
 }
 _SCHEME = re.compile(r"[a-z0-9+.-]{1,40}", re.ASCII)
 _DELIVERIES = {"poll": PollDelivery, "timer": TimerDelivery, "push": PushDelivery}
@@ -60,12 +62,15 @@ _DRIVERS = {"aiopg", "asyncpg", "pg8000", "psycopg", "psycopg2", "psycopg3", "ps
 def from_url(url: str, options: Options | None = None) -> Delivery:
     """Create the delivery that a backend URL names, to be entered by the caller.
 
-    The form is `<store>+<delivery>://`, followed by the driver's own form; `memory+push://` needs nothing more, and
-    `none://` is the control that delivers no abort. The default delivery is push. Raises `BackendUrlError`.
+    The form is `<store>+<delivery>://`, followed by the driver's own form; `redis+sentinel` is a store, too.
+    `memory+push://` needs nothing more, and `none://` is the control that delivers no abort. The default delivery is
+    push. Raises `BackendUrlError`.
     """
     scheme, separator, rest = url.partition("://")
     scheme = scheme.lower()
     store_scheme, *suffixes = scheme.split("+")
+    if suffixes and f"{store_scheme}+{suffixes[0]}" in _STORE_OF_SCHEME:
+        store_scheme += f"+{suffixes.pop(0)}"
     store_name = _STORE_OF_SCHEME.get(store_scheme)
     names = [suffix for suffix in suffixes if suffix not in _DRIVERS] or ["push"]
     if separator and scheme == "none":

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from hashlib import sha1
 from itertools import chain
 from typing import Any
 
-from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError as LostError
 from redis.exceptions import NoScriptError, ResponseError
 
@@ -19,18 +18,15 @@ from backends.redis.wire import Command, Wire
 
 
 class Commands:
-    """Sends commands over one connection, created by `connect`. Raises RedisError, OSError, TimeoutError.
+    """Sends commands over one connection, opened by `connect`. Raises RedisError, OSError, TimeoutError.
 
     A server that refuses (see `is_refusal`) may have been demoted: its connection is closed, the address is dialled
     again, and `on_refusal` is called.
     """
 
-    def __init__(
-        self, connect: Callable[[], AbstractConnection], timeout_s: float, on_refusal: Callable[[], object]
-    ) -> None:
+    def __init__(self, connect: Callable[[], Coroutine[None, None, Wire]], on_refusal: Callable[[], object]) -> None:
         self._connect = connect
         self._on_refusal = on_refusal
-        self._timeout_s = timeout_s
         self._wire: Wire | None = None
         self._connecting: asyncio.Task[Wire] | None = None
         self._gets_by_slot = False  # set after the first CROSSSLOT error
@@ -86,8 +82,13 @@ class Commands:
         found = dict(zip(chain.from_iterable(slots), chain.from_iterable(replies), strict=True))
         return [found[key] for key in keys]
 
+    def drop(self) -> None:
+        """Close the connection; the next command opens another one."""
+        if self._wire is not None:
+            self._wire.close()
+
     async def close(self) -> None:
-        """Close the connection."""
+        """Close the connection, also one that is being opened."""
         if self._connecting is not None:
             self._connecting.cancel()
             await asyncio.wait([self._connecting])
@@ -99,7 +100,7 @@ class Commands:
         if self._wire is not None and not self._wire.closed:
             return self._wire
         if self._connecting is None:
-            self._connecting = asyncio.create_task(Wire.open(self._connect(), self._timeout_s))
+            self._connecting = asyncio.create_task(self._connect())
             self._connecting.add_done_callback(self._on_connected)
         return await asyncio.shield(self._connecting)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from redis.exceptions import AuthenticationError, BusyLoadingError, ResponseError
 
@@ -21,10 +22,10 @@ _IN_SCRIPT = re.compile(r" script: [0-9a-f]*,? ?on @\S*$")
 _ERROR_REPLIES = (ResponseError, AuthenticationError, BusyLoadingError)
 
 
-def acl_line(namespace: str, publish: str) -> str:
+def acl_line(namespace: str, publish: str, others: Iterable[str] = ()) -> str:
     """The command that grants the user USER the rights a store needs; `publish` is a key of PUSH_RIGHTS."""
     channels = f"&{namespace}:* " if publish else ""
-    commands = " ".join(f"+{right}" for right in (*RIGHTS, *PUSH_RIGHTS[publish]))
+    commands = " ".join(f"+{right}" for right in (*RIGHTS, *PUSH_RIGHTS[publish], *others))
     return f"ACL SETUSER USER ~{namespace}:* {channels}{commands}"
 
 

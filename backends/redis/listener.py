@@ -7,16 +7,16 @@ from contextlib import suppress
 from time import monotonic
 from typing import Any
 
-from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError as LostError
 
 from backends.base import ChatKey, MessageHandler
+from backends.redis.dial import Dialer
 from backends.redis.keys import Names
 from backends.redis.wire import Wire
 
 
 async def subscribe(
-    connection: AbstractConnection,
+    dialer: Dialer,
     names: Names,
     worker: str,
     on_message: MessageHandler,
@@ -24,7 +24,7 @@ async def subscribe(
     command: str,
     reply_s: float,
 ) -> Wire:
-    """Open the connection and subscribe to the worker's channels with `command`; see `Store.listen`.
+    """Open a connection and subscribe to the worker's channels with `command`; see `Store.listen`.
 
     The server must answer each command within `reply_s`. Raises RedisError, OSError or TimeoutError.
     """
@@ -35,7 +35,7 @@ async def subscribe(
         else:
             on_message(ChatKey.of(message[2].decode(errors="replace")))
 
-    wire = await Wire.open(connection, reply_s, on_reply)
+    wire = await dialer.open("listener", reply_s, on_reply)
     try:
         # A replica accepts subscriptions, too. Only a server that takes writes also publishes the aborts.
         await wire.execute(("SET", names.writable, worker, "PX", 1000))

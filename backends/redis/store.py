@@ -8,9 +8,6 @@ from contextlib import asynccontextmanager, contextmanager
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
-from redis.asyncio.connection import AbstractConnection, ConnectionPool
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from backends.base import (
@@ -26,13 +23,14 @@ from backends.base import (
     Store,
     WaitForLoss,
 )
-from backends.errors import BackendUrlError, DuplicateChatError, StoreRefusedError, StoreUnavailableError
+from backends.errors import DuplicateChatError, StoreRefusedError, StoreUnavailableError
 from backends.redis import scripts
 from backends.redis.commands import Commands
+from backends.redis.dial import Dialer
 from backends.redis.errors import acl_line, unavailable
 from backends.redis.keys import ALL_WORKERS, Names, bucket_of
 from backends.redis.listener import subscribe, wait_for_loss
-from backends.redis.url import driver_url
+from backends.redis.sentinel import Sentinels
 from backends.redis.wire import Command, Wire
 from backends.refusals import RefusalLog, check_rights
 
@@ -40,7 +38,8 @@ from backends.refusals import RefusalLog, check_rights
 class RedisStore(Store):
     """One round trip per operation; all commands share one connection, the listener has another.
 
-    The server is a single node or behaves like one. The keys are cluster-safe, but the client follows no redirects.
+    The server is a single node or behaves like one, or the master that Sentinels name. The keys are cluster-safe, but
+    the client follows no redirects.
     """
 
     name: ClassVar[str] = "redis"
@@ -48,21 +47,9 @@ class RedisStore(Store):
 
     def __init__(self, url: str, options: Options, *, notify: bool) -> None:
         super().__init__(options, notify=notify)
-        self._address, url = driver_url(url)
-        try:
-            self._pool = ConnectionPool.from_url(  # used as a connection factory; no connection is ever borrowed
-                url,
-                protocol=2,
-                socket_timeout=options.command_timeout_s,
-                socket_connect_timeout=options.command_timeout_s,
-                retry=Retry(NoBackoff(), 0),
-                driver_info=None,  # else each connection would need the right to CLIENT SETINFO
-            )
-            self._new_connection("check")  # redis-py validates the options only here
-        except (RedisError, TypeError, ValueError) as error:
-            raise BackendUrlError(f"an option of the backend URL has an invalid value: {error}") from None
+        self._dialer = self._new_dialer(url)
         self._commands = Commands(
-            lambda: self._new_connection("commands"), options.command_timeout_s, self._drop_listeners
+            lambda: self._dialer.open("commands", options.command_timeout_s), self._drop_listeners
         )
         self._listeners: set[Wire] = set()
         self._refusals = RefusalLog()
@@ -80,7 +67,7 @@ class RedisStore(Store):
                     pass
             await check_rights(self)
         except BaseException:
-            await self._commands.close()
+            await self._close()
             raise
         self._refusals.started = True
         return self
@@ -88,7 +75,11 @@ class RedisStore(Store):
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        await self._close()
+
+    async def _close(self) -> None:
         await self._commands.close()
+        await self._dialer.close()
 
     async def register(self, chat: Chat) -> bool:
         state = await self._run(scripts.RECORD, chat.request_id, *chat[1:], _ms(self.options.ttl_s), 0)
@@ -150,11 +141,10 @@ class RedisStore(Store):
         async def until_lost() -> None:
             with self._translated():
                 await wait_for_loss(wire, self.options.silence_s)
-            raise StoreUnavailableError(f"Redis at {self._address}: the listener's connection was lost")
+            raise StoreUnavailableError(f"Redis at {self._dialer.address}: the listener's connection was lost")
 
         with self._translated():
-            connection = self._new_connection("listener")
-            wire = await subscribe(connection, self._names, worker, on_message, command=command, reply_s=reply_s)
+            wire = await subscribe(self._dialer, self._names, worker, on_message, command=command, reply_s=reply_s)
         self._listeners.add(wire)
         try:
             yield until_lost
@@ -193,18 +183,23 @@ class RedisStore(Store):
         """A script's arguments for notifying the owner: the id, the command, the channel without the worker."""
         return request_id, self._publish, self._names.channel(bucket_of(request_id))
 
-    def _new_connection(self, name: str) -> AbstractConnection:
-        """A connection that is not open yet; CLIENT LIST shows its name."""
-        settings = self._pool.connection_kwargs | {"client_name": f"{self.options.namespace}-{name}"}
-        connection: AbstractConnection = self._pool.connection_class(**settings)
-        return connection
+    def _new_dialer(self, url: str) -> Dialer:
+        return Sentinels(url, self.options, self._on_failover) if "+sentinel:" in url else Dialer(url, self.options)
+
+    def _on_failover(self) -> None:
+        """Leave the old master: it may be frozen, and aborts are published on the new one."""
+        self._commands.drop()
+        self._drop_listeners()
+
+    def _acl_line(self) -> str:
+        return acl_line(self.options.namespace, self._publish, self._dialer.rights)
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
         try:
             yield
         except (RedisError, OSError, TimeoutError) as error:
-            translated = unavailable(error, self._address, acl_line(self.options.namespace, self._publish))
+            translated = unavailable(error, self._dialer.address, self._acl_line())
             if isinstance(translated, StoreRefusedError):
                 self._refusals.warn(str(translated))
             raise translated from error

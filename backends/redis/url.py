@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass, field, replace
+
 from backends.errors import BackendUrlError
 from backends.store_url import StoreUrl
 
@@ -45,6 +48,42 @@ _IGNORED = {  # settings of redis-py's own pool and parser, and names that the s
 }
 
 
+_SENTINEL_LOGIN = ("sentinel_username", "sentinel_password")
+_SENTINEL_PORT = "26379"
+
+
+@dataclass(frozen=True)
+class SentinelUrl:
+    """`redis+sentinel://user:password@h1,h2,h3/name`, or `rediss+sentinel` for TLS to Sentinels and servers."""
+
+    sentinels: list[tuple[str, int]]
+    name: str
+    """The master's name at the Sentinels."""
+    tls: bool
+    login: dict[str, str] = field(repr=False)
+    """User name and password for the Sentinels."""
+    node_url: str = field(repr=False)
+    """A URL with the login and the options for the servers; its host is not used."""
+
+
+def sentinel_url(url: str) -> SentinelUrl:
+    """Raises `BackendUrlError`."""
+    parsed = StoreUrl.parse(url)
+    form = f"{parsed.scheme}://h1:26379,h2:26379,h3:26379/name"
+    if not parsed.hosts or "" in parsed.hosts.split(","):
+        raise BackendUrlError(f"the backend URL names no Sentinel: {form}")
+    if not parsed.path or "/" in parsed.path:
+        raise BackendUrlError(f"the path of the backend URL is not the name of a master: {form}, ?db=0 for a database")
+    sentinels = []
+    for address in parsed.hosts.split(","):
+        host, _, port = address.rpartition(":") if re.search(r":[0-9]+$", address) else (address, "", _SENTINEL_PORT)
+        sentinels.append((host.strip("[]"), int(port)))
+    login = {name.removeprefix("sentinel_"): parsed.options.pop(name, "") for name in _SENTINEL_LOGIN}
+    scheme = parsed.scheme.partition("+")[0]
+    node = replace(parsed, scheme=scheme, hosts="127.0.0.1", path="").encoded(parsed.options)
+    return SentinelUrl(sentinels, parsed.path, scheme == "rediss", {k: v for k, v in login.items() if v}, node)
+
+
 def driver_url(url: str) -> tuple[str, str]:
     """Return `host:port` for messages and the URL for redis-py. Raises `BackendUrlError`."""
     parsed = StoreUrl.parse(url)
@@ -56,7 +95,9 @@ def driver_url(url: str) -> tuple[str, str]:
         known = ", ".join(sorted(_SUPPORTED | (_TLS if tls else set())))
         raise BackendUrlError(f"the option {name!r} of the backend URL is unknown; choose from {known}")
     if "," in parsed.hosts:
-        raise BackendUrlError("the backend URL names several hosts; a Redis URL names one: redis://host:port/0")
+        raise BackendUrlError(
+            "the backend URL names several hosts; a Redis URL names one: redis://host:port/0 (Sentinels: redis+sentinel://h1,h2,h3/name)"
+        )
     database = parsed.path.rstrip("/")
     if database and not (database.isascii() and database.isdigit()):
         raise BackendUrlError("the backend URL's database is not a number: redis://host:port/0")
