@@ -47,9 +47,6 @@ class Dialer:
         """Connect; CLIENT LIST shows the name. See `Wire.open`."""
         return await Wire.open(self._connection(name), timeout_s, on_message)
 
-    async def close(self) -> None:
-        """Close the connections that opening needed; those that were opened stay open."""
-
     def _connection(self, name: str, **settings: Any) -> AbstractConnection:
         """A connection that is not open yet."""
         settings = self._pool.connection_kwargs | {"client_name": f"{self._options.namespace}-{name}"} | settings

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any, cast
 
 from redis.asyncio.retry import Retry
@@ -37,12 +38,12 @@ class Sentinels(Dialer):
         parsed = sentinel_url(url)
         super().__init__(parsed.node_url, options)
         self._hosts = ",".join(f"{host}:{port}" for host, port in parsed.sentinels)
+        self._sentinels = parsed.sentinels  # those that have answered come first
         self._name = parsed.name
         self._on_failover = on_failover
         self._master: tuple[str, int] | None = None
         tls = {name: value for name, value in self._pool.connection_kwargs.items() if name.startswith("ssl_")}
-        settings = {**_LIMITS, **tls, **parsed.login, "ssl": parsed.tls, "driver_info": None}
-        self._sentinel = Sentinel(parsed.sentinels, sentinel_kwargs=settings)  # type: ignore[no-untyped-call]
+        self._settings = {**_LIMITS, **tls, **parsed.login, "ssl": parsed.tls, "driver_info": None, "protocol": 2}
 
     @property
     def address(self) -> str:
@@ -63,15 +64,24 @@ class Sentinels(Dialer):
                     raise await self._explained(error) from error
             await asyncio.sleep(PAUSE_S)
 
-    async def close(self) -> None:
-        """Close the connections to the Sentinels."""
-        await self._sentinel.aclose()
+    @asynccontextmanager
+    async def _client(self) -> AsyncIterator[Sentinel]:
+        """A client for one search: two concurrent searches by one client reorder its list and lose a Sentinel."""
+        client = Sentinel(self._sentinels, sentinel_kwargs=self._settings)  # type: ignore[no-untyped-call]
+        try:
+            yield client
+        finally:
+            await asyncio.shield(client.aclose())  # also if cancelled once more
 
     async def _open(self, name: str, timeout_s: float, on_message: Callable[[list[Any]], object]) -> Wire:
-        try:
-            host, port = await self._sentinel.discover_master(self._name)
-        except ResponseError as error:
-            raise ResponseError(f"{error} (from a Sentinel; is this one at all?)") from error
+        async with self._client() as client:
+            try:
+                host, port = await client.discover_master(self._name)
+            except ResponseError as error:
+                raise ResponseError(f"{error} (from a Sentinel; is this one at all?)") from error
+            answered = client.sentinels[0].connection_pool.connection_kwargs
+            first = answered["host"], answered["port"]
+        self._sentinels = [first, *(each for each in self._sentinels if each != first)]
         if self._master not in (None, (host, port)):
             self._on_failover()
         self._master = host, port
@@ -92,15 +102,16 @@ class Sentinels(Dialer):
             return error
         names: set[str] = set()
         answered = False
-        for sentinel in self._sentinel.sentinels:
-            try:
-                names |= set(cast(dict[str, Any], await sentinel.sentinel_masters()))
-                answered = True
-            except AuthenticationError as refused:
-                login = "sentinel_username and sentinel_password are options of the backend URL"
-                return AuthenticationError(f"a Sentinel: {refused} ({login})")
-            except (RedisError, OSError):
-                continue
+        async with self._client() as client:
+            for sentinel in client.sentinels:
+                try:
+                    names |= set(cast(dict[str, Any], await sentinel.sentinel_masters()))
+                    answered = True
+                except AuthenticationError as refused:
+                    login = "sentinel_username and sentinel_password are options of the backend URL"
+                    return AuthenticationError(f"a Sentinel: {refused} ({login})")
+                except (RedisError, OSError):
+                    continue
         if not answered:
             return LostError("no Sentinel answers")
         if self._name in names:

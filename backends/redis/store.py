@@ -67,7 +67,7 @@ class RedisStore(Store):
                     pass
             await check_rights(self)
         except BaseException:
-            await self._close()
+            await self._commands.close()
             raise
         self._refusals.started = True
         return self
@@ -75,11 +75,7 @@ class RedisStore(Store):
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self._close()
-
-    async def _close(self) -> None:
         await self._commands.close()
-        await self._dialer.close()
 
     async def register(self, chat: Chat) -> bool:
         state = await self._run(scripts.RECORD, chat.request_id, *chat[1:], _ms(self.options.ttl_s), 0)

@@ -96,7 +96,8 @@ def driver_url(url: str) -> tuple[str, str]:
         raise BackendUrlError(f"the option {name!r} of the backend URL is unknown; choose from {known}")
     if "," in parsed.hosts:
         raise BackendUrlError(
-            "the backend URL names several hosts; a Redis URL names one: redis://host:port/0 (Sentinels: redis+sentinel://h1,h2,h3/name)"
+            "the backend URL names several hosts; a Redis URL names one: redis://host:port/0, "
+            "or Sentinels: redis+sentinel://h1,h2,h3/name"
         )
     database = parsed.path.rstrip("/")
     if database and not (database.isascii() and database.isdigit()):

@@ -7,21 +7,17 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
-from urllib.parse import urlsplit
 
 from redis import Connection
 from redis.exceptions import RedisError
 
 from bench.system.embedded import EmbeddedServer, free_port, temporary_folder
 from bench.system.servers import redis_server
+from tests.backends.failover import port_of
 
 NAME = "sw"
 DOWN_AFTER_MS = 500
 DEADLINE_S = 15.0
-
-
-def port_of(server: EmbeddedServer) -> int:
-    return int(urlsplit(server.url).port or 0)
 
 
 @dataclass
@@ -44,10 +40,13 @@ class Group:
         old = port_of(self.nodes[0])
         async with asyncio.timeout(DEADLINE_S):
             while True:
-                _, port = self.ask_sentinel("SENTINEL", "GET-MASTER-ADDR-BY-NAME", NAME)
-                if int(port) != old and ask(int(port), "ROLE")[0] == b"master":
+                if await asyncio.to_thread(self._master_is_not, old):
                     return time.monotonic()
                 await asyncio.sleep(0.01)
+
+    def _master_is_not(self, old: int) -> bool:
+        _, port = self.ask_sentinel("SENTINEL", "GET-MASTER-ADDR-BY-NAME", NAME)
+        return int(port) != old and bool(ask(int(port), "ROLE")[0] == b"master")
 
 
 def ask(port: int, *command: str) -> Any:
@@ -78,11 +77,21 @@ def sentinel_group() -> Iterator[Group]:
         yield group
 
 
-def _start_sentinel(stack: ExitStack, folder: Path, program: str, master: int) -> int:
+@contextmanager
+def sentinel_without_masters(group: Group) -> Iterator[int]:
+    """Start another Sentinel that monitors nothing; yield its port."""
+    with ExitStack() as stack:
+        folder = stack.enter_context(temporary_folder("sentinel"))
+        yield _start_sentinel(stack, folder, group.nodes[0].command[0], master=None)
+
+
+def _start_sentinel(stack: ExitStack, folder: Path, program: str, master: int | None) -> int:
     port = free_port()
     file = folder / f"{port}.conf"
-    lines = [f"port {port}", "bind 127.0.0.1", f"dir {folder}", f"sentinel monitor {NAME} 127.0.0.1 {master} 2"]
-    lines += [f"sentinel down-after-milliseconds {NAME} {DOWN_AFTER_MS}", f"sentinel failover-timeout {NAME} 3000"]
+    lines = [f"port {port}", "bind 127.0.0.1", f"dir {folder}"]
+    if master is not None:
+        lines += [f"sentinel monitor {NAME} 127.0.0.1 {master} 2"]
+        lines += [f"sentinel down-after-milliseconds {NAME} {DOWN_AFTER_MS}", f"sentinel failover-timeout {NAME} 3000"]
     file.write_text("\n".join(lines) + "\n")
     log = folder / f"{port}.log"
     server = EmbeddedServer("sentinel", "", [program, str(file), "--sentinel"], log, lambda: ask(port, "PING"))
