@@ -52,6 +52,8 @@ _STORE_OF_SCHEME = {
     "rediss": "redis",  # over TLS
     "redis+sentinel": "redis",  # the master of a replication group
     "rediss+sentinel": "redis",
+    "redis+cluster": "redis",  # the masters of a Redis Cluster
+    "rediss+cluster": "redis",
 }
 _SCHEME = re.compile(r"[a-z0-9+.-]{1,40}", re.ASCII)
 _DELIVERIES = {"poll": PollDelivery, "timer": TimerDelivery, "push": PushDelivery}
@@ -62,9 +64,9 @@ _DRIVERS = {"aiopg", "asyncpg", "pg8000", "psycopg", "psycopg2", "psycopg3", "ps
 def from_url(url: str, options: Options | None = None) -> Delivery:
     """Create the delivery that a backend URL names, to be entered by the caller.
 
-    The form is `<store>+<delivery>://`, followed by the driver's own form; `redis+sentinel` is a store, too.
-    `memory+push://` needs nothing more, and `none://` is the control that delivers no abort. The default delivery is
-    push. Raises `BackendUrlError`.
+    The form is `<store>+<delivery>://`, followed by the driver's own form; `redis+sentinel` and `redis+cluster` are
+    stores, too. `memory+push://` needs nothing more, and `none://` is the control that delivers no abort. The default
+    delivery is push. Raises `BackendUrlError`.
     """
     scheme, separator, rest = url.partition("://")
     scheme = scheme.lower()
@@ -87,6 +89,10 @@ def _store(name: str | None, url: str, options: Options, *, notify: bool) -> Sto
     """The store; its driver is imported here, so that the drivers of other stores need not be installed."""
     try:
         match name:
+            case "redis" if url.startswith(("redis+cluster:", "rediss+cluster:")):
+                from backends.redis.cluster_store import ClusterStore  # noqa: PLC0415 - lazily, see above
+
+                return ClusterStore(url, options, notify=notify)
             case "redis":
                 from backends.redis.store import RedisStore  # noqa: PLC0415 - lazily, see above
 

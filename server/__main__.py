@@ -35,6 +35,8 @@ EXAMPLES = """Examples:
   python -m server --backend memory+push://
 
   OPENAI_API_KEY=... python -m server --backend redis+push://127.0.0.1:6379/0
+
+  OPENAI_API_KEY=... python -m server --backend redis+cluster+push://h1:6379,h2:6379,h3:6379
 """
 
 

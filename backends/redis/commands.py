@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 from collections.abc import Callable, Coroutine
 from hashlib import sha1
@@ -14,6 +13,7 @@ from redis.exceptions import NoScriptError, ResponseError
 
 from backends.redis.errors import is_refusal
 from backends.redis.keys import by_slot
+from backends.redis.shared import SharedWire
 from backends.redis.wire import Command, Wire
 
 
@@ -25,17 +25,15 @@ class Commands:
     """
 
     def __init__(self, connect: Callable[[], Coroutine[None, None, Wire]], on_refusal: Callable[[], object]) -> None:
-        self._connect = connect
+        self._shared = SharedWire(connect)
         self._on_refusal = on_refusal
-        self._wire: Wire | None = None
-        self._connecting: asyncio.Task[Wire] | None = None
         self._gets_by_slot = False  # set after the first CROSSSLOT error
 
     async def execute(self, *commands: Command) -> list[Any]:
         """Return the replies: one round trip. The commands are sent again after a loss or a refusal."""
-        wire = self._wire
-        if wire is None or wire.closed:
-            return await self._execute_on(await self._connected(), commands)
+        wire = self._shared.current
+        if wire is None:
+            return await self._execute_on(await self._shared.get(), commands)
         try:
             return await self._execute_on(wire, commands)
         except ResponseError as error:
@@ -43,7 +41,7 @@ class Commands:
                 raise
         except (LostError, TimeoutError):
             pass
-        return await self._execute_on(await self._connected(), commands)
+        return await self._execute_on(await self._shared.get(), commands)
 
     async def _execute_on(self, wire: Wire, commands: tuple[Command, ...]) -> list[Any]:
         """Execute, and close the connection to a server that refuses."""
@@ -61,7 +59,7 @@ class Commands:
         Two round trips if the server does not have the script yet; some runs may then be executed twice.
         """
         try:
-            return await self.execute(*(("EVALSHA", _sha(script), 1, *run) for run in runs))
+            return await self.execute(*(("EVALSHA", script_id(script), 1, *run) for run in runs))
         except NoScriptError:
             return await self.execute(*(("EVAL", script, 1, *run) for run in runs))
 
@@ -84,32 +82,14 @@ class Commands:
 
     def drop(self) -> None:
         """Close the connection; the next command opens another one."""
-        if self._wire is not None:
-            self._wire.close()
+        self._shared.drop()
 
     async def close(self) -> None:
         """Close the connection, also one that is being opened."""
-        if self._connecting is not None:
-            self._connecting.cancel()
-            await asyncio.wait([self._connecting])
-        if self._wire is not None:
-            self._wire.close()
-
-    async def _connected(self) -> Wire:
-        """Return the open connection; concurrent callers wait for the same one."""
-        if self._wire is not None and not self._wire.closed:
-            return self._wire
-        if self._connecting is None:
-            self._connecting = asyncio.create_task(self._connect())
-            self._connecting.add_done_callback(self._on_connected)
-        return await asyncio.shield(self._connecting)
-
-    def _on_connected(self, connecting: asyncio.Task[Wire]) -> None:
-        self._connecting = None
-        if not connecting.cancelled() and connecting.exception() is None:
-            self._wire = connecting.result()
+        await self._shared.close()
 
 
 @functools.cache
-def _sha(script: str) -> str:
+def script_id(script: str) -> str:
+    """The name under which a server keeps the script."""
     return sha1(script.encode()).hexdigest()  # noqa: S324 - Redis's script id, not a secret

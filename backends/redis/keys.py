@@ -27,11 +27,6 @@ class Names:
         """The key of a worker's heartbeat. Differs from the key of any chat, where a colon follows the tag."""
         return f"{self._tag(bucket_of(worker))}beat:{worker}"
 
-    @property
-    def writable(self) -> str:
-        """The key that a new listener writes, to check that its server takes writes."""
-        return self._tag(0)
-
     def channel(self, bucket: int, worker: str = "") -> str:
         """The channel of a worker for the chats of one bucket; a prefix without `worker`."""
         return f"{self._tag(bucket)}:abort:{worker}"
@@ -47,6 +42,11 @@ class Names:
 def bucket_of(name: str) -> int:
     """The bucket of a request id or a worker."""
     return crc32(name.encode()) % BUCKETS
+
+
+def beside(channel: str) -> str:
+    """A key in the channel's slot that a new listener writes, to check that its server takes writes."""
+    return channel[: channel.index("}") + 1]
 
 
 def by_slot(keys: list[str]) -> list[list[str]]:

@@ -25,6 +25,7 @@ from backends.base import (
 )
 from backends.errors import DuplicateChatError, StoreRefusedError, StoreUnavailableError
 from backends.redis import scripts
+from backends.redis.cluster_commands import ClusterCommands
 from backends.redis.commands import Commands
 from backends.redis.dial import Dialer
 from backends.redis.errors import acl_line, unavailable
@@ -38,8 +39,8 @@ from backends.refusals import RefusalLog, check_rights
 class RedisStore(Store):
     """One round trip per operation; all commands share one connection, the listener has another.
 
-    The server is a single node or behaves like one, or the master that Sentinels name. The keys are cluster-safe, but
-    the client follows no redirects.
+    The server is a single node or behaves like one, or the master that Sentinels name. For a cluster see
+    `ClusterStore`.
     """
 
     name: ClassVar[str] = "redis"
@@ -47,10 +48,7 @@ class RedisStore(Store):
 
     def __init__(self, url: str, options: Options, *, notify: bool) -> None:
         super().__init__(options, notify=notify)
-        self._dialer = self._new_dialer(url)
-        self._commands = Commands(
-            lambda: self._dialer.open("commands", options.command_timeout_s), self._drop_listeners
-        )
+        self._dialer, self._commands = self._servers(url)
         self._listeners: set[Wire] = set()
         self._refusals = RefusalLog()
         self._names = Names(options.namespace)
@@ -67,7 +65,7 @@ class RedisStore(Store):
                     pass
             await check_rights(self)
         except BaseException:
-            await self._commands.close()
+            await self._close()
             raise
         self._refusals.started = True
         return self
@@ -75,6 +73,9 @@ class RedisStore(Store):
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        await self._close()
+
+    async def _close(self) -> None:
         await self._commands.close()
 
     async def register(self, chat: Chat) -> bool:
@@ -131,22 +132,33 @@ class RedisStore(Store):
 
     @asynccontextmanager
     async def listen(self, worker: str, on_message: MessageHandler) -> AsyncIterator[WaitForLoss]:
-        command = "SSUBSCRIBE" if self._publish == "SPUBLISH" else "SUBSCRIBE"
-        reply_s = self.options.keepalive_s - self.options.silence_s
-
         async def until_lost() -> None:
             with self._translated():
                 await wait_for_loss(wire, self.options.silence_s)
             raise StoreUnavailableError(f"Redis at {self._dialer.address}: the listener's connection was lost")
 
         with self._translated():
-            wire = await subscribe(self._dialer, self._names, worker, on_message, command=command, reply_s=reply_s)
+            wire = await subscribe(
+                self._dialer,
+                self._names.channels(worker),
+                on_message,
+                command=self._subscribe_command,
+                reply_s=self._listener_reply_s,
+            )
         self._listeners.add(wire)
         try:
             yield until_lost
         finally:
             self._listeners.discard(wire)
             wire.close()
+
+    @property
+    def _subscribe_command(self) -> str:
+        return "SSUBSCRIBE" if self._publish == "SPUBLISH" else "SUBSCRIBE"
+
+    @property
+    def _listener_reply_s(self) -> float:
+        return self.options.keepalive_s - self.options.silence_s
 
     def _drop_listeners(self) -> None:
         """Close every listener: aborts may be published on another server than the one that refuses commands."""
@@ -179,13 +191,19 @@ class RedisStore(Store):
         """A script's arguments for notifying the owner: the id, the command, the channel without the worker."""
         return request_id, self._publish, self._names.channel(bucket_of(request_id))
 
-    def _new_dialer(self, url: str) -> Dialer:
-        return Sentinels(url, self.options, self._on_failover) if "+sentinel:" in url else Dialer(url, self.options)
+    def _servers(self, url: str) -> tuple[Dialer, Commands | ClusterCommands]:
+        """What opens connections to the servers in the URL, and what sends commands to them."""
 
-    def _on_failover(self) -> None:
-        """Leave the old master: it may be frozen, and aborts are published on the new one."""
-        self._commands.drop()
-        self._drop_listeners()
+        def leave() -> None:
+            """Leave the old master: it may be frozen, and aborts are published on the new one."""
+            commands.drop()
+            self._drop_listeners()
+
+        options = self.options
+        sentinels = url.startswith(("redis+sentinel:", "rediss+sentinel:"))
+        dialer = Sentinels(url, options, leave) if sentinels else Dialer(url, options)
+        commands = Commands(lambda: dialer.open("commands", options.command_timeout_s), self._drop_listeners)
+        return dialer, commands
 
     def _acl_line(self) -> str:
         return acl_line(self.options.namespace, self._publish, self._dialer.rights)

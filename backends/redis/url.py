@@ -49,7 +49,6 @@ _IGNORED = {  # settings of redis-py's own pool and parser, and names that the s
 
 
 _SENTINEL_LOGIN = ("sentinel_username", "sentinel_password")
-_SENTINEL_PORT = "26379"
 
 
 @dataclass(frozen=True)
@@ -70,18 +69,49 @@ def sentinel_url(url: str) -> SentinelUrl:
     """Raises `BackendUrlError`."""
     parsed = StoreUrl.parse(url)
     form = f"{parsed.scheme}://h1:26379,h2:26379,h3:26379/name"
-    if not parsed.hosts or "" in parsed.hosts.split(","):
+    sentinels = _addresses(parsed.hosts, 26379)
+    if not sentinels:
         raise BackendUrlError(f"the backend URL names no Sentinel: {form}")
     if not parsed.path or "/" in parsed.path:
         raise BackendUrlError(f"the path of the backend URL is not the name of a master: {form}, ?db=0 for a database")
-    sentinels = []
-    for address in parsed.hosts.split(","):
-        host, _, port = address.rpartition(":") if re.search(r":[0-9]+$", address) else (address, "", _SENTINEL_PORT)
-        sentinels.append((host.strip("[]"), int(port)))
     login = {name.removeprefix("sentinel_"): parsed.options.pop(name, "") for name in _SENTINEL_LOGIN}
     scheme = parsed.scheme.partition("+")[0]
     node = replace(parsed, scheme=scheme, hosts="127.0.0.1", path="").encoded(parsed.options)
     return SentinelUrl(sentinels, parsed.path, scheme == "rediss", {k: v for k, v in login.items() if v}, node)
+
+
+@dataclass(frozen=True)
+class ClusterUrl:
+    """`redis+cluster://user:password@h1,h2,h3`, or `rediss+cluster` for TLS."""
+
+    nodes: list[tuple[str, int]]
+    """Those to ask first for the others."""
+    node_url: str = field(repr=False)
+    """A URL with the login and the options for the nodes; its host is not used."""
+
+
+def cluster_url(url: str) -> ClusterUrl:
+    """Raises `BackendUrlError`."""
+    parsed = StoreUrl.parse(url)
+    nodes = _addresses(parsed.hosts, 6379)
+    if not nodes:
+        raise BackendUrlError(
+            f"the backend URL names no node of the cluster: {parsed.scheme}://h1:6379,h2:6379,h3:6379"
+        )
+    if (parsed.path or "0") != "0" or parsed.options.get("db", "0") != "0":
+        raise BackendUrlError("the backend URL names a database, but a cluster has only the database 0")
+    scheme = parsed.scheme.partition("+")[0]
+    node = replace(parsed, scheme=scheme, hosts="127.0.0.1", path="").encoded(parsed.options)
+    return ClusterUrl(nodes, node)
+
+
+def _addresses(hosts: str, default_port: int) -> list[tuple[str, int]]:
+    """Host and port of each; none if one of them is missing."""
+    addresses = []
+    for address in hosts.split(","):
+        host, _, port = address.rpartition(":") if re.search(r":[0-9]+$", address) else (address, "", default_port)
+        addresses.append((host.strip("[]"), int(port)))
+    return addresses if all(host for host, _ in addresses) else []
 
 
 def driver_url(url: str) -> tuple[str, str]:
@@ -97,7 +127,7 @@ def driver_url(url: str) -> tuple[str, str]:
     if "," in parsed.hosts:
         raise BackendUrlError(
             "the backend URL names several hosts; a Redis URL names one: redis://host:port/0, "
-            "or Sentinels: redis+sentinel://h1,h2,h3/name"
+            "or the nodes of a cluster: redis+cluster://h1,h2,h3, or Sentinels: redis+sentinel://h1,h2,h3/name"
         )
     database = parsed.path.rstrip("/")
     if database and not (database.isascii() and database.isdigit()):

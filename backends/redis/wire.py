@@ -75,10 +75,18 @@ class Wire(asyncio.Protocol):
         self._end()
 
     async def execute(self, *commands: Command) -> list[Any]:
-        """Send the commands together and return their replies.
+        """Send the commands together and return their replies. Raises as `replies` does, and the first error reply."""
+        replies = await self.replies(*commands)
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise reply
+        return replies
 
-        Raises redis-py's ConnectionError if the connection is lost, ResponseError for the first error reply, and
-        TimeoutError; the connection is then closed if nothing at all was received meanwhile.
+    async def replies(self, *commands: Command) -> list[Any]:
+        """Send the commands together and return their replies, errors (ResponseError) among them.
+
+        Raises redis-py's ConnectionError if the connection is lost, and TimeoutError; the connection is then closed if
+        nothing at all was received meanwhile.
         """
         if self.closed:
             raise LostError("the connection is closed")
@@ -88,15 +96,11 @@ class Wire(asyncio.Protocol):
         sent_s = monotonic()
         try:
             async with asyncio.timeout(self._timeout_s):
-                replies: list[Any] = await pending.done
+                return await pending.done
         except (TimeoutError, asyncio.CancelledError):
             if self.received_s < sent_s <= monotonic() - HALF_OPEN_AFTER_S:
                 self.close()
             raise
-        for reply in replies:
-            if isinstance(reply, Exception):
-                raise reply
-        return replies
 
     def data_received(self, data: bytes) -> None:
         """Resolve complete replies and deliver messages."""
