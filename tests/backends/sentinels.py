@@ -49,9 +49,9 @@ class Group:
         return int(port) != old and bool(ask(int(port), "ROLE")[0] == b"master")
 
 
-def ask(port: int, *command: str) -> Any:
+def ask(port: int, *command: str, host: str = "127.0.0.1") -> Any:
     """The server's reply, as it came."""
-    connection: Any = cast(Any, Connection)(port=port, socket_timeout=1.0, protocol=2)
+    connection: Any = cast(Any, Connection)(host=host, port=port, socket_timeout=1.0, protocol=2)
     try:
         connection.send_command(*command)
         return connection.read_response()

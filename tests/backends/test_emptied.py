@@ -14,8 +14,8 @@ from tests.backends.conftest import DURABLE, Open, empty, forget, until
 from tests.backends.test_conformance import seen
 from tests.backends.test_lives import CHAT, Store
 
-EVERY = pytest.mark.parametrize("strategy", backends.STRATEGIES)
-ACROSS = pytest.mark.parametrize("strategy", DURABLE)
+EVERY = pytest.mark.parametrize("strategy", [*backends.STRATEGIES, "redis+cluster-push"])
+ACROSS = pytest.mark.parametrize("strategy", [*DURABLE, "redis+cluster-push"])
 REPAIRED_S = 1.0
 CHUNK_S = 0.02
 

@@ -87,7 +87,14 @@ def test_memory_with_several_workers_must_be_asked_for() -> None:
 
 
 @pytest.mark.parametrize(
-    ("backend", "workers"), [("memory+push://", 1), ("memory+poll://", 1), ("none://", 2), ("redis+push://host", 2)]
+    ("backend", "workers"),
+    [
+        ("memory+push://", 1),
+        ("memory+poll://", 1),
+        ("none://", 2),
+        ("redis+push://host", 2),
+        ("redis+cluster+push://h1,h2", 2),
+    ],
 )
 def test_workers_by_default(monkeypatch: pytest.MonkeyPatch, backend: str, workers: int) -> None:
     monkeypatch.setenv("ABORT_BACKEND", backend)
