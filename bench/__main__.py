@@ -13,7 +13,7 @@ except ModuleNotFoundError as error:
     )
     sys.exit(4)
 
-from bench.cli import experiments, gate, instrument, run, show, targets
+from bench.cli import experiments, gate, instrument, plan, run, show, targets
 from bench.cli.terminal import BAD_USAGE, INTERRUPTED
 from bench.record.writer import FolderError
 from bench.system.interrupts import end_with_make, interrupt_on_signals
@@ -30,7 +30,7 @@ for command in (
     *(run.run, run.rerun, show.report, show.compare, show.scenarios, show.strategies),
     *(instrument.doctor, experiments.knee, experiments.stop_path, instrument.instrument, instrument.calibrate),
     *(gate.baseline, gate.check, show.history, gate.regress, gate.aa, experiments.prove),
-    *(experiments.backends, experiments.relay, experiments.soak, instrument.serve, targets.products),
+    *(experiments.backends, experiments.relay, experiments.soak, instrument.serve, targets.products, plan.plan),
 ):
     app.command()(command)
 app.add_typer(targets.app, name="target")

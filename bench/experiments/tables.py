@@ -44,6 +44,16 @@ def figure(value: float | None, form: str = ".2f", unit: str = "") -> str:
     return "-" if value is None else f"{value:{form}}{unit}"
 
 
+def compact(value: float | None, digits: int = 3) -> str:
+    """Significant digits, three by default, thousands as k, M, G (`12.3k`, `40.1M`); a dash for None."""
+    if value is None:
+        return "-"
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= 0.9995 * size:
+            return f"{value / size:.{digits}g}{unit}"
+    return f"{value:.{digits}g}"
+
+
 def interval(ci: Sequence[float] | None, form: str = ".2f", around: str = "{} to {}", empty: str = "-") -> str:
     """Both ends of an interval in this format, or `empty` where there is none."""
     return around.format(*(f"{end:{form}}" for end in ci)) if ci else empty
@@ -66,5 +76,5 @@ def _templates() -> Any:
 
     loader = PackageLoader("bench.experiments")
     found = Environment(loader=loader, autoescape=False, undefined=StrictUndefined, trim_blocks=True)  # noqa: S701 - text
-    found.filters |= {"figure": figure, "interval": interval, "spread": spread}
+    found.filters |= {"compact": compact, "figure": figure, "interval": interval, "spread": spread}
     return found.get_template("tables.j2").module

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from bench.record.manifest import Manifest, ScheduleRow
+from bench.record.plan import PlanRecord
 from bench.record.schema import CaseRow, ChatRow
 from bench.record.summary import Summary
 from bench.record.verdict import Baseline, Noise, VerdictRecord
@@ -25,6 +26,7 @@ FILES: dict[str, type[msgspec.Struct]] = {
     "verdict": VerdictRecord,
     "noise": Noise,
     "baseline": Baseline,
+    "plan": PlanRecord,
 }
 FOLDER = Path(__file__).parents[2] / "docs" / "schema"
 _FIELD = re.compile(r"^    (\w+): .*?#: (.+)$", re.MULTILINE)

@@ -1,0 +1,127 @@
+"""A plan as tables for the terminal: needs, the model's errors, costs, and where each figure comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from rich.table import Table
+
+from bench.analysis.capacity import Demand, Model, notify_s
+from bench.analysis.plan_fit import Check, checks
+from bench.experiments.tables import compact, lines, written
+from bench.record.plan import VALIDATIONS, PlanRecord
+from bench.stats.queueing import SOURCE
+
+GOALS: Mapping[str, float] = {"p95": 0.15, "cpu": 0.05, "knee": 0.15}
+CENSORED = ("load", "time")
+
+
+class Source(NamedTuple):
+    """A figure and where it comes from."""
+
+    figure: str
+    value: str
+    source: str
+
+
+PUBLISHED = (
+    Source(
+        "NOTIFY ping-pong, PostgreSQL's main branch of July 2025",
+        "9,126/s with no, 2,020/s with 100, 238/s with 1,000 idle listeners",
+        "Joel Jacobson, pgsql-hackers, 2025: https://hackorum.dev/topics/51909",
+    ),
+    Source(
+        "NOTIFY and commits",
+        "a transaction with a NOTIFY locks the commits of all others",
+        "Recall.ai, 2025, cited at https://simonwillison.net/2025/Jul/11/postgres-listen-notify/",
+    ),
+    Source("PUBLISH", "O(subscribers)", "Valkey's manual: https://valkey.io/commands/publish"),
+    Source(
+        "Valkey, one server",
+        "about 160,000 requests/s on one thread, 900,000/s with 8 I/O threads",
+        "devhands.io, 2024: https://prog.world/million-rps-with-a-thimble-in-the-ointment",
+    ),
+)
+"""For comparison only: no figure of a plan is computed from them."""
+
+
+def plan_heading(demand: Demand) -> list[str]:
+    """The demand and what is assumed, in a few lines."""
+    return lines("plan_heading", demand=demand)
+
+
+def plan_tables(record: PlanRecord, model: Model, demand: Demand) -> Iterator[Table]:
+    """The needs, the errors of the model, and the costs behind both."""
+    yield written("plan", needs=model.needs(demand))
+    yield errors_table(record, model)
+    yield written("plan_costs", fits=model.fits)
+
+
+def errors_table(record: PlanRecord, model: Model) -> Table:
+    """A line per strategy: errors at each validation load, and of the knee."""
+    rows = [error_row(record, model, fit.strategy) for fit in model.fits]
+    return written("plan_errors", rows=rows, names=VALIDATIONS)
+
+
+def error_row(record: PlanRecord, model: Model, strategy: str) -> dict[str, Any]:
+    """`errors` of p95 and CPU at the validation loads, `knee`, whether that was not reached, and goals `met`."""
+    measured = next(each for each in record.strategies if each.strategy == strategy)
+    found = checks(measured, next(each for each in model.fits if each.strategy == strategy))
+    (knee,), censored = found["knee"], measured.knee.ended_by in CENSORED
+    errors = {kind: [_at(found[kind], name) for name in VALIDATIONS] for kind in ("p95", "cpu")}
+    met = sum(error is not None and abs(error) <= GOALS[kind] for kind, own in errors.items() for error in own)
+    met += knee.error is not None and (abs(knee.error) <= GOALS["knee"] or (censored and knee.error > 0))
+    return {
+        "strategy": strategy,
+        "errors": [*errors["p95"], *errors["cpu"]],
+        "knee": knee,
+        "censored": censored,
+        "met": f"{met} of {2 * len(VALIDATIONS) + 1}",
+    }
+
+
+def goals_line() -> str:
+    """The goals of the model, and what a dash in the table of errors stands for."""
+    return (
+        f"Fitted at 30 % of the knee. Goals: p95 and knee within {GOALS['p95']:.0%}, CPU within {GOALS['cpu']:.0%}. "
+        "-: predicted to be over its capacity."
+    )
+
+
+def sources(record: PlanRecord, model: Model) -> list[Source]:
+    """Where each figure of a plan comes from: ours, with machine, time and commit; then the published ones."""
+    here = described(record)
+    found = [Source("costs, memory, connections, stops", "the tables above", f"measured: {here}")]
+    for kind, each in model.fanout.items():
+        server = f"{(store := record.stores[kind]).name} {store.version}" if kind in record.stores else kind
+        for label, listeners in (("one listener", each.listeners[0]), (f"{each.listeners[-1]}", each.listeners[-1])):
+            place = each.listeners.index(listeners)
+            cpu = f"{each.cpu_us[place]:.1f} us of CPU, " if each.cpu_us else ""
+            what = "PUBLISH, all on one channel" if kind == "redis" else "NOTIFY, each on its own channel"
+            value = f"{cpu}{each.per_s[place]:,.0f}/s from {each.senders} senders"
+            found.append(Source(f"{what}: {label}", value, f"measured: {server}, the same machine and time"))
+        if kind == "postgres":
+            at_2000 = f"{1 / notify_s(each, 2000):,.0f}/s"
+            found.append(Source("NOTIFY: 2,000 workers", at_2000, "extrapolated: a line through the measured ones"))
+    found.append(Source("queueing formulas", "Erlang C, sojourn time of M/M/c", SOURCE))
+    return [*found, *PUBLISHED]
+
+
+def described(record: PlanRecord) -> str:
+    """Machine, time and commit of a measurement."""
+    host = record.host
+    commit = f"commit {record.commit[:7]}{'+' if record.dirty else ''}" if record.commit else "commit unknown"
+    return f"{record.started_utc}, {host.cpus} cores, {host.cpu or host.machine}, {commit}"
+
+
+def beyond(model: Model, demand: Demand) -> str:
+    """How far the demand lies beyond what was measured."""
+    most = max(model.measured_streams.values(), default=0.0)
+    times = f", {compact(demand.streams / most)} times as many" if most else ""
+    asked = compact(demand.streams)
+    return f"extrapolated: at most {compact(most)} live streams were measured; this plan is for {asked}{times}"
+
+
+def _at(found: list[Check] | Any, name: str) -> float | None:
+    return next((each.error for each in found if each.name == name), None)

@@ -1,0 +1,70 @@
+"""Queues in steady state: how long a request waits for one of several equal servers, and quantiles of its time.
+
+Arrivals are Poisson, service times exponential (M/M/c). Source: Gross, Shortle, Thompson and Harris, Fundamentals of
+Queueing Theory, 4th ed. (2008), section 2.3. Times are in any one unit, the unit of the result.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import brentq
+
+SOURCE = "Gross et al., Fundamentals of Queueing Theory, 4th ed., section 2.3; tested against ciw"
+POINTS = 400
+"""Of the midpoint rule over the uniform wait: its error is far below one per cent of a quantile."""
+Floats = NDArray[np.float64]
+
+
+def erlang_c(servers: int, utilisation: float) -> float:
+    """Probability that an arrival has to wait (Erlang C); 1 from a utilisation of 1 on."""
+    if utilisation >= 1:
+        return 1.0
+    offered, blocked = servers * utilisation, 1.0
+    for count in range(1, servers + 1):  # Erlang B, by its recursion
+        blocked = offered * blocked / (count + offered * blocked)
+    return blocked / (1 - utilisation * (1 - blocked))
+
+
+def mean_time(service: float, servers: int, utilisation: float) -> float:
+    """Mean of waiting and service together; infinite from a utilisation of 1 on."""
+    if utilisation >= 1:
+        return math.inf
+    return service * (1 + erlang_c(servers, utilisation) / (servers * (1 - utilisation)))
+
+
+def longer_than(times: Floats, service: float, servers: int, utilisation: float) -> Floats:
+    """Probability that waiting and service together last longer than each of `times`; 1 for times below 0."""
+    if service <= 0:
+        return (times < 0).astype(float)
+    passed = np.maximum(times, 0.0) / service
+    spare = servers * (1 - utilisation)
+    gap = spare - 1
+    same_rate = abs(gap) < 1e-9  # then the quotient has the limit `passed`
+    late = passed if same_rate else -np.expm1(-gap * passed) / gap
+    return np.asarray(np.exp(-passed) * (1 + erlang_c(servers, utilisation) * late))
+
+
+def stop_quantile(
+    share: float, *, wait: float, fixed: float, service: float, servers: int, utilisation: float
+) -> float:
+    """Quantile of a stop: a uniform wait of 0 to `wait`, a `fixed` time, and one pass through the queue, in sequence.
+
+    The three are independent. Infinite from a utilisation of 1 on.
+    """
+    if utilisation >= 1:
+        return math.inf
+    waits = wait * (np.arange(POINTS) + 0.5) / POINTS if wait > 0 else np.zeros(1)
+
+    def too_long(time: float) -> float:
+        return float(longer_than(time - fixed - waits, service, servers, utilisation).mean()) - (1 - share)
+
+    slowest = fixed + wait
+    if service <= 0:
+        return fixed + share * wait
+    step = mean_time(service, servers, utilisation)
+    while too_long(slowest + step) > 0:
+        step *= 2
+    return float(brentq(too_long, fixed - 1e-9, slowest + step, xtol=1e-9))
