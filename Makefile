@@ -14,11 +14,11 @@ SLOW := $(wildcard tests/slow/test_*.py tests/slow/*/test_*.py)
 quick = $(if $(filter-out 1 true True TRUE yes Yes YES on On ON 0 false False FALSE no No NO off Off OFF,$(QUICK)),$(error QUICK is '$(QUICK)': choose from 1, true, yes, on, 0, false, no, off),$(if $(filter 1 true True TRUE yes Yes YES on On ON,$(QUICK)),--quick))
 
 START := doctor serve bench report compare
-MEASURE := products target knee stop-path bench-relay bench-backends soak calibrate
+MEASURE := products target knee plan stop-path bench-relay bench-backends soak calibrate
 GATE := regress baseline prove
 
 .DEFAULT_GOAL := help
-.PHONY: help setup doctor bench bench-relay bench-backends stop-path calibrate knee products regress prove baseline soak serve report compare test test-slow clients target check lock clean
+.PHONY: help setup doctor bench bench-relay bench-backends stop-path calibrate knee plan products regress prove baseline soak serve report compare test test-slow clients target check lock clean
 
 help: ## print this list
 	@awk -F':.*## ' -v groups="Start here:$(START)|Measure:$(MEASURE)|Gate:$(GATE)" ' \
@@ -78,6 +78,9 @@ bench-backends: $(READY) ## latency and cost of the abort path alone, compared w
 
 knee: $(READY) ## find the rate at which stops get slow or lost (3 min a strategy): BACKEND=all|memory|postgres|redis-push|...
 	@exec $(RUN) -m bench knee "$(BACKEND)" $(ARGS)
+
+plan: $(READY) ## predict what many streams need: ARGS="--streams 1e6 --tokens-per-s 40"; ARGS=--measure measures this machine (15 min)
+	@exec $(RUN) -m bench plan $(ARGS)
 
 products: $(READY) ## measure all installed products beside our service, and write docs/products.md (an hour with all)
 	@exec $(RUN) -m bench products $(ARGS)

@@ -9,7 +9,7 @@ from typer import Option
 
 from bench.cli.errors import keeping, measuring, writing_to
 from bench.cli.options import RESULTS, Folders, Quick, Seed, Workers
-from bench.cli.terminal import BAD_USAGE, INVALID, console, end, line, warn
+from bench.cli.terminal import BAD_USAGE, INVALID, by_cause, console, end, line, warn
 from bench.workload.plan import STRATEGIES, check_backend, store_of
 from bench.workload.scenario import PlanError
 
@@ -65,6 +65,7 @@ def plan(
     for source in text.sources(record, model):
         line(f"  {source.figure}: {source.value}; {source.source}")
     line(text.beyond(model, demand))
+    warn("note", text.left_out(record, model))
     warn("note", [f"measured on another machine: {elsewhere}; {HOW} for this one"] if elsewhere else ())
     warn("note", ["a QUICK measurement: a first look, not for claims"] if record.quick else ())
     from bench.report.charts.capacity import draw_capacity  # brings in matplotlib
@@ -115,10 +116,5 @@ def _measure(*, backend: str, knees: Path | None, workers: int, quick: bool, see
     (results / FILE).parent.mkdir(exist_ok=True)
     replace_file(results / FILE, encode_file(record))
     line(f"measured: {results / FILE}; every sample: {kept.folder}")
-    problems = [
-        f"{each.strategy} {load.name}: {text}"
-        for each in record.strategies
-        for load in each.loads
-        for text in load.problems
-    ]
-    warn("note", problems)
+    loads = [(each.strategy, load) for each in record.strategies for load in each.loads]
+    warn("note", by_cause([f"{name} {load.name}: {text}" for name, load in loads for text in load.problems]))

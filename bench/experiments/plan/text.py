@@ -123,5 +123,16 @@ def beyond(model: Model, demand: Demand) -> str:
     return f"extrapolated: at most {compact(most)} live streams were measured; this plan is for {asked}{times}"
 
 
+def left_out(record: PlanRecord, model: Model) -> list[str]:
+    """The strategies that were measured but have no row, and why."""
+    known = {each.strategy for each in model.fits}
+    why = {"failed": "chats failed", "missed": "aborts were missed", "slow": "stops were slow"}
+    return [
+        f"{each.strategy} is left out: at the lowest rate {why.get(each.knee.ended_by, 'the load was unhealthy')}"
+        for each in record.strategies
+        if each.strategy not in known
+    ]
+
+
 def _at(found: list[Check] | Any, name: str) -> float | None:
     return next((each.error for each in found if each.name == name), None)
