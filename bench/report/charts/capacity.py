@@ -28,13 +28,13 @@ def draw_capacity(out: Path, model: Model, demand: Demand) -> Chart:
     entries = [_entry(name, full[name]) for name in ordered]
     look: dict[str, Any] = {"color": canvas.DARK, "linewidth": 1.4}
     entries += [
-        Line2D([], [], linestyle="-", label="up to the streams that were measured here", **look),
-        Line2D([], [], linestyle=(0, (3, 2)), label="beyond: extrapolated", **look),
+        Line2D([], [], linestyle="-", label="solid: up to the streams that were measured", **look),
+        Line2D([], [], linestyle=(0, (3, 2)), label="dashed: extrapolated", **look),
     ]
     each = f"{demand.tokens_per_s:g} tokens/s per stream, answers of {demand.answer_s:g} s"
-    with canvas.figure(out, NAME, 3.6 + 0.19 * len(entries), title="How many streams fill one store server?") as (
-        axes,
-    ):
+    with canvas.figure(
+        out, NAME, 3.4 + 0.22 * len(entries), title="How many live streams fill one store server?", width_in=5.4
+    ) as (axes,):
         axes.set_title(f"{each}, {demand.abort_share:.0%} stopped")
         axes.set(xlim=(10 ** RANGE[0], 10 ** RANGE[1]), ylim=LIMITS)
         canvas.plain_ticks(axes, "xy")
@@ -50,7 +50,8 @@ def draw_capacity(out: Path, model: Model, demand: Demand) -> Chart:
         for name in ordered:
             _draw(axes, model, name, demand, full[name])
         axes.set(xlabel="live streams", ylabel="load on the store")
-        axes.figure.legend(handles=entries, loc="outside lower left", ncol=1, handlelength=3)
+        heading = "one store server is full at this many live streams:"
+        axes.figure.legend(handles=entries, loc="outside lower left", title=heading, alignment="left", handlelength=3)
     return Chart(NAME, "How many streams fill one store server, by strategy.")
 
 
@@ -69,7 +70,7 @@ def _draw(axes: Axes, model: Model, name: str, demand: Demand, full_at: float | 
 
 def _entry(name: str, full_at: float | None) -> Line2D:
     style = _style(name)
-    where = f"full at {_streams(full_at)}" if full_at else "not below 1 billion"
+    where = _streams(full_at) if full_at else "more than 1 billion"
     look: dict[str, Any] = {"color": style.colour, "marker": style.marker, "markersize": 6, "linewidth": 2.0}
     return Line2D([], [], label=f"{_label(name)}: {where}", **look)
 
