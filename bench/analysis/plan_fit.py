@@ -1,7 +1,7 @@
 """What a measured strategy costs, and how its stops get slower with the load: fitted at 30 % of the knee; pure.
 
 Utilisation law: a station that spends D seconds of CPU time per chat is busy for rate x D (Denning and Buzen, The
-Operational Analysis of Queueing Network Models, ACM Computing Surveys 10, 1978). The rest is bench/stats/queueing.py.
+Operational Analysis of Queueing Network Models, ACM Computing Surveys 10, 1978). The queue: bench/stats/queueing.py.
 """
 
 from __future__ import annotations
@@ -11,16 +11,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.optimize import nnls
 
 from bench.record.plan import FIT, VALIDATIONS, PlanHeld, PlanLoad, PlanStrategy
-from bench.stats.queueing import mean_time, stop_quantile
+from bench.stats.queueing import mean_wait, stop_quantile
 from bench.workload.plan import delivery_of
 
 TIMER_MS = 100.0
 """The service's default ABORT_INTERVAL_MS."""
-MOST_BUSY = 0.95
-"""Of the station at 30 % of the knee: what was measured as more is taken for noise."""
+LEAST_BUSY, MOST_BUSY = 0.25, 0.95
+"""Limits of the station's utilisation at 30 % of the knee. Below the first, fewer than 5 % of the stops wait for one of
+two cores, and their p95 does not show for how long."""
+FIT_WEIGHT = 10.0
 STEPS = 60
 """Of a bisection: more than a double can resolve."""
 
@@ -41,25 +44,30 @@ class Cost:
 
 @dataclass(frozen=True)
 class Path:
-    """A stop: a uniform wait of 0 to `wait_ms`, `fixed_ms`, and `service_ms` at a queue with this many servers.
+    """A stop: a uniform wait of 0 to `wait_ms`, `fixed_ms`, and the wait for a core that runs jobs of `job_ms`.
 
-    The queue is the busiest station: the cores that all processes share, or the one core of a worker. `busy_s` is its
-    time per chat and server.
+    Its station is the busiest one: all `servers` cores, shared by all processes, or the one core of a worker. `busy_s`
+    is the station's time per chat and core, `idle` its utilisation without a chat.
     """
 
     wait_ms: float
     fixed_ms: float
-    service_ms: float
+    job_ms: float
     servers: int
     busy_s: float
+    idle: float = 0.0
 
     def quantile_ms(self, share: float, chats_per_s: float) -> float:
         """Quantile of the stops at this rate; infinite where the station is full."""
-        return self.at(share, chats_per_s * self.busy_s)
+        return self.at(share, self.utilisation(chats_per_s))
+
+    def utilisation(self, chats_per_s: float) -> float:
+        """Of the station at this rate."""
+        return self.idle + chats_per_s * self.busy_s
 
     def at(self, share: float, utilisation: float) -> float:
         """The same at a given utilisation of the station."""
-        times = {"wait": self.wait_ms, "fixed": self.fixed_ms, "service": self.service_ms}
+        times = {"wait": self.wait_ms, "fixed": self.fixed_ms, "service": self.job_ms}
         return stop_quantile(share, **times, servers=self.servers, utilisation=utilisation)
 
     def knee_per_s(self, limit_ms: float) -> float:
@@ -96,6 +104,7 @@ class Check:
         return self.predicted / self.measured - 1
 
 
+Floats = NDArray[np.float64]
 Amount = Callable[[PlanLoad], float | None]
 Checks = Mapping[str, Sequence[Check]]
 
@@ -114,16 +123,18 @@ def fit(measured: PlanStrategy, gap_ms: float, cores: int) -> Fit | None:
     rows = [each for each in measured.loads if each.name not in VALIDATIONS]
     cpu_s = _cost(rows, lambda each: each.service_cpu_s, (held.cpu_ms_per_s or 0) / 1e3)
     delivery = delivery_of(measured.strategy)
+    store_cpu_s = _store_cost(
+        rows, lambda each: each.store_cpu_s, (held.store_cpu_ms_per_s or 0) / 1e3, chunks=delivery != "push"
+    )
+    costs = [each for each in (cpu_s, store_cpu_s, _others(rows)) if each]
     return Fit(
         strategy=measured.strategy,
         workers=measured.workers,
         cpu_s=cpu_s,
-        store_cpu_s=_store_cost(
-            rows, lambda each: each.store_cpu_s, (held.store_cpu_ms_per_s or 0) / 1e3, chunks=delivery != "push"
-        ),
+        store_cpu_s=store_cpu_s,
         store_ops=_store_cost(rows, lambda each: each.store_ops, held.ops_per_s or 0, chunks=delivery == "poll"),
         held=held,
-        path=_path(at_30, wait_of(measured.strategy, gap_ms), measured.workers, cores),
+        path=_path(at_30, wait_of(measured.strategy, gap_ms), _station(at_30, costs, measured.workers, cores)),
     )
 
 
@@ -142,40 +153,63 @@ def checks(measured: PlanStrategy, found: Fit) -> Checks:
     return {"p95": p95, "cpu": cpu, "knee": [knee]}
 
 
-def _path(load: PlanLoad, wait_ms: float, workers: int, cores: int) -> Path:
-    """Split the stop at this load into a wait, a queued part and the rest, which is fixed.
+def _path(load: PlanLoad, wait_ms: float, station: tuple[int, float, float]) -> Path:
+    """Split the stop at this load into a wait, the queue's part, and the rest, which is fixed.
 
-    The queued part is the one that gives the path, the stop without its wait, the measured p95.
+    The queue's jobs are so long that the path, the stop without its wait, has the measured p95. `station`: its cores,
+    its time per chat and core, and its utilisation without a chat.
     """
     path_ms, p95_ms = load.path_mean_ms or 0.0, load.path_p95_ms or 0.0
-    total_s = load.service_cpu_s + load.others_cpu_s + (load.store_cpu_s or 0.0)
-    stations = [(cores, total_s / load.chats / cores), (1, load.service_cpu_s / load.chats / workers)]
-    servers, busy_s = max(stations, key=lambda station: station[1])
-    utilisation = min(load.chats_per_s * busy_s, MOST_BUSY)
-    factor = mean_time(1.0, servers, utilisation)
+    servers, busy_s, idle = station
+    utilisation = min(max(idle + load.chats_per_s * busy_s, LEAST_BUSY), MOST_BUSY)
+    per_job = mean_wait(1.0, servers, utilisation)
 
-    def p95_of(share: float) -> float:
-        queued_ms = share * path_ms
-        return Path(0.0, path_ms - queued_ms, queued_ms / factor, servers, busy_s).at(0.95, utilisation)
+    def p95_of(queued_ms: float) -> float:
+        return Path(0.0, path_ms - queued_ms, queued_ms / per_job, *station).at(0.95, utilisation)
 
-    queued_ms = path_ms * _bisect(lambda share: p95_of(share) < p95_ms, 0.0, 1.0)
+    queued_ms = _bisect(lambda queued_ms: p95_of(queued_ms) < p95_ms, 0.0, path_ms)
     fixed_ms = max(0.0, (load.stop_mean_ms or 0.0) - wait_ms / 2 - queued_ms)
-    return Path(wait_ms, fixed_ms, queued_ms / factor, servers, busy_s)
+    return Path(wait_ms, fixed_ms, queued_ms / per_job, *station)
+
+
+def _station(load: PlanLoad, costs: Sequence[Cost], workers: int, cores: int) -> tuple[int, float, float]:
+    """The busiest station at this load's mix: cores, time per chat and core, utilisation without a chat.
+
+    `costs` in CPU seconds: the service's first, then those of all others on the machine.
+    """
+    mix = (1.0, load.chunks / load.chats, load.stops / load.chats)
+    machine = cores, sum(each.of(*mix) for each in costs) / cores, sum(each.per_s for each in costs) / cores
+    worker = 1, costs[0].of(*mix) / workers, costs[0].per_s / workers
+    return max(machine, worker, key=lambda station: station[2] + load.chats_per_s * station[1])
 
 
 def _cost(rows: Sequence[PlanLoad], value: Amount, per_s: float, *, chunks: bool = True) -> Cost:
-    """Least squares of the relative errors, without negative costs (Lawson and Hanson's NNLS).
+    """Per chat, chunk and stop, beside what the clock causes.
 
     `chunks`: whether chunks may cost something; a demand has more of them than the loads, so noise would be multiplied.
     """
     known = [(each, amount) for each in rows if (amount := value(each)) is not None]
     work = np.array([[each.chats, each.chunks * chunks, each.stops] for each, _amount in known], dtype=float)
-    amounts = np.array([max(amount - per_s * each.seconds, 0.0) for each, amount in known])
-    weights = 1 / np.array([max(amount, 1e-9) for _each, amount in known])
+    amounts = [max(amount - per_s * each.seconds, 0.0) for each, amount in known]
+    return Cost(*_solve([each for each, _amount in known], work, amounts), per_s)
+
+
+def _others(rows: Sequence[PlanLoad]) -> Cost:
+    """CPU time of load and mock; an abort, one more request, costs them what a chat does."""
+    work = np.array([[each.chats + each.stops, each.chunks, each.seconds] for each in rows], dtype=float)
+    request, chunk, second = _solve(rows, work, [each.others_cpu_s for each in rows])
+    return Cost(request, chunk, request, second)
+
+
+def _solve(rows: Sequence[PlanLoad], work: Floats, amounts: Sequence[float]) -> list[float]:
+    """Costs that are not negative, by least squares of the relative errors (Lawson and Hanson's NNLS).
+
+    The load at 30 % of the knee counts most: the other two only divide its sum.
+    """
+    weights = np.array([FIT_WEIGHT if each.name == FIT else 1.0 for each in rows]) / np.maximum(amounts, 1e-9)
     scale = work.max(axis=0).clip(min=1.0)
-    found, _residual = nnls(work / scale * weights[:, None], amounts * weights)
-    per_chat, per_chunk, per_stop = (float(each) for each in found / scale)
-    return Cost(per_chat, per_chunk, per_stop, per_s)
+    found, _residual = nnls(work / scale * weights[:, None], np.asarray(amounts) * weights)
+    return [float(each) for each in found / scale]
 
 
 def _store_cost(rows: Sequence[PlanLoad], value: Amount, per_s: float, *, chunks: bool) -> Cost | None:

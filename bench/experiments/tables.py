@@ -50,8 +50,8 @@ def compact(value: float | None, digits: int = 3) -> str:
         return "-"
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= 0.9995 * size:
-            return f"{value / size:.{digits}g}{unit}"
-    return f"{value:.{digits}g}"
+            return f"{float(f'{value / size:.{digits}g}'):g}{unit}"
+    return f"{float(f'{value:.{digits}g}'):g}"
 
 
 def interval(ci: Sequence[float] | None, form: str = ".2f", around: str = "{} to {}", empty: str = "-") -> str:

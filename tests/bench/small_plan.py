@@ -8,32 +8,31 @@ from bench.analysis.plan_fit import Cost, Path, wait_of
 from bench.record.host import describe_host
 from bench.record.manifest import Host, ScenarioSettings
 from bench.record.plan import FIT, PlanFanout, PlanHeld, PlanKnee, PlanLoad, PlanRecord, PlanStrategy
-from bench.stats.queueing import mean_time
+from bench.stats.queueing import mean_wait
 from bench.workload.plan import delivery_of, store_of
 
 CORES, WORKERS, GAP_MS, KNEE = 2, 2, 20.0, 200.0
 CPU_S = Cost(2e-3, 50e-6, 1e-3, 0.004)
 STORE_CPU_S, STORE_OPS = Cost(100e-6, 0.0, 50e-6, 0.001), Cost(5.0, 0.0, 3.0, 2.0)
 POLL_CPU_S, POLL_OPS = Cost(100e-6, 10e-6, 50e-6, 0.001), Cost(5.0, 1.0, 3.0, 2.0)
-OTHERS_S = 2e-3
-"""Of load and mock, per chat."""
+OTHERS_S = Cost(1e-3, 20e-6, 1e-3, 0.1)
+"""CPU time of load and mock."""
 MIX = (1.0, 40.0, 0.9)
 """Chats, chunks and stops per chat at 30 % of the knee and at the checks."""
 
 
 def path_of(strategy: str) -> Path:
-    """Stops: 1 ms fixed, 0.5 ms of service; the machine's cores are the busiest station."""
-    store = POLL_CPU_S if delivery_of(strategy) == "poll" else STORE_CPU_S
-    total_s = CPU_S.of(*MIX) + OTHERS_S + store.of(*MIX) + 0.005 / 60  # what the clock costs at 60 chats/s
-    return Path(wait_of(strategy, GAP_MS), 1.0, 0.5, CORES, total_s / CORES)
+    """Stops: 1 ms fixed, and the wait for a core that runs jobs of 2 ms; the machine is the busiest station."""
+    costs = (CPU_S, OTHERS_S, POLL_CPU_S if delivery_of(strategy) == "poll" else STORE_CPU_S)
+    busy_s, idle = (sum(each) / CORES for each in ([x.of(*MIX) for x in costs], [x.per_s for x in costs]))
+    return Path(wait_of(strategy, GAP_MS), 1.0, 2.0, CORES, busy_s, idle)
 
 
 def load(strategy: str, name: str, rate: float, per_chat: tuple[float, float, float]) -> PlanLoad:
     """400 chats at this rate."""
     path, polls, seconds = path_of(strategy), delivery_of(strategy) == "poll", 400 / rate
     chats, chunks, stops = (round(400 * each) for each in per_chat)
-    stopped = bool(stops) and rate * path.busy_s < 1
-    queued_ms = mean_time(path.service_ms, CORES, rate * path.busy_s)
+    stopped, queued_ms = bool(stops), mean_wait(path.job_ms, CORES, path.utilisation(rate))
     return PlanLoad(
         name=name,
         chats_per_s=rate,
@@ -42,7 +41,7 @@ def load(strategy: str, name: str, rate: float, per_chat: tuple[float, float, fl
         stops=stops,
         seconds=seconds,
         service_cpu_s=CPU_S.of(chats, chunks, stops, seconds),
-        others_cpu_s=OTHERS_S * chats,
+        others_cpu_s=OTHERS_S.of(chats, chunks, stops, seconds),
         store_cpu_s=(POLL_CPU_S if polls else STORE_CPU_S).of(chats, chunks, stops, seconds),
         store_ops=round((POLL_OPS if polls else STORE_OPS).of(chats, chunks, stops, seconds)),
         stop_mean_ms=path.wait_ms / 2 + path.fixed_ms + queued_ms if stopped else None,

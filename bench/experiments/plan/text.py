@@ -104,7 +104,7 @@ def sources(record: PlanRecord, model: Model) -> list[Source]:
         if kind == "postgres":
             at_2000 = f"{1 / notify_s(each, 2000):,.0f}/s"
             found.append(Source("NOTIFY: 2,000 workers", at_2000, "extrapolated: a line through the measured ones"))
-    found.append(Source("queueing formulas", "Erlang C, sojourn time of M/M/c", SOURCE))
+    found.append(Source("queueing formulas", "Erlang C, waiting time of M/M/c", SOURCE))
     return [*found, *PUBLISHED]
 
 

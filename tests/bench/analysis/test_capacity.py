@@ -74,9 +74,9 @@ def test_a_store_is_full_where_its_load_is_one() -> None:
 
 
 def test_a_stop_takes_the_wait_of_its_delivery_and_the_queue_of_one_worker() -> None:
-    assert NEEDS["redis-push"].stop_p95_ms == pytest.approx(1 + math.log(20) * 0.5 / 0.4, rel=0.05)
-    assert 20 < NEEDS["redis-poll"].stop_p95_ms < 32
-    assert 95 < NEEDS["redis-timer"].stop_p95_ms < 102
+    assert NEEDS["redis-push"].stop_p95_ms == pytest.approx(1 + 2.0 * math.log(0.6 / 0.05) / 0.4, rel=0.05)
+    assert 25 < NEEDS["redis-poll"].stop_p95_ms < 40
+    assert 97 < NEEDS["redis-timer"].stop_p95_ms < 112
     slower = MODEL.needs(Demand(1e6, 4, 20, 0.1))
     assert next(each for each in slower if each.strategy == "redis-poll").stop_p95_ms > 230
 

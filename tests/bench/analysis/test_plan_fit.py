@@ -22,7 +22,8 @@ def test_costs_and_path_are_found_again(name: str) -> None:
     known = path_of(name)
     assert (found.path.servers, found.path.wait_ms) == (CORES, known.wait_ms)
     assert found.path.busy_s == pytest.approx(known.busy_s, rel=0.01)
-    assert found.path.service_ms == pytest.approx(known.service_ms, rel=0.03)
+    assert found.path.idle == pytest.approx(known.idle, rel=0.02)
+    assert found.path.job_ms == pytest.approx(known.job_ms, rel=0.03)
     assert found.path.fixed_ms == pytest.approx(known.fixed_ms, rel=0.03)
 
 
