@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bench.analysis.plan_fit import Cost, Fit, fit, wait_of
+from bench.analysis.plan_costs import Cost
+from bench.analysis.plan_fit import Fit, fit, wait_of
 from bench.record.plan import PlanFanout, PlanRecord
 from bench.workload.plan import store_of
 from bench.workload.scenario import PlanError
@@ -23,6 +24,7 @@ LIMITS: Mapping[str, tuple[float, float, str]] = {
     "answer_s": (0.1, 86_400, "--answer-s"), "abort_share": (0, 1, "--abort-share"),
     "utilisation": (0.05, 0.95, "--utilisation"), "postgres_cores": (1, 1024, "--postgres-cores"),
 }  # fmt: skip
+NO_RELAY: Mapping[str, float] = {}
 MOST_STREAMS = LIMITS["streams"][1]
 
 
@@ -163,7 +165,7 @@ class Model:
 
 def workers_for(found: Fit, demand: Demand) -> int:
     """Workers of one core each, busy for `utilisation` of the time: streams, and what a worker does by the clock."""
-    work = _rate(replace(found.cpu_s, per_s=0.0), demand)
+    work = _rate(replace(found.cpu_at(demand.utilisation), per_s=0.0), demand)
     return max(1, math.ceil(work / max(demand.utilisation - found.cpu_s.per_s / found.workers, 0.01)))
 
 
@@ -173,16 +175,29 @@ def notify_s(fanout: PlanFanout, workers: int) -> float:
     return least + each * workers
 
 
-def model_of(record: PlanRecord) -> Model:
-    """The model of a record. Strategies that could not be loaded are left out."""
+def model_of(record: PlanRecord, busy_chunk_us: Mapping[str, float] = NO_RELAY) -> Model:
+    """The model of a record. Strategies that could not be loaded are left out.
+
+    `busy_chunk_us`: CPU time per chunk of a worker that is never idle, by strategy, from `bench relay`.
+    """
     gap_ms, cores = float(record.scenario.itl_ms), record.host.cpus or 1
     live = {
         each.strategy: max((load.chunks / load.seconds * gap_ms / 1000 for load in each.loads), default=0.0)
         for each in record.strategies
     }
     live[GLOBAL] = live.get("redis-push", 0.0)
-    fits = [found for each in record.strategies if (found := fit(each, gap_ms, cores))]
+    fits = [
+        found
+        for each in record.strategies
+        if (found := fit(each, gap_ms, cores, _busy_chunk_s(each.strategy, busy_chunk_us)))
+    ]
     return Model(fits, {each.store: each for each in record.fanout}, live)
+
+
+def _busy_chunk_s(strategy: str, known: Mapping[str, float]) -> float | None:
+    """That of a poll itself, and that of redis-push for all others: no store takes part when they relay a chunk."""
+    found = known.get(strategy if strategy.endswith("poll") else "redis-push")
+    return None if found is None else found / 1e6
 
 
 def _rate(cost: Cost, demand: Demand, times_workers: float = 1.0) -> float:

@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-import numpy as np
-from numpy.typing import NDArray
-from scipy.optimize import nnls
-
+from bench.analysis.plan_costs import Cost, cost_of, cost_of_others, store_cost
 from bench.record.plan import FIT, VALIDATIONS, PlanHeld, PlanLoad, PlanStrategy
-from bench.stats.queueing import mean_wait, stop_quantile
+from bench.stats.queueing import mean_wait, stop_quantile, wakeups
 from bench.workload.plan import delivery_of
 
 TIMER_MS = 100.0
@@ -23,23 +20,8 @@ TIMER_MS = 100.0
 LEAST_BUSY, MOST_BUSY = 0.25, 0.95
 """Limits of the station's utilisation at 30 % of the knee. Below the first, fewer than 5 % of the stops wait for one of
 two cores, and their p95 does not show for how long."""
-FIT_WEIGHT = 10.0
 STEPS = 60
 """Of a bisection: more than a double can resolve."""
-
-
-@dataclass(frozen=True)
-class Cost:
-    """Of one resource: per chat, chunk and stop, and per second of all workers that were measured."""
-
-    per_chat: float
-    per_chunk: float
-    per_stop: float
-    per_s: float = 0.0
-
-    def of(self, chats: float, chunks: float, stops: float, seconds: float = 0.0) -> float:
-        """What this much work costs."""
-        return self.per_chat * chats + self.per_chunk * chunks + self.per_stop * stops + self.per_s * seconds
 
 
 @dataclass(frozen=True)
@@ -47,7 +29,8 @@ class Path:
     """A stop: a uniform wait of 0 to `wait_ms`, `fixed_ms`, and the wait for a core that runs jobs of `job_ms`.
 
     Its station is the busiest one: all `servers` cores, shared by all processes, or the one core of a worker. `busy_s`
-    is the station's time per chat and core, `idle` its utilisation without a chat.
+    is the station's time per chat and core at 30 % of the knee, `idle` its utilisation without a chat. `saved_s` of
+    that time are saved when no chunk needs a wake-up of its own; `at_30`: utilisation at 30 % of the knee.
     """
 
     wait_ms: float
@@ -56,14 +39,21 @@ class Path:
     servers: int
     busy_s: float
     idle: float = 0.0
+    saved_s: float = 0.0
+    at_30: float = 0.0
 
     def quantile_ms(self, share: float, chats_per_s: float) -> float:
         """Quantile of the stops at this rate; infinite where the station is full."""
         return self.at(share, self.utilisation(chats_per_s))
 
     def utilisation(self, chats_per_s: float) -> float:
-        """Of the station at this rate."""
-        return self.idle + chats_per_s * self.busy_s
+        """Of the station at this rate; 1 or more: it is full."""
+
+        def above(utilisation: float) -> bool:
+            used_s = self.busy_s - self.saved_s * fewer_wakeups(utilisation, self.at_30)
+            return self.idle + chats_per_s * used_s > utilisation
+
+        return _bisect(above, 0.0, 1.0 + self.idle + chats_per_s * self.busy_s)
 
     def at(self, share: float, utilisation: float) -> float:
         """The same at a given utilisation of the station."""
@@ -72,12 +62,15 @@ class Path:
 
     def knee_per_s(self, limit_ms: float) -> float:
         """The rate at which the p99 reaches the limit."""
-        return _bisect(lambda rate: self.quantile_ms(0.99, rate) < limit_ms, 0.0, 1 / self.busy_s)
+        return _bisect(lambda rate: self.quantile_ms(0.99, rate) < limit_ms, 0.0, 1 / (self.busy_s - self.saved_s))
 
 
 @dataclass(frozen=True)
 class Fit:
-    """A strategy's costs and path. CPU times in seconds; the store's are None where they were not measured."""
+    """A strategy's costs and path. CPU times in seconds; the store's are None where they were not measured.
+
+    `cpu_s` is that at 30 % of the knee; `busy_chunk_s`: cost of a chunk for a worker that is never idle, if known.
+    """
 
     strategy: str
     workers: int
@@ -86,6 +79,14 @@ class Fit:
     store_ops: Cost | None
     held: PlanHeld
     path: Path
+    busy_chunk_s: float | None = None
+
+    def cpu_at(self, utilisation: float) -> Cost:
+        """Service CPU at another utilisation: the busier a worker, the more chunks it relays per wake-up."""
+        if self.busy_chunk_s is None:
+            return self.cpu_s
+        saved_s = max(0.0, self.cpu_s.per_chunk - self.busy_chunk_s) * fewer_wakeups(utilisation, self.path.at_30)
+        return replace(self.cpu_s, per_chunk=self.cpu_s.per_chunk - saved_s)
 
 
 @dataclass(frozen=True)
@@ -104,9 +105,12 @@ class Check:
         return self.predicted / self.measured - 1
 
 
-Floats = NDArray[np.float64]
-Amount = Callable[[PlanLoad], float | None]
 Checks = Mapping[str, Sequence[Check]]
+
+
+def fewer_wakeups(utilisation: float, than_at: float) -> float:
+    """Share of the wake-ups per chunk that are saved at a utilisation, compared with another one."""
+    return 1 - wakeups(utilisation) / wakeups(min(than_at, MOST_BUSY))
 
 
 def wait_of(strategy: str, gap_ms: float) -> float:
@@ -114,27 +118,33 @@ def wait_of(strategy: str, gap_ms: float) -> float:
     return {"poll": gap_ms, "timer": TIMER_MS}.get(delivery_of(strategy) or "", 0.0)
 
 
-def fit(measured: PlanStrategy, gap_ms: float, cores: int) -> Fit | None:
+def fit(measured: PlanStrategy, gap_ms: float, cores: int, busy_chunk_s: float | None = None) -> Fit | None:
     """The costs and the path of a strategy; None if it was not loaded. No validation load is used."""
     loads = {each.name: each for each in measured.loads}
     held, at_30 = measured.held, loads.get(FIT)
     if held is None or at_30 is None or at_30.stop_mean_ms is None or at_30.path_p95_ms is None:
         return None
     rows = [each for each in measured.loads if each.name not in VALIDATIONS]
-    cpu_s = _cost(rows, lambda each: each.service_cpu_s, (held.cpu_ms_per_s or 0) / 1e3)
+    cpu_s = cost_of(rows, lambda each: each.service_cpu_s, (held.cpu_ms_per_s or 0) / 1e3)
     delivery = delivery_of(measured.strategy)
-    store_cpu_s = _store_cost(
+    store_cpu_s = store_cost(
         rows, lambda each: each.store_cpu_s, (held.store_cpu_ms_per_s or 0) / 1e3, chunks=delivery != "push"
     )
-    costs = [each for each in (cpu_s, store_cpu_s, _others(rows)) if each]
+    costs = [each for each in (cpu_s, store_cpu_s, cost_of_others(rows)) if each]
+    station = _station(at_30, costs, measured.workers, cores)
+    if busy_chunk_s is not None:
+        share = 1 / (cores if station.servers == cores else measured.workers)
+        saved_s = max(0.0, cpu_s.per_chunk - busy_chunk_s) * at_30.chunks / at_30.chats * share
+        station = replace(station, saved_s=saved_s)
     return Fit(
         strategy=measured.strategy,
         workers=measured.workers,
         cpu_s=cpu_s,
         store_cpu_s=store_cpu_s,
-        store_ops=_store_cost(rows, lambda each: each.store_ops, held.ops_per_s or 0, chunks=delivery == "poll"),
+        store_ops=store_cost(rows, lambda each: each.store_ops, held.ops_per_s or 0, chunks=delivery == "poll"),
         held=held,
-        path=_path(at_30, wait_of(measured.strategy, gap_ms), _station(at_30, costs, measured.workers, cores)),
+        path=_path(at_30, wait_of(measured.strategy, gap_ms), station),
+        busy_chunk_s=busy_chunk_s,
     )
 
 
@@ -146,75 +156,49 @@ def checks(measured: PlanStrategy, found: Fit) -> Checks:
         for name, each in loads.items()
     ]
     cpu = [
-        Check(name, found.cpu_s.of(each.chats, each.chunks, each.stops, each.seconds), each.service_cpu_s)
+        Check(
+            name,
+            found.cpu_at(found.path.utilisation(each.chats_per_s)).of(
+                each.chats, each.chunks, each.stops, each.seconds
+            ),
+            each.service_cpu_s,
+        )
         for name, each in loads.items()
     ]
     knee = Check("knee", found.path.knee_per_s(measured.knee.limit_ms), measured.knee.chats_per_s)
     return {"p95": p95, "cpu": cpu, "knee": [knee]}
 
 
-def _path(load: PlanLoad, wait_ms: float, station: tuple[int, float, float]) -> Path:
+def _path(load: PlanLoad, wait_ms: float, station: Path) -> Path:
     """Split the stop at this load into a wait, the queue's part, and the rest, which is fixed.
 
-    The queue's jobs are so long that the path, the stop without its wait, has the measured p95. `station`: its cores,
-    its time per chat and core, and its utilisation without a chat.
+    The queue's jobs are so long that the path, the stop without its wait, has the measured p95.
     """
     path_ms, p95_ms = load.path_mean_ms or 0.0, load.path_p95_ms or 0.0
-    servers, busy_s, idle = station
-    utilisation = min(max(idle + load.chats_per_s * busy_s, LEAST_BUSY), MOST_BUSY)
-    per_job = mean_wait(1.0, servers, utilisation)
+    utilisation = min(max(station.at_30, LEAST_BUSY), MOST_BUSY)
+    per_job = mean_wait(1.0, station.servers, utilisation)
 
-    def p95_of(queued_ms: float) -> float:
-        return Path(0.0, path_ms - queued_ms, queued_ms / per_job, *station).at(0.95, utilisation)
+    def split(queued_ms: float) -> Path:
+        return replace(station, fixed_ms=path_ms - queued_ms, job_ms=queued_ms / per_job)
 
-    queued_ms = _bisect(lambda queued_ms: p95_of(queued_ms) < p95_ms, 0.0, path_ms)
+    queued_ms = _bisect(lambda queued_ms: split(queued_ms).at(0.95, utilisation) < p95_ms, 0.0, path_ms)
     fixed_ms = max(0.0, (load.stop_mean_ms or 0.0) - wait_ms / 2 - queued_ms)
-    return Path(wait_ms, fixed_ms, queued_ms / per_job, *station)
+    return replace(split(queued_ms), wait_ms=wait_ms, fixed_ms=fixed_ms)
 
 
-def _station(load: PlanLoad, costs: Sequence[Cost], workers: int, cores: int) -> tuple[int, float, float]:
-    """The busiest station at this load's mix: cores, time per chat and core, utilisation without a chat.
+def _station(load: PlanLoad, costs: Sequence[Cost], workers: int, cores: int) -> Path:
+    """The busiest station at this load's mix, as a path without times.
 
     `costs` in CPU seconds: the service's first, then those of all others on the machine.
     """
     mix = (1.0, load.chunks / load.chats, load.stops / load.chats)
     machine = cores, sum(each.of(*mix) for each in costs) / cores, sum(each.per_s for each in costs) / cores
     worker = 1, costs[0].of(*mix) / workers, costs[0].per_s / workers
-    return max(machine, worker, key=lambda station: station[2] + load.chats_per_s * station[1])
-
-
-def _cost(rows: Sequence[PlanLoad], value: Amount, per_s: float, *, chunks: bool = True) -> Cost:
-    """Per chat, chunk and stop, beside what the clock causes.
-
-    `chunks`: whether chunks may cost something; a demand has more of them than the loads, so noise would be multiplied.
-    """
-    known = [(each, amount) for each in rows if (amount := value(each)) is not None]
-    work = np.array([[each.chats, each.chunks * chunks, each.stops] for each, _amount in known], dtype=float)
-    amounts = [max(amount - per_s * each.seconds, 0.0) for each, amount in known]
-    return Cost(*_solve([each for each, _amount in known], work, amounts), per_s)
-
-
-def _others(rows: Sequence[PlanLoad]) -> Cost:
-    """CPU time of load and mock; an abort, one more request, costs them what a chat does."""
-    work = np.array([[each.chats + each.stops, each.chunks, each.seconds] for each in rows], dtype=float)
-    request, chunk, second = _solve(rows, work, [each.others_cpu_s for each in rows])
-    return Cost(request, chunk, request, second)
-
-
-def _solve(rows: Sequence[PlanLoad], work: Floats, amounts: Sequence[float]) -> list[float]:
-    """Costs that are not negative, by least squares of the relative errors (Lawson and Hanson's NNLS).
-
-    The load at 30 % of the knee counts most: the other two only divide its sum.
-    """
-    weights = np.array([FIT_WEIGHT if each.name == FIT else 1.0 for each in rows]) / np.maximum(amounts, 1e-9)
-    scale = work.max(axis=0).clip(min=1.0)
-    found, _residual = nnls(work / scale * weights[:, None], np.asarray(amounts) * weights)
-    return [float(each) for each in found / scale]
-
-
-def _store_cost(rows: Sequence[PlanLoad], value: Amount, per_s: float, *, chunks: bool) -> Cost | None:
-    """A push costs its store nothing per chunk; a timer reads by the clock, but the longer the more streams it has."""
-    return _cost(rows, value, per_s, chunks=chunks) if any(value(each) is not None for each in rows) else None
+    found = [
+        Path(0.0, 0.0, 0.0, servers, busy_s, idle, at_30=idle + load.chats_per_s * busy_s)
+        for servers, busy_s, idle in (machine, worker)
+    ]
+    return max(found, key=lambda station: station.at_30)
 
 
 def _finite(value: float) -> float | None:

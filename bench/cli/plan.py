@@ -53,7 +53,8 @@ def plan(
     from bench.analysis.capacity import model_of
     from bench.experiments.plan import text
 
-    model = model_of(record)
+    busy_chunk_us, relay = text.busy_chunks(results, record.host)
+    model = model_of(record, busy_chunk_us)
     if not model.fits:
         end(INVALID, f"no strategy of this measurement could be loaded: see `make doctor`; {HOW}")
     for each in text.plan_heading(demand):
@@ -62,7 +63,7 @@ def plan(
         console.print(table, "")
     line(text.goals_line())
     console.print("Where the figures come from", style="bold")
-    for source in text.sources(record, model):
+    for source in text.sources(record, model, relay):
         line(f"  {source.figure}: {source.value}; {source.source}")
     line(text.beyond(model, demand))
     warn("note", text.left_out(record, model))

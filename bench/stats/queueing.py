@@ -60,3 +60,15 @@ def stop_quantile(
     # Beyond this the queue alone is slower with a probability below 1e-9.
     slowest = fixed + wait + 21 * service / (servers * (1 - utilisation)) + 1e-9
     return float(brentq(too_long, fixed - 1e-9, slowest, xtol=1e-9))
+
+
+def wakeups(utilisation: float) -> float:
+    """How often an event loop wakes up per event, which it serves in one go with all that came while it was busy.
+
+    1 for an idle loop, 0 for one that is never idle. With R wake-ups for the rate L of events, each wake-up is busy for
+    utilisation / R, and another one follows at once unless no event came in that time:
+    R = L (1 - utilisation) + R (1 - exp(-L utilisation / R)); Poisson arrivals, busy times replaced by their mean.
+    """
+    if utilisation <= 0 or utilisation >= 1:
+        return float(utilisation < 0.5)
+    return float(brentq(lambda x: x * math.exp(-utilisation / x) - (1 - utilisation), 1e-3, 1.0))

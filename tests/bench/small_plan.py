@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from bench.analysis.plan_fit import Cost, Path, wait_of
+from bench.analysis.plan_costs import Cost
+from bench.analysis.plan_fit import Path, wait_of
 from bench.record.host import describe_host
 from bench.record.manifest import Host, ScenarioSettings
 from bench.record.plan import FIT, PlanFanout, PlanHeld, PlanKnee, PlanLoad, PlanRecord, PlanStrategy

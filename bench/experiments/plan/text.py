@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 from rich.table import Table
 
 from bench.analysis.capacity import Demand, Model, notify_s
 from bench.analysis.plan_fit import Check, checks
 from bench.experiments.tables import compact, lines, written
+from bench.record.host import other_machine
+from bench.record.manifest import Host
 from bench.record.plan import VALIDATIONS, PlanRecord
 from bench.stats.queueing import SOURCE
 
@@ -44,6 +49,31 @@ PUBLISHED = (
     ),
 )
 """For comparison only: no figure of a plan is computed from them."""
+
+
+def busy_chunks(results: Path, host: Host) -> tuple[dict[str, float], Source | None]:
+    """CPU time per chunk (us) of a worker that is never idle, by strategy: from relay.json of `bench relay`.
+
+    The newest in `results`, else the committed one, if it has the cores of `host`; empty where there is none. The
+    source names how the machines differ.
+    """
+    for path in (results / "relay.json", results / "reference" / "relay.json"):
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            each = {name: one["cpu_us_per_chunk"]["median"] for name, one in found["contenders"].items()}
+            rate, when = found["contenders"]["redis-push"]["chunks_per_s"]["median"], found["date"]
+            there = msgspec.convert(found["host"], Host)
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        if (there.cpus, there.machine) != (host.cpus, host.machine):
+            continue
+        known = {name: us for name, us in each.items() if name in ("redis-push", "redis-poll")}
+        value = ", ".join(f"{name} {us:.1f} us" for name, us in known.items())
+        what = f"CPU per chunk of a worker that is never idle ({rate:,.0f} chunks/s with redis-push)"
+        differs = other_machine(there, host)
+        where = f"another machine ({differs}); `make bench-relay` measures this one" if differs else "the same machine"
+        return known, Source(what, value, f"measured: {path}, {when}, {where}")
+    return {}, None
 
 
 def plan_heading(demand: Demand) -> list[str]:
@@ -89,10 +119,11 @@ def goals_line() -> str:
     )
 
 
-def sources(record: PlanRecord, model: Model) -> list[Source]:
+def sources(record: PlanRecord, model: Model, relay: Source | None = None) -> list[Source]:
     """Where each figure of a plan comes from: ours, with machine, time and commit; then the published ones."""
     here = described(record)
     found = [Source("costs, memory, connections, stops", "the tables above", f"measured: {here}")]
+    found += [relay] if relay else []
     for kind, each in model.fanout.items():
         server = f"{(store := record.stores[kind]).name} {store.version}" if kind in record.stores else kind
         for label, listeners in (("one listener", each.listeners[0]), (f"{each.listeners[-1]}", each.listeners[-1])):

@@ -77,3 +77,24 @@ def test_a_strategy_that_could_not_be_loaded_has_no_fit() -> None:
 def test_a_delivery_waits_as_long_as_its_interval() -> None:
     assert [wait_of(name, 25.0) for name in ("redis-push", "redis-timer", "redis-poll")] == [0.0, 100.0, 25.0]
     assert path_of("redis-push").knee_per_s(path_of("redis-push").quantile_ms(0.99, KNEE)) == pytest.approx(KNEE)
+
+
+def test_a_busy_worker_relays_a_chunk_for_less() -> None:
+    measured = strategy("redis-push")
+    plain, busy = fit(measured, GAP_MS, CORES), fit(measured, GAP_MS, CORES, busy_chunk_s=20e-6)
+    assert plain is not None
+    assert busy is not None
+    assert plain.cpu_at(0.9) == plain.cpu_s == busy.cpu_s
+    assert busy.cpu_at(busy.path.at_30).per_chunk == pytest.approx(50e-6, rel=0.02)
+    assert busy.cpu_at(1.0).per_chunk == pytest.approx(20e-6)
+    assert 20e-6 < busy.cpu_at(0.8).per_chunk < 45e-6
+    assert busy.path.utilisation(0.3 * KNEE) == pytest.approx(plain.path.utilisation(0.3 * KNEE), rel=1e-6)
+    assert busy.path.utilisation(0.9 * KNEE) < plain.path.utilisation(0.9 * KNEE)
+    assert busy.path.knee_per_s(30.0) > plain.path.knee_per_s(30.0)
+
+
+def test_a_chunk_that_is_cheap_already_cannot_become_cheaper() -> None:
+    found = fit(strategy("redis-push"), GAP_MS, CORES, busy_chunk_s=80e-6)
+    assert found is not None
+    assert found.cpu_at(0.9) == found.cpu_s
+    assert found.path.saved_s == 0

@@ -7,8 +7,10 @@ import pytest
 
 from bench.analysis.capacity import model_of
 from bench.experiments.plan.measure import known_knees
-from bench.experiments.plan.text import error_row
+from bench.experiments.plan.text import busy_chunks, error_row
 from bench.record.base import encode_file
+from bench.record.host import describe_host
+from bench.record.manifest import Host
 from tests.bench.command import Bench
 from tests.bench.small_plan import plan_record
 
@@ -84,3 +86,24 @@ def test_a_knee_that_was_not_reached_may_lie_above() -> None:
     assert (row["censored"], row["met"]) == (True, "7 of 7")
     record.strategies[0].knee.ended_by = "slow"
     assert error_row(record, model_of(record), "redis-push")["met"] == "6 of 7"
+
+
+def test_the_cost_of_a_busy_chunk_is_that_of_bench_relay_on_the_same_machine(tmp_path: Path) -> None:
+    rate, host = {"median": 20_000.0}, describe_host()
+    contenders = {
+        name: {"cpu_us_per_chunk": {"median": us}, "chunks_per_s": rate}
+        for name, us in {"bare": 40.0, "redis-push": 43.2, "redis-poll": 63.8}.items()
+    }
+    found = {
+        "date": "2026-11-28T03:06:47Z",
+        "host": {"cpus": host.cpus, "machine": host.machine, "system": "Linux 0"},
+        "contenders": contenders,
+    }
+    (tmp_path / "relay.json").write_text(json.dumps(found))
+    known, source = busy_chunks(tmp_path, host)
+    assert known == {"redis-push": 43.2, "redis-poll": 63.8}
+    assert source is not None
+    assert "43.2 us" in source.value
+    assert "another machine (system is Linux 0 there" in source.source
+    assert busy_chunks(tmp_path, Host(cpus=(host.cpus or 1) + 1, machine=host.machine)) == ({}, None)
+    assert busy_chunks(tmp_path / "none", host) == ({}, None)

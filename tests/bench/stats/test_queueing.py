@@ -6,7 +6,7 @@ import ciw
 import numpy as np
 import pytest
 
-from bench.stats.queueing import erlang_c, mean_wait, stop_quantile, waits_longer
+from bench.stats.queueing import erlang_c, mean_wait, stop_quantile, waits_longer, wakeups
 
 CUSTOMERS, WARM_UP = 12_000, 1_000
 
@@ -76,3 +76,22 @@ def test_a_full_queue_never_ends() -> None:
     assert erlang_c(2, 1.2) == 1.0
     assert mean_wait(1.0, 2, 1.0) == math.inf
     assert stop_quantile(0.95, wait=0.0, fixed=0.0, service=1.0, servers=2, utilisation=1.0) == math.inf
+
+
+@pytest.mark.parametrize("utilisation", [0.2, 0.5, 0.8])
+def test_wakeups_per_event_are_those_of_a_simulated_loop(utilisation: float) -> None:
+    """A wake-up costs as much as an event; the rate of events is chosen so that the loop has this utilisation."""
+    found = wakeups(utilisation)
+    rate = utilisation / (1 + found)
+    arrivals = np.cumsum(np.random.default_rng(7).exponential(1 / rate, 40_000))
+    now, place, woken = 0.0, 0, 0
+    while place < len(arrivals):
+        now = max(now, arrivals[place])
+        ready = int(np.searchsorted(arrivals, now, side="right")) - place
+        now, place, woken = now + 1 + ready, place + ready, woken + 1
+    assert woken / len(arrivals) == pytest.approx(found, rel=0.1)
+
+
+def test_an_idle_loop_wakes_up_for_each_event_and_a_full_one_for_none() -> None:
+    assert [wakeups(each) for each in (-0.1, 0.0, 1.0, 1.5)] == [1.0, 1.0, 0.0, 0.0]
+    assert 0 < wakeups(0.999) < wakeups(0.9) < wakeups(0.1) < 1
