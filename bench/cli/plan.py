@@ -61,12 +61,12 @@ def plan(
         line(each)
     for table in text.plan_tables(record, model, demand):
         console.print(table, "")
-    line(text.goals_line())
+    line(text.goals_line(record, model))
     console.print("Where the figures come from", style="bold")
     for source in text.sources(record, model, relay):
         line(f"  {source.figure}: {source.value}; {source.source}")
     line(text.beyond(model, demand))
-    warn("note", text.left_out(record, model))
+    warn("note", text.doubts(record, model))
     warn("note", [f"measured on another machine: {elsewhere}; {HOW} for this one"] if elsewhere else ())
     warn("note", ["a QUICK measurement: a first look, not for claims"] if record.quick else ())
     from bench.report.charts.capacity import draw_capacity  # brings in matplotlib

@@ -100,23 +100,29 @@ def error_row(record: PlanRecord, model: Model, strategy: str) -> dict[str, Any]
     found = checks(measured, next(each for each in model.fits if each.strategy == strategy))
     (knee,), censored = found["knee"], measured.knee.ended_by in CENSORED
     errors = {kind: [_at(found[kind], name) for name in VALIDATIONS] for kind in ("p95", "cpu")}
-    met = sum(error is not None and abs(error) <= GOALS[kind] for kind, own in errors.items() for error in own)
-    met += knee.error is not None and (abs(knee.error) <= GOALS["knee"] or (censored and knee.error > 0))
+    knee_met = _within("knee", knee.error) or bool(censored and knee.error and knee.error > 0)
+    met = knee_met + sum(_within(kind, error) for kind, own in errors.items() for error in own)
     return {
         "strategy": strategy,
         "errors": [*errors["p95"], *errors["cpu"]],
         "knee": knee,
+        "knee_met": knee_met,
         "censored": censored,
         "met": f"{met} of {2 * len(VALIDATIONS) + 1}",
     }
 
 
-def goals_line() -> str:
-    """The goals of the model, and what a dash in the table of errors stands for."""
-    return (
-        f"Fitted at 30 % of the knee. Goals: p95 and knee within {GOALS['p95']:.0%}, CPU within {GOALS['cpu']:.0%}. "
-        "-: predicted to be over its capacity."
-    )
+def goals_line(record: PlanRecord, model: Model) -> str:
+    """The goals of the model, and how many of the checks meet them."""
+    rows = [error_row(record, model, each.strategy) for each in model.fits]
+    half = len(VALIDATIONS)
+    parts = {
+        f"p95 within {GOALS['p95']:.0%}": [_within("p95", e) for row in rows for e in row["errors"][:half]],
+        f"CPU within {GOALS['cpu']:.0%}": [_within("cpu", e) for row in rows for e in row["errors"][half:]],
+        f"knee within {GOALS['knee']:.0%}": [row["knee_met"] for row in rows],
+    }
+    counts = ", ".join(f"{goal} in {sum(met)} of {len(met)}" for goal, met in parts.items())
+    return f"Fitted at 30 % of the knee. Goals met: {counts}. -: predicted to be over its capacity."
 
 
 def sources(record: PlanRecord, model: Model, relay: Source | None = None) -> list[Source]:
@@ -154,15 +160,25 @@ def beyond(model: Model, demand: Demand) -> str:
     return f"extrapolated: at most {compact(most)} live streams were measured; this plan is for {asked}{times}"
 
 
-def left_out(record: PlanRecord, model: Model) -> list[str]:
-    """The strategies that were measured but have no row, and why."""
+def doubts(record: PlanRecord, model: Model) -> list[str]:
+    """Strategies that were measured but have no row, and knees at which aborts were missed, so that lie too high."""
     known = {each.strategy for each in model.fits}
     why = {"failed": "chats failed", "missed": "aborts were missed", "slow": "stops were slow"}
-    return [
+    found = [
         f"{each.strategy} is left out: at the lowest rate {why.get(each.knee.ended_by, 'the load was unhealthy')}"
         for each in record.strategies
         if each.strategy not in known
     ]
+    return found + [
+        f"{each.strategy}: {load.missed} aborts were missed at {load.name} % of its measured knee, which lies too high"
+        for each in record.strategies
+        for load in each.loads
+        if load.missed
+    ]
+
+
+def _within(kind: str, error: float | None) -> bool:
+    return error is not None and abs(error) <= GOALS[kind]
 
 
 def _at(found: list[Check] | Any, name: str) -> float | None:

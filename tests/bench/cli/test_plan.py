@@ -7,7 +7,7 @@ import pytest
 
 from bench.analysis.capacity import model_of
 from bench.experiments.plan.measure import known_knees
-from bench.experiments.plan.text import busy_chunks, error_row
+from bench.experiments.plan.text import busy_chunks, doubts, error_row
 from bench.record.base import encode_file
 from bench.record.host import describe_host
 from bench.record.manifest import Host
@@ -28,7 +28,7 @@ def test_a_plan_has_needs_errors_sources_and_a_chart(bench: Bench, tmp_path: Pat
     assert done.returncode == 0
     for words in (
         "1M live streams", "5.26k stops/s", "redis-push, global", "predicted / measured - 1", "7 of 7",
-        "2026-11-29T01:02:03Z", "commit 0123456", "https://", "extrapolated", "capacity.png",
+        "knee within 15% in 3 of 3", "2026-11-29T01:02:03Z", "commit 0123456", "https://", "extrapolated", "capacity.png",
     ):  # fmt: skip
         assert words in done.stdout, words
     tables = done.stdout.partition("NOTIFYs are.\n")[2].partition("Fitted at")[0]
@@ -86,6 +86,17 @@ def test_a_knee_that_was_not_reached_may_lie_above() -> None:
     assert (row["censored"], row["met"]) == (True, "7 of 7")
     record.strategies[0].knee.ended_by = "slow"
     assert error_row(record, model_of(record), "redis-push")["met"] == "6 of 7"
+
+
+def test_a_knee_at_which_aborts_were_missed_is_doubted() -> None:
+    record = plan_record("redis-push")
+    assert doubts(record, model_of(record)) == []
+    next(each for each in record.strategies[0].loads if each.name == "100").missed = 16
+    assert doubts(record, model_of(record)) == [
+        "redis-push: 16 aborts were missed at 100 % of its measured knee, which lies too high"
+    ]
+    record.strategies[0].held = None
+    assert "redis-push is left out" in doubts(record, model_of(record))[0]
 
 
 def test_the_cost_of_a_busy_chunk_is_that_of_bench_relay_on_the_same_machine(tmp_path: Path) -> None:
