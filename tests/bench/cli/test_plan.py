@@ -28,7 +28,8 @@ def test_a_plan_has_needs_errors_sources_and_a_chart(bench: Bench, tmp_path: Pat
     assert done.returncode == 0
     for words in (
         "1M live streams", "5.26k stops/s", "redis-push, global", "predicted / measured - 1", "7 of 7",
-        "knee within 15% in 3 of 3", "2026-11-29T01:02:03Z", "commit 0123456", "https://", "extrapolated", "capacity.png",
+        "knee within 15% in 3 of 3", "2026-11-29T01:02:03Z", "commit 0123456", "https://", "extrapolated",
+        "capacity.png",
     ):  # fmt: skip
         assert words in done.stdout, words
     tables = done.stdout.partition("NOTIFYs are.\n")[2].partition("Fitted at")[0]
