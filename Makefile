@@ -1,6 +1,7 @@
 # Every task of the project; `make help` lists them. The first use of a target makes .venv.
 BACKEND ?= all
 SCENARIO ?=
+LOAD ?=
 WORKERS ?= 2
 PORT ?=
 ARGS ?=
@@ -58,8 +59,8 @@ $(TEST_READY): requirements-test.lock requirements.lock | $(READY)
 	@$(INSTALL) --require-hashes -r $<
 	@touch $@
 
-bench: $(READY) ## measure and report (12 min; QUICK=1: 2): BACKEND=all|memory|postgres|redis-push|... SCENARIO=name,... WORKERS=n
-	@exec $(RUN) -m bench run --backend "$(BACKEND)" --workers "$(WORKERS)" $(if $(SCENARIO),--scenario "$(SCENARIO)") $(quick) $(ARGS)
+bench: $(READY) ## measure and report (12 min; QUICK=1: 2): BACKEND=all|memory|postgres|redis-push|... SCENARIO=name,... WORKERS=n LOAD="--processes 4"
+	@exec $(RUN) -m bench run --backend "$(BACKEND)" --workers "$(WORKERS)" $(if $(SCENARIO),--scenario "$(SCENARIO)") $(if $(LOAD),--load "$(LOAD)") $(quick) $(ARGS)
 
 doctor: $(READY) ## check whether this machine is fit to measure on (seconds)
 	@exec $(RUN) -m bench doctor $(ARGS)

@@ -13,7 +13,7 @@ except ModuleNotFoundError as error:
     )
     sys.exit(4)
 
-from bench.cli import experiments, gate, instrument, plan, run, show, targets
+from bench.cli import experiments, gate, instrument, load, plan, run, show, targets
 from bench.cli.terminal import BAD_USAGE, INTERRUPTED
 from bench.record.writer import FolderError
 from bench.system.interrupts import end_with_make, interrupt_on_signals
@@ -33,6 +33,7 @@ for command in (
     *(experiments.backends, experiments.relay, experiments.soak, instrument.serve, targets.products, plan.plan),
 ):
     app.command()(command)
+app.command(context_settings=load.EXTRA)(load.load)
 app.add_typer(targets.app, name="target")
 
 

@@ -97,8 +97,10 @@ class App:
         self._monitor.reset()  # the journal and the monitor cover the same period
         connection.respond(204, b"")
 
-    def _clock(self, _request: Request, connection: Connection, _query: str) -> None:
-        now = {"monotonic_ns": time.monotonic_ns(), "cpu_ns": time.process_time_ns()}
+    def _clock(self, request: Request, connection: Connection, _query: str) -> None:
+        """Respond with when the request was read from the socket and the time now, for two-way exchanges."""
+        cpu_ns = time.process_time_ns()
+        now = {"monotonic_ns": time.monotonic_ns(), "received_ns": request.received_ns, "cpu_ns": cpu_ns}
         connection.respond(200, json.dumps(now).encode())
 
     def _alive(self, _request: Request, connection: Connection, _query: str) -> None:

@@ -175,4 +175,5 @@ def _load_processes(case: CaseRow) -> int:
 
 
 def _name(process: ProcessUse) -> str:
-    return f"the {process.name} (process {process.pid})"
+    where = f", {process.host}" if process.host else ""
+    return f"the {process.name} (process {process.pid}{where})"

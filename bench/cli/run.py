@@ -30,10 +30,15 @@ if TYPE_CHECKING:
 
 BACKEND = f"{', '.join(BACKENDS)}, or one strategy such as redis-push."
 STRATEGY = f"Instead of --backend, some of {', '.join(STRATEGIES)}, or targets (`target list`); comma-separated."
+LOOPBACK = "127.0.0.1"
 URL = "Address of a running service: the only target of --strategy is not started."
 SCENARIO = f"Some of {', '.join(catalogue())}, or files of yours ending in .toml; comma-separated."
 MINUTES = "Blocks are added until medians are precise, or no more fits."
 BLOCKS = "Measure this number of blocks, without a time limit."
+HOST = "Address of this machine, for load workers and a service on other machines."
+LOAD = (
+    "Load processes that report to a Locust master: '--processes 4', or '--master --expect-workers 2' (`load --help`)."
+)
 STARVE = "Leave the load hardly any CPU: the run must come out invalid."
 
 
@@ -53,6 +58,8 @@ def run(
     env: Environment = None,
     url: Annotated[str, Option(help=URL, show_default=False)] = "",
     mock_port: Annotated[int, Option(min=0, max=65535, help="Port of the mock upstream; 0: any.")] = 0,
+    host: Annotated[str, Option(help=HOST)] = LOOPBACK,
+    load: Annotated[str, Option(help=LOAD, show_default=False)] = "",
     results: Folders = RESULTS,
 ) -> None:
     """Measure, record and report.
@@ -69,13 +76,16 @@ def run(
     services = {case.foreign.service if case.foreign else None for case in cases}
     if url and (len(services) != 1 or None in services):
         raise PlanError("--url is the address of one target: name it, and nothing else, by --strategy")
+    from bench.load.fleet import parse_fleet
     from bench.run.settings import Settings
 
+    parse_fleet(load)
     measured = re.sub(r"[^A-Za-z0-9.]+", "-", "-".join(Path(each).name for each in words(strategy)[:2]))
     name = label or f"{measured or backend}{'-quick' if quick else ''}"
     settings = Settings(
-        backend, int(workers), quick, seed, name, starve, environment.parse(env or ()), url or None, mock_port
-    )
+        backend, int(workers), quick, seed, name, starve, environment.parse(env or ()), url or None, mock_port,
+        host=host, load=load,
+    )  # fmt: skip
     _report(_measure(cases, settings, results, minutes=minutes, blocks=1 if quick else blocks), settings)
 
 

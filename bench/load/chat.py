@@ -147,7 +147,7 @@ class Chat:
             # In an open loop an abort does not wait for a request that left late, unless it is sent with it.
             base_ns = (abort.after_ms and client.intended_ns) or client.sent_ns or 0
             if order.witness is not None:
-                base_ns = received_ns(order.witness, self.request_id)
+                base_ns = received_ns(order.witness, self.request_id) - order.clock_offset_ns
             due_ns = abort.intended_ns = base_ns + int(abort.after_ms * 1e6)
             if self._script.kind == "request":
                 again_ns = due_ns + int((self._again_ms or 0) * 1e6)

@@ -5,21 +5,23 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
+from urllib.parse import urlsplit
 
 import msgspec
 
-from bench.load.order import Order, OrderedChat
+from bench.load.fleet import FAILED, FOLDER, SIZE, WITNESS, Fleet, Hello, place
+from bench.load.loaded import Loaded, read_loaded
+from bench.load.order import Order, OrderedChat, order_of
 from bench.record.base import decode, encode_line
 from bench.record.files import replace_file
-from bench.record.schema import LoadRow
-from bench.record.traces import LoadAnswer, ProcessHealth
+from bench.record.manifest import LoadWorker
 from bench.system.burner import starved
 from bench.system.procs import Child, ChildError
-from bench.workload.plan import Case, contender_of
+from bench.workload.plan import Case
 from bench.workload.schedule import Planned
 
 LOCUSTFILE = Path(__file__).with_name("locustfile.py")
@@ -30,8 +32,11 @@ MAX_CHUNKS_PER_S = 6_000
 for the work of a chat and for a shared core."""
 LEAD_NS = 100_000_000
 """Within this time an order is read, a target file compiled (10 ms of CPU, once) and the greenlets are made."""
-SILENCE_DEADLINE_S = 20.0
+FLEET_LEAD_NS = 300_000_000
+"""Orders of a fleet have been read already: within this time the start reaches every worker."""
 READY_DEADLINE_S = 60.0
+CONNECT_DEADLINE_S = 600.0
+"""Workers on other machines are started by hand."""
 POLL_S = 0.05
 NO_VALUES: Mapping[str, Any] = {}
 
@@ -41,15 +46,6 @@ class Service(Protocol):
 
     def check(self) -> None:
         """Raise ChildError when it has ended."""
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """The result of a load: its rows, the ids of dropped chats, the event loop of each load process."""
-
-    rows: list[LoadRow]
-    dropped: list[str]
-    health: list[ProcessHealth]
 
 
 def expected_s(case: Case) -> float:
@@ -66,22 +62,39 @@ def processes_for(cases: Iterable[Case]) -> int:
 class Load:
     """The load processes of a run; `send` is one case. Raises ChildError when one of them fails.
 
-    `starve`: they get too little CPU, to test that the run becomes invalid.
+    With a `fleet` they report to a Locust master, and exchange stamps with the `witness` (URL). `starve`: they get too
+    little CPU, to test that the run becomes invalid.
     """
 
-    def __init__(self, processes: int, scratch: Path, logs: Path, *, starve: bool = False) -> None:
-        self._scratch = scratch
-        self._starve = starve
-        self._orders = [0] * processes
+    def __init__(
+        self,
+        processes: int,
+        scratch: Path,
+        logs: Path,
+        *,
+        starve: bool = False,
+        fleet: Fleet | None = None,
+        witness: str = "",
+        say: Callable[[str], None] = lambda _what: None,
+    ) -> None:
+        self._scratch, self._starve, self._fleet, self._say = scratch, starve, fleet, say
+        self._witness_host = urlsplit(witness).hostname or ""
+        self._orders = [0] * (fleet.size if fleet else processes)
         """Orders that each process has had: it waits for its own next one, also after a case without it."""
-        arguments = ["locust", "-f", str(LOCUSTFILE), "--headless", "-u", "1", "-r", "1", "--only-summary"]
+        self._hellos: list[Hello] = []
+        if fleet:
+            env = {**locust_environment(scratch), FOLDER: str(scratch), WITNESS: witness, SIZE: str(fleet.size)}
+            commands = [("locust-master.log", fleet.arguments(self._witness_host), env)]
+        else:
+            own = ["locust", "-f", str(LOCUSTFILE), "--headless", "-u", "1", "-r", "1", "--only-summary"]
+            commands = [
+                (f"locust-{number}.log", own, {**locust_environment(scratch), "CHAT_LOAD": f"{scratch}:{number}"})
+                for number in range(processes)
+            ]
         self._children = [
-            Child(
-                "locust", arguments, logs / f"locust-{number}.log", env=_env(scratch, number), ready=False,
-                folder=scratch,
-            )
-            for number in range(processes)
-        ]  # fmt: skip
+            Child("locust", arguments, logs / log, env=env, ready=False, folder=scratch)
+            for log, arguments, env in commands
+        ]
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
@@ -100,17 +113,46 @@ class Load:
 
     def _wait_ready(self) -> None:
         """Return when every process accepts orders: one that still imports Locust would send its first chats late."""
-        missing = [(self._scratch / f"awake-{number}", child) for number, child in enumerate(self._children)]
-        deadline = time.monotonic() + READY_DEADLINE_S
-        while missing := [each for each in missing if not each[0].exists()]:
-            for _, child in missing:
-                child.check()
+        awake = [self._scratch / f"awake-{number}" for number in range(len(self._orders))]
+        deadline_s = READY_DEADLINE_S
+        if self._fleet and self._fleet.workers:
+            deadline_s = CONNECT_DEADLINE_S
+            command = f"bench load --worker --master-host {self._witness_host} --master-port {self._fleet.port}"
+            self._say(f"waiting for {self._fleet.workers} load workers: python -m {command}")
+        self._wait(awake, deadline_s, "Locust was not ready")
+        if self._fleet:
+            self._hellos = [decode(path.read_bytes(), Hello, path.name) for path in awake]
+
+    def _wait(self, paths: Sequence[Path], deadline_s: float, what: str) -> None:
+        """Return when the files exist. Raises ChildError."""
+        deadline = time.monotonic() + deadline_s
+        while missing := sum(not path.exists() for path in paths):
+            self._check()
             if time.monotonic() > deadline:
-                raise ChildError(f"Locust was not ready after {READY_DEADLINE_S:g} s; its log is {missing[0][1].log}")
+                count = f" ({missing} of {len(paths)} processes are missing)" if self._fleet else ""
+                raise ChildError(f"{what} after {deadline_s:g} s{count}; its log is {self._children[0].log}")
             time.sleep(POLL_S)
 
+    def _check(self, beside: Sequence[Service] = ()) -> None:
+        failed = self._scratch / FAILED
+        if self._fleet and failed.exists():
+            raise ChildError(failed.read_text(encoding="utf-8"))
+        for child in (*beside, *self._children):
+            child.check()
+
+    @property
+    def workers(self) -> list[LoadWorker]:
+        """The workers of a fleet."""
+        return [each.describe(number) for number, each in enumerate(self._hellos)]
+
+    def processes_for(self, case: Case) -> int:
+        """How many processes send this case: as many as it needs, or the whole fleet."""
+        return len(self._orders) if self._fleet else processes_for([case])
+
     def pids(self) -> list[int]:
-        """The load processes."""
+        """The load processes on this machine."""
+        if self._fleet:
+            return [each.pid for each in self._hellos if each.place == place()]
         return [child.process.pid for child in self._children]
 
     def send(
@@ -136,8 +178,9 @@ class Load:
         order = order_of(case, url, values, witness)
         order.streams = min(case.scenario.streams, len(planned))
         deadline_s = 30 + 3 * expected_s(case)
+        processes = self.processes_for(case)
         return self.execute(
-            order, chats, processes_for([case]), deadline_s=deadline_s, beside=beside, began=began, progress=progress
+            order, chats, processes, deadline_s=deadline_s, beside=beside, began=began, progress=progress
         )
 
     def execute(
@@ -155,6 +198,8 @@ class Load:
         order.start_ns = time.monotonic_ns() + LEAD_NS
         order.streams = -(-order.streams // processes)
         paths = [self._give(number, order, list(chats[number::processes])) for number in range(processes)]
+        if self._fleet:
+            order.start_ns = self._start([done for _, done in paths])
         began(order.start_ns)
         deadline = time.monotonic() + deadline_s
         with contextlib.ExitStack() as stack:
@@ -162,17 +207,24 @@ class Load:
             sent = 0
             while not all(done.exists() for _, done in paths):
                 time.sleep(POLL_S)
-                for child in (*beside, *self._children):
-                    child.check()
+                self._check(beside)
                 sent += sum(file.read().count(b"\n") for file in files)  # what was added since the last look
                 progress(sent / len(chats))
                 if time.monotonic() > deadline:
                     log = self._children[0].log
                     raise ChildError(f"the load has not ended after {deadline_s:.0f} s; its log is {log}")
-        decoder = msgspec.json.Decoder(LoadRow)
-        seen = [decoder.decode(line) for rows, _ in paths for line in rows.read_bytes().splitlines()]
-        answers = [decode(done.read_bytes(), LoadAnswer, done.name) for _, done in paths]
-        return Loaded(seen, [id_ for each in answers for id_ in each.dropped], [each.health for each in answers])
+        return read_loaded(paths, self._hellos)
+
+    def _start(self, answers: Sequence[Path]) -> int:
+        """Let the fleet begin when every worker has read its order. Returns the moment."""
+        ready, start = (
+            [path.with_name(path.stem.replace("done", word)) for path in answers] for word in ("ready", "start")
+        )
+        self._wait(ready, READY_DEADLINE_S, "the load workers have not read their orders")
+        start_ns = time.monotonic_ns() + FLEET_LEAD_NS
+        for path in start:
+            replace_file(path, str(start_ns).encode())
+        return start_ns
 
     def _give(self, number: int, order: Order, chats: list[OrderedChat]) -> tuple[Path, Path]:
         """Order one process to send its chats. Returns the files of its rows and of its answer."""
@@ -185,37 +237,7 @@ class Load:
         return rows, self._scratch / f"done-{name}.json"
 
 
-def order_of(case: Case, url: str, values: Mapping[str, Any], witness: str) -> Order:
-    """What all chats of a case have in common.
-
-    Stops of a foreign target are timed from the witness's receipt, and its clients go on after the stop: an answer
-    that is not stopped would hold them for its whole length.
-    """
-    scenario, contender = case.scenario, contender_of(case)
-    foreign = case.foreign is not None
-    return Order(
-        url=url,
-        target=contender.target.model_dump(mode="json", by_alias=True, exclude_defaults=True),
-        way=contender.way,
-        values={
-            **contender.service_vars,
-            "here": str(contender.file.parent.resolve()),
-            **values,
-            **contender.stop.vars,
-        },
-        marker=scenario.marker,
-        stream=not scenario.whole,
-        witness=witness if foreign else None,
-        frees_early=foreign,
-        again_ms=scenario.again_ms,
-        read_pause_ms=scenario.read_pause_ms,
-        read_bytes=scenario.read_bytes if scenario.read_pause_ms else None,
-        silence_deadline_s=SILENCE_DEADLINE_S,
-        at_once=scenario.at_once,
-        open_loop=scenario.rate_per_s is not None,
-    )
-
-
-def _env(scratch: Path, number: int) -> dict[str, str]:
+def locust_environment(scratch: Path) -> dict[str, str]:
+    """The variables of a Locust process that starts in `scratch`."""
     # Locust also reads ~/.locust.conf, and locust.conf and pyproject.toml of the folder it is started in.
-    return {"CHAT_LOAD": f"{scratch}:{number}", "HOME": str(scratch), "PYTHONPATH": str(ROOT)}
+    return {"HOME": str(scratch), "PYTHONPATH": str(ROOT)}

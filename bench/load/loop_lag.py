@@ -6,7 +6,7 @@ import gc
 import os
 import statistics
 from itertools import pairwise
-from time import monotonic_ns
+from time import monotonic_ns, process_time_ns
 from types import TracebackType
 from typing import Any, Self
 
@@ -26,6 +26,7 @@ class LoopProbe:
         self._late_ms: list[float] = []
         self._pauses_ms: list[float] = []
         self._began_ns = 0
+        self._cpu_ns = process_time_ns()
         self._marks: list[tuple[int, int, int]] = []  # beginning of a second: ns, lags and pauses until then
         self._mark()
         gc.callbacks.append(self._collected)
@@ -38,6 +39,7 @@ class LoopProbe:
         self._probe.kill()
         gc.callbacks.remove(self._collected)
         self._mark()
+        self._cpu_ns = process_time_ns() - self._cpu_ns
 
     def health(self) -> ProcessHealth:
         """Lags and pauses so far, and of each of the last 600 seconds; p50 and p99 need two probes."""
@@ -46,7 +48,10 @@ class LoopProbe:
             Second(from_ns=from_ns, to_ns=to_ns, **_lags(self._late_ms[lag:lags], self._pauses_ms[pause:pauses]))
             for (from_ns, lag, pause), (to_ns, lags, pauses) in pairwise(self._marks[-MOST_SECONDS - 1 :])
         ]
-        return ProcessHealth(pid=os.getpid(), seconds=seconds, **_lags(self._late_ms, self._pauses_ms))
+        took_ns = self._marks[-1][0] - self._marks[0][0]
+        health = ProcessHealth(pid=os.getpid(), seconds=seconds, **_lags(self._late_ms, self._pauses_ms))
+        health.cpu = round(self._cpu_ns / took_ns, 3) if took_ns else None
+        return health
 
     def _run(self) -> None:
         while True:
@@ -67,7 +72,7 @@ class LoopProbe:
             self._pauses_ms.append((monotonic_ns() - self._began_ns) / 1e6)
 
 
-def _lags(late_ms: list[float], pauses_ms: list[float]) -> dict[str, float | None]:
+def _lags(late_ms: list[float], pauses_ms: list[float]) -> dict[str, Any]:
     late = sorted(late_ms)
     cuts = statistics.quantiles(late, n=100, method="inclusive") if len(late) > 1 else None
     return {

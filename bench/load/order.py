@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from bench.record.manifest import PlannedChat
+from bench.workload.plan import Case, contender_of
+
+SILENCE_DEADLINE_S = 20.0
 
 
 class OrderedChat(PlannedChat, kw_only=True):
@@ -41,6 +45,38 @@ class Order(msgspec.Struct, kw_only=True):
     at_once: int = 1  # aborts that are sent at one instant
     open_loop: bool = False
     start_ns: int = 0  # CLOCK_MONOTONIC, shortly ahead
+    clock_offset_ns: int = 0  # witness's clock less that of the process
     streams: int = 0  # most chats of this process open at a time
     rows: str = ""  # file for the rows
     chats: list[OrderedChat] = []
+
+
+def order_of(case: Case, url: str, values: Mapping[str, Any], witness: str) -> Order:
+    """What all chats of a case have in common.
+
+    Stops of a foreign target are timed from the witness's receipt, and its clients go on after the stop: an answer
+    that is not stopped would hold them for its whole length.
+    """
+    scenario, contender = case.scenario, contender_of(case)
+    foreign = case.foreign is not None
+    return Order(
+        url=url,
+        target=contender.target.model_dump(mode="json", by_alias=True, exclude_defaults=True),
+        way=contender.way,
+        values={
+            **contender.service_vars,
+            "here": str(contender.file.parent.resolve()),
+            **values,
+            **contender.stop.vars,
+        },
+        marker=scenario.marker,
+        stream=not scenario.whole,
+        witness=witness if foreign else None,
+        frees_early=foreign,
+        again_ms=scenario.again_ms,
+        read_pause_ms=scenario.read_pause_ms,
+        read_bytes=scenario.read_bytes if scenario.read_pause_ms else None,
+        silence_deadline_s=SILENCE_DEADLINE_S,
+        at_once=scenario.at_once,
+        open_loop=scenario.rate_per_s is not None,
+    )

@@ -11,6 +11,8 @@ SCHEMA = 1
 """The version of the record. Readers refuse one they do not have.
 
 1   2026-11  manifest.json, chats.jsonl.gz (one row per chat: client, abort, service, witness), cases.jsonl
+1   2026-11  added, for load from many machines: `clock_uncertainty_ns` of chats, `clocks` of cases, `load_workers` of
+             the manifest, `clock_uncertainty` of metrics and parts
 """
 T = TypeVar("T")
 

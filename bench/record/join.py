@@ -51,6 +51,7 @@ def join(
             abort=row.abort,
             service=_service(chats.get(row.request_id), aborts.get(row.request_id)),
             witness=_witness(witness.get(row.request_id)),
+            clock_uncertainty_ns=row.clock_uncertainty_ns,
         )
         for row in sorted(clients, key=lambda row: row.index)
     ]

@@ -103,6 +103,18 @@ class CodeInfo(Record, kw_only=True):
     reported: bool = False  #: whether the service reported both
 
 
+class LoadWorker(Record, kw_only=True):
+    """A load process that reports to a Locust master (LOAD)."""
+
+    name: str  #: `worker <number> on <host>`
+    host: str = ""  #: name of its machine
+    pid: int | None = None  #: process id there
+    python: str = ""  #: Python version
+    shared_clock: bool = True  #: it reads the same CLOCK_MONOTONIC as the witness
+    offset_ns: int = 0  #: witness's clock less the worker's when it connected
+    uncertainty_ns: int = 0  #: of that offset
+
+
 class Manifest(Record, kw_only=True):
     """The contents of manifest.json, written at the beginning and after every block."""
 
@@ -128,6 +140,7 @@ class Manifest(Record, kw_only=True):
     instrument: dict[str, ScenarioSettings] = {}  #: scenarios of floor and calibration
     asgi: Asgi | None = None  #: server of the application
     code: CodeInfo | None = None  #: code of the service, when a checkout was measured
+    load_workers: list[LoadWorker] = []  #: load processes, where they were asked for with LOAD
     left_out: list[str] = []  #: targets that could not be measured, and why
     targets: dict[str, TargetInfo] = {}  #: services of others that were measured, by `target` or `target:variant`
 

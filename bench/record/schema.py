@@ -1,6 +1,7 @@
 """The measured rows of a results folder: chats.jsonl.gz (ChatRow) and cases.jsonl (CaseRow).
 
-Moments end in `_ns` and are CLOCK_MONOTONIC nanoseconds, the same clock in all processes of the machine.
+Moments end in `_ns` and are CLOCK_MONOTONIC nanoseconds, the same clock in all processes of the machine. Those of load
+workers on other machines are converted to the witness's clock; `clock_uncertainty_ns` is what that leaves open.
 Other units: `_ms` milliseconds, `_s` seconds, `_per_s` a rate; `cpu` is a share of one core.
 """
 
@@ -130,6 +131,7 @@ class LoadRow(Record, kw_only=True):
     request_id: str  #: the id that joins client, service and witness
     client: ClientSide  #: as its client saw it
     abort: AbortSide | None = None  #: null: no abort was planned
+    clock_uncertainty_ns: int = 0  #: of the stamps of client and abort against the witness's; 0: the same clock
 
 
 class ChatRow(CaseHead, kw_only=True):
@@ -142,6 +144,7 @@ class ChatRow(CaseHead, kw_only=True):
     abort: AbortSide | None = None  #: null: no abort was planned
     service: ServiceSide | None = None  #: null: the service traced nothing
     witness: WitnessSide | None = None  #: null: the chat never reached the upstream
+    clock_uncertainty_ns: int = 0  #: of the stamps of client and abort against the witness's; 0: the same clock
 
 
 class LoopLag(Record, kw_only=True):
@@ -164,6 +167,7 @@ class ProcessUse(PhaseUse, kw_only=True):
 
     name: str  #: load, mock or service
     pid: int | None = None  #: process id
+    host: str | None = None  #: load worker on another machine; null: this one
     phases: dict[str, PhaseUse] = {}  #: the same for `arriving` and `ending`, where they last 0.5 s
 
 
@@ -194,6 +198,16 @@ class Fault(Record, kw_only=True):
     up_ns: int  #: the store was available again
 
 
+class LoadClock(Record, kw_only=True):
+    """The clock of one load worker against the witness's during a case."""
+
+    worker: str  #: name of the worker
+    offset_ns: int  #: witness's clock less the worker's before the case
+    uncertainty_ns: int  #: half of the shortest round trip, and what the clock jumped
+    drift_ppm: float = 0.0  #: change of the offset during the case
+    problem: str | None = None  #: why the clock cannot be believed: it jumped
+
+
 class CaseRow(CaseHead, kw_only=True):
     """A line of cases.jsonl: one case in one block, written when all its chats are."""
 
@@ -212,3 +226,4 @@ class CaseRow(CaseHead, kw_only=True):
     connections: int | None = None  #: connections from the service to the store at the end of the load
     store_ops: int | None = None  #: store operations; null: not counted in this block
     health: Health | None = None  #: whether the instrument kept up; null in runs before 2026-11-26
+    clocks: list[LoadClock] = []  #: of the load workers that do not share the witness's clock

@@ -70,10 +70,26 @@ class ProcessHealth(LoopLag, kw_only=True):
 
     pid: int
     seconds: list[Second] = []
+    cpu: float | None = None  # share of one core, measured by the process itself
+    host: str = ""  # a load worker on another machine; empty: this one
+
+
+class ClockReading(msgspec.Struct, kw_only=True):
+    """The offset of a load worker's clock, measured by a burst of exchanges with the witness."""
+
+    at_ns: int  # worker's clock
+    offset_ns: int  # witness's clock less the worker's
+    uncertainty_ns: int  # half of the shortest round trip
 
 
 class LoadAnswer(msgspec.Struct):
-    """What a load process writes at the end of a case."""
+    """What a load process writes at the end of a case.
+
+    `rows` and `clock` come from workers of a fleet: the number of rows, and the readings before and after the case
+    (none: the worker shares the witness's clock).
+    """
 
     dropped: list[str]
     health: ProcessHealth
+    rows: int = 0
+    clock: list[ClockReading] = []

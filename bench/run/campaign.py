@@ -12,6 +12,7 @@ from pathlib import Path
 from rich.console import Console
 
 from bench.load.driver import processes_for
+from bench.load.fleet import parse_fleet
 from bench.record.host import utc_now
 from bench.record.manifest import Manifest, StoreInfo
 from bench.run.code_check import code_of
@@ -103,8 +104,12 @@ class Run:
                 starve=self._settings.starve,
                 schedules=self._schedules,
                 mock_port=self._settings.mock_port,
+                host=self._settings.host,
+                fleet=parse_fleet(self._settings.load),
             )
         )
+        for manifest in self._manifests:
+            manifest.load_workers = rig.load.workers
         self._namespace = f"stopwatch_bench_{rig.token}"
         for opened in self._stores.values():
             if opened.how == "url":  # our own servers are removed with all they hold
@@ -116,7 +121,7 @@ class Run:
             # Scenarios without aborts first: aborts close pooled upstream connections, and would raise their cost.
             cases.sort(key=lambda case: case.scenario.abort_share > 0)
         began = time.monotonic()
-        with calibrated(rig.mock, self._sides[0].results.logs / "calibrated.log") as service:
+        with calibrated(rig.mock, self._sides[0].results.logs / "calibrated.log", self._settings.host) as service:
             rig.meter.measure(CALIBRATION_CASE, 0, Subject(service, self._sides))
         for block, order in enumerate(orders([f"{name} {workers}" for name, workers in groups], self._settings.seed)):
             self._view.begin(block)
@@ -217,6 +222,7 @@ class Run:
             traces=traces,
             log=measured.results.logs / f"server-{name}.log",
             environment=self._settings.environment,
+            host=self._settings.host,
         ) as service:
             if self._manifests[0].asgi is None:
                 for manifest in self._manifests:

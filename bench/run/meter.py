@@ -15,7 +15,7 @@ import msgspec
 
 from bench.analysis.chat_outcome import LEAK_S
 from bench.analysis.metrics import ChatMetrics, measure
-from bench.load.driver import Load, processes_for
+from bench.load.driver import Load
 from bench.record.join import case_head, join, load_window, pacing_ms
 from bench.record.manifest import PlannedChat, ScenarioSettings, ScheduleRow
 from bench.record.schema import CaseHead, CaseRow, ChatRow, Fault
@@ -141,6 +141,7 @@ class Meter:
                 costs.store_ops = subject.operations()
             elif counted is not None:
                 costs.store_ops = store.ops() - counted
+        costs.clocks, costs.load_processes = loaded.clocks, self._load.processes_for(case)
         costs.health = monitor.health(loaded.rows, traces=lines, load=loaded.health)
         for arm in ARMS if case.strategy == CALIBRATION else (None,):
             ids = {each for each in request_ids if arm in (None, arm_of(each))}
@@ -223,7 +224,6 @@ def _case_row(
     costs: CaseRow, head: CaseHead, rows: Sequence[ChatRow], case: Case, *, planned: int, dropped: int
 ) -> CaseRow:
     started_ns, ended_ns = load_window(rows)
-    processes = processes_for([case])
     return msgspec.structs.replace(
         costs,
         strategy=head.strategy,
@@ -232,8 +232,7 @@ def _case_row(
         tokens=sum(len(row.client.token_ns) for row in rows),
         chats_planned=planned,
         dropped=dropped,
-        load_processes=processes,
-        at_once=-(-case.scenario.at_once // processes),
+        at_once=-(-case.scenario.at_once // (costs.load_processes or 1)),
         rate_per_s=case.scenario.rate_per_s,
         witness_late_p99_ms=pacing_ms(rows),
     )

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from statistics import median, quantiles
 from time import monotonic_ns
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import msgspec
 import psutil
@@ -99,7 +99,8 @@ class ResourceMonitor:
             pid: typical(inside) for pid, lines in seconds.items() if (inside := touching(lines, window))
         }
         workers = set(lags)
-        for own in (*load, *([self._mock] if self._mock else [])):
+        here = [own for own in load if not own.host]
+        for own in (*here, *([self._mock] if self._mock else [])):
             lags[own.pid], seconds[own.pid] = own, own.seconds
         samples = {
             (each.name, each.process.pid): each.samples
@@ -107,7 +108,7 @@ class ResourceMonitor:
             # Only workers write traces: their supervisor serves no chat.
             if each.name != "service" or not workers or each.process.pid in workers
         }
-        for name, pid in [*(("load", own.pid) for own in load), *(("service", pid) for pid in workers)]:
+        for name, pid in [*(("load", own.pid) for own in here), *(("service", pid) for pid in workers)]:
             samples.setdefault((name, pid), [])
         chunks = sum(len(row.client.token_ns) for row in rows)
         took_s = (window[1] - window[0]) / 1e9
@@ -122,7 +123,8 @@ class ResourceMonitor:
                     **_fields(lags.get(pid, LoopLag())),
                 )
                 for name, pid in sorted(samples)
-            ],
+            ]
+            + [_elsewhere(own, phases) for own in load if own.host],
             phases={
                 name: Phase(from_ns=span[0], to_ns=span[1], steal=_steal(self._machine, span))
                 for name, span in phases.items()
@@ -174,7 +176,7 @@ def typical(lines: Iterable[LoopLag]) -> LoopLag:
     return found
 
 
-def _fields(lag: LoopLag) -> dict[str, float | None]:
+def _fields(lag: LoopLag) -> dict[str, Any]:
     return {name: getattr(lag, name) for name in LAG_FIELDS}
 
 
@@ -203,6 +205,13 @@ def _in_phases(phases: Mapping[str, Span], samples: Sequence[Sample], seconds: S
         name: PhaseUse(cpu=_share(samples, span), **_fields(typical(mostly_within(seconds, span))))
         for name, span in phases.items()
     }
+
+
+def _elsewhere(own: ProcessHealth, phases: Mapping[str, Span]) -> ProcessUse:
+    """A load process of another machine, by its own measurement; its process id may be another's here."""
+    use = ProcessUse(name="load", pid=own.pid, host=own.host, cpu=own.cpu, **_fields(own))
+    use.phases = _in_phases(phases, (), own.seconds)
+    return use
 
 
 def _by_pid(traces: Iterable[Trace]) -> dict[int, list[HealthTrace]]:

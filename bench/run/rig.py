@@ -11,6 +11,7 @@ from typing import Any
 
 from bench.analysis.metrics import ChatMetrics
 from bench.load.driver import Load
+from bench.load.fleet import Fleet
 from bench.record.host import describe_commit, describe_host, describe_versions, utc_now
 from bench.record.manifest import Manifest
 from bench.record.schema import CaseRow, ChatRow
@@ -22,6 +23,7 @@ from bench.workload.plan import Case
 
 Say = Callable[[str], None]
 NO_SCHEDULES: Schedules = {}
+LOOPBACK = "127.0.0.1"
 
 
 class Kept(Results):
@@ -72,15 +74,19 @@ def instrument(
     starve: bool = False,
     schedules: Schedules = NO_SCHEDULES,
     mock_port: int = 0,
+    host: str = LOOPBACK,
+    fleet: Fleet | None = None,
 ) -> Iterator[Rig]:
-    """Run a mock and load processes within the block. Raises ChildError when one cannot start."""
+    """Run a mock (on `host`) and load processes within the block. Raises ChildError when one cannot start."""
     token = secrets.token_hex(3)
     with contextlib.ExitStack() as stack:
         scratch = stack.enter_context(temporary_folder("run"))
         view.say("starting the mock upstream and the load")
-        arguments = ["mock_llm", "serve", "--port", str(mock_port)]
+        arguments = ["mock_llm", "serve", "--host", host, "--port", str(mock_port)]
         mock = stack.enter_context(Child("mock_llm", arguments, logs / "mock_llm.log"))
-        load = stack.enter_context(Load(processes, scratch, logs, starve=starve))
+        load = stack.enter_context(
+            Load(processes, scratch, logs, starve=starve, fleet=fleet, witness=mock.url, say=view.say)
+        )
         meter = Meter(mock, load, view, seed=seed, token=token, schedules=schedules)
         yield Rig(mock, load, meter, scratch, token)
 

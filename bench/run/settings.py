@@ -22,6 +22,10 @@ class Settings:
     url: str | None = None
     """A running service to measure instead of starting one: of the only target."""
     mock_port: int = 0
+    """Port of the mock upstream; 0: any."""
     leaves_out_unfit: bool = False
     """A target that cannot be measured is noted in the manifest, and the others are measured."""
-    """Port of the mock upstream; 0: any."""
+    host: str = "127.0.0.1"
+    """Address of this machine, on which mock and services listen."""
+    load: str = ""
+    """Load processes that report to a Locust master, as `parse_fleet` reads them; empty: as many as the cases need."""

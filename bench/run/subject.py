@@ -40,6 +40,7 @@ def service_of(
     traces: Path,
     log: Path,
     environment: Mapping[str, str] = NO_ENVIRONMENT,
+    host: str = "127.0.0.1",
 ) -> Iterator[Child]:
     """Run the service under test within the block; `environment` are the variables of --env.
 
@@ -52,7 +53,7 @@ def service_of(
     process = read_target(OURS)[0].process
     assert process is not None  # noqa: S101 - our own file
     values = {
-        "abort_backend": backend, "mock": mock.url, "namespace": namespace, "python": sys.executable,
+        "abort_backend": backend, "host": host, "mock": mock.url, "namespace": namespace, "python": sys.executable,
         "traces": str(traces), "workers": workers,
     }  # fmt: skip
     argv = [render(each, values) for each in process.argv]
@@ -63,9 +64,9 @@ def service_of(
 
 
 @contextlib.contextmanager
-def calibrated(mock: Child, log: Path) -> Iterator[Child]:
+def calibrated(mock: Child, log: Path, host: str = "127.0.0.1") -> Iterator[Child]:
     """The service with known delays and losses, which the instrument must find."""
-    env = {"OPENAI_BASE_URL": f"{mock.url}/v1", "OPENAI_API_KEY": "unused"}
+    env = {"OPENAI_BASE_URL": f"{mock.url}/v1", "OPENAI_API_KEY": "unused", "HOST": host}
     with Child("calibrated", ["bench.experiments.contenders.calibrated"], log, env=env) as service:
         _warm(service, "the calibrated service", 8)
         yield service

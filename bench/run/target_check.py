@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from bench.load.driver import Load, order_of
-from bench.load.order import Order, OrderedChat
+from bench.load.driver import Load
+from bench.load.order import Order, OrderedChat, order_of
 from bench.record.join import join
 from bench.record.manifest import TargetInfo
 from bench.record.schema import CaseHead, ChatRow

@@ -183,12 +183,12 @@ def completions() -> str:
 
 
 async def serve(routes: Iterable[web.RouteDef]) -> None:
-    """Serve the routes on a free port, print `ready URL`, and run until cancelled."""
+    """Serve the routes on a free port of HOST, print `ready URL`, and run until cancelled."""
     app = web.Application()
     app.add_routes(routes)
     runner = web.AppRunner(app, handler_cancellation=True, access_log=None)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0, backlog=2048).start()
+    await web.TCPSite(runner, os.environ.get("HOST", "127.0.0.1"), 0, backlog=2048).start()
     host, port = runner.addresses[0][:2]
     sys.stdout.write(f"ready http://{host}:{port}\n")
     sys.stdout.flush()

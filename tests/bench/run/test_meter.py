@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bench.load.driver import Loaded
+from bench.load.loaded import Loaded
 from bench.record.writer import Results
 from bench.run import meter
 from bench.run.instrument import CALIBRATION_CASE
@@ -30,6 +30,9 @@ class Load:
 
     def pids(self) -> list[int]:
         return []
+
+    def processes_for(self, _case: Case) -> int:
+        return 1
 
     def send(self, _case: Case, _planned: Any, request_ids: list[str], **_rest: Any) -> Loaded:
         if self._dies:

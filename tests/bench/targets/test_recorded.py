@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bench.load.driver import order_of
+from bench.load.order import order_of
 from bench.load.wire import Answer
 from bench.targets.expressions import search
 from bench.targets.files import FOLDER, MOCK, OURS, contenders, read_target, shipped

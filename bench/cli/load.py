@@ -1,0 +1,65 @@
+"""The command `load`: the load of a run from many machines."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from typer import Option
+
+from bench.cli.errors import exit_codes
+from bench.cli.terminal import BAD_USAGE, INVALID, end, line
+
+PORT = 5557
+EXTRA = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+
+def load(
+    context: typer.Context,
+    *,
+    master: Annotated[bool, Option("--master", help="Run here; further options are those of `run`.")] = False,
+    worker: Annotated[bool, Option("--worker", help="Send chats for a master on another machine.")] = False,
+    expect_workers: Annotated[int, Option(min=1, max=256, help="--master: begin with this number of processes.")] = 1,
+    master_host: Annotated[str, Option(help="--worker: address of the master's machine (its --host).")] = "",
+    master_port: Annotated[int, Option(min=1, max=65535, help="Port of the master.")] = PORT,
+    processes: Annotated[int, Option(min=1, max=64, help="--worker: load processes on this machine.")] = 1,
+) -> None:
+    """Load a service from many machines, each with the same commit of this project.
+
+    On the machine of the witness (address 10.0.0.1), which measures and reports:
+
+    python -m bench load --master --expect-workers 2 --host 10.0.0.1 --backend redis
+
+    On each machine that sends chats; the order does not matter, and a worker ends with the run:
+
+    python -m bench load --worker --master-host 10.0.0.1
+
+    On one machine: python -m bench run --load "--processes 4". A service that runs already is measured with
+    --strategy TARGET --url ADDRESS; its upstream is the mock, http://10.0.0.1:9100/v1 with --mock-port 9100.
+    Clocks are compared with the witness's before and after every case. docs/distributed.md has the details.
+    """
+    if master == worker:
+        end(BAD_USAGE, "load needs either --master or --worker")
+    if master:
+        _run(context, f"--master --expect-workers {expect_workers} --master-port {master_port}")
+        return
+    if not master_host or context.args:
+        wrong = f"load --worker does not know {' '.join(context.args)}" if context.args else ""
+        end(BAD_USAGE, wrong or "load --worker needs --master-host, the address of the master's machine")
+    from bench.load.remote import serve_master
+
+    line(f"worker of {master_host}:{master_port}; it ends with the run")
+    with exit_codes(prefix=""):
+        problems = serve_master(master_host, master_port, processes)
+    for each in problems:
+        typer.echo(each, err=True)
+    if problems:
+        raise typer.Exit(INVALID)
+
+
+def _run(context: typer.Context, text: str) -> None:
+    """The command `run` with this LOAD and the options that are not ours."""
+    root: Any = context.find_root()
+    command = root.command.get_command(root, "run")
+    with command.make_context("run", ["--load", text, *context.args], parent=root) as run:
+        command.invoke(run)

@@ -1,0 +1,46 @@
+"""The locustfile of a fleet: its Master or Worker does the work, and the user that Locust wants does none."""
+
+from __future__ import annotations
+
+import atexit
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from locust import User, constant, events, task
+from locust.runners import MasterRunner, WorkerRunner
+
+from bench.load.master import Master
+from bench.load.worker import Worker
+
+
+class Idle(User):
+    """Does nothing."""
+
+    wait_time = constant(3600)
+
+    @task
+    def nothing(self) -> None:
+        """Do nothing."""
+
+
+@events.init.add_listener  # type: ignore[untyped-decorator]
+def begin(environment: Any, **_: Any) -> None:
+    """Serve as what Locust has made this process."""
+    runner = environment.runner
+    if isinstance(runner, MasterRunner):
+        Master(runner)
+    elif isinstance(runner, WorkerRunner):
+        folder = Path(tempfile.mkdtemp(prefix="bench-rows-"))
+        atexit.register(_clear, folder)
+        Worker(runner, folder)
+
+
+def _clear(folder: Path) -> None:
+    """Delete the folder, unless the master does not have the rows in it."""
+    if any(folder.iterdir()):
+        sys.stderr.write(f"bench: rows that the master did not acknowledge are kept in {folder}\n")
+    else:
+        shutil.rmtree(folder)

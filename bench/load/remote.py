@@ -1,0 +1,30 @@
+"""Run workers of a fleet on this machine for a master on another one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bench.load.driver import locust_environment
+from bench.load.fleet import LOCUSTFILE
+from bench.system.embedded import temporary_folder
+from bench.system.procs import Child
+
+_OURS = "bench: "
+
+
+def serve_master(host: str, port: int, processes: int) -> list[str]:
+    """Serve the master until it ends the run. Returns what the workers had to report. Raises ChildError."""
+    arguments = [
+        *("locust", "-f", str(LOCUSTFILE), "--headless", "--only-summary", "--worker", "--processes", str(processes)),
+        *("--master-host", host, "--master-port", str(port)),
+    ]
+    with temporary_folder("worker") as folder:
+        log = Path(folder) / "worker.log"
+        child = Child("locust", arguments, log, env=locust_environment(folder), ready=False, folder=folder)
+        with child:
+            code = child.process.wait()
+        text = log.read_text(encoding="utf-8", errors="replace")
+        found = [line for line in text.splitlines() if line.startswith(_OURS)]
+        if code and not found:
+            raise child.failure(f"ended with exit code {code}")
+        return list(dict.fromkeys(found))
