@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
-from bench.analysis import health
+from bench.analysis import clocks, health
 from bench.analysis.controls import NONE_LAST
 from bench.analysis.reading import CaseKey, Run
 from bench.record.schema import CaseRow
@@ -51,6 +51,8 @@ def find_warnings(run: Run, cases: Sequence[SummaryCase], controls: Sequence[Con
         ),
         *_too_many(run, [case for case in cases if is_foreign(case.strategy)]),  # a finding about that service
         *_soft_limits(run),
+        *clocks.jumps(run.cases),
+        *clocks.left_out(cases),
         *(each.says for each in controls if each.holds is False and each.name != NONE_LAST),
     ]
 

@@ -66,7 +66,8 @@ def compare(a: Blocks, b: Blocks) -> Comparison | None:
 def verdict(comparison: Comparison, p_holm: float | None, floor_spread: float | None = None) -> str:
     """`faster` or `slower` (a than b), `not told apart`, `below the floor: not claimed`, or `needs 5 blocks`.
 
-    `floor_spread` is in the metric's unit: the scatter of this machine and instrument by themselves.
+    `floor_spread` is in the metric's unit: the scatter of this machine and instrument by themselves, or what their
+    clocks leave open.
     """
     if p_holm is None:
         return NEEDS
@@ -84,6 +85,7 @@ def comparisons_of(run: Run, cases: Sequence[SummaryCase], values: BlockValues) 
     Holm's correction is over all of them. Strategies that missed more than 1 % of their aborts rank behind the others.
     """
     spread = floor_spread_ms(run)
+    uncertain = {case.key: case.metrics[STOP].clock_uncertainty or 0.0 for case in cases if STOP in case.metrics}
     compared = corrected((a, b, values[a, STOP], values[b, STOP]) for a, b in _pairs(cases, values))
     return [
         ComparisonRow(
@@ -99,7 +101,7 @@ def comparisons_of(run: Run, cases: Sequence[SummaryCase], values: BlockValues) 
             ci95=ComparisonIntervals(shift_ms=_rounded(each.shift_ci95), ratio=_rounded(each.ratio_ci95)),
             p=each.p,
             p_holm=p_holm,
-            verdict=verdict(each, p_holm, spread),
+            verdict=verdict(each, p_holm, max(spread or 0.0, uncertain.get(a, 0.0) + uncertain.get(b, 0.0))),
         )
         for a, b, each, p_holm in compared
     ]
@@ -134,7 +136,8 @@ def _pairs(cases: Iterable[SummaryCase], values: BlockValues) -> list[tuple[Case
     for case in cases:
         key = case.key
         blocks = values.get((key, STOP))
-        if blocks and not is_special(key.scenario):
+        blank = STOP in case.metrics and "p50" in case.metrics[STOP].blank
+        if blocks and not blank and not is_special(key.scenario):
             unreliable = case.missed > MISSED_SHARE * case.aborts
             groups[key[1:]].append((unreliable, float(np.median(list(blocks.values()))), key))
     pairs: dict[tuple[CaseKey, CaseKey], None] = {}

@@ -38,6 +38,7 @@ class ChatMetrics:
     that was repeated counts from the first try. `parts_ns`: see split_ns. Of foreign targets only: `queue_ms`, from the
     client's request to the witness's receipt; `next_ttft_ms`, the TTFT of a chat that follows a stop on the same
     client; `upstream_open_s`, how long the upstream stayed open after the stop, 10 s at most.
+    `clock_ms`: uncertainty of the client's stamps against the witness's; `clock_tokens`: tokens within it of the abort.
     """
 
     outcome: Outcome
@@ -59,6 +60,8 @@ class ChatMetrics:
     wrong_stop: bool = False
     tokens_after_stop: int = 0
     leaked: bool = False
+    clock_ms: float = 0.0
+    clock_tokens: int = 0
 
     @property
     def counted(self) -> bool:
@@ -83,6 +86,8 @@ def measure(row: ChatRow, settings: ScenarioSettings | None = None) -> ChatMetri
         wrong_stop=chat_outcome.wrong_stop(row),
         tokens_after_stop=chat_outcome.tokens_after_stop(row),
         leaked=chat_outcome.leaked(row),
+        clock_ms=row.clock_uncertainty_ns / NS_PER_MS,
+        clock_tokens=_uncertain_tokens(row) if counted and row.clock_uncertainty_ns else 0,
     )
 
 
@@ -159,6 +164,14 @@ def _stop(row: ChatRow, settings: ScenarioSettings, *, stopped: bool, prevented:
         "wasted_tokens": sum(token_ns > abort.sent_ns for token_ns in witness.token_ns) if witness else 0,
         "parts_ns": split_ns(row, settings) if cut else None,
     }
+
+
+def _uncertain_tokens(row: ChatRow) -> int:
+    """Tokens written so close to the abort that the clocks leave open whether before or after it."""
+    if row.witness is None or row.abort is None or row.abort.sent_ns is None:
+        return 0
+    sent_ns, within_ns = row.abort.sent_ns, row.clock_uncertainty_ns
+    return sum(abs(token_ns - sent_ns) <= within_ns for token_ns in row.witness.token_ns)
 
 
 def _ack_ms(abort: AbortSide) -> float | None:

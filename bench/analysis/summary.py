@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from bench.analysis import calibration, health
+from bench.analysis import calibration, clocks, health
 from bench.analysis.blocks import block_values, row_values, samples_of
 from bench.analysis.checks import find_problems, find_warnings
 from bench.analysis.comparison import STOP, comparisons_of, floor_spread_ms
@@ -116,12 +116,17 @@ def summarise_case(key: CaseKey, blocks: Blocks, rows: Sequence[CaseRow]) -> Sum
         leaked=sum(each.leaked for each in measured),
         metrics=metrics | {name: _typed(describe_values(values)) for name, values in of_blocks.items()},
         health=health.case_health(rows),
-        waterfall=describe_parts([each.parts_ns for each in measured if each.parts_ns is not None]),
+        waterfall=describe_parts(
+            [each.parts_ns for each in measured if each.parts_ns is not None],
+            max((each.clock_ms for each in measured), default=0.0),
+        ),
     )
 
 
 def _metric(blocks: Blocks, name: str) -> Metric:
-    return _typed(describe_blocks([samples_of(chats, name) for chats in blocks.values()]))
+    described = _typed(describe_blocks([samples_of(chats, name) for chats in blocks.values()]))
+    measured = [each for block in blocks.values() for each in block]
+    return clocks.carry(name, described, clocks.uncertainty(measured, name))
 
 
 def _typed(described: dict[str, Any]) -> Metric:

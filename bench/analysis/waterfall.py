@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from statistics import fmean
 from typing import NamedTuple
 
+from bench.analysis.clocks import carry_part, too_uncertain
 from bench.analysis.metrics import NS_PER_MS, PartsNs
 from bench.analysis.reading import Chat, Run
 from bench.record.schema import CaseKey
@@ -45,11 +47,12 @@ class Parts(NamedTuple):
         return self.upto[-1]
 
 
-def describe_parts(stops: Sequence[PartsNs]) -> dict[str, Part | None] | None:
+def describe_parts(stops: Sequence[PartsNs], clock_ms: float = 0.0) -> dict[str, Part | None] | None:
     """The distribution of each part of a case's stops in milliseconds; None when no part is known of any.
 
     All parts are of the same stops, those of which the most parts are known, so the means add up to the mean stop of
     these. A part that none of them has is None: with `disconnect` no abort is received, recorded or signalled.
+    `clock_ms` is the uncertainty of the load's clocks, on which the first part begins and the last ends.
     """
     known = max((sum(part is not None for part in parts) for parts in stops), default=0)
     if not known:
@@ -59,11 +62,10 @@ def describe_parts(stops: Sequence[PartsNs]) -> dict[str, Part | None] | None:
     chosen = [parts for parts in fullest if [part is None for part in parts] == pattern]
     described: dict[str, Part | None] = {}
     for position, name in enumerate(PARTS):
-        samples = [part / NS_PER_MS for parts in chosen if (part := parts[position]) is not None]
+        samples = [part_ns / NS_PER_MS for parts in chosen if (part_ns := parts[position]) is not None]
         found = describe(samples)
-        described[name] = (
-            Part(n=found["n"], p50=found["p50"], p95=found["p95"], mean=found["mean"]) if samples else None
-        )
+        part = Part(n=found["n"], p50=found["p50"], p95=found["p95"], mean=found["mean"]) if samples else None
+        described[name] = carry_part(part, clock_ms) if part and name in (PARTS[0], PARTS[-1]) else part
     return described
 
 
@@ -78,7 +80,7 @@ def parts_by_case(run: Run) -> dict[CaseKey, Parts]:
 
 
 def parts_of(chats: Sequence[Chat]) -> Parts | None:
-    """The means over the chats of which all parts are known; None when there is none."""
+    """The means over the chats of which all parts are known; None when there is none, or the first is too uncertain."""
     rows: list[tuple[int, list[float], float | None]] = []
     for chat in chats:
         *first, last_ns = chat.measured.parts_ns or (None,)
@@ -94,6 +96,8 @@ def parts_of(chats: Sequence[Chat]) -> Parts | None:
             by_block.setdefault(block, []).append(value)
         return mean_interval(by_block, least)
 
+    if too_uncertain(fmean(ms[0] for _block, ms, _client in rows), max(chat.measured.clock_ms for chat in chats)):
+        return None
     clients = [client for _block, _ms, client in rows if client is not None]
     known = len(clients) == len(rows)
     ends = [sum(ms) + client for (_block, ms, _none), client in zip(rows, clients, strict=False)]

@@ -26,6 +26,8 @@ from bench.record.traces import LoadAnswer
 
 POLL_S = 0.01
 HELLO_S = 30.0
+QUIT_S = 0.2
+"""Within this time a refused worker is sent the reason."""
 
 
 class Peer:
@@ -109,6 +111,7 @@ class Master:
         self.folder, self.witness = Path(os.environ[FOLDER]), os.environ[WITNESS]
         self._size = int(os.environ[SIZE])
         self._peers: dict[str, Peer] = {}
+        self._failed = False
         runner.register_message(PARCEL, self._parcel)
         runner.register_message(RECEIPT, self._receipt)
         gevent.spawn(self._watch)
@@ -119,10 +122,15 @@ class Master:
             self._runner.send_message(name, message, client_id=client)
 
     def fail(self, why: str) -> None:
-        """End the load with this reason; the first one counts."""
-        path = self.folder / FAILED
-        if not path.exists():
-            replace_file(path, why.encode())
+        """End all workers, and the load with this reason; the first one counts."""
+        if not self._failed:
+            self._failed = True
+            gevent.spawn_later(QUIT_S, self._end, why)
+
+    def _end(self, why: str) -> None:
+        with suppress(RPCError, RPCSendError):
+            self._runner.send_message("quit")
+        replace_file(self.folder / FAILED, why.encode())  # the driver now ends this process
 
     def _parcel(self, msg: Any, **_: Any) -> None:
         if peer := self._peers.get(msg.node_id):

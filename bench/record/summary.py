@@ -27,6 +27,8 @@ class Metric(Record, kw_only=True):
     mean: float | None = None  #: arithmetic mean
     ci95: MetricIntervals  #: 95 % confidence intervals
     ci95_of: str | None = None  #: what they count as independent: blocks, or chats where there are too few blocks
+    clock_uncertainty: float | None = None  #: of each figure, from clocks of load workers (in `ci95`); null: one clock
+    blank: list[str] = []  #: figures that are null because that uncertainty is more than 10 % of them
 
 
 class Part(Record, kw_only=True):
@@ -36,6 +38,8 @@ class Part(Record, kw_only=True):
     p50: float | None = None  #: median
     p95: float | None = None  #: 95th percentile
     mean: float | None = None  #: arithmetic mean
+    clock_uncertainty: float | None = None  #: of each figure, from the clocks of load workers; null: one clock
+    blank: list[str] = []  #: figures that are null because that uncertainty is more than 10 % of them
 
 
 class CaseHealth(Record, kw_only=True):

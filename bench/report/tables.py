@@ -73,6 +73,7 @@ def method_tables(summary: Summary, manifest: Manifest) -> list[Table]:
         table("intended", cases=opened, loads=loads, text=True),
         table("idle", idle=summary.idle or []),
         table("health", cases=cases, text=True),
+        table("clocks", cases=cases, text=True),
     ]
     return [each for each in found if each.rows]
 
