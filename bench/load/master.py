@@ -39,7 +39,7 @@ class Peer:
         self.hello: Hello | None = None
         self.name = worker_name(number, client.rpartition("_")[0])
         self.channel = Channel(partial(master.transmit, client), self._deliver)
-        self._welcomed = gevent.spawn(self._welcome)
+        gevent.spawn(self._welcome)
 
     def _welcome(self) -> None:
         welcome = Welcome(self._number, self._master.witness, clock_id())

@@ -49,7 +49,7 @@ class Worker:
     def _run(self) -> None:
         try:
             welcome = msgspec.json.decode(self._queues["welcome"].get(), type=Welcome)
-            own = hello(welcome.clock, read_clock(welcome.witness))
+            own = hello(welcome.clock, _first_reading(welcome.witness))
             self._channel.send("hello", encode_line(own))
             for number in range(sys.maxsize):
                 order = msgspec.json.decode(self._queues["order"].get(), type=Order)
@@ -75,3 +75,11 @@ class Worker:
 
     def _read(self, welcome: Welcome, own: Hello) -> list[ClockReading]:
         return [] if own.shared else [read_clock(welcome.witness)]
+
+
+def _first_reading(witness: str) -> ClockReading:
+    try:
+        return read_clock(witness)
+    except OSError as error:
+        why = f"the witness at {witness} cannot be reached from here ({error}); start the master with --host ADDRESS"
+        raise ConnectionError(why) from error

@@ -10,9 +10,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -35,11 +32,9 @@ from bench.run.meter import Measured
 from bench.run.subject import Side
 from bench.system.procs import Child, ChildError
 from bench.workload.plan import Case
+from tests.bench.machines import AHEAD_S, ROOT, Machine, free_port, unshared
 from tests.bench.small_runs import SETTINGS, cases_of, chats_of, manifest_of, shrink_the_instrument, small
 
-ROOT = Path(__file__).parents[3]
-HERE, THERE = "10.213.{}.1", "10.213.{}.2"
-AHEAD_S = 5000
 WITHIN_S = 5.0
 CASE = Case("floor", small("flowing", chats=40, output_tokens=20), 1)
 
@@ -102,60 +97,12 @@ def test_a_lost_worker_ends_the_load_within_5_s_with_its_name(tmp_path: Path, ho
     assert took_s < WITHIN_S
 
 
-def unshared() -> str | None:
-    """Why machines cannot be played here; None where they can."""
-    if sys.platform != "linux" or os.geteuid() != 0:
-        return "network and time namespaces need Linux and root"
-    commands = (["ip", "netns", "list"], ["unshare", "-T", "--monotonic", "1", "--fork", "true"])
-    with contextlib.suppress(OSError):
-        if all(subprocess.run(each, capture_output=True, check=False).returncode == 0 for each in commands):
-            return None
-    return "this system has no network namespaces (ip netns) or time namespaces (unshare -T)"
-
-
-class Machine:
-    """A network namespace, joined to this one by a veth pair; its processes have a clock that is 5000 s ahead."""
-
-    def __init__(self) -> None:
-        self._name = f"bench-{secrets.token_hex(3)}"
-        number = secrets.randbelow(250)
-        self.here, self._there = HERE.format(number), THERE.format(number)
-
-    def __enter__(self) -> Machine:
-        inside = ["ip", "-n", self._name]
-        for command in (
-            ["ip", "netns", "add", self._name],
-            ["ip", "link", "add", self._name, "type", "veth", "peer", "name", "out", "netns", self._name],
-            ["ip", "addr", "add", f"{self.here}/24", "dev", self._name],
-            ["ip", "link", "set", self._name, "up"],
-            [*inside, "addr", "add", f"{self._there}/24", "dev", "out"],
-            [*inside, "link", "set", "out", "up"],
-            [*inside, "link", "set", "lo", "up"],
-        ):
-            subprocess.run(command, check=True, capture_output=True)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        subprocess.run(["ip", "netns", "del", self._name], check=False, capture_output=True)
-
-    def worker(self, log: Path, port: int) -> Child:
-        """`bench load --worker` on this machine."""
-        shifted = ["ip", "netns", "exec", self._name, "unshare", "-T", "--monotonic", str(AHEAD_S), "--fork"]
-        command = ["-m", "bench", "load", "--worker", "--master-host", self.here, "--master-port", str(port)]
-        return Child("worker", (), log, argv=[*shifted, sys.executable, *command], ready=False, folder=ROOT)
-
-
 @pytest.fixture
 def machine() -> Iterator[Machine]:
     if why := unshared():
         pytest.skip(why)
     with Machine() as there:
         yield there
-
-
-def free_port(host: str) -> int:
-    with socket.create_server((host, 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 def test_workers_with_another_clock_measure_by_the_witness_s(
