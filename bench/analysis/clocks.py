@@ -10,6 +10,7 @@ import msgspec
 from bench.analysis.metrics import ChatMetrics
 from bench.record.schema import CaseRow
 from bench.record.summary import Interval, Metric, MetricIntervals, Part, SummaryCase
+from bench.stats.percentiles import DIGITS
 
 MOST = 0.10
 """Of a figure: where the clocks leave more than this open, the figure is left out."""
@@ -87,4 +88,4 @@ def jumps(rows: Iterable[CaseRow]) -> Iterator[str]:
 
 
 def _wider(ends: Interval | None, by: float) -> Interval | None:
-    return ends and (ends[0] - by, ends[1] + by)
+    return ends and (round(ends[0] - by, DIGITS), round(ends[1] + by, DIGITS))

@@ -12,7 +12,20 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
-VARIABLES = ("QUICK", "BACKEND", "SCENARIO", "WORKERS", "ARGS", "A", "B", "BASE", "RUN_DIR", "MAKEFLAGS", "MAKELEVEL")
+VARIABLES = (
+    "QUICK",
+    "BACKEND",
+    "SCENARIO",
+    "WORKERS",
+    "LOAD",
+    "ARGS",
+    "A",
+    "B",
+    "BASE",
+    "RUN_DIR",
+    "MAKEFLAGS",
+    "MAKELEVEL",
+)
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
 
 

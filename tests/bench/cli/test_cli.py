@@ -26,6 +26,7 @@ from tests.bench.command import Bench
         (["--workers", "0"], ["WORKERS", "1 to 64"]),
         (["--workers", "many"], ["WORKERS", "many", "1 to 64"]),
         (["--seed", "x"], ["--seed"]),
+        (["--load", "four"], ["LOAD", "four", "--processes N", "--master --expect-workers N"]),
         (["--colour"], ["--colour"]),
     ],
 )

@@ -1,5 +1,6 @@
 """Vital signs of real processes: what they burn is what is found, and what they say of themselves is merged."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -216,3 +217,17 @@ def test_an_error_of_the_load_is_not_covered_by_the_mocks() -> None:
 
     with running("mock_llm", "serve", "--port", "0") as mock, pytest.raises(RuntimeError, match="in mid-load"):
         fail(mock)
+
+
+def test_a_load_process_of_another_machine_is_not_confused_with_one_here(mock_url: str) -> None:
+    mine = ProcessHealth(pid=os.getpid(), lag_p99_ms=1.0)
+    other = ProcessHealth(pid=os.getpid(), lag_p99_ms=7.0, cpu=0.4, host="worker 2 on b")
+    with ResourceMonitor(mock_url) as monitor:
+        monitor.watch("load", os.getpid())
+    health = monitor.health([chat(monotonic_ns(), monotonic_ns() + 1)], load=[mine, other])
+    load = [(each.host, each.lag_p99_ms) for each in health.processes if each.name == "load"]
+    assert (None, 1.0) in load
+    assert load[-1] == ("worker 2 on b", 7.0)
+    assert [each.cpu for each in health.processes if each.host] == [0.4]
+    row = CaseRow(strategy="", scenario="", workers=0, streams=0, block=0, health=health)
+    assert any(f"the load (process {os.getpid()}, worker 2 on b)" in problem for problem in problems(row))
