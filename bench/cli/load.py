@@ -8,6 +8,7 @@ import typer
 from typer import Option
 
 from bench.cli.errors import exit_codes
+from bench.cli.run import LOOPBACK
 from bench.cli.terminal import BAD_USAGE, INVALID, end, line
 
 PORT = 5557
@@ -20,6 +21,7 @@ def load(
     master: Annotated[bool, Option("--master", help="Run here; further options are those of `run`.")] = False,
     worker: Annotated[bool, Option("--worker", help="Send chats for a master on another machine.")] = False,
     expect_workers: Annotated[int, Option(min=1, max=256, help="--master: begin with this number of processes.")] = 1,
+    host: Annotated[str, Option(help="--master: address of this machine that workers and service reach.")] = LOOPBACK,
     master_host: Annotated[str, Option(help="--worker: address of the master's machine (its --host).")] = "",
     master_port: Annotated[int, Option(min=1, max=65535, help="Port of the master.")] = PORT,
     processes: Annotated[int, Option(min=1, max=64, help="--worker: load processes on this machine.")] = 1,
@@ -40,8 +42,11 @@ def load(
     """
     if master == worker:
         end(BAD_USAGE, "load needs either --master or --worker")
+    if master and processes > 1:
+        end(BAD_USAGE, 'load --master has no --processes; on one machine: bench run --load "--processes 4"')
     if master:
-        _run(context, f"--master --expect-workers {expect_workers} --master-port {master_port}")
+        line(f"start the workers: python -m bench load --worker --master-host {host} --master-port {master_port}")
+        _run(context, host, f"--master --expect-workers {expect_workers} --master-port {master_port}")
         return
     if not master_host or context.args:
         wrong = f"load --worker does not know {' '.join(context.args)}" if context.args else ""
@@ -57,9 +62,9 @@ def load(
         raise typer.Exit(INVALID)
 
 
-def _run(context: typer.Context, text: str) -> None:
+def _run(context: typer.Context, host: str, text: str) -> None:
     """The command `run` with this LOAD and the options that are not ours."""
     root: Any = context.find_root()
     command = root.command.get_command(root, "run")
-    with command.make_context("run", ["--load", text, *context.args], parent=root) as run:
+    with command.make_context("run", ["--load", text, "--host", host, *context.args], parent=root) as run:
         command.invoke(run)

@@ -38,7 +38,7 @@ class Worker:
         try:
             self._runner.send_message(name, message)
         except (RPCError, RPCSendError) as error:  # sent again until its receipt arrives
-            sys.stderr.write(f"bench: {error}\n")
+            sys.stderr.write(f"{error}\n")
 
     def _deliver(self, kind: str, body: bytes) -> None:
         if kind == "refused":

@@ -20,6 +20,7 @@ from tests.bench.command import Bench
         (["--worker"], "needs --master-host"),
         (["--worker", "--master-host", "10.0.0.1", "--quick"], "does not know --quick"),
         (["--master", "--colour"], "--colour"),
+        (["--master", "--processes", "4"], 'bench run --load "--processes 4"'),
         (["--master", "--expect-workers", "0"], "--expect-workers"),
     ],
 )
