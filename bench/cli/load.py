@@ -10,8 +10,8 @@ from typer import Option
 from bench.cli.errors import exit_codes
 from bench.cli.run import LOOPBACK
 from bench.cli.terminal import BAD_USAGE, INVALID, end, line
+from bench.load.fleet import MOST, PORT
 
-PORT = 5557
 EXTRA = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
@@ -20,7 +20,7 @@ def load(
     *,
     master: Annotated[bool, Option("--master", help="Run here; further options are those of `run`.")] = False,
     worker: Annotated[bool, Option("--worker", help="Send chats for a master on another machine.")] = False,
-    expect_workers: Annotated[int, Option(min=1, max=256, help="--master: begin with this number of processes.")] = 1,
+    expect_workers: Annotated[int, Option(min=1, max=MOST, help="--master: begin with this number of processes.")] = 1,
     host: Annotated[str, Option(help="--master: address of this machine that workers and service reach.")] = LOOPBACK,
     master_host: Annotated[str, Option(help="--worker: address of the master's machine (its --host).")] = "",
     master_port: Annotated[int, Option(min=1, max=65535, help="Port of the master.")] = PORT,

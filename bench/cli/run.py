@@ -17,6 +17,7 @@ from bench.cli.errors import keeping, measuring
 from bench.cli.options import RESULTS, Environment, Folders, Quick, Run, Seed, words
 from bench.cli.show import render_report
 from bench.cli.terminal import BAD_USAGE, INVALID, console, end, refuse_invalid, warn
+from bench.load.fleet import parse_fleet
 from bench.record.base import read_file
 from bench.record.manifest import Manifest
 from bench.record.writer import LATEST, SCHEDULE, Results, publish
@@ -76,7 +77,6 @@ def run(
     services = {case.foreign.service if case.foreign else None for case in cases}
     if url and (len(services) != 1 or None in services):
         raise PlanError("--url is the address of one target: name it, and nothing else, by --strategy")
-    from bench.load.fleet import parse_fleet
     from bench.run.settings import Settings
 
     parse_fleet(load)

@@ -1,4 +1,4 @@
-"""A fleet: load processes that report to a Locust master, on this machine or on others; what they tell each other."""
+"""A fleet: load processes that report to a Locust master, on this machine or on others; their first messages."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def parse_fleet(text: str) -> Fleet | None:
 
 
 class Welcome(msgspec.Struct):
-    """What the master tells a worker that has connected."""
+    """The master's first message to a worker."""
 
     number: int
     witness: str
@@ -84,7 +84,7 @@ class Welcome(msgspec.Struct):
 
 
 class Hello(msgspec.Struct):
-    """What a worker answers; `shared`: it reads the same clock as the master's machine."""
+    """The worker's answer; `shared`: it reads the same clock as the master's machine."""
 
     code: str
     host: str

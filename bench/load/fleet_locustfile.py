@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import os
 import shutil
 import sys
 import tempfile
@@ -12,6 +13,7 @@ from typing import Any
 from locust import User, constant, events, task
 from locust.runners import MasterRunner, WorkerRunner
 
+from bench.load.fleet import FOLDER
 from bench.load.master import Master
 from bench.load.worker import Worker
 
@@ -33,7 +35,8 @@ def begin(environment: Any, **_: Any) -> None:
     if isinstance(runner, MasterRunner):
         Master(runner)
     elif isinstance(runner, WorkerRunner):
-        folder = Path(tempfile.mkdtemp(prefix="bench-rows-"))
+        # On the master's machine in its folder, which is deleted with the run.
+        folder = Path(tempfile.mkdtemp(prefix="bench-rows-", dir=os.environ.get(FOLDER)))
         atexit.register(_clear, folder)
         Worker(runner, folder)
 

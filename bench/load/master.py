@@ -26,8 +26,6 @@ from bench.record.traces import LoadAnswer
 
 POLL_S = 0.01
 HELLO_S = 30.0
-QUIT_S = 0.2
-"""Within this time a refused worker is sent the reason."""
 
 
 class Peer:
@@ -125,7 +123,7 @@ class Master:
         """End all workers, and the load with this reason; the first one counts."""
         if not self._failed:
             self._failed = True
-            gevent.spawn_later(QUIT_S, self._end, why)
+            gevent.spawn(self._end, why)  # after what has been spawned to be sent before
 
     def _end(self, why: str) -> None:
         with suppress(RPCError, RPCSendError):
@@ -150,4 +148,4 @@ class Master:
             for peer in self._peers.values():
                 if peer.client not in clients or clients[peer.client].state == STATE_MISSING:
                     self.fail(f"{peer.name} was lost: its process, its machine or the network between has ended")
-            gevent.sleep(0.1)
+            gevent.sleep(0.05)

@@ -15,8 +15,9 @@ _OURS = "bench: "
 def serve_master(host: str, port: int, processes: int) -> list[str]:
     """Serve the master until it ends the run. Returns what the workers had to report. Raises ChildError."""
     arguments = [
-        *("locust", "-f", str(LOCUSTFILE), "--headless", "--only-summary", "--worker", "--processes", str(processes)),
-        *("--master-host", host, "--master-port", str(port)),
+        *("locust", "-f", str(LOCUSTFILE), "--headless", "--only-summary"),
+        *("--worker", "--master-host", host, "--master-port", str(port)),
+        *(("--processes", str(processes)) if processes > 1 else ()),  # a parent that hides how its child ended
     ]
     with temporary_folder("worker") as folder:
         log = Path(folder) / "worker.log"

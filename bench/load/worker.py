@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ class Worker:
             welcome = msgspec.json.decode(self._queues["welcome"].get(), type=Welcome)
             own = hello(welcome.clock, _first_reading(welcome.witness))
             self._channel.send("hello", encode_line(own))
-            for number in range(sys.maxsize):
+            for number in count():
                 order = msgspec.json.decode(self._queues["order"].get(), type=Order)
                 self._execute(order, self._folder / f"rows-{number}.jsonl", welcome, own)
         except Exception as error:

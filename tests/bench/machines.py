@@ -18,7 +18,7 @@ AHEAD_S = 5000
 
 
 def unshared() -> str | None:
-    """Why machines cannot be played here; None where they can."""
+    """Why there are no namespaces here; None where there are."""
     if sys.platform != "linux" or os.geteuid() != 0:
         return "network and time namespaces need Linux and root"
     commands = (["ip", "netns", "list"], ["unshare", "-T", "--monotonic", "1", "--fork", "true"])

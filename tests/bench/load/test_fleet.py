@@ -1,4 +1,4 @@
-"""LOAD, and what a worker tells the master about its code and clock."""
+"""LOAD, and what a worker reports of its code and clock."""
 
 from __future__ import annotations
 
