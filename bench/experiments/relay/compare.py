@@ -11,7 +11,8 @@ from rich.table import Table
 from bench.analysis.health import MAX_CPU_SHARE
 from bench.experiments.frame import provenance, write_json
 from bench.experiments.goals import judge, of_rounds, spread_of
-from bench.experiments.relay.turns import CONTENDERS, PAIR, WINDOW_S, hold_and_stop, order, stage, take_turns
+from bench.experiments.relay.mass_stop import MASS_STREAMS, end_at_once, hold_and_end
+from bench.experiments.relay.turns import CONTENDERS, PAIR, WINDOW_S, order, stage, take_turns
 from bench.experiments.tables import Row, lines, minutes_left, written
 from bench.record.host import utc_now
 
@@ -24,6 +25,7 @@ SHARED = 4
 """Two loaded at once get a quarter of the streams each: half of the load of a single turn."""
 TOGETHER, TOGETHER_S = 2, 4.0
 """How often in each round, and for how long."""
+MASS_TURNS = 2
 RATIOS = {
     "redis-push / bare": ("rounds", "<=", 1.4),
     "naive / redis-push": ("rounds", ">=", 3.5),
@@ -32,9 +34,18 @@ RATIOS = {
     "none / bare": ("rounds", "", 0.0),
     "redis-push / none, ITL p99": ("together", "<=", 1.03),
     "naive / redis-push, light": ("light", ">=", 3.5),
+    "stop / hang-up, last gone": ("mass", "<=", 2.0),
 }
-"""Of the CPU time per chunk, unless named otherwise: the samples to take it from, and its goal if it has one."""
-FAULTS = {"errors": "were refused or ended early", "silent": "had no answer"}
+"""Of the CPU time per chunk, unless named otherwise: the samples to take it from, and its goal if it has one.
+
+ITL p99: of the gaps between chunks. last gone: of the time from the first of many stops, or hang-ups, at once until the
+upstream has lost the last connection.
+"""
+FAULTS = {
+    "errors": "were refused or ended early",
+    "silent": "had no answer",
+    "uncut": "were still open upstream 10 s after their end",
+}
 HELD_GOAL_MS = 10.0
 
 
@@ -42,14 +53,19 @@ def compare(console: Console, file: Path, *, pairs: int, streams: int, itl_ms: f
     """Measure all contenders `pairs` times, in turns, then the many held streams; print it, and write `file`.
 
     In every round the pair with the smallest difference is also loaded at the same time, each with a quarter of the
-    streams, and the naive relay and redis-push once more at a load that both can carry. Raises RelayError, StoreError
-    or ChildError; `file` then stays as it was.
+    streams, the naive relay and redis-push once more at a load that both can carry, and MASS_STREAMS streams are ended
+    at once in two ways. Raises RelayError, StoreError or ChildError; `file` then stays as it was.
     """
     light, shared = max(1, streams // LIGHT_SHARE), max(1, streams // SHARED)
     settings: Row = {"pairs": pairs, "streams": streams, "itl_ms": itl_ms, "held_streams": held_streams, "workers": 1}
-    settings |= {"light_streams": light, "together_streams": shared, "together_window_s": TOGETHER_S}
-    samples: dict[str, list[list[Row]]] = {"rounds": [], "together": [], "light": []}
-    turns, took_s = pairs * (len(CONTENDERS) + TOGETHER + len(LIGHT_PAIR)), list[float]()
+    settings |= {
+        "mass_streams": MASS_STREAMS,
+        "light_streams": light,
+        "together_streams": shared,
+        "together_window_s": TOGETHER_S,
+    }
+    samples: dict[str, list[list[Row]]] = {"rounds": [], "together": [], "light": [], "mass": []}
+    turns, took_s = pairs * (len(CONTENDERS) + TOGETHER + len(LIGHT_PAIR) + MASS_TURNS), list[float]()
 
     def print_line(line: str) -> None:
         console.print(line, highlight=False, soft_wrap=True)
@@ -72,8 +88,12 @@ def compare(console: Console, file: Path, *, pairs: int, streams: int, itl_ms: f
             samples["rounds"].append([take(title, [name], streams)[0] for name in order(number)])
             samples["together"] += [take(title, PAIR, shared, TOGETHER_S) for _ in range(TOGETHER)]
             samples["light"].append([take(title, [name], light)[0] for name in order(number, LIGHT_PAIR)])
+            status.update(f"{title} {MASS_STREAMS:,} streams ended at once")
+            samples["mass"].append(end_at_once(on, number))
+            for line in lines("mass", ended=samples["mass"][-1]):
+                print_line(f"{title}  {line}")
         status.update(f"{held_streams:,} streams held, then stopped")
-        held = hold_and_stop(on, streams=held_streams)
+        held = hold_and_end(on, streams=held_streams)
     summary = summarise(samples, held, settings)
     write_json(file, summary)
     console.print(*tables(summary))
@@ -84,7 +104,7 @@ def compare(console: Console, file: Path, *, pairs: int, streams: int, itl_ms: f
 
 def summarise(samples: dict[str, list[list[Row]]], held: Row | None, settings: Row) -> Row:
     """The content of relay.json. `samples` of each round: `rounds` one per contender, `together` one of each of PAIR
-    (more of these than rounds), `light` the naive relay and redis-push with few streams.
+    (more of these than rounds), `light` the naive relay and redis-push with few streams, `mass` see `end_at_once`.
     """
     by_name = {part: [{each["contender"]: each for each in taken} for taken in samples[part]] for part in samples}
     ratios = {title: _ratio(title, by_name[part], settings["itl_ms"]) for title, (part, *_) in RATIOS.items()}
@@ -106,8 +126,7 @@ def _contender(own: list[Row]) -> Row:
     return {
         **{key: spread_of([each[key] for each in own]) for key in ("cpu_us_per_chunk", "chunks_per_s")},
         **{f"added_itl_{at}_ms": spread_of([each["added_itl_ms"][at] for each in own]) for at in ("p50", "p99")},
-        **{fault: sum(each[fault] for each in own) for fault in FAULTS},
-        "load_cpu": max(each["client_cpu"] for each in own),
+        **_faults(own),
     }
 
 
@@ -117,6 +136,8 @@ def _ratio(title: str, rounds: list[dict[str, Row]], itl_ms: float) -> Row:
     _, sign, goal = RATIOS[title]
 
     def value(sample: Row) -> float:
+        if "last gone" in title:
+            return float(sample["upstream_stop_ms"]["max"])
         return float(sample["added_itl_ms"]["p99"] + itl_ms if "ITL" in title else sample["cpu_us_per_chunk"])
 
     doubts = [doubt for name in (above, below) for doubt in _doubts(name, [each[name] for each in rounds])]
@@ -127,15 +148,19 @@ def _ratio(title: str, rounds: list[dict[str, Row]], itl_ms: float) -> Row:
 
 def _doubts(name: str, own: list[Row]) -> list[str]:
     """Why no figure of this contender may be claimed."""
-    all_rounds, streams = _contender(own), sum(each["streams"] for each in own)
+    faults, streams = _faults(own), sum(each["streams"] for each in own)
     doubts = [
-        f"{name}: {all_rounds[fault]:,} of {streams:,} streams {text}"
-        for fault, text in FAULTS.items()
-        if all_rounds[fault]
+        f"{name}: {faults[fault]:,} of {streams:,} streams {text}" for fault, text in FAULTS.items() if faults[fault]
     ]
-    if all_rounds["load_cpu"] > MAX_CPU_SHARE:
-        doubts.append(f"{name}: the load used {all_rounds['load_cpu']:.0%} of a core (limit {MAX_CPU_SHARE:.0%})")
+    if faults["load_cpu"] > MAX_CPU_SHARE:
+        doubts.append(f"{name}: the load used {faults['load_cpu']:.0%} of a core (limit {MAX_CPU_SHARE:.0%})")
     return doubts
+
+
+def _faults(own: list[Row]) -> Row:
+    """The faulty streams of these samples, and the load's highest CPU use."""
+    counts = {fault: sum(each.get(fault, 0) for each in own) for fault in FAULTS}
+    return counts | {"load_cpu": max(each["client_cpu"] for each in own)}
 
 
 def tables(summary: Row) -> Iterator[Table]:

@@ -27,7 +27,11 @@ NS = 1_000_000_000
 
 @dataclass(frozen=True)
 class Load:
-    """The streams to open. `abort`: stop all of them at once after the window; otherwise the client leaves."""
+    """The streams to open. `ending`: what happens to all of them at once after the window.
+
+    `abort`: each is stopped by its own request, on its own connection; `hang-up`: their connections are closed. Both
+    are timed; without an ending the connections are closed, too.
+    """
 
     port: int
     streams: int
@@ -36,7 +40,7 @@ class Load:
     needle: str = "sse"
     ramp_s: float = 1.0
     id_prefix: str = "relay"
-    abort: bool = False
+    ending: str = ""
 
     def request(self, position: int) -> bytes:
         """The request of a stream: an answer long enough that none ends by itself."""
@@ -102,8 +106,9 @@ async def _run(load: Load) -> dict[str, Any]:
     """Hold the streams; returns the counts of the window.
 
     chunks, chunks_per_s, added_itl_ms (p50, p99, max of gap - itl_ms), client_cpu (share of one core), errors (streams
-    refused, or ended before we ended them), silent (streams without an answer) and, with `abort`, stop_ms (per stream:
-    from the first abort to the end at the client) and unstopped (streams that did not end).
+    refused, or ended before we ended them), silent (streams without an answer) and, with an `ending`, end_sent_ns (the
+    first abort or hang-up), stop_ms (per aborted stream: from then to the end at the client) and unstopped (aborted
+    streams that did not end).
     """
     window = _Window()
     readers: list[_Reader] = []
@@ -124,7 +129,7 @@ async def _run(load: Load) -> dict[str, Any]:
     cpu_s = time.process_time() - cpu_s
     errors = sum(reader.status not in (0, 200) or reader.ended.done() for reader in readers)
     silent = sum(not reader.status and not reader.ended.done() for reader in readers)
-    stopped = await _abort_all(load, readers) if load.abort else {}
+    stopped = await _end_all(load, readers) if load.ending else {}
     for reader in readers:
         reader.transport.abort()
     gaps_ms = np.quantile(window.gaps_ns, (0.5, 0.99, 1)) / 1e6 - load.itl_ms if window.gaps_ns else [None] * 3
@@ -144,14 +149,18 @@ async def _open(port: int, request: bytes, needle: bytes, window: _Window) -> _R
     return (await asyncio.get_running_loop().create_connection(reader, "127.0.0.1", port))[1]
 
 
-async def _abort_all(load: Load, readers: list[_Reader]) -> dict[str, Any]:
-    """Stop all streams at once, each by its own request, and wait until they have ended."""
-    start_ns = time.monotonic_ns()
+async def _end_all(load: Load, readers: list[_Reader]) -> dict[str, Any]:
+    """End all streams at once; after aborts, wait until they have ended."""
     requests = [_post("/abort/", {"request_id": f"{load.id_prefix}-{place}"}) for place in range(load.streams)]
+    start_ns = time.monotonic_ns()
+    if load.ending == "hang-up":
+        for reader in readers:
+            reader.transport.abort()
+        return {"end_sent_ns": start_ns, "stop_ms": [], "unstopped": 0}
     await asyncio.gather(*(_open(load.port, request, b"{", _Window()) for request in requests))
     await asyncio.wait([reader.ended for reader in readers], timeout=END_DEADLINE_S)
     stop_ms = [(reader.ended_ns - start_ns) / 1e6 for reader in readers if reader.ended.done()]
-    return {"abort_sent_ns": start_ns, "stop_ms": stop_ms, "unstopped": len(readers) - len(stop_ms)}
+    return {"end_sent_ns": start_ns, "stop_ms": stop_ms, "unstopped": len(readers) - len(stop_ms)}
 
 
 def _post(path: str, body: dict[str, Any]) -> bytes:

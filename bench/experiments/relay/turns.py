@@ -12,10 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import median_high
 from urllib.parse import urlsplit
-
-import psutil
 
 from bench.experiments.frame import start_store
 from bench.experiments.relay.stream_load import Load
@@ -23,7 +20,7 @@ from bench.experiments.tables import Row
 from bench.system.cpu_time import tree_cpu_ns
 from bench.system.embedded import temporary_folder
 from bench.system.environment import clean
-from bench.system.http import AnswerError, request_json, warm_up
+from bench.system.http import AnswerError, warm_up
 from bench.system.procs import Child, ChildError
 from bench.system.stores import Store
 
@@ -34,7 +31,6 @@ PAIR = ("none", "redis-push")
 WINDOW_S = 3.0
 RAMP_S, STARTS_PER_S = 1.0, 400.0
 LOAD_DEADLINE_S = 60.0
-HELD_STREAMS, HELD_ITL_MS = 1000, 200.0
 
 
 class RelayError(ChildError):
@@ -93,7 +89,7 @@ def take_turns(
     def sample(name: str, child: Child) -> Row:
         needle = "text" if name == "naive" else "sse"
         load = Load(urlsplit(child.url).port or 0, streams, itl_ms, window_s, needle, ramp_s)
-        cpu_ns, result = _offer(load, lambda: tree_cpu_ns(child.process.pid))
+        cpu_ns, result = offer(load, lambda: tree_cpu_ns(child.process.pid))
         child.check()
         if not result["chunks"]:
             raise RelayError(f"{name} relayed nothing; try fewer --streams")
@@ -101,37 +97,14 @@ def take_turns(
         return {"contender": name, "streams": streams, "cpu_us_per_chunk": cpu_us, **result}
 
     with contextlib.ExitStack() as stack:
-        children = [stack.enter_context(_warm(on, name)) for name in names]
+        children = [stack.enter_context(warm(on, name)) for name in names]
         with ThreadPoolExecutor(len(names)) as threads:
             return list(threads.map(sample, names, children))
 
 
-def hold_and_stop(on: Stage, *, streams: int = HELD_STREAMS, itl_ms: float = HELD_ITL_MS) -> Row:
-    """One worker with redis-push holds many slow streams, then all are stopped at once: `*_stop_ms` (p50, max) last
-    from the first abort sent to the stream's end at the client, and to its connection lost at the witness.
-    """
-    request_json(on.mock.url, "/__mock/journal", "DELETE")
-    with _warm(on, "redis-push") as child:
-        empty_kb, port = _rss_kb(child), urlsplit(child.url).port or 0
-        load = Load(port, streams, itl_ms, 2 * WINDOW_S, ramp_s=2.0, id_prefix="held", abort=True)
-        rss_kb, result = _offer(load, lambda: _rss_kb(child))
-        child.check()
-        rows = [row for row in request_json(on.mock.url, "/__mock/journal")["rows"] if row["id"].startswith("held-")]
-    sent_ns, client_ms = result.pop("abort_sent_ns"), result.pop("stop_ms")
-    upstream_ms = [(row["lost_ns"] - sent_ns) / 1e6 for row in rows if row["lost_ns"] is not None]
-    stops = {"client_stop_ms": client_ms, "upstream_stop_ms": upstream_ms}
-    return {
-        "streams": streams,
-        "itl_ms": itl_ms,
-        "rss_kb_per_stream": (rss_kb[1] - empty_kb) / streams,
-        **{name: {"p50": median_high(ms or [None]), "max": max(ms or [None])} for name, ms in stops.items()},
-        "upstreams_cut": len(upstream_ms),
-        **result,
-    }
-
-
 @contextlib.contextmanager
-def _warm(on: Stage, name: str) -> Iterator[Child]:
+def warm(on: Stage, name: str) -> Iterator[Child]:
+    """Start the contender, and have it serve some chats. Raises RelayError."""
     with on.contender(name) as child:
         try:
             warm_up(child.url, 16)
@@ -141,7 +114,7 @@ def _warm(on: Stage, name: str) -> Iterator[Child]:
         yield child
 
 
-def _offer(load: Load, read: Callable[[], float]) -> tuple[list[float], Row]:
+def offer(load: Load, read: Callable[[], float]) -> tuple[list[float], Row]:
     """Run the load in its own process; returns `read()` at both ends of the window, and the load's result."""
     command = [sys.executable, "-m", "bench.experiments.relay.stream_load", json.dumps(asdict(load))]
     readings: list[float] = []
@@ -158,9 +131,3 @@ def _offer(load: Load, read: Callable[[], float]) -> tuple[list[float], Row]:
             deadline.cancel()
             process.kill()
     raise RelayError(f"the load gave no result within {LOAD_DEADLINE_S:g} s; see above, or try fewer --streams")
-
-
-def _rss_kb(child: Child) -> float:
-    """Resident memory of the one worker: the largest process of the tree."""
-    root = psutil.Process(child.process.pid)
-    return float(max(process.memory_info().rss for process in [root, *root.children(recursive=True)])) / 1024

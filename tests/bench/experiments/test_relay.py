@@ -12,8 +12,9 @@ from rich.console import Console
 from bench.experiments.frame import write_json
 from bench.experiments.relay import stream_load as relay_load
 from bench.experiments.relay.compare import summarise, tables
+from bench.experiments.relay.mass_stop import end_at_once, hold_and_end
 from bench.experiments.relay.stream_load import Load, _run
-from bench.experiments.relay.turns import CONTENDERS, PAIR, RelayError, Stage, hold_and_stop, order, stage, take_turns
+from bench.experiments.relay.turns import CONTENDERS, PAIR, RelayError, Stage, order, stage, take_turns
 from bench.system.http import AnswerError
 
 
@@ -52,10 +53,18 @@ def test_one_that_fails_keeps_the_other_waiting_for_nothing(on: Stage, monkeypat
         take_turns(on, PAIR, streams=10, itl_ms=20, window_s=1)
 
 
-def test_all_held_streams_end_when_all_are_stopped(on: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.experiments.relay.turns.WINDOW_S", 0.5)
-    held = hold_and_stop(on, streams=30)
-    assert held["errors"] == held["silent"] == held["unstopped"] == 0
+def test_streams_end_at_once_in_two_ways(on: Stage) -> None:
+    ended = {each["contender"]: each for each in end_at_once(on, 1, streams=30)}
+    assert set(ended) == {"stop", "hang-up"}
+    for each in ended.values():
+        assert each["errors"] == each["silent"] == each["uncut"] == 0
+        assert each["upstreams_cut"] == 30
+        assert 0 < each["upstream_stop_ms"]["p50"] <= each["upstream_stop_ms"]["max"]
+
+
+def test_all_held_streams_end_when_all_are_stopped(on: Stage) -> None:
+    held = hold_and_end(on, streams=30, window_s=0.5)
+    assert held["errors"] == held["silent"] == held["unstopped"] == held["uncut"] == 0
     assert held["upstreams_cut"] == 30
     assert 0 < held["upstream_stop_ms"]["p50"] <= held["upstream_stop_ms"]["max"]
     assert 0 < held["client_stop_ms"]["p50"] <= held["client_stop_ms"]["max"]
@@ -108,7 +117,20 @@ def turn(name: str, cpu_us: float, **changes: Any) -> dict[str, Any]:
 
 
 CPU_US = {"bare": 20.0, "naive": 100.0, "none": 25.0, "redis-push": 25.25, "redis-poll": 50.0}
-SETTINGS = {"pairs": 5, "streams": 400, "itl_ms": 20.0, "light_streams": 50, "together_streams": 100}
+SETTINGS = {
+    "pairs": 5,
+    "streams": 400,
+    "itl_ms": 20.0,
+    "light_streams": 50,
+    "together_streams": 100,
+    "mass_streams": 800,
+}
+ENDED_MS = {"stop": 180.0, "hang-up": 100.0}
+
+
+def ended(name: str, slow: float, **changes: Any) -> dict[str, Any]:
+    sample = {"upstream_stop_ms": {"p50": 10.0, "max": ENDED_MS[name] * slow}, "errors": 0, "silent": 0, "uncut": 0}
+    return {"contender": name, "streams": 800, "client_cpu": 0.2, **sample, **changes}
 
 
 def samples(*, push_noise: float = 0.005, **changes: dict[str, Any]) -> dict[str, list[list[dict[str, Any]]]]:
@@ -124,7 +146,8 @@ def samples(*, push_noise: float = 0.005, **changes: dict[str, Any]) -> dict[str
 
     names = {"rounds": CONTENDERS, "together": PAIR, "light": ("naive", "redis-push")}
     again = {"together": 2}
-    return {
+    mass = [[ended(name, 1 + number) for name in ENDED_MS] for number in range(5)]
+    return {"mass": mass} | {
         part: [take(those, number) for number in range(5) for _ in range(again.get(part, 1))]
         for part, those in names.items()
     }
@@ -159,6 +182,17 @@ def test_three_per_cent_can_be_missed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(CPU_US, "redis-push", 27.0)
     assert ratio_of("redis-push / none")["verdict"] == "missed"
     assert ratio_of("redis-push / bare")["verdict"] == "met"
+
+
+def test_the_last_of_many_stops_is_compared_with_the_last_of_as_many_hang_ups() -> None:
+    given = samples()
+    ratio = summarise(given, None, SETTINGS)["ratios"]["stop / hang-up, last gone"]
+    assert ratio["median"] == pytest.approx(1.8)
+    assert ratio["verdict"] == "met"
+    given["mass"][0][0]["uncut"] = 1
+    summary = summarise(given, None, SETTINGS)
+    assert summary["ratios"]["stop / hang-up, last gone"]["verdict"] == "not claimable"
+    assert "stop: 1 of 4,000 streams were still open upstream" in summary["doubts"][0]
 
 
 @pytest.mark.parametrize(
