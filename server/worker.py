@@ -16,6 +16,7 @@ from fastapi import Request
 from openai import AsyncOpenAI
 
 from backends import Delivery
+from server.low_priority import LowPriorityQueue
 from server.ops import metrics
 from server.ops.logs import LOG
 from server.ops.trace import ChatTrace, Tracer
@@ -47,6 +48,7 @@ class Worker:
     draining: bool = False
     drained: bool = False
     """The drain is over: chats that still ran were stopped, and end with reason `shutdown`."""
+    low_priority: LowPriorityQueue = field(default_factory=LowPriorityQueue)
     chats: Counter[str] = field(default_factory=Counter)
     live: int = 0
     max_chats: int = sys.maxsize

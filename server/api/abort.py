@@ -5,7 +5,6 @@ The time from the request to the record is part of every stop's latency.
 
 from __future__ import annotations
 
-import asyncio
 from time import monotonic_ns
 from typing import Annotated, Literal
 
@@ -117,7 +116,7 @@ class AbortResponse(Response):
             detail = "The abort could not be recorded: the store cannot be reached. Try again."
             return JSONResponse({"detail": detail}, 503, {"Retry-After": RETRY_AFTER_S})
         trace.outcome = outcome.value
-        await asyncio.sleep(0)  # a chat of this worker closes its upstream before the answer is built
+        await self._worker.low_priority.turn()  # upstreams are closed before answers are built
         if outcome is AbortOutcome.UNKNOWN:
             return JSONResponse({"detail": NOT_FOUND}, 404)
         if outcome is AbortOutcome.REMEMBERED:

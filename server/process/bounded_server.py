@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Sequence
 from typing import cast
 
 from uvicorn.server import Server
@@ -17,6 +18,9 @@ from server.process import descriptors
 
 PLENTIFUL_LIMIT = 16_384
 """From this limit on open files on libuv accepts, which halves the cost per connection."""
+ACCEPTS_PER_ITERATION = 8
+"""libuv accepts one connection of a descriptor in each iteration of the event loop, and then serves what it has
+received: of many aborts at once, the last would be received after the others' chats have ended."""
 MIN_IDLE_S = 1.0
 """An idle connection may be closed for newer ones after this time."""
 RETRY_S = 0.01
@@ -29,7 +33,7 @@ class BoundedServer(Server):
         """Start the application and listen."""
         self._accepting: list[asyncio.Task[None]] = []
         scarce = descriptors.budget(descriptors.open_files()).limit < PLENTIFUL_LIMIT
-        await super().startup([] if scarce else sockets)
+        await super().startup([] if scarce else _copies(sockets or (), ACCEPTS_PER_ITERATION))
         if scarce:
             limit = descriptors.budget(descriptors.open_files()).connections
             for listener in sockets or ():
@@ -61,6 +65,11 @@ class BoundedServer(Server):
     def _protocol(self) -> asyncio.Protocol:
         config = self.config
         return BoundedHttpProtocol(config=config, server_state=self.server_state, app_state=self.lifespan.state)
+
+
+def _copies(sockets: Sequence[socket.socket], count: int) -> list[socket.socket]:
+    """Return `count` descriptors of each socket, itself included; its server closes them."""
+    return [copy for one in sockets for copy in (one, *(one.dup() for _ in range(count - 1)))]
 
 
 def _close_oldest(connections: set[BoundedHttpProtocol], before_s: float) -> bool:

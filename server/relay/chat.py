@@ -207,6 +207,13 @@ class ChatResponse(Response):
         if self._stop_reason is None or reason == "disconnect":
             self._stop_reason = reason
         self._connection.abort()  # now: the relay's cancellation takes effect in a later iteration of the loop
+        if reason == "abort":
+            self._worker.low_priority.add(self._end_relay)
+        else:
+            self._end_relay()
+
+    def _end_relay(self) -> None:
+        self._connection.close()
         self._relay_scope.cancel()
 
     def _upstream_finish_reason(self) -> str | None:

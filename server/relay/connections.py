@@ -22,13 +22,14 @@ from openai import AsyncOpenAI
 
 
 class DeferredConnection:
-    """One request's connection to the upstream: opened at once, written to after `release`, closed by `abort`."""
+    """One request's connection to the upstream: opened at once, written to after `release`, ended by `abort`."""
 
     def __init__(self) -> None:
         self.released_s: float | None = None
         """When the request was released (monotonic seconds); None before."""
         self._released = asyncio.Event()
         self._connection: Connection | None = None
+        self._aborted: asyncio.Transport | None = None
 
     def release(self) -> None:
         """Allow the request to be sent."""
@@ -46,16 +47,27 @@ class DeferredConnection:
         connection.add_callback(partial(_open.discard, connection))  # called when it is closed or back in the pool
 
     def abort(self) -> None:
-        """Close the connection before anything else runs; does nothing after it has returned to the pool."""
-        transport = self._connection.transport if self._connection is not None else None
-        if transport is None or transport.is_closing():
+        """End the connection before anything else runs; does nothing after it has returned to the pool.
+
+        Its reader waits until `close`, or until it is cancelled.
+        """
+        protocol = self._connection.protocol if self._connection is not None else None
+        if protocol is None or (transport := protocol.transport) is None or transport.is_closing():
             return
+        self._aborted = transport
+        protocol.force_close()  # it must not return to the pool
+        with suppress(RuntimeError):  # paused already
+            transport.pause_reading()
         # `transport.abort` closes in a later iteration of the loop. Shutting a duplicate of the socket down sends the
         # FIN now.
         end = transport.get_extra_info("socket")
         with suppress(OSError), socket.socket(end.family, end.type, end.proto, os.dup(end.fileno())) as duplicate:
             duplicate.shutdown(socket.SHUT_RDWR)
-        transport.abort()
+
+    def close(self) -> None:
+        """Free what an aborted connection holds."""
+        if self._aborted is not None:
+            self._aborted.abort()
 
 
 _current: ContextVar[DeferredConnection | None] = ContextVar("deferred_connection", default=None)
