@@ -68,6 +68,8 @@ class Settings(BaseSettings):
     """Listen on other interfaces without API keys: every client then uses your upstream key."""
     max_chats_per_owner: Annotated[int, Field(ge=1)] = 2000
     """Limit on live chats of one owner on one worker; then 429."""
+    chat_starts_per_owner_s: Annotated[float, Field(ge=0)] = 0.0
+    """Limit on one owner's chat starts per second on one worker, with bursts of one second; then 429. 0: no limit."""
 
     openai_base_url: str = OPENAI_URL
     """The upstream's URL; empty, as in a .env file or a missing CI secret, it is OpenAI's."""

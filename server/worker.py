@@ -21,12 +21,21 @@ from server.ops import metrics
 from server.ops.logs import LOG
 from server.ops.trace import ChatTrace, Tracer
 from server.settings import Settings
+from server.start_rate import StartRate
 
 WARN_EVERY_S = 10.0
 
 
 class TooManyChatsError(Exception):
     """This owner has reached MAX_CHATS_PER_OWNER on this worker."""
+
+
+class TooManyStartsError(Exception):
+    """This owner starts chats faster than CHAT_STARTS_PER_OWNER_S on this worker; `wait_s` until it may again."""
+
+    def __init__(self, wait_s: float) -> None:
+        super().__init__(wait_s)
+        self.wait_s = wait_s
 
 
 class OpenFilesError(Exception):
@@ -55,7 +64,11 @@ class Worker:
     """Limit from the open files (see process.descriptors)."""
     name: str = field(default_factory=lambda: str(os.getpid()))
     """Sent as `X-Worker`, with a chat and with an abort."""
+    start_rate: StartRate = field(init=False)
     _warned_s: float = -inf
+
+    def __post_init__(self) -> None:
+        self.start_rate = StartRate(self.settings.chat_starts_per_owner_s)
 
     @property
     def strategy(self) -> str:
@@ -66,7 +79,7 @@ class Worker:
     def admit(self, owner: str) -> Iterator[None]:
         """Count a live chat of this owner during the block.
 
-        Raises `DrainingError`, `OpenFilesError` or `TooManyChatsError`.
+        Raises `DrainingError`, `OpenFilesError`, `TooManyChatsError` or `TooManyStartsError`.
         """
         if self.draining:
             raise DrainingError
@@ -74,6 +87,8 @@ class Worker:
             raise self._open_files_error()
         if self.chats[owner] >= self.settings.max_chats_per_owner:
             raise TooManyChatsError
+        if wait_s := self.start_rate.take(owner):
+            raise TooManyStartsError(wait_s)
         self.chats[owner] += 1
         self.live += 1
         try:

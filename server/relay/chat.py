@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from time import monotonic_ns
@@ -27,7 +28,7 @@ from server.relay.reply import FINAL_SEND_S, Reply
 from server.relay.silence import SilenceMonitor
 from server.relay.upstream import open_stream
 from server.relay.upstream_errors import SHUTTING_DOWN, AnswerError
-from server.worker import DrainingError, OpenFilesError, TooManyChatsError, Worker
+from server.worker import DrainingError, OpenFilesError, TooManyChatsError, TooManyStartsError, Worker
 
 
 class ChatResponse(Response):
@@ -82,6 +83,10 @@ class ChatResponse(Response):
                 await self._refuse(409, "A chat with this request ID is live")(scope, receive, send)
             except TooManyChatsError:
                 await self._refuse(429, "Too many live chats: end one, or wait")(scope, receive, send)
+            except TooManyStartsError as error:
+                retry = {"Retry-After": str(math.ceil(error.wait_s))}
+                detail = "Chats are started too fast (CHAT_STARTS_PER_OWNER_S): wait"
+                await self._refuse(429, detail, **retry)(scope, receive, send)
             except OpenFilesError as error:
                 await self._refuse(503, str(error), Connection="close")(scope, receive, send)
             except DrainingError:
