@@ -15,11 +15,11 @@ SLOW := $(wildcard tests/slow/test_*.py tests/slow/*/test_*.py)
 quick = $(if $(filter-out 1 true True TRUE yes Yes YES on On ON 0 false False FALSE no No NO off Off OFF,$(QUICK)),$(error QUICK is '$(QUICK)': choose from 1, true, yes, on, 0, false, no, off),$(if $(filter 1 true True TRUE yes Yes YES on On ON,$(QUICK)),--quick))
 
 START := doctor serve bench report compare
-MEASURE := products target knee plan stop-path bench-relay bench-backends soak calibrate
+MEASURE := products target knee plan stop-path bench-relay bench-storm bench-backends soak calibrate
 GATE := regress baseline prove
 
 .DEFAULT_GOAL := help
-.PHONY: help setup doctor bench bench-relay bench-backends stop-path calibrate knee plan products regress prove baseline soak serve report compare test test-slow clients target check lock clean
+.PHONY: help setup doctor bench bench-relay bench-storm bench-backends stop-path calibrate knee plan products regress prove baseline soak serve report compare test test-slow clients target check lock clean
 
 help: ## print this list
 	@awk -F':.*## ' -v groups="Start here:$(START)|Measure:$(MEASURE)|Gate:$(GATE)" ' \
@@ -70,6 +70,9 @@ calibrate: $(READY) ## measure known delays and losses ten times, and report the
 
 bench-relay: $(READY) ## CPU time per relayed chunk, compared with a bare and a naive relay (5 min)
 	@exec $(RUN) -m bench relay $(ARGS)
+
+bench-storm: $(READY) ## mass stops, a retry storm and two abuses: what other owners notice of them (6 min)
+	@exec $(RUN) -m bench storm $(ARGS)
 
 stop-path: $(READY) ## latency of an abort on the other worker, compared with a client that hangs up (6 min; QUICK=1: 2)
 	@exec $(RUN) -m bench stop-path $(quick) $(ARGS)

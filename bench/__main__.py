@@ -30,7 +30,8 @@ for command in (
     *(run.run, run.rerun, show.report, show.compare, show.scenarios, show.strategies),
     *(instrument.doctor, experiments.knee, experiments.stop_path, instrument.instrument, instrument.calibrate),
     *(gate.baseline, gate.check, show.history, gate.regress, gate.aa, experiments.prove),
-    *(experiments.backends, experiments.relay, experiments.soak, instrument.serve, targets.products, plan.plan),
+    *(experiments.backends, experiments.relay, experiments.storm, experiments.soak),
+    *(instrument.serve, targets.products, plan.plan),
 ):
     app.command()(command)
 app.command(context_settings=load.EXTRA)(load.load)

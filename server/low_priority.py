@@ -44,8 +44,8 @@ class LowPriorityQueue:
 
     def _next_iteration(self) -> None:
         self._run_now = min(PER_ITERATION, len(self._waiting))
-        for _ in range(self._run_now):
-            self._waiting.popleft()()
         self._scheduled = self._run_now > 0
         if self._scheduled:
             asyncio.get_running_loop().call_soon(self._next_iteration)
+        for _ in range(self._run_now):
+            self._waiting.popleft()()

@@ -1,4 +1,4 @@
-"""The commands that measure something beside a run: `knee`, `stop-path`, `backends`, `relay`, `soak`, `prove`."""
+"""The commands that measure something beside a run: `knee`, `stop-path`, `backends`, `relay`, `storm`, ..."""
 
 from __future__ import annotations
 
@@ -152,6 +152,28 @@ def relay(
 
     check_writable(results)
     compare(console, results / "relay.json", pairs=pairs, streams=streams, itl_ms=itl_ms, held_streams=held_streams)
+
+
+@measuring
+def storm(
+    *,
+    rounds: Annotated[int, Option(min=1, max=100, help="Rounds of each abuse, without it and with it.")] = 5,
+    seconds: Annotated[float, Option(min=1, max=600, help="Duration of each of the two phases.")] = 10,
+    streams: Annotated[int, Option(min=1, max=8000, help="Streams on two workers, stopped at once.")] = 5000,
+    knee: Annotated[float, Option(min=1, help="Chats/s that `make knee` found; the retry storm has 80 %.")] = 100,
+    seed: Seed = 1,
+    results: Folders = RESULTS,
+) -> None:
+    """Stop 5,000 streams at once, slow the store down, and let one owner abuse the service: what others notice."""
+    from bench.experiments.storm.run import measure_storms
+    from bench.record.writer import check_writable
+
+    check_writable(results)
+    file, phases = results / "storm.json", {"rounds": rounds, "seed": seed}
+    goals = measure_storms(console, file, seconds=seconds, streams=streams, knee_per_s=knee, **phases)
+    line(f"every sample: {file}")
+    if missed := [f"{goal['part']}: {goal['name']}" for goal in goals if goal["verdict"] == "missed"]:
+        end(REGRESSION, f"missed: {'; '.join(missed)}")
 
 
 @measuring

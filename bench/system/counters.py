@@ -57,6 +57,10 @@ class RedisCounter:
         for key in self._client.scan_iter(f"{namespace}:*", count=1000):
             self._client.delete(key)
 
+    def pause(self, seconds: float) -> None:
+        """Have the server hold back the commands of all clients for this long."""
+        self._client.client_pause(round(seconds * 1000))
+
     def close(self) -> None:
         """Close the connection."""
         self._client.close()

@@ -68,6 +68,12 @@ class Store:
         """User and system time of the server so far, in seconds; None when the process is not ours."""
         return None if self.server is None else tree_cpu_ns(self.server.process.pid) / 1e9
 
+    def pause(self, seconds: float) -> None:
+        """Have the server hold back every command for this long. Raises StoreError for another store than Redis."""
+        if not isinstance(self._counter, RedisCounter):
+            raise StoreError(f"{self.kind} cannot be paused: use redis")
+        self._counter.pause(seconds)
+
     def crash(self) -> None:
         """Kill our own server as a crash would, with the loss of its memory. Raises StoreError for another's."""
         if self.server is None:

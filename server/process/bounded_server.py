@@ -33,8 +33,10 @@ class BoundedServer(Server):
         """Start the application and listen."""
         self._accepting: list[asyncio.Task[None]] = []
         scarce = descriptors.budget(descriptors.open_files()).limit < PLENTIFUL_LIMIT
-        await super().startup([] if scarce else _copies(sockets or (), ACCEPTS_PER_ITERATION))
-        if scarce:
+        if not scarce:
+            await super().startup(None if sockets is None else _copies(sockets, ACCEPTS_PER_ITERATION))
+        else:
+            await super().startup([])
             limit = descriptors.budget(descriptors.open_files()).connections
             for listener in sockets or ():
                 listener.setblocking(False)

@@ -29,17 +29,25 @@ def end_at_once(on: Stage, number: int, *, streams: int = MASS_STREAMS) -> list[
     return [hold_and_end(on, name, streams=streams, window_s=MASS_WINDOW_S) for name in turns]
 
 
-def hold_and_end(on: Stage, name: str = "stop", *, streams: int = HELD_STREAMS, window_s: float = 2 * WINDOW_S) -> Row:
-    """One worker with redis-push holds many slow streams, then all end at once: `*_stop_ms` (p50, max) last from the
+def hold_and_end(
+    on: Stage,
+    name: str = "stop",
+    *,
+    streams: int = HELD_STREAMS,
+    itl_ms: float = ITL_MS,
+    window_s: float = 2 * WINDOW_S,
+    workers: int = 1,
+) -> Row:
+    """Our service with redis-push holds many slow streams, then all end at once: `*_stop_ms` (p50, max) last from the
     first abort or hang-up to the stream's end at the client, and to its connection lost at the witness.
 
     `uncut`: upstreams that were still open 10 s later.
     """
     request_json(on.mock.url, "/__mock/journal", "DELETE")
-    with warm(on, "redis-push") as child:
+    with warm(on, "redis-push", workers) as child:
         empty_kb, port = _rss_kb(child), urlsplit(child.url).port or 0
         ramp_s = streams / STARTS_PER_S
-        load = Load(port, streams, ITL_MS, window_s, ramp_s=ramp_s, id_prefix="held", ending=ENDINGS[name])
+        load = Load(port, streams, itl_ms, window_s, ramp_s=ramp_s, id_prefix="held", ending=ENDINGS[name])
         rss_kb, result = offer(load, lambda: _rss_kb(child))
         child.check()
         lost_ns = _lost_ns(on)
@@ -48,7 +56,7 @@ def hold_and_end(on: Stage, name: str = "stop", *, streams: int = HELD_STREAMS, 
     return {
         "contender": name,
         "streams": streams,
-        "itl_ms": ITL_MS,
+        "itl_ms": itl_ms,
         "rss_kb_per_stream": (rss_kb[1] - empty_kb) / streams,
         "client_stop_ms": _of(client_ms),
         "upstream_stop_ms": _of(upstream_ms),
@@ -74,6 +82,6 @@ def _of(stop_ms: Sequence[float]) -> Row:
 
 
 def _rss_kb(child: Child) -> float:
-    """Resident memory of the one worker: the largest process of the tree."""
+    """Resident memory of a worker: the largest process of the tree."""
     root = psutil.Process(child.process.pid)
     return float(max(process.memory_info().rss for process in [root, *root.children(recursive=True)])) / 1024

@@ -46,20 +46,20 @@ class Stage:
     namespace: str
     folder: Path
 
-    def contender(self, name: str) -> Child:
-        """One worker of this contender, not yet started."""
+    def contender(self, name: str, workers: int = 1, **settings: str) -> Child:
+        """This contender, not yet started; `workers` and `settings` are for ours."""
         env = {"OPENAI_BASE_URL": f"{self.mock.url}/v1", "OPENAI_API_KEY": "unused"}
         arguments = [f"bench.experiments.contenders.{name}"]
         if name in OURS:
             backend = "none://" if name == "none" else self.store.strategy_url(name.partition("-")[2])
             env |= {"ABORT_BACKEND": backend, "ABORT_NAMESPACE": self.namespace, "LOG_LEVEL": "warning"}
-            env |= {"API_KEYS": "", "MAX_CHATS_PER_OWNER": "100000", "DRAIN_S": "0"}
-            arguments = ["server", "--host", "127.0.0.1", "--port", "0", "--workers", "1"]
+            env |= {"API_KEYS": "", "MAX_CHATS_PER_OWNER": "100000", "DRAIN_S": "0"} | settings
+            arguments = ["server", "--host", "127.0.0.1", "--port", "0", "--workers", str(workers)]
         return Child(name, arguments, self.folder / f"{name}.log", env=env)
 
 
 @contextlib.contextmanager
-def stage() -> Iterator[Stage]:
+def stage(journal_rows: int = 20_000) -> Iterator[Stage]:
     """Start the mock and the store, and raise the limit of open files, which children inherit."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):  # macOS reports an infinite limit and refuses it
@@ -68,7 +68,8 @@ def stage() -> Iterator[Stage]:
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(temporary_folder("relay"))
         store = start_store(stack, "redis", namespace)
-        mock = stack.enter_context(Child("mock_llm", ["mock_llm", "serve", "--port", "0"], folder / "mock_llm.log"))
+        arguments = ["mock_llm", "serve", "--port", "0", "--journal-rows", str(journal_rows)]
+        mock = stack.enter_context(Child("mock_llm", arguments, folder / "mock_llm.log"))
         yield Stage(mock, store, namespace, folder)
 
 
@@ -103,11 +104,11 @@ def take_turns(
 
 
 @contextlib.contextmanager
-def warm(on: Stage, name: str) -> Iterator[Child]:
+def warm(on: Stage, name: str, workers: int = 1) -> Iterator[Child]:
     """Start the contender, and have it serve some chats. Raises RelayError."""
-    with on.contender(name) as child:
+    with on.contender(name, workers) as child:
         try:
-            warm_up(child.url, 16)
+            warm_up(child.url, 16 * workers)
         except (OSError, AnswerError) as error:
             child.check()
             raise RelayError(f"{name} cannot chat: {error}") from error

@@ -1,0 +1,107 @@
+"""`python -m bench storm`: mass stops, a retry storm, and owners that abuse the service beside others that do not."""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from rich.console import Console
+
+from bench.experiments.frame import provenance, write_json
+from bench.experiments.relay.mass_stop import hold_and_end
+from bench.experiments.relay.turns import Stage, stage
+from bench.experiments.storm.clients import Owner
+from bench.experiments.storm.goals import goals_of
+from bench.experiments.storm.retries import retry_storm
+from bench.experiments.storm.traffic import SlowReaders, churn, steady
+from bench.experiments.tables import Row, written
+from bench.record.host import utc_now
+from bench.system.http import request_json
+from bench.system.procs import Child
+
+KEYS = ("abuser", "other")
+MASS_WORKERS, MASS_ITL_MS = 2, 2000.0
+SLOW_READERS, SLOW_ITL_MS = 2000, 1000.0
+STARTS_PER_S = 60.0
+"""CHAT_STARTS_PER_OWNER_S during the churn: more than the other owner's rate."""
+KNEE_SHARE = 0.8
+WARM_UP_S = 1.0
+Abuse = Callable[[Owner, str], contextlib.AbstractAsyncContextManager[Row]]
+
+
+def measure_storms(
+    console: Console, file: Path, *, rounds: int, seconds: float, streams: int, knee_per_s: float, seed: int
+) -> list[Row]:
+    """Measure all parts, print their goals and write `file`; returns the goals.
+
+    `streams` are stopped at once; `seconds` is the duration of each phase of the abuses, of which each round has one
+    without and one with abuse. Raises RelayError, StoreError or ChildError; `file` then stays as it was.
+    """
+    settings: Row = {"rounds": rounds, "seconds": seconds, "streams": streams, "knee_per_s": knee_per_s, "seed": seed}
+    with stage(journal_rows=100_000) as on, console.status("starting") as status:
+        status.update(f"{streams:,} streams on {MASS_WORKERS} workers, stopped at once")
+        mass = hold_and_end(on, streams=streams, itl_ms=MASS_ITL_MS, window_s=1.0, workers=MASS_WORKERS)
+        status.update("retry storm")
+        with _service(on, 2, {}) as (_, _, owner):
+            retry = asyncio.run(retry_storm(owner, on.store, knee_per_s * KNEE_SHARE, seed))
+        samples: dict[str, list[Row]] = {}
+        abuses: dict[str, tuple[Abuse, dict[str, str]]] = {
+            "churn": (_churning, {"CHAT_STARTS_PER_OWNER_S": str(STARTS_PER_S)}),
+            "slow-readers": (_slow_reading, {"MAX_CHATS_PER_OWNER": str(SLOW_READERS)}),
+        }
+        for name, (abuse, limits) in abuses.items():
+            with _service(on, 1, limits) as (child, abuser, other):
+                asyncio.run(steady(other, "warm-up", WARM_UP_S))
+                samples[name] = []
+                for number in range(rounds):
+                    status.update(f"{name}, round {number + 1}/{rounds}")
+                    samples[name].append(asyncio.run(_round(on, (abuser, other), abuse, number, seconds)))
+                    child.check()
+    goals = goals_of(mass, retry, samples, starts_per_s=STARTS_PER_S)
+    record = {"schema": 1, "date": utc_now(), "settings": settings, "goals": goals}
+    write_json(file, record | {"mass": mass, "retry": retry, **samples, **provenance()})
+    console.print(written("storm", goals=goals))
+    return goals
+
+
+async def _round(on: Stage, owners: tuple[Owner, Owner], abuse: Abuse, number: int, seconds: float) -> Row:
+    """The other owner's chats without abuse and with it, in a changing order; `opened`: the abuser's upstreams."""
+    abuser, other = owners
+    found: Row = {}
+    request_json(on.mock.url, "/__mock/journal", "DELETE")
+    for phase in random.Random(f"storm {number}").sample(["alone", "abused"], 2):
+        name = f"{phase}-{number}"
+        async with contextlib.AsyncExitStack() as stack:
+            result = await stack.enter_async_context(abuse(abuser, name)) if phase == "abused" else {}
+            found[phase] = await steady(other, f"other-{name}", seconds)
+        if phase == "abused":
+            rows = request_json(on.mock.url, "/__mock/journal")["rows"]
+            found |= result | {"opened": sum(row["id"].startswith(f"{name}-") for row in rows)}
+    return found
+
+
+@contextlib.asynccontextmanager
+async def _churning(owner: Owner, name: str) -> AsyncIterator[Row]:
+    result: Row = {}
+    churning = asyncio.create_task(churn(owner, name))
+    try:
+        yield result
+    finally:
+        churning.cancel()
+        result |= await churning
+
+
+@contextlib.asynccontextmanager
+async def _slow_reading(owner: Owner, name: str) -> AsyncIterator[Row]:
+    async with SlowReaders(owner, name, SLOW_READERS, SLOW_ITL_MS):
+        yield {"readers": SLOW_READERS}
+
+
+@contextlib.contextmanager
+def _service(on: Stage, workers: int, settings: Mapping[str, str]) -> Iterator[tuple[Child, Owner, Owner]]:
+    """Our service with redis-push, and two owners: one that abuses it, and another."""
+    with on.contender("redis-push", workers, API_KEYS=",".join(KEYS), **settings) as child:
+        abuser, other = (Owner(urlsplit(child.url).port or 0, key) for key in KEYS)
+        yield child, abuser, other
