@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import uvloop
 from rich.console import Console
 
 from bench.experiments.frame import provenance, write_json
@@ -45,7 +46,7 @@ def measure_storms(
         mass = hold_and_end(on, streams=streams, itl_ms=MASS_ITL_MS, window_s=1.0, workers=MASS_WORKERS)
         status.update("retry storm")
         with _service(on, 2, {}) as (_, _, owner):
-            retry = asyncio.run(retry_storm(owner, on.store, knee_per_s * KNEE_SHARE, seed))
+            retry = uvloop.run(retry_storm(owner, on.store, knee_per_s * KNEE_SHARE, seed))
         samples: dict[str, list[Row]] = {}
         abuses: dict[str, tuple[Abuse, dict[str, str]]] = {
             "churn": (_churning, {"CHAT_STARTS_PER_OWNER_S": str(STARTS_PER_S)}),
@@ -53,11 +54,11 @@ def measure_storms(
         }
         for name, (abuse, limits) in abuses.items():
             with _service(on, 1, limits) as (child, abuser, other):
-                asyncio.run(steady(other, "warm-up", WARM_UP_S))
+                uvloop.run(steady(other, "warm-up", WARM_UP_S))
                 samples[name] = []
                 for number in range(rounds):
                     status.update(f"{name}, round {number + 1}/{rounds}")
-                    samples[name].append(asyncio.run(_round(on, (abuser, other), abuse, number, seconds)))
+                    samples[name].append(uvloop.run(_round(on, (abuser, other), abuse, number, seconds)))
                     child.check()
     goals = goals_of(mass, retry, samples, starts_per_s=STARTS_PER_S)
     record = {"schema": 1, "date": utc_now(), "settings": settings, "goals": goals}

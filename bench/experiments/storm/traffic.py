@@ -14,6 +14,7 @@ STEADY_PER_S, STREAMED_S = 50.0, 0.3
 STEADY_MOCK = {"ttft_ms": 50.0, "itl_ms": 20.0, "output_tokens": 500.0}
 CHURN_LOOPS, CHURN_MOCK = 8, STEADY_MOCK | {"ttft_ms": 1.0}
 RECEIVE_BYTES, READ_INTERVAL_S = 2048, 1.0
+START_TOGETHER = 100
 
 
 async def steady(owner: Owner, name: str, seconds: float) -> Row:
@@ -93,6 +94,11 @@ class SlowReaders:
             await loop.sock_connect(one, ("127.0.0.1", self._owner.port))
             await loop.sock_sendall(one, request("/chat/", body, self._owner.key))
             self._sockets.append(one)
+            if (
+                len(self._sockets) % START_TOGETHER == 0 or len(self._sockets) == self._count
+            ):  # 2,000 starts at once would be another kind of abuse
+                for started in self._sockets[-START_TOGETHER:]:
+                    await asyncio.wait_for(loop.sock_recv(started, 1), DEADLINE_S)
         self._reading = asyncio.create_task(self._read())
         return self
 
