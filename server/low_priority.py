@@ -1,7 +1,7 @@
 """Work of a worker that can wait: the end of an aborted chat, and the answer to its abort.
 
-Closing an upstream takes a fifth of the time of ending its chat. When many chats are aborted at once, the upstreams of
-all of them are closed before most of the chats are ended.
+Both together take longer than closing the chat's upstream, which is paid for while it is open. When many chats are
+aborted at once, further aborts are received, and their upstreams closed, between the ends of two chats.
 """
 
 from __future__ import annotations
