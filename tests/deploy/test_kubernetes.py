@@ -5,8 +5,10 @@ import subprocess
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from backends.store_url import StoreUrl
+from bench.__main__ import app
 from server.settings import Settings
 from tests.deploy.files import K8S, documents, manifests, pod_specs
 
@@ -73,6 +75,8 @@ def test_the_load_workers_are_as_many_as_the_master_expects_and_find_it() -> Non
     (worker,) = PODS["Job bench-worker"]["containers"]
     count = workloads["bench-worker"]["spec"]["parallelism"]
     assert master["args"] == ["load", "--master", "--expect-workers", str(count), "--host", "$(POD_IP)"]
+    accepted = "".join(CliRunner().invoke(app, [command, "--help"]).output for command in ("load", "run"))
+    assert {word for word in master["args"] + worker["args"] if word.startswith("--")} <= set(accepted.split())
     assert [variable["name"] for variable in master["env"]] == ["POD_IP"]
     assert worker["args"] == ["load", "--worker", "--master-host", "bench-master"]
     assert workloads["bench-worker"]["spec"]["completions"] == count
