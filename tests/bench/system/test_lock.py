@@ -16,6 +16,8 @@ from bench.system.lock import BusyError, only_bench
 
 HOLD = "from bench.system.lock import only_bench\nwith only_bench():\n    print('held', flush=True)\n    input()"
 ALONGSIDE = {"report", "compare", "scenarios", "strategies", "doctor", "baseline", "check", "history", "serve"}
+OPTIONS = {"load": ["--master"], "plan": ["--measure"]}
+"""Those with which a command measures, if it does not without."""
 MEASURING = sorted(
     {each.name or each.callback.__name__.replace("_", "-") for each in app.registered_commands if each.callback}
     - ALONGSIDE
@@ -56,7 +58,7 @@ def test_a_second_measurement_is_rejected_immediately(
     command: str, other: subprocess.Popen[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    result = CliRunner().invoke(app, [command])
+    result = CliRunner().invoke(app, [command, *OPTIONS.get(command, ())])
     assert result.exit_code == 4
     assert result.stderr.startswith(f"bench: another bench runs here (pid {other.pid}, started 20")
     assert result.stderr.count("\n") == 1
