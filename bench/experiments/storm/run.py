@@ -2,8 +2,13 @@
 
 import asyncio
 import contextlib
+import os
 import random
+import signal
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from concurrent.futures import Executor, ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -16,7 +21,7 @@ from bench.experiments.relay.turns import Stage, stage
 from bench.experiments.storm.clients import Owner
 from bench.experiments.storm.goals import goals_of
 from bench.experiments.storm.retries import retry_storm
-from bench.experiments.storm.traffic import SlowReaders, churn, steady
+from bench.experiments.storm.traffic import SlowReaders, churn_for, steady
 from bench.experiments.tables import Row, written
 from bench.record.host import utc_now
 from bench.system.http import request_json
@@ -28,6 +33,8 @@ SLOW_READERS, SLOW_ITL_MS = 2000, 1000.0
 STARTS_PER_S = 60.0
 """CHAT_STARTS_PER_OWNER_S during the churn: more than the other owner's rate."""
 KNEE_SHARE = 0.8
+ABUSER_NICE = 10
+"""The process of `churn` stands for another machine."""
 WARM_UP_S = 1.0
 Abuse = Callable[[Owner, str], contextlib.AbstractAsyncContextManager[Row]]
 
@@ -41,7 +48,7 @@ def measure_storms(
     without and one with abuse. Raises RelayError, StoreError or ChildError; `file` then stays as it was.
     """
     settings: Row = {"rounds": rounds, "seconds": seconds, "streams": streams, "knee_per_s": knee_per_s, "seed": seed}
-    with stage(journal_rows=100_000) as on, console.status("starting") as status:
+    with stage(journal_rows=100_000) as on, _abuser_process() as pool, console.status("starting") as status:
         status.update(f"{streams:,} streams on {MASS_WORKERS} workers, stopped at once")
         mass = hold_and_end(on, streams=streams, itl_ms=MASS_ITL_MS, window_s=1.0, workers=MASS_WORKERS)
         status.update("retry storm")
@@ -49,7 +56,7 @@ def measure_storms(
             retry = uvloop.run(retry_storm(owner, on.store, knee_per_s * KNEE_SHARE, seed))
         samples: dict[str, list[Row]] = {}
         abuses: dict[str, tuple[Abuse, dict[str, str]]] = {
-            "churn": (_churning, {"CHAT_STARTS_PER_OWNER_S": str(STARTS_PER_S)}),
+            "churn": (partial(_churning, pool, seconds), {"CHAT_STARTS_PER_OWNER_S": str(STARTS_PER_S)}),
             "slow-readers": (_slow_reading, {"MAX_CHATS_PER_OWNER": str(SLOW_READERS)}),
         }
         for name, (abuse, limits) in abuses.items():
@@ -84,20 +91,30 @@ async def _round(on: Stage, owners: tuple[Owner, Owner], abuse: Abuse, number: i
 
 
 @contextlib.asynccontextmanager
-async def _churning(owner: Owner, name: str) -> AsyncIterator[Row]:
+async def _churning(pool: Executor, seconds: float, owner: Owner, name: str) -> AsyncIterator[Row]:
     result: Row = {}
-    churning = asyncio.create_task(churn(owner, name))
-    try:
-        yield result
-    finally:
-        churning.cancel()
-        result |= await churning
+    churning = asyncio.wrap_future(pool.submit(churn_for, owner, name, seconds))
+    yield result
+    result |= await churning
 
 
 @contextlib.asynccontextmanager
 async def _slow_reading(owner: Owner, name: str) -> AsyncIterator[Row]:
     async with SlowReaders(owner, name, SLOW_READERS, SLOW_ITL_MS):
         yield {"readers": SLOW_READERS}
+
+
+@contextlib.contextmanager
+def _abuser_process() -> Iterator[Executor]:
+    """A process that has started, and takes only the CPU time that the service and the others leave."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_yield_cpu) as pool:
+        pool.submit(int).result()
+        yield pool
+
+
+def _yield_cpu() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends it
+    os.nice(ABUSER_NICE)
 
 
 @contextlib.contextmanager

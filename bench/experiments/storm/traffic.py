@@ -7,6 +7,8 @@ import time
 from collections import Counter
 from typing import Self
 
+import uvloop
+
 from bench.experiments.storm.clients import DEADLINE_S, Owner, chat_body, request
 from bench.experiments.tables import Row
 
@@ -15,6 +17,8 @@ STEADY_MOCK = {"ttft_ms": 50.0, "itl_ms": 20.0, "output_tokens": 500.0}
 CHURN_LOOPS, CHURN_MOCK = 8, STEADY_MOCK | {"ttft_ms": 1.0}
 RECEIVE_BYTES, READ_INTERVAL_S = 2048, 1.0
 START_TOGETHER = 100
+ENDLESS_TOKENS = 300
+"""At a token a second more than a phase needs; the mock's journal drops rows from 8 million planned tokens on."""
 
 
 async def steady(owner: Owner, name: str, seconds: float) -> Row:
@@ -76,6 +80,21 @@ async def churn(owner: Owner, name: str) -> Row:
     return {"statuses": statuses, "refusal_ms": refusal_ms, "lasted_s": time.monotonic() - began_s}
 
 
+def churn_for(owner: Owner, name: str, seconds: float) -> Row:
+    """`churn` for this time, for a process of its own: one that shared the others' event loop would delay their stamps.
+
+    The result is that of `churn`.
+    """
+
+    async def limited() -> Row:
+        churning = asyncio.create_task(churn(owner, name))
+        await asyncio.sleep(seconds)
+        churning.cancel()
+        return await churning
+
+    return uvloop.run(limited())
+
+
 class SlowReaders:
     """Clients that read one byte a second of an endless answer; a context manager."""
 
@@ -90,7 +109,7 @@ class SlowReaders:
             one = self._stack.enter_context(socket.socket())
             one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)
             one.setblocking(False)
-            body = chat_body(f"{self._name}-{number}", ttft_ms=50, itl_ms=self._itl_ms, output_tokens=30_000)
+            body = chat_body(f"{self._name}-{number}", ttft_ms=50, itl_ms=self._itl_ms, output_tokens=ENDLESS_TOKENS)
             await loop.sock_connect(one, ("127.0.0.1", self._owner.port))
             await loop.sock_sendall(one, request("/chat/", body, self._owner.key))
             self._sockets.append(one)
