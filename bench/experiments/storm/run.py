@@ -18,7 +18,7 @@ from rich.console import Console
 from bench.experiments.frame import provenance, write_json
 from bench.experiments.relay.mass_stop import hold_and_end
 from bench.experiments.relay.turns import Stage, stage
-from bench.experiments.storm.clients import Owner
+from bench.experiments.storm.clients import DEADLINE_S, Owner
 from bench.experiments.storm.goals import goals_of
 from bench.experiments.storm.retries import retry_storm
 from bench.experiments.storm.traffic import SlowReaders, churn_for, steady
@@ -33,6 +33,7 @@ SLOW_READERS, SLOW_ITL_MS = 2000, 1000.0
 STARTS_PER_S = 60.0
 """CHAT_STARTS_PER_OWNER_S during the churn: more than the other owner's rate."""
 KNEE_SHARE = 0.8
+ENDED_POLL_S = 0.5
 ABUSER_NICE = 10
 """The process of `churn` stands for another machine."""
 WARM_UP_S = 1.0
@@ -85,9 +86,18 @@ async def _round(on: Stage, owners: tuple[Owner, Owner], abuse: Abuse, number: i
             result = await stack.enter_async_context(abuse(abuser, name)) if phase == "abused" else {}
             found[phase] = await steady(other, f"other-{name}", seconds)
         if phase == "abused":
-            rows = request_json(on.mock.url, "/__mock/journal")["rows"]
-            found |= result | {"opened": sum(row["id"].startswith(f"{name}-") for row in rows)}
+            found |= result | {"opened": await _ended(on, f"{name}-")}
     return found
+
+
+async def _ended(on: Stage, prefix: str) -> int:
+    """Number of the upstream's streams with this prefix, when none is open: their end would disturb the next phase."""
+    async with asyncio.timeout(DEADLINE_S):
+        while True:
+            rows = request_json(on.mock.url, f"/__mock/journal?prefix={prefix}")["rows"]
+            if all(row["outcome"] != "open" for row in rows):
+                return len(rows)
+            await asyncio.sleep(ENDED_POLL_S)
 
 
 @contextlib.asynccontextmanager
