@@ -3,7 +3,7 @@
 import asyncio
 import subprocess
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,6 +12,7 @@ import asyncpg
 from redis.asyncio import Redis
 
 import backends
+from backends import AbortSignal, StoreUnavailableError
 from backends.delivery import Delivery
 from bench.system.embedded import EmbeddedServer, free_port, temporary_folder, unprivileged
 from tests.backends.proxy import Proxy, proxy_to
@@ -89,3 +90,13 @@ async def behind_one_address(
         url = server.url.replace(f":{port_of(server)}/", f":{proxy.port}/").replace("://", f"+{delivery}://")
         async with backends.from_url(url, options) as owner, backends.from_url(url, options) as other:
             yield proxy, owner, other
+
+
+async def abort_until_signalled(other: Delivery, signal: AbortSignal) -> None:
+    """Abort the chat `long` as a client does that presses again after each 503."""
+    while not signal.aborted:
+        with suppress(StoreUnavailableError):
+            await other.abort("long", "me")
+        if signal.poll is not None:
+            await signal.poll()
+        await asyncio.sleep(0.02)

@@ -4,15 +4,17 @@ import asyncio
 import random
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import pairwise
+from typing import NamedTuple
 
 import backends
 from backends import AbortOutcome, StoreUnavailableError
 from backends.delivery import Delivery
 from tests.conftest import namespace
 
+DELIVERIES = ("poll", "timer", "push")
 STREAMS = 50
 CONCURRENT_REGISTRATIONS = 5  # more could time out on a busy machine
 CHUNK_S = 0.02
@@ -112,6 +114,43 @@ class FaultLoad:
                     self.accepted[name] = self.stopped[name]
                     return
             await asyncio.sleep(0.05)
+
+
+class FaultResult(NamedTuple):
+    """The loads by delivery, and when the fault began and was over (monotonic s)."""
+
+    loads: dict[str, FaultLoad]
+    fault_s: float
+    over_s: float
+
+
+@asynccontextmanager
+async def load_during(
+    inject: Callable[[], Awaitable[float | None]],
+    kind: str,
+    owner_url: str,
+    stopper_url: str,
+    aborts_over_s: float = ABORTS_OVER_S,
+) -> AsyncIterator[FaultResult]:
+    """All deliveries at once; `inject` is awaited during the aborts. In the block their workers still run.
+
+    The URLs are without the delivery; `inject` may return when the fault was over for the servers (monotonic s).
+    Fails as `FaultLoad.run` does.
+    """
+    async with AsyncExitStack() as stack:
+        loads = {
+            delivery: await stack.enter_async_context(fault_load(kind, delivery, owner_url, stopper_url, aborts_over_s))
+            for delivery in DELIVERIES
+        }
+        all_live = asyncio.Barrier(len(loads) + 1)
+        async with asyncio.TaskGroup() as tasks:
+            for load in loads.values():
+                tasks.create_task(load.run(all_live))
+            await all_live.wait()
+            await asyncio.sleep(FAULT_AFTER_S)
+            fault_s = time.monotonic()
+            over_s = await inject() or time.monotonic()
+        yield FaultResult(loads, fault_s, over_s)
 
 
 @asynccontextmanager

@@ -1,20 +1,18 @@
 """Redis Cluster: failovers and moved slots during live streams and aborts."""
 
 import asyncio
-import time
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from functools import partial
 
 import pytest
 
 import backends
 from tests.backends.cluster_faults import KEY, NAMES, Fault, chats, freeze, kill, migrateslots, plan, setslot
 from tests.backends.clusters import MASTERS, ClusterServers, Place, cluster_servers, takes_writes
-from tests.backends.fault_load import DEADLINE_S, FAULT_AFTER_S, OPTIONS, fault_load
+from tests.backends.fault_load import DEADLINE_S, OPTIONS, load_during
 from tests.backends.netns import network
 
 Record = Callable[[str, object], None]
-DELIVERIES = ("poll", "timer", "push")
 ABORTS_OVER_S = 2.0
 
 
@@ -56,22 +54,7 @@ async def test_no_accepted_abort_is_lost_with_its_record(record_property: Record
 
 
 async def run(servers: ClusterServers, fault: Fault, record_property: Record) -> None:
-    """All deliveries at once."""
-    async with AsyncExitStack() as stack:
-        loads = [
-            await stack.enter_async_context(
-                fault_load("redis+cluster", delivery, servers.url, servers.url, ABORTS_OVER_S)
-            )
-            for delivery in DELIVERIES
-        ]
-        all_live = asyncio.Barrier(len(loads) + 1)
-        async with asyncio.TaskGroup() as tasks:
-            for load in loads:
-                tasks.create_task(load.run(all_live))
-            await all_live.wait()
-            await asyncio.sleep(FAULT_AFTER_S)
-            fault_s = time.monotonic()
-            server_s = await fault(servers)
-        for load, delivery in zip(loads, DELIVERIES, strict=True):
-            row = f"{load.row()} (servers' own time {server_s - fault_s:.2f} s)"
+    async with load_during(partial(fault, servers), "redis+cluster", servers.url, servers.url, ABORTS_OVER_S) as found:
+        for delivery, load in found.loads.items():
+            row = f"{load.row()} (servers' own time {found.over_s - found.fault_s:.2f} s)"
             record_property(f"cluster {fault.__name__:12} {delivery:5}", row)

@@ -2,16 +2,23 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import suppress
 
 import pytest
 
-from backends import AbortOutcome, AbortSignal, StoreRefusedError, StoreUnavailableError
+from backends import AbortOutcome, AbortSignal, StoreRefusedError
 from backends.delivery import Delivery
 from bench.system.embedded import EmbeddedServer
 from bench.system.servers import redis_server
 from tests.backends.conftest import until
-from tests.backends.failover import behind_one_address, connections_at, port_of, redis_do, sql, standby_of
+from tests.backends.failover import (
+    abort_until_signalled,
+    behind_one_address,
+    connections_at,
+    port_of,
+    redis_do,
+    sql,
+    standby_of,
+)
 from tests.backends.servers import BreakableServers
 from tests.conftest import namespace
 
@@ -92,12 +99,7 @@ async def assert_aborts_work(
         while await connections_at(new, namespace(name)) != kinds:  # noqa: ASYNC110 - no event
             await asyncio.sleep(0.02)
         await until(lambda: owner.ready)
-        while not signal.aborted:
-            with suppress(StoreUnavailableError):  # the service answers 503; the client retries
-                await other.abort("long", "me")
-            if signal.poll is not None:
-                await signal.poll()
-            await asyncio.sleep(0.02)
+        await abort_until_signalled(other, signal)
         await until(lambda: owner.ready and other.ready)
         assert await other.abort("long", "me") is AbortOutcome.ALREADY_ABORTED
 

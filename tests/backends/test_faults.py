@@ -3,7 +3,7 @@
 import asyncio
 import signal
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from functools import partial
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -15,10 +15,9 @@ import backends
 from backends import deliveries
 from bench.system.embedded import EmbeddedServer
 from bench.system.stores import COUNTERS
-from tests.backends.fault_load import DEADLINE_S, FAULT_AFTER_S, NAMESPACE, fault_load
+from tests.backends.fault_load import DEADLINE_S, DELIVERIES, NAMESPACE, fault_load, load_during
 from tests.backends.proxy import Proxy, proxy_to
 
-DELIVERIES = ("poll", "timer", "push")
 FREEZE_S = 2.0  # longer than the time-outs
 
 
@@ -111,27 +110,16 @@ async def test_no_accepted_abort_is_lost(
     if fault in ("crash", "freeze"):
         require_own_process(server)
     address = urlsplit(server.url)
-    async with AsyncExitStack() as stack:
-        proxy = await stack.enter_async_context(proxy_to(str(address.hostname), int(address.port or 0)))
+    async with proxy_to(str(address.hostname), int(address.port or 0)) as proxy:
         proxy_url = server.url.replace(f":{address.port}/", f":{proxy.port}/")
-        loads = [
-            await stack.enter_async_context(fault_load(server.name, delivery, proxy_url, server.url))
-            for delivery in DELIVERIES
-        ]
-        all_live = asyncio.Barrier(len(loads) + 1)
-        async with asyncio.TaskGroup() as tasks:
-            for load in loads:
-                tasks.create_task(load.run(all_live))
-            await all_live.wait()
-            await asyncio.sleep(FAULT_AFTER_S)  # during the aborts
-            await inject(server, proxy)
-        store = COUNTERS[server.name](server.url)
-        for load, delivery in zip(loads, DELIVERIES, strict=True):
-            record_property(f"{fault:18} {store.name} {store.version} {delivery:5}", load.row())
-        store.close()
-        async with asyncio.timeout(DEADLINE_S):
-            while await records_in(server):  # noqa: ASYNC110 - the store's expiry has no event
-                await asyncio.sleep(0.1)
+        async with load_during(partial(inject, server, proxy), server.name, proxy_url, server.url) as found:
+            store = COUNTERS[server.name](server.url)
+            for delivery, load in found.loads.items():
+                record_property(f"{fault:18} {store.name} {store.version} {delivery:5}", load.row())
+            store.close()
+            async with asyncio.timeout(DEADLINE_S):
+                while await records_in(server):  # noqa: ASYNC110 - the store's expiry has no event
+                    await asyncio.sleep(0.1)
 
 
 @pytest.mark.parametrize("delivery", DELIVERIES)

@@ -6,7 +6,7 @@ import secrets
 import time
 import traceback
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from urllib.parse import quote, urlsplit
 
 import pytest
@@ -16,12 +16,11 @@ from backends import AbortOutcome, BackendError, BackendUrlError, Delivery, Stor
 from backends.postgres.url import parse_addresses
 from bench.system.embedded import EmbeddedServer, free_port
 from tests.backends.failover import sql
-from tests.backends.fault_load import FAULT_AFTER_S, fault_load
+from tests.backends.fault_load import DELIVERIES, load_during
 from tests.backends.pgbouncer import needs_pgbouncer, pgbouncer
 from tests.backends.servers import BreakableServers
 from tests.conftest import namespace
 
-DELIVERIES = ("poll", "timer", "push")
 STOPPED_S = 5.0
 REFUSED_S = 1.0
 OUTAGE_S = 0.3
@@ -128,22 +127,14 @@ async def test_no_accepted_abort_is_lost_when_the_pooler_restarts(
     database: EmbeddedServer, pooler: EmbeddedServer, record_property: Callable[[str, object], None]
 ) -> None:
     """The owners use the pooler, the stopper the server itself."""
-    async with AsyncExitStack() as stack:
-        url = f"{pooler.url}?listen={database.url}"
-        loads = [
-            await stack.enter_async_context(fault_load("postgres", delivery, url, database.url))
-            for delivery in DELIVERIES
-        ]
-        all_live = asyncio.Barrier(len(loads) + 1)
-        async with asyncio.TaskGroup() as tasks:
-            for load in loads:
-                tasks.create_task(load.run(all_live))
-            await all_live.wait()
-            await asyncio.sleep(FAULT_AFTER_S)
-            pooler.kill()
-            await asyncio.sleep(OUTAGE_S)
-            await asyncio.to_thread(pooler.start)
-        for load, delivery in zip(loads, DELIVERIES, strict=True):
+
+    async def restart() -> None:
+        pooler.kill()
+        await asyncio.sleep(OUTAGE_S)
+        await asyncio.to_thread(pooler.start)
+
+    async with load_during(restart, "postgres", f"{pooler.url}?listen={database.url}", database.url) as found:
+        for delivery, load in found.loads.items():
             record_property(f"pooler restarted   {delivery:5}", load.row())
 
 

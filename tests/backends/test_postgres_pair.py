@@ -2,9 +2,7 @@
 
 import asyncio
 import signal
-import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,16 +10,15 @@ import psutil
 import pytest
 
 import backends
-from backends import AbortOutcome, AbortSignal, Delivery, StoreRefusedError, StoreUnavailableError
+from backends import AbortOutcome, Delivery, StoreRefusedError, StoreUnavailableError
 from bench.system.embedded import EmbeddedServer, unprivileged
 from bench.system.servers import postgres_server
-from tests.backends.failover import port_of, sql, standby_of
-from tests.backends.fault_load import FAULT_AFTER_S, OPTIONS, fault_load
+from tests.backends.failover import abort_until_signalled, port_of, sql, standby_of
+from tests.backends.fault_load import DELIVERIES, OPTIONS, load_during
 from tests.backends.pgbouncer import needs_pgbouncer, pgbouncer
 from tests.backends.proxy import proxy_to
 from tests.conftest import namespace
 
-DELIVERIES = ("poll", "timer", "push")
 ABORTS_OVER_S = 2.0
 AFTER_SERVER_S = 6.0  # until the workers' commands work again; most of it on a busy machine
 DEADLINE_S = 15.0
@@ -69,23 +66,15 @@ async def test_no_accepted_abort_is_lost_when_the_standby_is_promoted(
     url = url_of(pair)
     default_s = backends.Options().command_timeout_s
     monkeypatch.setattr("tests.backends.fault_load.OPTIONS", replace(OPTIONS, command_timeout_s=default_s))
-    async with AsyncExitStack() as stack:
-        loads = [
-            await stack.enter_async_context(fault_load("postgres", delivery, url, url, ABORTS_OVER_S))
-            for delivery in DELIVERIES
-        ]
-        all_live = asyncio.Barrier(len(loads) + 1)
-        async with asyncio.TaskGroup() as tasks:
-            for load in loads:
-                tasks.create_task(load.run(all_live))
-            await all_live.wait()
-            await asyncio.sleep(FAULT_AFTER_S)
-            at_s = time.monotonic()
-            await fault(primary)
-            assert await sql(standby.url, "SELECT pg_promote()")
-            failover_s = time.monotonic() - at_s
-        for load, delivery in zip(loads, DELIVERIES, strict=True):
-            pause_s = load.longest_pause_s(at_s)
+
+    async def inject() -> None:
+        await fault(primary)
+        assert await sql(standby.url, "SELECT pg_promote()")
+
+    async with load_during(inject, "postgres", url, url, ABORTS_OVER_S) as found:
+        failover_s = found.over_s - found.fault_s
+        for delivery, load in found.loads.items():
+            pause_s = load.longest_pause_s(found.fault_s)
             row = f"{load.row()}, no accepts for {pause_s:.2f} s (failover {failover_s:.2f} s)"
             record_property(f"promoted {fault.__name__:9} {delivery:5}", row)
             assert pause_s < failover_s + AFTER_SERVER_S
@@ -106,16 +95,6 @@ async def refused_abort(other: Delivery) -> str:
     return str(failed.value)
 
 
-async def assert_aborts_work(other: Delivery, signal: AbortSignal) -> None:
-    async with asyncio.timeout(DEADLINE_S):
-        while not signal.aborted:
-            with suppress(StoreUnavailableError):  # the service answers 503; the client retries
-                await other.abort("long", "me")
-            if signal.poll is not None:
-                await signal.poll()
-            await asyncio.sleep(0.02)
-
-
 @pytest.mark.parametrize("delivery", DELIVERIES)
 async def test_a_primary_that_comes_back_as_a_standby_is_passed_over(pair: Pair, delivery: str) -> None:
     primary, standby = pair
@@ -127,7 +106,8 @@ async def test_a_primary_that_comes_back_as_a_standby_is_passed_over(pair: Pair,
         await asyncio.to_thread(rejoin, primary, standby)
         assert await sql(primary.url, "SELECT pg_is_in_recovery()")
         async with backends.from_url(url, options) as owner, owner.watch("long", "me") as signal:
-            await assert_aborts_work(other, signal)
+            async with asyncio.timeout(DEADLINE_S):
+                await abort_until_signalled(other, signal)
 
 
 async def test_a_busy_primary_before_a_standby_is_given_more_time(pair: Pair) -> None:
@@ -176,5 +156,6 @@ async def test_a_standby_behind_the_pooler_is_reported_until_it_is_promoted(pair
                     while owner.ready:  # noqa: ASYNC110 - no event
                         await asyncio.sleep(0.02)
                 assert await sql(standby.url, "SELECT pg_promote()")
-                await assert_aborts_work(other, signal)
+                async with asyncio.timeout(DEADLINE_S):
+                    await abort_until_signalled(other, signal)
                 assert await other.abort("long", "me") is AbortOutcome.ALREADY_ABORTED

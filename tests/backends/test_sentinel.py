@@ -5,9 +5,7 @@ import gc
 import re
 import signal
 import socket
-import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack
 
 import pytest
 from redis.asyncio import SSLConnection
@@ -18,11 +16,10 @@ from backends.redis.sentinel import Sentinels
 from backends.redis.url import sentinel_url
 from backends.supervise import cancel_and_wait
 from tests.backends.failover import port_of
-from tests.backends.fault_load import FAULT_AFTER_S, fault_load
+from tests.backends.fault_load import DELIVERIES, load_during
 from tests.backends.sentinels import Group, ask, sentinel_group, sentinel_without_masters
 from tests.conftest import namespace
 
-DELIVERIES = ("poll", "timer", "push")
 ABORTS_OVER_S = 2.0  # a planned failover takes about 1 s to begin
 AFTER_SERVER_S = 3.0  # until the workers' commands work again; a frozen connection must time out first
 START_S = 4.0
@@ -64,22 +61,14 @@ async def plan(group: Group) -> None:
 async def test_no_accepted_abort_is_lost_in_a_failover(
     group: Group, fault: Callable[[Group], Awaitable[None]], record_property: Callable[[str, object], None]
 ) -> None:
-    async with AsyncExitStack() as stack:
-        loads = [
-            await stack.enter_async_context(fault_load("redis+sentinel", delivery, group.url, group.url, ABORTS_OVER_S))
-            for delivery in DELIVERIES
-        ]
-        all_live = asyncio.Barrier(len(loads) + 1)
-        async with asyncio.TaskGroup() as tasks:
-            for load in loads:
-                tasks.create_task(load.run(all_live))
-            await all_live.wait()
-            await asyncio.sleep(FAULT_AFTER_S)
-            at_s = time.monotonic()
-            await fault(group)
-            server_s = await group.failed_over()
-        for load, delivery in zip(loads, DELIVERIES, strict=True):
-            pause_s, failover_s = load.longest_pause_s(at_s), server_s - at_s
+    async def inject() -> float:
+        await fault(group)
+        return await group.failed_over()
+
+    async with load_during(inject, "redis+sentinel", group.url, group.url, ABORTS_OVER_S) as found:
+        failover_s = found.over_s - found.fault_s
+        for delivery, load in found.loads.items():
+            pause_s = load.longest_pause_s(found.fault_s)
             row = f"{load.row()}, no accepts for {pause_s:.2f} s (failover {failover_s:.2f} s)"
             record_property(f"sentinel {fault.__name__:9} {delivery:5}", row)
             assert pause_s < failover_s + AFTER_SERVER_S
