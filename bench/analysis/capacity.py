@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bench.analysis.plan_costs import Cost
-from bench.analysis.plan_fit import Fit, fit, wait_of
+from bench.analysis.plan_fit import Fit, bisect, fit, wait_of
 from bench.record.plan import PlanFanout, PlanRecord
 from bench.workload.plan import store_of
 from bench.workload.scenario import PlanError
@@ -115,14 +115,12 @@ class Model:
 
     def full_at(self, name: str, demand: Demand) -> float | None:
         """The streams at which one store server is full; None if not below the most that can be asked for."""
-        low, high = 0.0, math.log10(MOST_STREAMS)
-        if (self.store_load(name, demand.with_streams(MOST_STREAMS)) or 0.0) < 1:
-            return None
-        for _ in range(50):  # the load grows with the streams
-            middle = (low + high) / 2
-            full = (self.store_load(name, demand.with_streams(10**middle)) or 0.0) >= 1
-            low, high = (low, middle) if full else (middle, high)
-        return float(10**low)
+
+        def fits(exponent: float) -> bool:
+            return (self.store_load(name, demand.with_streams(10**exponent)) or 0.0) < 1
+
+        most = math.log10(MOST_STREAMS)
+        return None if fits(most) else float(10 ** bisect(fits, 0.0, most))
 
     def _fit(self, name: str) -> Fit:
         wanted = "redis-push" if name == GLOBAL else name

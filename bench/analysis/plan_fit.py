@@ -53,7 +53,7 @@ class Path:
             used_s = self.busy_s - self.saved_s * fewer_wakeups(utilisation, self.at_30)
             return self.idle + chats_per_s * used_s > utilisation
 
-        return _bisect(above, 0.0, 1.0 + self.idle + chats_per_s * self.busy_s)
+        return bisect(above, 0.0, 1.0 + self.idle + chats_per_s * self.busy_s)
 
     def at(self, share: float, utilisation: float) -> float:
         """The same at a given utilisation of the station."""
@@ -62,7 +62,7 @@ class Path:
 
     def knee_per_s(self, limit_ms: float) -> float:
         """The rate at which the p99 reaches the limit."""
-        return _bisect(lambda rate: self.quantile_ms(0.99, rate) < limit_ms, 0.0, 1 / (self.busy_s - self.saved_s))
+        return bisect(lambda rate: self.quantile_ms(0.99, rate) < limit_ms, 0.0, 1 / (self.busy_s - self.saved_s))
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ def _path(load: PlanLoad, wait_ms: float, station: Path) -> Path:
     def split(queued_ms: float) -> Path:
         return replace(station, fixed_ms=path_ms - queued_ms, job_ms=queued_ms / per_job)
 
-    queued_ms = _bisect(lambda queued_ms: split(queued_ms).at(0.95, utilisation) < p95_ms, 0.0, path_ms)
+    queued_ms = bisect(lambda queued_ms: split(queued_ms).at(0.95, utilisation) < p95_ms, 0.0, path_ms)
     fixed_ms = max(0.0, (load.stop_mean_ms or 0.0) - wait_ms / 2 - queued_ms)
     return replace(split(queued_ms), wait_ms=wait_ms, fixed_ms=fixed_ms)
 
@@ -205,7 +205,7 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _bisect(below: Callable[[float], bool], low: float, high: float) -> float:
+def bisect(below: Callable[[float], bool], low: float, high: float) -> float:
     """The largest value from low to high at which `below` still holds, which does up to some value."""
     for _ in range(STEPS):
         middle = (low + high) / 2

@@ -10,7 +10,7 @@ from typer import Option
 from bench.cli.errors import exit_codes
 from bench.cli.run import LOOPBACK
 from bench.cli.terminal import BAD_USAGE, INVALID, end, line
-from bench.load.fleet import MOST, PORT
+from bench.load.fleet.protocol import MOST, PORT
 
 EXTRA = {"allow_extra_args": True, "ignore_unknown_options": True}
 
@@ -51,7 +51,7 @@ def load(
     if not master_host or context.args:
         wrong = f"load --worker does not know {' '.join(context.args)}" if context.args else ""
         end(BAD_USAGE, wrong or "load --worker needs --master-host, the address of the master's machine")
-    from bench.load.remote import serve_master
+    from bench.load.fleet.remote import serve_master
 
     line(f"worker of {master_host}:{master_port}; it ends with the run")
     with exit_codes(prefix=""):

@@ -17,7 +17,7 @@ from bench.cli.errors import keeping, measuring
 from bench.cli.options import RESULTS, Environment, Folders, Quick, Run, Seed, words
 from bench.cli.show import render_report
 from bench.cli.terminal import BAD_USAGE, INVALID, console, end, refuse_invalid, warn
-from bench.load.fleet import parse_fleet
+from bench.load.fleet.protocol import parse_fleet
 from bench.record.base import read_file
 from bench.record.manifest import Manifest
 from bench.record.writer import LATEST, SCHEDULE, Results, publish

@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from bench.load.fleet import FAILED, FOLDER, SIZE, WITNESS, Fleet, Hello, place
+from bench.load.fleet.protocol import FAILED, FOLDER, SIZE, WITNESS, Fleet, Hello, place
 from bench.load.loaded import Loaded, read_loaded
-from bench.load.order import Order, OrderedChat, order_of
+from bench.load.order import Order, OrderedChat, locust_environment, order_of
 from bench.record.base import decode, encode_line
 from bench.record.files import replace_file
 from bench.record.manifest import LoadWorker
@@ -25,7 +25,6 @@ from bench.workload.plan import Case
 from bench.workload.schedule import Planned
 
 LOCUSTFILE = Path(__file__).with_name("locustfile.py")
-ROOT = Path(__file__).parents[2]
 MOST_PROCESSES = 8
 MAX_CHUNKS_PER_S = 6_000
 """Of one load process. Up to 10,000 the stamps of a bare gevent socket were 0.2 ms late, p99 0.7 ms; the rest is room
@@ -235,9 +234,3 @@ class Load:
         replaced = msgspec.structs.replace(order, rows=str(rows), chats=chats)
         replace_file(self._scratch / f"order-{name}.json", encode_line(replaced))
         return rows, self._scratch / f"done-{name}.json"
-
-
-def locust_environment(scratch: Path) -> dict[str, str]:
-    """The variables of a Locust process that starts in `scratch`."""
-    # Locust also reads ~/.locust.conf, and locust.conf and pyproject.toml of the folder it is started in.
-    return {"HOME": str(scratch), "PYTHONPATH": str(ROOT)}

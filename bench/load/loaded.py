@@ -8,8 +8,8 @@ from pathlib import Path
 
 import msgspec
 
-from bench.load.clock import to_witness
-from bench.load.fleet import Hello, place, worker_name
+from bench.load.fleet.clock import to_witness
+from bench.load.fleet.protocol import Hello, place, worker_name
 from bench.record.base import decode
 from bench.record.schema import LoadClock, LoadRow
 from bench.record.traces import LoadAnswer, ProcessHealth

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -11,6 +12,7 @@ from bench.record.manifest import PlannedChat
 from bench.workload.plan import Case, contender_of
 
 SILENCE_DEADLINE_S = 20.0
+ROOT = Path(__file__).parents[2]
 
 
 class OrderedChat(PlannedChat, kw_only=True):
@@ -80,3 +82,9 @@ def order_of(case: Case, url: str, values: Mapping[str, Any], witness: str) -> O
         at_once=scenario.at_once,
         open_loop=scenario.rate_per_s is not None,
     )
+
+
+def locust_environment(scratch: Path) -> dict[str, str]:
+    """The variables of a Locust process that starts in `scratch`."""
+    # Locust also reads ~/.locust.conf, and locust.conf and pyproject.toml of the folder it is started in.
+    return {"HOME": str(scratch), "PYTHONPATH": str(ROOT)}

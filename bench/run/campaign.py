@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 
 from bench.load.driver import processes_for
-from bench.load.fleet import parse_fleet
+from bench.load.fleet.protocol import parse_fleet
 from bench.record.host import utc_now
 from bench.record.manifest import Manifest, StoreInfo
 from bench.run.code_check import code_of

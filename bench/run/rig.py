@@ -11,7 +11,7 @@ from typing import Any
 
 from bench.analysis.metrics import ChatMetrics
 from bench.load.driver import Load
-from bench.load.fleet import Fleet
+from bench.load.fleet.protocol import Fleet
 from bench.record.host import describe_commit, describe_host, describe_versions, utc_now
 from bench.record.manifest import Manifest
 from bench.record.schema import CaseRow, ChatRow

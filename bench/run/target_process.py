@@ -42,7 +42,7 @@ class Attached:
         """Nothing to look at."""
 
     def cpu_s(self) -> float:
-        """Not known; `pid` None says so."""
+        """Unknown; readers look at `pid`, which is None."""
         return 0.0
 
 

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import gevent
 
-from bench.load.clock import Exchange, reading_of
+from bench.load.fleet.clock import Exchange, reading_of
 from bench.load.wire import Answer, connect
 from bench.record.traces import ClockReading
 from bench.targets.requests import document_of

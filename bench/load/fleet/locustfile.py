@@ -13,9 +13,9 @@ from typing import Any
 from locust import User, constant, events, task
 from locust.runners import MasterRunner, WorkerRunner
 
-from bench.load.fleet import FOLDER
-from bench.load.master import Master
-from bench.load.worker import Worker
+from bench.load.fleet.master import Master
+from bench.load.fleet.protocol import FOLDER
+from bench.load.fleet.worker import Worker
 
 
 class Idle(User):

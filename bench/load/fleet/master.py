@@ -18,8 +18,8 @@ import msgspec
 from locust.exception import RPCError, RPCSendError
 from locust.runners import STATE_MISSING, MasterRunner
 
-from bench.load.fleet import FAILED, FOLDER, SIZE, WITNESS, Hello, Welcome, clock_id, code_id, worker_name
-from bench.load.shipping import PARCEL, RECEIPT, Channel
+from bench.load.fleet.protocol import FAILED, FOLDER, SIZE, WITNESS, Hello, Welcome, clock_id, code_id, worker_name
+from bench.load.fleet.shipping import PARCEL, RECEIPT, Channel
 from bench.record.base import encode_line
 from bench.record.files import replace_file
 from bench.record.traces import LoadAnswer

@@ -17,7 +17,7 @@ from bench.record.manifest import LoadWorker
 from bench.record.traces import ClockReading
 from bench.workload.scenario import PlanError
 
-LOCUSTFILE = Path(__file__).with_name("fleet_locustfile.py")
+LOCUSTFILE = Path(__file__).with_name("locustfile.py")
 FOLDER, WITNESS, SIZE = "CHAT_FLEET", "CHAT_FLEET_WITNESS", "CHAT_FLEET_SIZE"
 """Variables of the master: the folder of orders, the mock's URL, the number of workers."""
 PORT = 5557
@@ -126,7 +126,7 @@ def code_id() -> str:
     """The first digits of the SHA-256 of the code that sends chats and writes rows."""
     digest = hashlib.sha256()
     for room in _CODE:
-        for file in sorted(Path(__file__).parents[1].joinpath(room).glob("*.py")):
+        for file in sorted(Path(__file__).parents[2].joinpath(room).rglob("*.py")):
             digest.update(file.read_bytes())
     return digest.hexdigest()[:10]
 

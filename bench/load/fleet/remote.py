@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.load.driver import locust_environment
-from bench.load.fleet import LOCUSTFILE
+from bench.load.fleet.protocol import LOCUSTFILE
+from bench.load.order import locust_environment
 from bench.system.embedded import temporary_folder
 from bench.system.procs import Child
 

@@ -13,12 +13,12 @@ from gevent.queue import Queue
 from locust.exception import RPCError, RPCSendError
 from locust.runners import WorkerRunner
 
-from bench.load.exchange import read_clock
 from bench.load.execute import execute
-from bench.load.fleet import Hello, Welcome, hello
+from bench.load.fleet.exchange import read_clock
+from bench.load.fleet.protocol import Hello, Welcome, hello
+from bench.load.fleet.shipping import PARCEL, RECEIPT, Channel, ship
 from bench.load.order import Order
 from bench.load.script import script_of
-from bench.load.shipping import PARCEL, RECEIPT, Channel, ship
 from bench.load.wire import error_text
 from bench.record.base import encode_line
 from bench.record.traces import ClockReading

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from bench.load.clock import MAX_DRIFT_PPM, Conversion, Exchange, reading_of, to_witness
+from bench.load.fleet.clock import MAX_DRIFT_PPM, Conversion, Exchange, reading_of, to_witness
 from bench.record.schema import AbortSide, ClientSide, LoadRow, SecondAbort, StateSeen
 from bench.record.traces import ClockReading, LoadAnswer, ProcessHealth, Second
 

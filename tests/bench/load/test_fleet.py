@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bench.load import fleet
-from bench.load.fleet import Fleet, clock_id, hello, parse_fleet
+from bench.load.fleet import protocol
+from bench.load.fleet.protocol import Fleet, clock_id, hello, parse_fleet
 from bench.record.traces import ClockReading
 from bench.workload.scenario import PlanError
 
@@ -49,5 +49,5 @@ def test_a_clock_is_shared_if_boot_namespace_and_reading_agree(clock: str, offse
 
 
 def test_a_system_without_proc_shares_no_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fleet, "_identity", lambda _namespace: "")
+    monkeypatch.setattr(protocol, "_identity", lambda _namespace: "")
     assert not hello(clock_id(), ClockReading(at_ns=1, offset_ns=0, uncertainty_ns=9)).shared

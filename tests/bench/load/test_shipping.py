@@ -10,7 +10,7 @@ from typing import Any
 import gevent
 import pytest
 
-from bench.load.shipping import RECEIPT, ROWS_PER_BATCH, Channel, batches, ship
+from bench.load.fleet.shipping import RECEIPT, ROWS_PER_BATCH, Channel, batches, ship
 
 
 class BadConnection:

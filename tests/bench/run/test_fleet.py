@@ -21,7 +21,7 @@ import pytest
 from rich.console import Console
 
 from bench.load.driver import Load
-from bench.load.fleet import Fleet
+from bench.load.fleet.protocol import Fleet
 from bench.load.loaded import Loaded
 from bench.load.order import OrderedChat, order_of
 from bench.record.manifest import Manifest

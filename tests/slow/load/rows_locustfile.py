@@ -9,11 +9,11 @@ from typing import Any
 
 import gevent
 
-from bench.load import worker
-from bench.load.fleet_locustfile import Idle, begin
-from bench.load.master import Master
+from bench.load.fleet import worker
+from bench.load.fleet.locustfile import Idle, begin
+from bench.load.fleet.master import Master
+from bench.load.fleet.shipping import PARCEL
 from bench.load.order import Order
-from bench.load.shipping import PARCEL
 from bench.record.base import encode_line
 from bench.record.schema import AbortSide, ClientSide, LoadRow
 from bench.record.traces import LoadAnswer, ProcessHealth

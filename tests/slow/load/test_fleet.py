@@ -20,7 +20,7 @@ import pytest
 from bench.analysis.health import WARN_LAG_MS
 from bench.load import driver, fleet
 from bench.load.driver import Load
-from bench.load.fleet import Fleet
+from bench.load.fleet.protocol import Fleet
 from bench.load.loaded import Loaded
 from bench.load.order import OrderedChat, order_of
 from bench.record.settle import settled
