@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from math import inf
 from time import monotonic
 
 from fastapi import Request
@@ -26,24 +26,12 @@ from server.start_rate import StartRate
 WARN_EVERY_S = 10.0
 
 
-class TooManyChatsError(Exception):
-    """This owner has reached MAX_CHATS_PER_OWNER on this worker."""
+class AdmissionError(Exception):
+    """This worker does not start the chat: HTTP status, detail and headers of the answer."""
 
-
-class TooManyStartsError(Exception):
-    """This owner starts chats faster than CHAT_STARTS_PER_OWNER_S on this worker; `wait_s` until it may again."""
-
-    def __init__(self, wait_s: float) -> None:
-        super().__init__(wait_s)
-        self.wait_s = wait_s
-
-
-class OpenFilesError(Exception):
-    """This worker has reached the number of chats that its limit on open files allows; the message has the limit."""
-
-
-class DrainingError(Exception):
-    """This worker is shutting down and starts no chats."""
+    def __init__(self, status: int, detail: str, **headers: str) -> None:
+        super().__init__(detail)
+        self.status, self.detail, self.headers = status, detail, headers
 
 
 @dataclass
@@ -65,7 +53,7 @@ class Worker:
     name: str = field(default_factory=lambda: str(os.getpid()))
     """Sent as `X-Worker`, with a chat and with an abort."""
     start_rate: StartRate = field(init=False)
-    _warned_s: float = -inf
+    _warned_s: float = -math.inf
 
     def __post_init__(self) -> None:
         self.start_rate = StartRate(self.settings.chat_starts_per_owner_s)
@@ -79,16 +67,17 @@ class Worker:
     def admit(self, owner: str) -> Iterator[None]:
         """Count a live chat of this owner during the block.
 
-        Raises `DrainingError`, `OpenFilesError`, `TooManyChatsError` or `TooManyStartsError`.
+        Raises AdmissionError.
         """
         if self.draining:
-            raise DrainingError
+            raise AdmissionError(503, "This worker is shutting down")
         if self.live >= self.max_chats:
             raise self._open_files_error()
         if self.chats[owner] >= self.settings.max_chats_per_owner:
-            raise TooManyChatsError
+            raise AdmissionError(429, "Too many live chats: end one, or wait")
         if wait_s := self.start_rate.take(owner):
-            raise TooManyStartsError(wait_s)
+            detail = "Chats are started too fast (CHAT_STARTS_PER_OWNER_S): wait"
+            raise AdmissionError(429, detail, **{"Retry-After": str(math.ceil(wait_s))})
         self.chats[owner] += 1
         self.live += 1
         try:
@@ -99,7 +88,7 @@ class Worker:
             if not self.chats[owner]:
                 del self.chats[owner]
 
-    def _open_files_error(self) -> OpenFilesError:
+    def _open_files_error(self) -> AdmissionError:
         reason = (
             f"No file descriptors for another chat: the limit on open files allows {self.max_chats} per worker. "
             "Try again, or raise the limit (ulimit -n)"
@@ -107,7 +96,7 @@ class Worker:
         if monotonic() > self._warned_s + WARN_EVERY_S:
             self._warned_s = monotonic()
             LOG.warning(reason)
-        return OpenFilesError(reason)
+        return AdmissionError(503, reason, Connection="close")
 
     def record_end(self, trace: ChatTrace, *, abort_recorded: bool) -> None:
         """Write the trace, metrics and log line of a chat that has ended; see `metrics.count_abort`."""

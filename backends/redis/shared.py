@@ -49,7 +49,7 @@ class SingleFlight(Generic[Result]):
     def _on_end(self, ended: asyncio.Task[Result]) -> None:
         self._running = None
         if not ended.cancelled():
-            ended.exception()  # else asyncio logs it if nobody waited
+            ended.exception()  # asyncio logs an exception that nobody retrieves
 
 
 class SharedWire:

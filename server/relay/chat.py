@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from time import monotonic_ns
@@ -28,7 +27,7 @@ from server.relay.reply import FINAL_SEND_S, Reply
 from server.relay.silence import SilenceMonitor
 from server.relay.upstream import open_stream
 from server.relay.upstream_errors import SHUTTING_DOWN, AnswerError
-from server.worker import DrainingError, OpenFilesError, TooManyChatsError, TooManyStartsError, Worker
+from server.worker import AdmissionError, Worker
 
 
 class ChatResponse(Response):
@@ -81,16 +80,8 @@ class ChatResponse(Response):
                 await self._chat(scope, receive, send)
             except DuplicateChatError:
                 await self._refuse(409, "A chat with this request ID is live")(scope, receive, send)
-            except TooManyChatsError:
-                await self._refuse(429, "Too many live chats: end one, or wait")(scope, receive, send)
-            except TooManyStartsError as error:
-                retry = {"Retry-After": str(math.ceil(error.wait_s))}
-                detail = "Chats are started too fast (CHAT_STARTS_PER_OWNER_S): wait"
-                await self._refuse(429, detail, **retry)(scope, receive, send)
-            except OpenFilesError as error:
-                await self._refuse(503, str(error), Connection="close")(scope, receive, send)
-            except DrainingError:
-                await self._refuse(503, "This worker is shutting down")(scope, receive, send)
+            except AdmissionError as error:
+                await self._refuse(error.status, error.detail, **error.headers)(scope, receive, send)
             except StoreUnavailableError:
                 await self._refuse(503, "The abort store cannot be reached")(scope, receive, send)
             finally:
@@ -157,8 +148,7 @@ class ChatResponse(Response):
         """Relay the answer; a failure is stored, because raising it would cancel the release of the id."""
         trace = self._trace
         await asyncio.sleep(0)  # send the registration first: preparing the request takes longer
-        # The scope cancels the waiting read, so a silent upstream is closed as fast as one that streams.
-        with self._relay_scope:
+        with self._relay_scope:  # cancels the waiting read: a silent upstream is closed as fast as one that streams
             try:
                 if self._id_is_replaceable:  # the request contains the id, which the registration may replace
                     await self._connection.wait_released()
@@ -175,11 +165,9 @@ class ChatResponse(Response):
         trace = self._trace
 
         def aborted() -> None:
-            if self._worker.drained:
-                self._stop("shutdown")
-                return
-            trace.signal_ns = monotonic_ns()
-            self._stop("abort")
+            if not self._worker.drained:
+                trace.signal_ns = monotonic_ns()
+            self._stop("shutdown" if self._worker.drained else "abort")
 
         trace.registered_ns = monotonic_ns()
         self._poll = signal.poll
@@ -239,10 +227,9 @@ class ChatResponse(Response):
             await self._relay.run(stream, self._poll)
 
     def _open(self) -> AbstractAsyncContextManager[ByteStream]:
-        worker = self._worker
-        idle_s = worker.settings.upstream_idle_s
+        client, idle_s = self._worker.client, self._worker.settings.upstream_idle_s
         request_id, connection = self._trace.request_id, self._connection
-        return open_stream(worker.client, self._body, request_id, idle_timeout_s=idle_s, connection=connection)
+        return open_stream(client, self._body, request_id, idle_timeout_s=idle_s, connection=connection)
 
     async def _end(self) -> None:
         await self._reply.end()
