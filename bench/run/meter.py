@@ -13,6 +13,7 @@ from typing import Any, Protocol, Self
 
 import msgspec
 
+from bench.analysis import health
 from bench.analysis.chat_outcome import LEAK_S
 from bench.analysis.metrics import ChatMetrics, measure
 from bench.load.driver import Load
@@ -44,8 +45,10 @@ class View(Protocol):
     def advance(self, case: Case, share: float) -> None:
         """`share` of the case's chats are done."""
 
-    def finished(self, case: Case, measured: Sequence[ChatMetrics], side: str = "") -> None:
-        """A case has ended."""
+    def finished(
+        self, case: Case, measured: Sequence[ChatMetrics], side: str = "", unhealthy: Sequence[str] = ()
+    ) -> None:
+        """A case has ended; `unhealthy`: why it cannot be believed."""
 
 
 @dataclass(frozen=True)
@@ -151,16 +154,16 @@ class Meter:
             for each in subject.into:
                 each.results.append(rows, row)
         if case.strategy != CALIBRATION:
-            self._report(case, rows, subject.side)
+            self._report(case, rows, row, subject.side)
 
-    def _report(self, case: Case, rows: Sequence[ChatRow], side: str) -> None:
+    def _report(self, case: Case, rows: Sequence[ChatRow], row: CaseRow, side: str) -> None:
         settings = settings_of(case)
-        measured = [measure(row, settings) for row in rows]
+        measured = [measure(each, settings) for each in rows]
         stops_ms = [each.upstream_stop_ms for each in measured if each.upstream_stop_ms is not None]
         if stops_ms:
             name = f"{case.strategy} in {case.scenario.name}, {case.workers} w"
             self.medians_ms.setdefault(name, []).append(statistics.median(stops_ms))
-        self._view.finished(case, measured, side)
+        self._view.finished(case, measured, side, health.problems(row))
 
     def _request_ids(self, case: Case, block: int, subject: Subject, planned: Sequence[Planned]) -> list[str]:
         parts = (self._token, subject.side, case.strategy, case.scenario.name, f"{case.workers}", f"{block}")

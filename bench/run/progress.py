@@ -1,21 +1,22 @@
-"""Progress of a run: one line per finished case and, on a terminal, one bar for the whole run."""
+"""Progress of a run: one line per finished case and, on a terminal, the figures so far and one bar for the run."""
 
 from __future__ import annotations
 
 import statistics
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, Progress, ProgressColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from bench.analysis.metrics import ChatMetrics
 from bench.load.driver import expected_s
 from bench.run.instrument import CALIBRATION_CASE, FLOOR_CASE
+from bench.run.so_far import SoFar
 from bench.workload.plan import Case
 from bench.workload.strategies import is_special
 
@@ -26,6 +27,20 @@ class Expected:
 
     blocks: int | None = 1
     minutes: float = 0.0
+
+
+class _Live(Progress):
+    """The bar, and above it the figures so far."""
+
+    def __init__(self, so_far: SoFar, *columns: ProgressColumn, **options: Any) -> None:
+        self._so_far = so_far  # first: the constructor of Progress draws
+        super().__init__(*columns, **options)
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """What is drawn below the lines of the finished cases."""
+        if (drawn := self._so_far.drawn()) is not None:
+            yield drawn
+        yield from super().get_renderables()
 
 
 class ProgressView:
@@ -39,7 +54,9 @@ class ProgressView:
         self._block_s = expected_s(FLOOR_CASE) + sides * sum(map(expected_s, cases))
         self._count = sides * len(cases)
         self._expects = expects
-        self._bar = Progress(
+        self._so_far = SoFar()
+        self._bar = _Live(
+            self._so_far,
             TextColumn("{task.description}"),
             BarColumn(),
             TaskProgressColumn(),
@@ -78,8 +95,11 @@ class ProgressView:
         self.say(self._name(case, self._number + 1))
         self._show(self._done_s + expected_s(case) * share)
 
-    def finished(self, case: Case, measured: Sequence[ChatMetrics], side: str = "") -> None:
+    def finished(
+        self, case: Case, measured: Sequence[ChatMetrics], side: str = "", unhealthy: Sequence[str] = ()
+    ) -> None:
         """Print the line of a case: counted aborts, their median stop latency, and the number of missed aborts."""
+        self._so_far.add(case, measured, side, unhealthy)
         self._done_s += expected_s(case)
         self._number += not is_special(case.scenario.name)
         kinds = Counter(each.outcome for each in measured)
@@ -90,6 +110,8 @@ class ProgressView:
         line += f"  n {kinds['stopped'] + kinds['missed']:4}  p50 stop {p50}  missed {kinds['missed']:4}"
         if kinds["error"]:
             line += f"  errors {kinds['error']}"
+        if unhealthy:
+            line += "  unhealthy"
         self._show(self._done_s)
         if not self._console.is_terminal:
             line += f"  ({self._end})"

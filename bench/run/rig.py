@@ -48,7 +48,13 @@ class StatusView:
         """`share` of the case's chats are done."""
         self.say(f"{case.strategy} {case.scenario.name}: {share:.0%}")
 
-    def finished(self, case: Case, measured: Sequence[ChatMetrics], side: str = "") -> None:  # noqa: ARG002 - one side
+    def finished(
+        self,
+        case: Case,
+        measured: Sequence[ChatMetrics],
+        side: str = "",  # noqa: ARG002 - one side
+        unhealthy: Sequence[str] = (),  # noqa: ARG002 - each experiment judges its own
+    ) -> None:
         """A case has ended."""
         self.say(f"{case.strategy} {case.scenario.name}: {len(measured)} chats")
 
