@@ -15,11 +15,11 @@ SLOW := $(wildcard tests/slow/test_*.py tests/slow/*/test_*.py)
 quick = $(if $(filter-out 1 true True TRUE yes Yes YES on On ON 0 false False FALSE no No NO off Off OFF,$(QUICK)),$(error QUICK is '$(QUICK)': choose from 1, true, yes, on, 0, false, no, off),$(if $(filter 1 true True TRUE yes Yes YES on On ON,$(QUICK)),--quick))
 
 START := doctor serve bench report compare
-MEASURE := products target knee plan stop-path bench-relay bench-storm bench-backends soak calibrate
+MEASURE := locust products target knee plan stop-path bench-relay bench-storm bench-backends soak calibrate
 GATE := regress baseline prove
 
 .DEFAULT_GOAL := help
-.PHONY: help setup doctor bench bench-relay bench-storm bench-backends stop-path calibrate knee plan products regress prove baseline soak serve report compare test test-slow clients target check lock clean
+.PHONY: help setup doctor bench bench-relay bench-storm bench-backends stop-path calibrate knee plan locust products regress prove baseline soak serve report compare test test-slow clients target check lock clean
 
 help: ## print this list
 	@awk -F':.*## ' -v groups="Start here:$(START)|Measure:$(MEASURE)|Gate:$(GATE)" ' \
@@ -64,6 +64,9 @@ bench: $(READY) ## measure and report (12 min; QUICK=1: 2): BACKEND=all|memory|p
 
 doctor: $(READY) ## check whether this machine is fit to measure on (seconds)
 	@exec $(RUN) -m bench doctor $(ARGS)
+
+locust: $(READY) ## drive the chats by hand in Locust's web UI, with a report at the end: BACKEND=redis SCENARIO=name,...
+	@exec $(RUN) -m bench locust --backend "$(BACKEND)" --workers "$(WORKERS)" $(if $(SCENARIO),--scenario "$(SCENARIO)") $(ARGS)
 
 calibrate: $(READY) ## measure known delays and losses ten times, and report the measurement error (2 min)
 	@exec $(RUN) -m bench calibrate $(ARGS)

@@ -31,7 +31,7 @@ for command in (
     *(instrument.doctor, experiments.knee, experiments.stop_path, instrument.instrument, instrument.calibrate),
     *(gate.baseline, gate.check, show.history, gate.regress, gate.aa, experiments.prove),
     *(experiments.backends, experiments.relay, experiments.storm, experiments.soak),
-    *(instrument.serve, targets.products, plan.plan),
+    *(instrument.serve, targets.products, plan.plan, load.locust),
 ):
     app.command()(command)
 app.command(context_settings=load.EXTRA)(load.load)

@@ -1,16 +1,21 @@
-"""The command `load`: the load of a run from many machines."""
+"""The commands `load` and `locust`: load from many machines, and load that is driven by hand."""
 
 from __future__ import annotations
 
+import shutil
 from typing import Annotated, Any
 
 import typer
 from typer import Option
 
-from bench.cli.errors import exit_codes
+from bench.cli.errors import exit_codes, keeping, measuring
+from bench.cli.options import RESULTS, Backend, Folders, Seed, Workers, words
 from bench.cli.run import LOOPBACK
-from bench.cli.terminal import BAD_USAGE, INVALID, end, line
+from bench.cli.show import render_report
+from bench.cli.terminal import BAD_USAGE, INVALID, console, end, line, warn
 from bench.load.fleet.protocol import MOST, PORT
+from bench.record.writer import publish
+from bench.workload.scenario import DEFAULT, PlanError, catalogue, load_scenarios
 
 EXTRA = {"allow_extra_args": True, "ignore_unknown_options": True}
 
@@ -60,6 +65,52 @@ def load(
         typer.echo(each, err=True)
     if problems:
         raise typer.Exit(INVALID)
+
+
+@measuring
+def locust(
+    *,
+    backend: Backend = "redis",
+    scenario: Annotated[str, Option(help=f"Each is a user class; some of {', '.join(catalogue())}.")] = ",".join(
+        DEFAULT
+    ),
+    workers: Workers = 2,
+    seed: Seed = 1,
+    web_port: Annotated[int, Option(min=1, max=65535, help="Port of the web UI, on 127.0.0.1.")] = 8089,
+    users: Annotated[int | None, Option(min=1, max=1000, help="Start this number of users at once.")] = None,
+    run_time: Annotated[float | None, Option(min=1, help="End after this number of seconds (with --users).")] = None,
+    results: Folders = RESULTS,
+) -> None:
+    """Drive chats by hand in Locust's web UI: choose users and scenarios there, end with Ctrl-C here.
+
+    Locust shows what its clients see. What the witness saw of the same chats is written to a results folder, whose
+    report is rendered at the end. It has one block, so it is a first look, not for claims.
+    """
+    if run_time is not None and users is None:
+        raise PlanError("--run-time needs --users: without it nobody has started")
+    from bench.experiments.by_hand import Request, by_hand, drive
+    from bench.experiments.serve import check_free, strategy_of
+    from bench.run.rig import Kept
+
+    name = strategy_of(backend)
+    scenarios = [by_hand(each) for each in load_scenarios(words(scenario))]
+    check_free(web_port, "choose another: --web-port 8090")
+    kept = Kept(results, f"locust-{name}")
+    request = Request(name, workers, seed, web_port, users, run_time)
+    with keeping(kept), console.status("starting") as status:
+
+        def opened(url: str) -> None:
+            status.stop()
+            line(f"Locust's web UI: {url}; Ctrl-C ends it and writes the report")
+
+        chats = drive(request, scenarios, kept, status.update, opened)
+    if not chats:
+        shutil.rmtree(kept.folder)
+        end(INVALID, "no chat was sent: start users in the web UI")
+    problems = render_report(kept.folder, INVALID)
+    publish(kept.folder, full=False)
+    if problems:
+        warn("note", [f"this run is invalid: {problems[0]}; its report has {len(problems)} such notes"])
 
 
 def _run(context: typer.Context, host: str, text: str) -> None:

@@ -63,7 +63,7 @@ def serve(console: Console, *, backend: str, port: int, workers: int | None) -> 
     strategy = strategy_of(backend)
     in_memory = store_of(strategy) == "memory"
     if port:
-        _check_free(port)
+        check_free(port)
     if in_memory:
         console.print("note: the memory store is local to a worker; a second worker could not stop its chats")
     with contextlib.ExitStack() as stack:
@@ -108,16 +108,14 @@ def greeting(url: str, strategy: str, workers: str) -> str:
     return text.format(url=url, strategy=strategy, workers=count, keys=keys)
 
 
-def _check_free(port: int) -> None:
+def check_free(port: int, advice: str = "choose another: make serve PORT=8001, or --port; 0 takes any") -> None:
     """Several workers share a port (SO_REUSEPORT), so the service's own bind would not fail on a taken one."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
         except OSError as error:
-            raise PortError(
-                f"port {port}: {error.strerror or error}; choose another: make serve PORT=8001, or --port; 0 takes any"
-            ) from error
+            raise PortError(f"port {port}: {error.strerror or error}; {advice}") from error
 
 
 def _copy(source: IO[bytes]) -> None:
