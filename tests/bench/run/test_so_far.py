@@ -34,7 +34,7 @@ def test_a_cell_has_the_median_of_all_blocks_and_the_missed_aborts() -> None:
     assert so_far.drawn() is None
     so_far.add(PUSH, stops(1.0, 2.0), "", [])
     so_far.add(PUSH, [*stops(9.0), *MISSED], "", [])
-    so_far.add(STEADY, [ChatMetrics(outcome="finished")], "", [])
+    so_far.add(STEADY, [ChatMetrics(outcome="plain")], "", [])
     text = drawn(so_far)
     assert "2.0 (1 of 4)" in text
     assert "healthy in all 3 cases" in text
