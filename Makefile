@@ -14,12 +14,12 @@ TEST_READY := $(VENV)/.ready-test
 SLOW := $(wildcard tests/slow/test_*.py tests/slow/*/test_*.py)
 quick = $(if $(filter-out 1 true True TRUE yes Yes YES on On ON 0 false False FALSE no No NO off Off OFF,$(QUICK)),$(error QUICK is '$(QUICK)': choose from 1, true, yes, on, 0, false, no, off),$(if $(filter 1 true True TRUE yes Yes YES on On ON,$(QUICK)),--quick))
 
-START := doctor serve bench report compare
+START := doctor serve bench report compare site
 MEASURE := locust products target knee plan stop-path bench-relay bench-storm bench-backends soak calibrate
 GATE := regress baseline prove
 
 .DEFAULT_GOAL := help
-.PHONY: help setup doctor bench bench-relay bench-storm bench-backends stop-path calibrate knee plan locust products regress prove baseline soak serve report compare test test-slow clients target check lock clean
+.PHONY: help setup doctor bench bench-relay bench-storm bench-backends stop-path calibrate knee plan locust products regress prove baseline soak serve report compare site test test-slow clients target check lock clean
 
 help: ## print this list
 	@awk -F':.*## ' -v groups="Start here:$(START)|Measure:$(MEASURE)|Gate:$(GATE)" ' \
@@ -113,6 +113,9 @@ report: $(READY) ## draw the report of a run again: RUN_DIR=results/latest
 
 compare: $(READY) ## two runs in one page: A=results/... B=results/...
 	@exec $(RUN) -m bench compare "$(A)" "$(B)" $(ARGS)
+
+site: $(READY) ## all runs of results/ as a static site, with filters and badges: site/index.html
+	@exec $(RUN) -m bench site $(ARGS)
 
 test: $(TEST_READY) ## run the tests: ARGS="tests/backends -k push"
 	@exec $(RUN) -m tests $(ARGS)

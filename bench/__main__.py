@@ -29,7 +29,7 @@ app = typer.Typer(
 for command in (
     *(run.run, run.rerun, show.report, show.compare, show.scenarios, show.strategies),
     *(instrument.doctor, experiments.knee, experiments.stop_path, instrument.instrument, instrument.calibrate),
-    *(gate.baseline, gate.check, show.history, gate.regress, gate.aa, experiments.prove),
+    *(show.site, gate.baseline, gate.check, show.history, gate.regress, gate.aa, experiments.prove),
     *(experiments.backends, experiments.relay, experiments.storm, experiments.soak),
     *(instrument.serve, targets.products, plan.plan, load.locust),
 ):

@@ -1,4 +1,4 @@
-"""The commands that show: `report`, `compare`, `history`, `scenarios`, `strategies`."""
+"""The commands that show: `report`, `compare`, `history`, `site`, `scenarios`, `strategies`."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from bench.record.base import RecordError, read_file
 from bench.record.reader import UnreadableResults, read_manifest
 from bench.record.summary import Metric, MetricIntervals, Summary, SummaryCase
 from bench.record.writer import LATEST
+from bench.report.formatting import plural
 from bench.workload.plan import BACKENDS, STRATEGIES
 from bench.workload.scenario import catalogue, load_scenarios
 
@@ -97,6 +98,23 @@ def history(
     line(f"runs shown: {found.runs}; left out: {left_out or 'none'}")
     for path in files:
         line(f"chart: {path}")
+
+
+def site(
+    into: Annotated[Path, Option(help="The folder to write; one that `site` made before is replaced.")] = Path("site"),
+    *,
+    results: Folders = RESULTS,
+) -> None:
+    """Render all runs into a static site: an index with filters, every report, the products table, and badges.
+
+    Any static host serves it. Exit codes: 0 fine, 4 no run, or a folder that is somebody else's.
+    """
+    from bench.report.site.write import SiteError, write_site  # brings in matplotlib
+
+    with exit_codes(usage=(SiteError,)), console.status("reading runs") as status:
+        runs, left_out = write_site(results, into, status.update)
+    line(f"{plural(runs, 'run')}: {into / 'index.html'}")
+    warn("left out", left_out)
 
 
 def scenarios() -> None:

@@ -70,7 +70,7 @@ def drive(
     """
     cases = [Case(request.strategy, each, request.workers) for each in scenarios]
     settings = {"backend": request.strategy, "workers": request.workers, "strategies": [request.strategy]}
-    with measuring(results, say, results.folder.name, settings, cases, seed=request.seed) as bench:
+    with measuring(results, say, results.folder.name, settings, cases, seed=request.seed, quick=True) as bench:
         say("calibrating the instrument")
         with calibrated(bench.rig.mock, results.logs / "calibrated.log") as service:
             bench.measure(CALIBRATION_CASE, 0, bench.subject(service))
