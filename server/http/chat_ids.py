@@ -49,7 +49,7 @@ class HeaderIds:
         return ChatId(request_id=new_id(), id_is_replaceable=False)
 
 
-def _header_ids(
+async def _header_ids(
     x_chat_id: Annotated[RequestId | None, Header(description="The chat's id, unless `request_id` gives it")] = None,
     x_request_id: Annotated[str | None, Header(description="The chat's id if it is valid as one, and free")] = None,
 ) -> HeaderIds:

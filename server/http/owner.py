@@ -1,4 +1,4 @@
-"""The dependency of endpoints that need an API key."""
+"""The dependency of endpoints that need an API key; async, because FastAPI runs others in a thread."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from server.http.security import OWNER
 _bearer = HTTPBearer(auto_error=False, description="One of API_KEYS, if the service has any")
 
 
-def _owner(request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> str:
+async def _owner(request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> str:
     owner: str = request.scope[OWNER]  # KeyError: RequestGuard does not guard this path, so the request fails
     return owner
 
