@@ -17,6 +17,7 @@ from starlette.types import ASGIApp
 
 from server.api import health, native, openai_api, openapi_docs, page
 from server.api.abort import DirectAbortMiddleware
+from server.api.admission import refuse_chat
 from server.http import protocol
 from server.http.cors import OutermostMiddleware
 from server.http.error_handlers import handle_http_error, handle_invalid_request, handle_server_error
@@ -88,7 +89,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.keys = keys
     app.add_middleware(DirectAbortMiddleware)  # inside RequestGuard
-    app.add_middleware(RequestGuard, settings=settings, keys=keys, hosts=hosts)
+    app.add_middleware(RequestGuard, settings=settings, keys=keys, hosts=hosts, refuse=refuse_chat)
     app.add_exception_handler(HTTPException, handle_http_error)
     app.add_exception_handler(RequestValidationError, handle_invalid_request)
     app.add_exception_handler(Exception, handle_server_error)

@@ -16,14 +16,21 @@ class StartRate:
         self._interval_s = 1 / per_s if per_s else 0.0
         self._full_s: dict[str, float] = {}  # at most one entry per API key
 
-    def take(self, owner: str) -> float:
-        """Count a start and return 0.0, or return the seconds until the owner may start again."""
+    def wait_s(self, owner: str) -> float:
+        """Return the seconds until the owner may start again; 0.0 if it may start now."""
         if not self._interval_s:
             return 0.0
         now_s = monotonic()
-        full_s = max(self._full_s.get(owner, 0.0), now_s) + self._interval_s
-        wait_s = full_s - now_s - max(BURST_S, self._interval_s)
-        if wait_s > _ROUNDING_S:
-            return wait_s
-        self._full_s[owner] = full_s
-        return 0.0
+        wait_s = self._next_full_s(owner, now_s) - now_s - max(BURST_S, self._interval_s)
+        return wait_s if wait_s > _ROUNDING_S else 0.0
+
+    def take(self, owner: str) -> float:
+        """Count a start and return 0.0, or return the seconds until the owner may start again."""
+        wait_s = self.wait_s(owner)
+        if self._interval_s and not wait_s:
+            self._full_s[owner] = self._next_full_s(owner, monotonic())
+        return wait_s
+
+    def _next_full_s(self, owner: str, now_s: float) -> float:
+        """When the bucket would be full again after a start now."""
+        return max(self._full_s.get(owner, 0.0), now_s) + self._interval_s

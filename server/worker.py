@@ -63,21 +63,23 @@ class Worker:
         """`<store>-<delivery>`, or `none`."""
         return "none" if self.delivery.name == "none" else f"{self.delivery.store.name}-{self.delivery.name}"
 
-    @contextmanager
-    def admit(self, owner: str) -> Iterator[None]:
-        """Count a live chat of this owner during the block.
-
-        Raises AdmissionError.
-        """
+    def check_admission(self, owner: str) -> None:
+        """Raise AdmissionError if a chat of this owner would not be started now."""
         if self.draining:
             raise AdmissionError(503, "This worker is shutting down")
         if self.live >= self.max_chats:
             raise self._open_files_error()
         if self.chats[owner] >= self.settings.max_chats_per_owner:
             raise AdmissionError(429, "Too many live chats: end one, or wait")
-        if wait_s := self.start_rate.take(owner):
+        if wait_s := self.start_rate.wait_s(owner):
             detail = "Chats are started too fast (CHAT_STARTS_PER_OWNER_S): wait"
             raise AdmissionError(429, detail, **{"Retry-After": str(math.ceil(wait_s))})
+
+    @contextmanager
+    def admit(self, owner: str) -> Iterator[None]:
+        """Count a start and a live chat of this owner during the block. Raises AdmissionError."""
+        self.check_admission(owner)
+        self.start_rate.take(owner)
         self.chats[owner] += 1
         self.live += 1
         try:

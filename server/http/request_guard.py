@@ -7,6 +7,7 @@ plain text.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -32,13 +33,23 @@ _WITH_BODY = ("POST", "PUT", "PATCH")
 
 
 class RequestGuard:
-    """Checks headers, Host and API key, in this order, then reads the body within its limits.
+    """Checks headers, Host and API key, in this order, calls `refuse`, then reads the body within its limits.
+
+    `refuse` returns the answer to a request that is refused whatever its body; the scope has its owner.
 
     Answers 431, 421, 401, 413 and 408. The protocol reads and drops the rest of a refused body.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings, keys: ApiKeys, hosts: AllowedHosts) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        settings: Settings,
+        keys: ApiKeys,
+        hosts: AllowedHosts,
+        refuse: Callable[[Scope], Response | None] = lambda _: None,
+    ) -> None:
         self._app = app
+        self._refuse = refuse
         self._keys = keys
         self._hosts = hosts
         self._max_body_bytes = settings.max_body_bytes
@@ -75,7 +86,9 @@ class RequestGuard:
         announced = next((value for name, value in headers if name == b"content-length"), b"0")
         if announced.isdigit() and int(announced[:20]) > self._max_body_bytes:
             return self._too_large(_close_if_expecting(scope))
-        return None
+        if (refusal := self._refuse(scope)) is not None:
+            refusal.headers.update(_close_if_expecting(scope))
+        return refusal
 
     async def _read(self, scope: Scope, receive: Receive) -> bytes | Response | None:
         """Read the whole body; an error response if it is too large or too slow, None if the client disconnected."""

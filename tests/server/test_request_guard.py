@@ -16,6 +16,7 @@ from server.http.security import ApiKeys
 from server.settings import Settings
 from tests.server.guarded import MAX_BODY_BYTES, REQUEST_DEADLINE_S, wire
 from tests.server.harness import Client
+from tests.server.service import question
 
 PATHS = ["/chat/", "/abort/", "/v1/chat/completions"]
 KEY = "Authorization: Bearer alice-key"
@@ -45,6 +46,26 @@ def test_a_body_announced_too_large_is_refused_before_it_comes(guarded_url: str,
         status, _, body = one.answer()
         assert (status, body["error"]["type"]) == (413, "invalid_request_error")
         assert "4096" in body["detail"]
+
+
+@pytest.mark.parametrize("path", ["/chat/", "/v1/chat/completions"])
+def test_a_chat_above_its_owners_limit_is_refused_before_its_body_comes(guarded_url: str, path: str) -> None:
+    body = json.dumps(question("[mock:ttft_ms=1,itl_ms=1000]")).encode()
+    with wire(guarded_url) as one:
+        with wire(guarded_url) as first, wire(guarded_url) as second:
+            for chat in (first, second):
+                chat.send(*post("/chat/", KEY, length=len(body)), body=body)
+                chat.until(b"data:")
+            one.send(*post(path, KEY))
+            status, head, answer = one.answer()
+        assert (status, answer["error"]["type"]) == (429, "refused")
+        assert "retry-after" in head
+        assert "x-worker" in head
+        one.send_bytes(b"x" * 100)  # the body that was announced is dropped, and the connection goes on
+        while status == 429:  # until the service has noticed that the two have left
+            one.send(*post(path, KEY), body=b"x" * 100)
+            status = one.answer()[0]
+        assert status == 422
 
 
 HALF = {
