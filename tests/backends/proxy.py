@@ -2,12 +2,18 @@
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-MESSAGES = (b"A", b"*3\r\n$7\r\nmessage", b"*3\r\n$8\r\nsmessage")
-"""First bytes of a message: PostgreSQL's NotificationResponse, and Redis's two kinds of pub/sub."""
+MESSAGE = re.compile(
+    rb"A\0\0.{6}[^\0]*\0[^\0]*\0"  # length, process, channel, payload
+    rb"|\*3\r\n\$[78]\r\ns?message\r\n\$\d+\r\n[^\r]*\r\n\$\d+\r\n[^\r]*\r\n",
+    re.DOTALL,
+)
+"""A message: PostgreSQL's NotificationResponse, or one of Redis's two kinds of pub/sub. It may follow a reply in one
+read, so it is searched for."""
 
 
 @dataclass(eq=False)
@@ -64,9 +70,9 @@ class Proxy:
     ) -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(65536):
-                dropped = from_server and self.drops_messages and data.startswith(MESSAGES)
-                if not link.frozen and not dropped:
-                    writer.write(data)
+                kept = MESSAGE.sub(b"", data) if from_server and self.drops_messages else data
+                if not link.frozen:
+                    writer.write(kept)
                     await writer.drain()
         writer.close()
 
