@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from bench.system.stores import Store, open_store
-from tests.parallel import EXPRESSIONS, marker_of, parts_of
+from tests.parallel import EXPRESSIONS, marker_of, parts_of, position_of
 
 _RUN = f"test_{secrets.token_hex(4)}"
 _made: set[str] = set()
@@ -42,6 +42,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if (marker := marker_of(item.path)) is not None:
             item.add_marker(marker)
+    items.sort(key=lambda item: position_of(item.path))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -38,14 +38,39 @@ WAITING = (
 )
 SERIAL = (
     "backends/test_cluster_time.py",
-    "browser/test_stop.py",
     "bench/gate/test_regress.py",
     *(f"bench/experiments/test_{name}.py" for name in ("calibrated", "doctor", "relay", "stop_path")),
     *(f"bench/load/test_{name}.py" for name in ("loop_lag", "volley")),
     *(f"bench/run/test_{name}.py" for name in ("catalogue_runs", "end_to_end", "fleet", "idle", "resource_monitor")),
     "bench/system/test_burner.py",
-    "bench/targets/test_measured.py",
 )
+
+LONGEST = (
+    "backends/test_postgres_pair.py",
+    "backends/test_faults.py",
+    "server/test_contract.py",
+    "bench/run/test_interrupted_run.py",
+    "mock_llm/test_pytest_plugin.py",
+    "server/test_outage_deaths.py",
+    "bench/experiments/test_storm.py",
+    "server/test_readiness.py",
+    "bench/experiments/test_soak.py",
+    "bench/test_make_serve.py",
+    "server/test_deaths.py",
+    "server/test_supervisor.py",
+    "bench/targets/test_stop_card.py",
+    "browser",
+    "server/test_starting.py",
+    "bench/cli/test_rerun.py",
+    "backends/test_cluster_faults.py",
+    "bench/experiments/test_prove_faults.py",
+    "server/test_outage.py",
+    "bench/experiments/test_serve.py",
+    "server/test_store_start.py",
+    "bench/system/test_environment.py",
+)
+"""Files and folders of the waiting part that take more than 20 s; they run before the others, because a long one that
+begins last runs alone."""
 
 
 def _marked(paths: Iterable[str], marker: str | None) -> dict[Path, str | None]:
@@ -53,11 +78,17 @@ def _marked(paths: Iterable[str], marker: str | None) -> dict[Path, str | None]:
 
 
 MARKER_OF = _marked(PURE, "pure") | _marked(WAITING, "waiting") | _marked(SERIAL, None)
+_POSITIONS = {TESTS / path: position for position, path in enumerate(LONGEST)}
 
 
 def marker_of(file: Path) -> str | None:
     """The marker of all tests of this file; None where they run one at a time."""
     return next((MARKER_OF[path] for path in (file, *file.parents) if path in MARKER_OF), None)
+
+
+def position_of(file: Path) -> int:
+    """Where the tests of this file come: the longest files first, the others after them in their usual order."""
+    return min(_POSITIONS.get(path, len(LONGEST)) for path in (file, file.parent))
 
 
 def parts_of(path: Path) -> set[str | None]:

@@ -10,7 +10,7 @@ import pytest
 
 from tests import __main__ as runner
 from tests.conftest import pytest_ignore_collect
-from tests.parallel import EXPRESSIONS, MARKER_OF, TESTS, marker_of
+from tests.parallel import EXPRESSIONS, LONGEST, MARKER_OF, TESTS, marker_of, parts_of, position_of
 
 ROOT = Path(__file__).parents[1]
 OK, FAILED, INTERRUPTED, NONE = 0, 1, 2, 5
@@ -32,6 +32,15 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 def test_the_lists_are_current() -> None:
     assert [path for path in MARKER_OF if not path.exists()] == []
     assert {marker_of(file) for file in TESTS.rglob("test_*.py")} == set(EXPRESSIONS) == set(runner.OPTIONS)
+
+
+def test_the_longest_files_come_first() -> None:
+    assert {part for path in LONGEST for part in parts_of(TESTS / path)} == {"waiting"}
+    files = sorted(TESTS.rglob("test_*.py"), key=position_of)
+    first = [TESTS / LONGEST[0], TESTS / LONGEST[1]]
+    assert files[:2] == first
+    assert position_of(TESTS / "browser" / "test_stop.py") == LONGEST.index("browser")
+    assert position_of(TESTS / "server" / "test_abort.py") == len(LONGEST)
 
 
 @pytest.mark.parametrize(
