@@ -66,7 +66,7 @@ class Chat:
     """
 
     def __init__(self, order: Order, script: Script, planned: OrderedChat, due_ns: int | None, volley: Volley) -> None:
-        self._order = order
+        self._order = order = order.of(planned)
         self._volley = volley
         self._script = script
         self.request_id = planned.request_id

@@ -15,7 +15,7 @@ import msgspec
 
 from bench.load.fleet.protocol import FAILED, FOLDER, SIZE, WITNESS, Fleet, Hello, place
 from bench.load.loaded import Loaded, read_loaded
-from bench.load.order import Order, OrderedChat, locust_environment, order_of
+from bench.load.order import Order, OrderedChat, Other, locust_environment, order_of
 from bench.record.base import decode, encode_line
 from bench.record.files import replace_file
 from bench.record.manifest import LoadWorker
@@ -162,6 +162,7 @@ class Load:
         *,
         url: str,
         values: Mapping[str, Any] = NO_VALUES,
+        other: Other | None = None,
         witness: str = "",
         beside: Sequence[Service],
         began: Callable[[int], None],
@@ -169,12 +170,16 @@ class Load:
     ) -> Loaded:
         """Send the planned chats to `url`, and return a row per chat that could be sent.
 
-        `values` are for the target's templates, `witness` is the mock's URL. `began` gets the beginning of the load
-        (ns, shortly ahead), `progress` the share of chats that are done. Raises ChildError when a process of the load
-        or `beside` it ends, or the deadline passes.
+        `values` are for the target's templates, `other` is a second target, `witness` is the mock's URL. `began` gets
+        the beginning of the load (ns, shortly ahead), `progress` the share of chats that are done. Raises ChildError
+        when a process of the load or `beside` it ends, or the deadline passes.
         """
-        chats = [OrderedChat(**asdict(chat), request_id=id_) for chat, id_ in zip(planned, request_ids, strict=True)]
+        others = other.chats if other else ()
+        both = zip(planned, request_ids, strict=True)
+        chats = [OrderedChat(**asdict(chat), request_id=id_, to_other=id_ in others) for chat, id_ in both]
         order = order_of(case, url, values, witness)
+        if other:
+            order.other_url, order.other_values = other.url, dict(other.values)
         order.streams = min(case.scenario.streams, len(planned))
         deadline_s = 30 + 3 * expected_s(case)
         processes = self.processes_for(case)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +27,24 @@ class OrderedChat(PlannedChat, kw_only=True):
     stream: bool | None = None
     again: bool = True
     unknown: bool = False
+    to_other: bool = False  # sent to the order's second target
+
+
+@dataclass(frozen=True)
+class Other:
+    """A second target of a load: its address, its values for templates, and the ids of the chats that it gets."""
+
+    url: str
+    values: Mapping[str, Any]
+    chats: Collection[str]
 
 
 class Order(msgspec.Struct, kw_only=True):
     """The chats of one case for one process, and what they have in common."""
 
     url: str  # of the target
+    other_url: str = ""  # of a second one, which gets the chats that are `to_other`
+    other_values: dict[str, Any] = {}
     target: dict[str, Any]  # the target file
     way: str  # the stop of it
     values: dict[str, Any]  # for its templates
@@ -51,6 +64,12 @@ class Order(msgspec.Struct, kw_only=True):
     streams: int = 0  # most chats of this process open at a time
     rows: str = ""  # file for the rows
     chats: list[OrderedChat] = []
+
+    def of(self, chat: OrderedChat) -> Order:
+        """The order as it is for one of its chats: with the target that the chat is sent to."""
+        if not chat.to_other:
+            return self
+        return msgspec.structs.replace(self, url=self.other_url, values=self.values | self.other_values)
 
 
 def order_of(case: Case, url: str, values: Mapping[str, Any], witness: str) -> Order:

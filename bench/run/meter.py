@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import statistics
-import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -17,20 +15,24 @@ from bench.analysis import health
 from bench.analysis.chat_outcome import LEAK_S
 from bench.analysis.metrics import ChatMetrics, measure
 from bench.load.driver import Load
-from bench.record.join import case_head, join, load_window, pacing_ms
+from bench.load.loaded import Loaded
+from bench.load.order import Other
+from bench.record.join import case_head
 from bench.record.manifest import PlannedChat, ScenarioSettings, ScheduleRow
-from bench.record.schema import CaseHead, CaseRow, ChatRow, Fault
+from bench.record.schema import CaseRow, ChatRow
 from bench.record.settle import settled
 from bench.record.writer import Results
-from bench.run.instrument import ARMS, arm_id, arm_of
+from bench.run.case_rows import Arms, arms_of
+from bench.run.instrument import arm_id
 from bench.run.resource_monitor import ResourceMonitor
+from bench.run.store_crash import StoreCrash
 from bench.run.subject import Side
 from bench.run.target_process import Attached
 from bench.system.http import request_json
 from bench.system.procs import Child
 from bench.system.stores import Store
 from bench.workload.plan import Case
-from bench.workload.schedule import Planned, schedule
+from bench.workload.schedule import Planned, paired_schedule, schedule, twice
 from bench.workload.strategies import CALIBRATION
 
 Schedules = Mapping[tuple[str, int], list[Planned]]
@@ -81,6 +83,22 @@ class Subject:
         return self.into[0].side.name if len(self.into) == 1 else ""
 
 
+class Taken(NamedTuple):
+    """What a load showed of one subject: the rows of each arm (there is one arm, apart from the calibration)."""
+
+    subject: Subject
+    arms: Arms
+
+
+@dataclass(frozen=True)
+class _Turn:
+    """A chat of a load: the subject that gets it, its id, and its moments."""
+
+    subject: int
+    request_id: str
+    planned: Planned
+
+
 def settings_of(case: Case) -> ScenarioSettings:
     """The settings of a case's scenario, as the manifest has them."""
     return msgspec.convert(case.scenario.settings(), ScenarioSettings)
@@ -101,60 +119,107 @@ class Meter:
 
     def measure(self, case: Case, block: int, subject: Subject) -> None:
         """Measure and write. Raises ChildError when a process ends, StoreError when a crashed store does not return."""
-        saved = self._schedules.get((case.scenario.name, block))
-        planned = saved if saved is not None else schedule(case.scenario, self._seed, block)
-        chats = [PlannedChat(**asdict(each)) for each in planned]
-        for each in subject.into:
-            each.results.append_schedule(ScheduleRow(scenario=case.scenario.name, block=block, chats=chats))
-        store = subject.store
-        request_json(self._mock.url, "/__mock/journal", "DELETE")
-        counted = store.ops() if store and subject.counts else None
-        cpu_s, store_cpu_s = subject.service.cpu_s(), store.cpu_s() if store else None
-        request_ids = self._request_ids(case, block, subject, planned)
-        with _StoreCrash(case, store) as crash, ResourceMonitor(self._mock.url) as monitor:
-            if subject.service is not self._mock and subject.service.pid is not None:
-                monitor.watch("service", subject.service.pid)
-            for pid in self._load.pids():
-                monitor.watch("load", pid)
-            loaded = self._load.send(
-                case,
-                planned,
-                request_ids,
-                url=subject.service.url,
-                values=subject.values,
-                witness=self._mock.url,
-                beside=(self._mock, subject.service),
-                began=crash.plan,
-                progress=lambda share: self._view.advance(case, share),
-            )
-            crash.join()
-        costs = CaseRow(
-            **msgspec.structs.asdict(case_head(case, block)),
-            service_cpu_s=None if subject.service.pid is None else round(subject.service.cpu_s() - cpu_s, 3),
-            fault=crash.fault,
-            connections=store.connections() if store else None,
-        )
-        store_cpu_after_s = store.cpu_s() if store else None
-        if store_cpu_s is not None and store_cpu_after_s is not None and not crash.fault:
-            costs.store_cpu_s = round(store_cpu_after_s - store_cpu_s, 3)
-        after_stop_s = LEAK_S if case.foreign else 0.0
-        journal, lines = settled(self._mock.url, subject.traces, loaded.rows, after_stop_s=after_stop_s)
-        if store is not None and not crash.fault:  # a server that crashed counts from 0 again
-            if subject.operations:
-                costs.store_ops = subject.operations()
-            elif counted is not None:
-                costs.store_ops = store.ops() - counted
-        costs.clocks, costs.load_processes = loaded.clocks, self._load.processes_for(case)
-        costs.health = monitor.health(loaded.rows, traces=lines, load=loaded.health)
-        for arm in ARMS if case.strategy == CALIBRATION else (None,):
-            ids = {each for each in request_ids if arm in (None, arm_of(each))}
-            head = case_head(case, block, arm)
-            rows = join(head, [row for row in loaded.rows if row.request_id in ids], lines, journal)
-            row = _case_row(costs, head, rows, case, planned=len(ids), dropped=len(ids & set(loaded.dropped)))
+        self.write(case, self.take(case, block, [subject]))
+
+    def write(self, case: Case, taken: Sequence[Taken]) -> None:
+        """Write what a load showed, and report it."""
+        for subject, arms in taken:
+            for rows, row in arms:
+                for each in subject.into:
+                    each.results.append(rows, row)
+            if case.strategy != CALIBRATION:
+                self._report(case, *arms[0], subject.side)
+
+    def take(self, case: Case, block: int, subjects: Sequence[Subject]) -> list[Taken]:
+        """Send the load of a case to one subject, or one load to two; only the schedules are written. Raises as above.
+
+        What two subjects share is of neither: operations, CPU time and connections of a store are left out.
+        """
+        single = subjects[0] if len(subjects) == 1 else None
+        turns = self._turns(case, block, subjects)
+        for number, subject in enumerate(subjects):
+            chats = [PlannedChat(**asdict(turn.planned)) for turn in turns if turn.subject == number]
             for each in subject.into:
-                each.results.append(rows, row)
-        if case.strategy != CALIBRATION:
-            self._report(case, rows, row, subject.side)
+                each.results.append_schedule(ScheduleRow(scenario=case.scenario.name, block=block, chats=chats))
+        store = subjects[0].store
+        request_json(self._mock.url, "/__mock/journal", "DELETE")
+        counted = store.ops() if store and single and single.counts else None
+        cpu_s = [subject.service.cpu_s() for subject in subjects]
+        store_cpu_s = store.cpu_s() if store and single else None
+        with ExitStack() as stack:
+            crash = stack.enter_context(StoreCrash(case, store))
+            monitors = [stack.enter_context(ResourceMonitor(self._mock.url)) for _ in subjects]
+            for subject, monitor in zip(subjects, monitors, strict=True):
+                if subject.service is not self._mock and subject.service.pid is not None:
+                    monitor.watch("service", subject.service.pid)
+                for pid in self._load.pids():
+                    monitor.watch("load", pid)
+            loaded = self._send(case, turns, subjects, crash.plan)
+            crash.join()
+        own = [
+            CaseRow(
+                **msgspec.structs.asdict(case_head(case, block)),
+                service_cpu_s=None if subject.service.pid is None else round(subject.service.cpu_s() - before_s, 3),
+                fault=crash.fault,
+                connections=store.connections() if store and single else None,
+            )
+            for subject, before_s in zip(subjects, cpu_s, strict=True)
+        ]
+        store_cpu_after_s = store.cpu_s() if store and single else None
+        if store_cpu_s is not None and store_cpu_after_s is not None and not crash.fault:
+            own[0].store_cpu_s = round(store_cpu_after_s - store_cpu_s, 3)
+        taken = []
+        for number, (subject, costs, monitor) in enumerate(zip(subjects, own, monitors, strict=True)):
+            ids = [turn.request_id for turn in turns if turn.subject == number]
+            rows = [row for row in loaded.rows if row.request_id in set(ids)]
+            after_stop_s = LEAK_S if case.foreign else 0.0
+            journal, lines = settled(self._mock.url, subject.traces, rows, after_stop_s=after_stop_s)
+            if store is not None and not crash.fault:  # a server that crashed counts from 0 again
+                if subject.operations:
+                    costs.store_ops = subject.operations()
+                elif counted is not None:
+                    costs.store_ops = store.ops() - counted
+            costs.clocks, costs.load_processes = loaded.clocks, self._load.processes_for(case)
+            costs.health = monitor.health(loaded.rows, traces=lines, load=loaded.health)
+            taken.append(Taken(subject, arms_of(case, costs, ids, loaded=loaded, lines=lines, journal=journal)))
+        return taken
+
+    def _turns(self, case: Case, block: int, subjects: Sequence[Subject]) -> list[_Turn]:
+        """The chats of the load, in the order in which they are sent."""
+        if len(subjects) > 1:
+            planned = paired_schedule(case.scenario, self._seed, block)
+        else:
+            saved = self._schedules.get((case.scenario.name, block))
+            chosen = saved if saved is not None else schedule(case.scenario, self._seed, block)
+            planned = [(0, chat) for chat in chosen]
+        found = []
+        for number, chat in planned:
+            side, scenario = subjects[number].side, case.scenario.name
+            parts = (self._token, side, case.strategy, scenario, f"{case.workers}", f"{block}")
+            prefix = "-".join(part for part in parts if part)
+            found.append(_Turn(number, arm_id(case, prefix, chat.index), chat))
+        return found
+
+    def _send(
+        self, case: Case, turns: Sequence[_Turn], subjects: Sequence[Subject], began: Callable[[int], None]
+    ) -> Loaded:
+        first, other = subjects[0], None
+        if len(subjects) > 1:
+            case = replace(case, scenario=twice(case.scenario))
+            chats = {turn.request_id for turn in turns if turn.subject == 1}
+            other = Other(subjects[1].service.url, subjects[1].values, chats)
+        return self._load.send(
+            case,
+            [turn.planned for turn in turns],
+            [turn.request_id for turn in turns],
+            url=first.service.url,
+            values=first.values,
+            other=other,
+            witness=self._mock.url,
+            beside=(self._mock, *(subject.service for subject in subjects)),
+            began=began,
+            progress=lambda share: self._view.advance(case, share),
+        )
 
     def _report(self, case: Case, rows: Sequence[ChatRow], row: CaseRow, side: str) -> None:
         settings = settings_of(case)
@@ -164,78 +229,3 @@ class Meter:
             name = f"{case.strategy} in {case.scenario.name}, {case.workers} w"
             self.medians_ms.setdefault(name, []).append(statistics.median(stops_ms))
         self._view.finished(case, measured, side, health.problems(row))
-
-    def _request_ids(self, case: Case, block: int, subject: Subject, planned: Sequence[Planned]) -> list[str]:
-        parts = (self._token, subject.side, case.strategy, case.scenario.name, f"{case.workers}", f"{block}")
-        prefix = "-".join(part for part in parts if part)
-        return [arm_id(case, prefix, chat.index) for chat in planned]
-
-
-class _StoreCrash:
-    """The store's crash during the load, if the scenario has one and the case a store; `fault` is set afterwards."""
-
-    def __init__(self, case: Case, store: Store | None) -> None:
-        self._scenario = case.scenario
-        self._store = store if case.scenario.fault else None
-        self._thread: threading.Thread | None = None
-        self._failed: BaseException | None = None
-        self._cancelled = threading.Event()
-        self.fault: Fault | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._cancelled.set()  # after a failed load no store may be started
-        if self._thread is not None:
-            self._thread.join()
-
-    def plan(self, start_ns: int) -> None:
-        """The load begins at this moment."""
-        if self._store is not None:
-            self._thread = threading.Thread(target=self._crash, args=(self._store, start_ns), daemon=True)
-            self._thread.start()
-
-    def join(self) -> None:
-        """Wait until the store is back. Raises what went wrong."""
-        if self._thread is not None:
-            self._thread.join()
-        if self._failed is not None:
-            raise self._failed
-
-    def _crash(self, store: Store, start_ns: int) -> None:
-        try:
-            if self._cancelled.wait(_left_s(start_ns + int(self._scenario.fault_at_ms * 1e6))):
-                return
-            down_ns = time.monotonic_ns()
-            store.crash()
-            if self._cancelled.wait(_left_s(down_ns + int(self._scenario.fault_for_ms * 1e6))):
-                return
-            store.restart()
-            self.fault = Fault(kind=str(self._scenario.fault), down_ns=down_ns, up_ns=time.monotonic_ns())
-        except Exception as error:
-            self._failed = error
-
-
-def _left_s(moment_ns: int) -> float:
-    return max(0.0, (moment_ns - time.monotonic_ns()) / 1e9)
-
-
-def _case_row(
-    costs: CaseRow, head: CaseHead, rows: Sequence[ChatRow], case: Case, *, planned: int, dropped: int
-) -> CaseRow:
-    started_ns, ended_ns = load_window(rows)
-    return msgspec.structs.replace(
-        costs,
-        strategy=head.strategy,
-        started_ns=started_ns,
-        ended_ns=ended_ns,
-        tokens=sum(len(row.client.token_ns) for row in rows),
-        chats_planned=planned,
-        dropped=dropped,
-        at_once=-(-case.scenario.at_once // (costs.load_processes or 1)),
-        rate_per_s=case.scenario.rate_per_s,
-        witness_late_p99_ms=pacing_ms(rows),
-    )

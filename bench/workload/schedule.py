@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from bench.workload.scenario import RAMP_MS, Scenario
@@ -25,7 +25,37 @@ class Planned:
 def schedule(scenario: Scenario, seed: int, block: int) -> list[Planned]:
     """The chats of one block, the same for all its strategies; exactly `abort_share` of them are aborted."""
     rng = random.Random(f"{seed} {scenario.name} {block}")
-    arrivals = _arrivals(scenario, rng)
+    return _planned(scenario, _arrivals(scenario, rng), rng)
+
+
+def paired_schedule(scenario: Scenario, seed: int, block: int) -> list[tuple[int, Planned]]:
+    """The chats of one block for two services at once, in the order in which they are sent: (service, chat).
+
+    Neighbours in time are a pair: one chat for each service, in random order, with the same index and the same moment
+    of their abort. Each service gets the scenario's chats, and the load its rate: it takes twice as long.
+    """
+    rng = random.Random(f"{seed} {scenario.name} {block} pairs")
+    arrivals = _arrivals(twice(scenario), rng)
+    found = []
+    for chat in _planned(scenario, arrivals[::2], rng):
+        order = rng.sample((0, 1), 2)
+        moments = arrivals[2 * chat.index : 2 * chat.index + 2]
+        found += [(service, replace(chat, at_ms=at_ms)) for service, at_ms in zip(order, moments, strict=True)]
+    return found
+
+
+def twice(scenario: Scenario) -> Scenario:
+    """The scenario with the chats of two services; in an open loop the limit of open chats is doubled too."""
+    streams = scenario.streams * (1 if scenario.rate_per_s is None else 2)
+    return replace(scenario, chats=2 * scenario.chats, streams=streams)
+
+
+def can_be_paired(scenario: Scenario) -> bool:
+    """Whether two services can share a load: not in a storm or a crash of the store, which are one event per load."""
+    return "storm" not in scenario.abort_over and scenario.fault is None
+
+
+def _planned(scenario: Scenario, arrivals: Sequence[float | None], rng: random.Random) -> list[Planned]:
     spared = set(rng.sample(range(scenario.chats), scenario.chats - round(scenario.abort_share * scenario.chats)))
     windows, weights = list(scenario.abort_over), list(scenario.abort_over.values())
     planned = []
