@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from statistics import median
 
 from bench.analysis.metrics import ChatMetrics
+from bench.record.manifest import Duet
 from bench.record.summary import Calibration, CalibrationDelay, CalibrationDrops
 from bench.stats.proportions import proportion_interval
 
@@ -23,6 +24,8 @@ INJECTED_DROP_RATE = 0.01
 DROP_EVERY = 100
 """It is exactly every hundredth abort that is lost, so the number of losses is known, not only their rate."""
 MAX_DELAY_ERROR_MS = 0.5
+MAX_PAIR_ERROR_MS = 0.1
+"""Of a delay between two services that share a load."""
 ENOUGH_DROPS = 368
 """Fewest aborts with which zero losses exclude the injected rate at 95 %: ln 0.025 / ln 0.99 = 367.04."""
 
@@ -67,6 +70,18 @@ def calibrate(chats: Iterable[tuple[str, ChatMetrics]]) -> Calibration:
 def problems(found: Calibration) -> list[str]:
     """Why the calibration failed; an empty list means that everything that was injected was measured."""
     return [f"calibration: {problem}; {_NEXT_STEP}" for problem in (*_delay_problems(found), *_drop_problems(found))]
+
+
+def pair_problems(found: Duet | None) -> list[str]:
+    """Why the calibration of a shared load failed: the delay of one side was not found again."""
+    if found is None:
+        return []
+    error_ms = abs((found.recovered_ms or 0.0) - found.injected_ms)
+    if found.recovered_ms is not None and error_ms <= MAX_PAIR_ERROR_MS:
+        return []
+    measured = "not measured" if found.recovered_ms is None else f"measured as {found.recovered_ms:.2f} ms"
+    text = f"a delay of {found.injected_ms:g} ms between two services that share a load was {measured}"
+    return [f"calibration: {text} (limit {MAX_PAIR_ERROR_MS:g} ms off); {_NEXT_STEP}"]
 
 
 def _delay_problems(found: Calibration) -> Iterator[str]:

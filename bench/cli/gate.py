@@ -44,12 +44,13 @@ def regress(
     seed: options.Seed = 1,
     noise: options.Noise = options.NOISE,
     env: options.Environment = None,
+    turns: options.Turns = False,
     results: options.Folders = options.RESULTS,
     repository: Annotated[
         Path | None, Option(help="The checkout of the service to measure.", show_default="this one")
     ] = None,
 ) -> None:
-    """Is HEAD slower to stop than BASE, or does it cost more without stops? Both run here, in interleaved blocks.
+    """Is HEAD slower to stop than BASE, or does it cost more without stops? Both run here, at the same time.
 
     One lost abort is a regression; so is a HEAD that disturbs load and mock in its blocks where BASE does not.
 
@@ -68,7 +69,7 @@ def regress(
     settings = Settings("all", workers, False, seed, "regress", environment=parse(env or ()))
     checkout = repository or ROOT
     compared = choose_base(base, checkout, tip=tip, or_parent=or_parent)
-    gate = Gate(cases, settings, read_margins(noise), results, console)
+    gate = Gate(cases, settings, read_margins(noise, duet=not turns), results, console, turns=turns)
     line(compared.note)
     with exit_codes(partial(give_up, folder=gate.folder)), writing(gate.folder):
         # Stays when the disk is full, or this process is killed.
@@ -88,6 +89,7 @@ def aa(
     seed: options.Seed = 1,
     noise: Annotated[Path, Option(help="Where this machine's noise is kept.")] = options.NOISE,
     env: options.Environment = None,
+    turns: options.Turns = False,
     results: options.Folders = options.RESULTS,
 ) -> None:
     """Measure the same code against itself: this machine's noise (margins of the gate), and the rate of false alarms.
@@ -99,7 +101,7 @@ def aa(
     from bench.run.settings import Settings
 
     settings = Settings("all", workers, False, seed, "aa", environment=parse(env or ()))
-    found = aa_test.measure(cases, settings, results, console, blocks=blocks)
+    found = aa_test.measure(cases, settings, results, console, blocks=blocks, turns=turns)
     refuse_invalid(found.problems)
     noise.parent.mkdir(parents=True, exist_ok=True)
     replace_file(noise, encode_file(found.noise))

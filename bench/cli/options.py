@@ -28,6 +28,9 @@ Backend = Annotated[str, Option(help="A store (with push), or a strategy such as
 Strategies = Annotated[str, Option(help=_SOME)]
 GatedStrategies = Annotated[str, Option(help=_SOME, show_default=GATED.replace(",", ", "))]
 Scenarios = Annotated[str, Option(help="Scenarios of the catalogue, or files ending in .toml.")]
+Turns = Annotated[
+    bool, Option("--turns", help="The sides take turns, for a service that cannot run twice on a machine.")
+]
 Noise = Annotated[Path, Option(help="This machine's noise, from `.venv/bin/python -m bench aa`.")]
 Environment = Annotated[
     list[str] | None,

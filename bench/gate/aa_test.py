@@ -11,17 +11,20 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from bench.analysis.calibration import pair_problems
 from bench.analysis.comparison import ALPHA, Blocks, corrected, verdict
 from bench.analysis.reading import read_run
 from bench.analysis.summary import write_summary
 from bench.gate import INVALID, GateError
 from bench.gate.block_filter import unhealthy_blocks
 from bench.gate.family import gate_values
-from bench.gate.margins import DEFAULTS, MIN_PAIRS, noise_of
+from bench.gate.margins import DEFAULTS, MIN_PAIRS, change_of, noise_of
+from bench.gate.pairs import change, pairs_of
 from bench.record.host import utc_now
 from bench.record.verdict import FalseAlarmPair, FalseAlarms, Noise
 from bench.record.writer import Results
 from bench.run.campaign import Run
+from bench.run.duet import Always
 from bench.run.meter import Measured
 from bench.run.progress import Expected
 from bench.run.settings import Settings
@@ -72,11 +75,19 @@ class AAResult:
         return table
 
 
-def measure(cases: Sequence[Case], settings: Settings, results: Path, console: Console, *, blocks: int) -> AAResult:
-    """Measure one checkout as two sides. Raises StoreError, ChildError, and GateError without usable pairs."""
+def measure(
+    cases: Sequence[Case], settings: Settings, results: Path, console: Console, *, blocks: int, turns: bool = False
+) -> AAResult:
+    """Measure one checkout as two sides, which share loads or take `turns`.
+
+    Raises StoreError, ChildError, and GateError without usable pairs.
+    """
     sides = [Measured(Side(name), Results(results, f"{settings.label}-{name}")) for name in ("a", "b")]
     expects = Expected(blocks)
-    Run(cases, settings, sides, console, more=lambda done, *_: done < blocks, expects=expects).execute()
+    pairing = None if turns else Always()
+    Run(
+        cases, settings, sides, console, more=lambda done, *_: done < blocks, expects=expects, pairing=pairing
+    ).execute()
     return evaluate([each.results.folder for each in sides])
 
 
@@ -86,29 +97,45 @@ def evaluate(folders: Sequence[Path]) -> AAResult:
     summaries = [write_summary(run) for run in runs]
     excluded = unhealthy_blocks(runs[0]) | unhealthy_blocks(runs[1])
     one, other = (gate_values(run, excluded) for run in runs)
-    pairs: dict[str, list[tuple[float, float]]] = {}
+    of_pairs = pairs_of(runs[0], runs[1], excluded)
+    changes: dict[str, list[float]] = {}
     alarms: dict[str, FalseAlarms] = {}
     for key, values in one.items():
         case, metric = key
         if is_special(case.scenario) or metric not in DEFAULTS:
             continue
         common = sorted(values.keys() & other.get(key, {}).keys())
-        pairs.setdefault(metric, []).extend((values[block], other[key][block]) for block in common)
+        shared = of_pairs.get(key, {})
+        changes.setdefault(metric, []).extend(
+            change(shared[block], DEFAULTS[metric])
+            if block in shared
+            else change_of(metric, values[block], other[key][block])
+            for block in common
+        )
         if metric == METRIC:
             # the blocks of both sides in the order in which they were measured, like those of one long run
             row = {2 * block + turn: side[key][block] for turn, side in enumerate((one, other)) for block in common}
             tables = split(row, LABELS)
             if len(tables[LABELS[0]]) >= MIN_BLOCKS:
                 alarms[f"{case.strategy} in {case.scenario}"] = false_alarms(tables)
-    enough = {metric: each for metric, each in pairs.items() if len(each) >= MIN_PAIRS}
+    enough = {metric: each for metric, each in changes.items() if len(each) >= MIN_PAIRS}
     if not enough:
         raise GateError(f"no metric has {MIN_PAIRS} usable A/A pairs: let `bench aa` measure more blocks", INVALID)
-    few = [(metric, len(each)) for metric, each in pairs.items() if metric not in enough]
+    few = [(metric, len(each)) for metric, each in changes.items() if metric not in enough]
     left_out = [f"{metric}: {count} pairs, not used ({MIN_PAIRS} needed)" for metric, count in few]
     left_out += [f"{len(excluded)} unhealthy blocks excluded"] if excluded else []
     return AAResult(
-        Noise(made_utc=utc_now(), host=runs[0].manifest.host, metrics=noise_of(enough), false_alarms=alarms),
-        problems=[problem for summary in summaries for problem in summary.problems],
+        Noise(
+            made_utc=utc_now(),
+            host=runs[0].manifest.host,
+            duet=runs[0].manifest.duet is not None,
+            metrics=noise_of(enough),
+            false_alarms=alarms,
+        ),
+        problems=[
+            *(problem for summary in summaries for problem in summary.problems),
+            *pair_problems(runs[0].manifest.duet),
+        ],
         left_out=left_out,
     )
 

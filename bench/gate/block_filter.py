@@ -92,7 +92,8 @@ def side_problems(run: Run, summary: Summary, excluded: Collection[Block]) -> li
 def calibration_problems(run: Run) -> list[str]:
     """The reasons why the calibration failed. It is measured once, so further blocks cannot change it."""
     arms = [(chat.key.strategy, chat.measured) for chat in run.chats if chat.key.scenario == calibration.SCENARIO]
-    return calibration.problems(calibration.calibrate(arms)) if arms else []
+    of_arms = calibration.problems(calibration.calibrate(arms)) if arms else []
+    return [*of_arms, *calibration.pair_problems(run.manifest.duet)]
 
 
 def _recounted(run: Run, case: SummaryCase, excluded: Collection[Block]) -> SummaryCase:

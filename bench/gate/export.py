@@ -124,6 +124,7 @@ def _finding(finding: Finding, outcome: Outcome, rule: str | UnsetType = UNSET) 
         verdict=decision.verdict,
         unit=outcome.unit(finding.metric),
         blocks=decision.blocks,
+        changes=[round(each, 6) for each in decision.changes],
         base=_rounded(decision.base),
         head=_rounded(decision.head),
         effect=records.Effect(ratio=_rounded(decision.ratio), shift=_rounded(decision.shift)),

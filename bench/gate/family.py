@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from bench.analysis.blocks import Block, BlockValues, Middles, block_values
 from bench.analysis.reading import CaseKey, Run
+from bench.gate.pairs import NO_PAIRS, Pairs, change
 from bench.gate.verdict import Decision, Margin, decide, undecided
 from bench.record.manifest import ScenarioSettings
 from bench.stats.paired import holm
@@ -56,19 +57,29 @@ def gate_values(run: Run, excluded: Collection[Block] = ()) -> BlockValues:
 
 
 def decide_all(
-    base: BlockValues, head: BlockValues, margins: Mapping[str, Margin], *, side_by_side: bool = True
+    base: BlockValues,
+    head: BlockValues,
+    margins: Mapping[str, Margin],
+    *,
+    side_by_side: bool = True,
+    pairs: Pairs = NO_PAIRS,
 ) -> list[Finding]:
     """Decide every metric that has a margin, over the blocks that both sides have; p is corrected over all of them.
 
     A metric that only one side has is `inconclusive` with no block, so its disappearance is reported. The metrics of
-    `single_block_notes` are left out. Of runs that were not measured `side_by_side` all blocks count.
+    `single_block_notes` are left out. Of runs that were not measured `side_by_side` all blocks count. The change of a
+    block is that of its `pairs`, where it has any.
     """
     found = []
     for key in _questions(base, head, margins):
         old, new, margin = base.get(key, {}), head.get(key, {}), margins[key[1]]
         common = sorted(old.keys() & new.keys())
         if side_by_side and common:
-            decision = decide([old[block] for block in common], [new[block] for block in common], margin)
+            known = None
+            if of_pairs := {block: each for block, each in pairs.get(key, {}).items() if block in common}:
+                common = sorted(of_pairs)
+                known = [change(of_pairs[block], margin) for block in common]
+            decision = decide([old[at] for at in common], [new[at] for at in common], margin, changes=known)
         elif side_by_side:
             decision = undecided([*old.values()], [*new.values()], 0, margin)
         else:

@@ -1,7 +1,8 @@
 """The margin of each metric: the smallest change that counts, from the noise measured on this machine or a default.
 
 noise.json is written by `.venv/bin/python -m bench aa`. A `spread` is the root mean square of `log((a + c) / (b + c))`
-over pairs (a, b) of values of the same code, `c` the slack of the metric's default margin.
+over pairs (a, b) of values of the same code, `c` the slack of the metric's default margin. Where the sides share loads
+the logarithm is that of pairs.py; such noise is smaller, and is not used for sides that take turns.
 """
 
 from __future__ import annotations
@@ -51,20 +52,26 @@ class Margins(NamedTuple):
     source: str
 
 
-def noise_of(pairs: Mapping[str, Sequence[tuple[float, float]]]) -> dict[str, NoiseMetric]:
-    """The `metrics` of noise.json from pairs of values of the same code, at least MIN_PAIRS of each."""
+def noise_of(changes: Mapping[str, Sequence[float]]) -> dict[str, NoiseMetric]:
+    """The `metrics` of noise.json from changes between two sides of the same code, at least MIN_PAIRS of each."""
     found = {}
-    for metric, values in pairs.items():
-        slack = DEFAULTS[metric].slack
-        squares = [math.log((one + slack) / (other + slack)) ** 2 for one, other in values]
-        found[metric] = NoiseMetric(pairs=len(values), spread=round(math.sqrt(math.fsum(squares) / len(squares)), 5))
+    for metric, values in changes.items():
+        spread = math.sqrt(math.fsum(each**2 for each in values) / len(values))
+        found[metric] = NoiseMetric(pairs=len(values), spread=round(spread, 5))
     return found
 
 
-def read_margins(path: Path, host: Host | None = None) -> Margins:
+def change_of(metric: str, one: float, other: float) -> float:
+    """The change between two values of a metric, with the slack of its default margin."""
+    slack = DEFAULTS[metric].slack
+    return math.log((one + slack) / (other + slack))
+
+
+def read_margins(path: Path, host: Host | None = None, *, duet: bool = False) -> Margins:
     """The margins of this machine from noise.json; the defaults if it is absent or from another machine.
 
-    `host` is this machine's description, for tests. Raises GateError for a file that cannot be read.
+    `duet`: the sides share loads; otherwise noise that was measured so is not used. `host` is this machine's
+    description, for tests. Raises GateError for a file that cannot be read.
     """
     if not path.exists():
         return Margins(DEFAULTS, False, f"default margins: {path} does not exist; {AA} measures this machine's noise")
@@ -76,6 +83,9 @@ def read_margins(path: Path, host: Host | None = None) -> Margins:
     if elsewhere := other_machine(recorded, here) if recorded != Host() else "its host is not recorded":
         source = f"default margins: {path} is not used, it was measured on another machine ({elsewhere})"
         return Margins(DEFAULTS, False, f"{source}; {AA} measures this one's noise")
+    if noise.duet and not duet:
+        source = f"default margins: {path} was measured with sides that share loads"
+        return Margins(DEFAULTS, False, f"{source}; {AA} --turns measures the noise of sides that take turns")
     return margins(noise)
 
 

@@ -7,9 +7,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench.analysis.metrics import measure
-from bench.analysis.reading import Chat, unlike_environments
 from bench.analysis.reading import Run as ReadRun
+from bench.analysis.reading import unlike_environments
 from bench.analysis.summary import write_summary
 from bench.gate.block_filter import (
     calibration_problems,
@@ -20,15 +19,14 @@ from bench.gate.block_filter import (
     usable_count,
 )
 from bench.gate.commits import ROOT, Comparison, lock_doubts, uncommitted_notes, worktrees
-from bench.gate.family import CHAT_METRICS, COSTS, decide_all, gate_values, more_needed, single_block_notes
+from bench.gate.family import CHAT_METRICS, COSTS, Finding, decide_all, gate_values, more_needed, single_block_notes
 from bench.gate.margins import Margins
 from bench.gate.outcome import Outcome
+from bench.gate.pairing import TURNS, GatePairing, MeasuredSide
+from bench.gate.pairs import pairs_of
 from bench.gate.rules import apply_rules, overloads
 from bench.gate.verdict import Margin
-from bench.record.manifest import Manifest
-from bench.record.schema import CaseRow, ChatRow
 from bench.record.verdict import SideInfo
-from bench.record.writer import Results
 from bench.run.campaign import Run
 from bench.run.meter import Measured
 from bench.run.progress import Expected
@@ -41,46 +39,26 @@ METRICS = (*CHAT_METRICS, *COSTS)
 """The metrics that are judged; the costs among them only in scenarios without aborts."""
 
 
-class MeasuredSide(Results):
-    """A results folder whose rows also stay in memory, so that no file is read again after each block."""
-
-    def __init__(self, parent: Path, label: str) -> None:
-        super().__init__(parent, label)
-        self.manifest = Manifest()
-        self.cases: list[CaseRow] = []
-        self.chats: list[Chat] = []
-
-    @property
-    def run(self) -> ReadRun:
-        """The rows written so far."""
-        return ReadRun(self.folder, self.manifest, self.cases, self.chats)
-
-    def write_manifest(self, manifest: Manifest) -> None:
-        """Write manifest.json."""
-        super().write_manifest(manifest)
-        self.manifest = manifest
-
-    def append(self, chats: Iterable[ChatRow], case: CaseRow) -> None:
-        """Write a finished case and its chats."""
-        rows = list(chats)
-        super().append(rows, case)
-        scenario = self.manifest.scenarios.get(case.scenario)
-        self.cases.append(case)
-        self.chats += [Chat(chat.key, chat.block, chat.request_id, measure(chat, scenario)) for chat in rows]
-
-
 class Evidence:
     """What the blocks measured so far show: excluded blocks, broken rules, and the values of the usable blocks."""
 
-    def __init__(self, base: ReadRun, head: ReadRun, margins: Mapping[str, Margin]) -> None:
+    def __init__(
+        self, base: ReadRun, head: ReadRun, margins: Mapping[str, Margin], set_aside: ReadRun | None = None
+    ) -> None:
         self.base, self.head = base, head
         self.margins = {name: margins[name] for name in METRICS}
         self.excluded_on = {"base": unhealthy_blocks(base) | stalled_workers(base), "head": unhealthy_blocks(head)}
         self.excluded = self.excluded_on["base"] | self.excluded_on["head"]
-        self.rules = apply_rules(base, head, self.excluded | stalled_workers(head))
+        self.rules = apply_rules(base, head, self.excluded | stalled_workers(head), set_aside)
         self.overloads = overloads(base, head)
         self.usable = usable_count(head, self.excluded)
         self.values = gate_values(base, self.excluded), gate_values(head, self.excluded)
+        self.pairs = pairs_of(base, head, self.excluded)
+
+    @property
+    def findings(self) -> list[Finding]:
+        """The decisions on all metrics."""
+        return decide_all(*self.values, self.margins, pairs=self.pairs)
 
     def could_change(self, blocks: int, fit: int) -> bool:
         """Whether the verdict after `blocks` blocks could differ from that after the `fit` blocks there is time for."""
@@ -93,7 +71,7 @@ class Evidence:
             return False  # at this rate the time ends before there are enough usable blocks
         if usable < MIN_BLOCKS or self.rules.unproven:
             return True
-        return more_needed(each.decision for each in decide_all(*self.values, self.margins))
+        return more_needed(each.decision for each in self.findings)
 
     def outcome(
         self, compared: Comparison | None, margin_source: str, notes: Iterable[str], doubts: Iterable[str]
@@ -111,7 +89,7 @@ class Evidence:
         excluded = [f"unhealthy blocks that were excluded: {counts}"] if self.excluded else []
         single = single_block_notes(*self.values, self.margins)
         return Outcome(
-            findings=decide_all(*self.values, self.margins),
+            findings=self.findings,
             broken=[*self.rules.broken, *self.overloads],
             base=_side(self.base, compared),
             head=_side(self.head),
@@ -130,11 +108,19 @@ class Gate:
     """One comparison of two commits; head's results are in `folder`."""
 
     def __init__(
-        self, cases: Sequence[Case], settings: Settings, margins: Margins, results: Path, console: Console
+        self,
+        cases: Sequence[Case],
+        settings: Settings,
+        margins: Margins,
+        results: Path,
+        console: Console,
+        *,
+        turns: bool = False,
     ) -> None:
         self._cases, self._settings, self._margins, self._console = cases, settings, margins, console
         self.sides = [MeasuredSide(results, f"{settings.label}-{name}") for name in ("base", "head")]
         self.folder = self.sides[1].folder
+        self._pairing = None if turns else GatePairing(*self.sides)
 
     def run(self, compared: Comparison, *, minutes: float, repository: Path = ROOT) -> Outcome:
         """Compare two commits of the repository. Raises GateError, GitError, StoreError, ChildError."""
@@ -148,12 +134,16 @@ class Gate:
             both = zip(("base", "head"), folders, self.sides, strict=True)
             sides = [Measured(Side(name, folder), kept) for name, folder, kept in both]
             expects = Expected(None, minutes)
-            Run(self._cases, self._settings, sides, self._console, more=more, expects=expects).execute()
+            Run(
+                self._cases, self._settings, sides, self._console, more=more, expects=expects, pairing=self._pairing
+            ).execute()
+            notes += self._pairing.notes if self._pairing else [TURNS]
         return self.evidence().outcome(compared, self._margins.source, notes, doubts)
 
     def evidence(self) -> Evidence:
         """What both sides have measured so far."""
-        return Evidence(self.sides[0].run, self.sides[1].run, self._margins.of)
+        set_aside = self._pairing.set_aside if self._pairing else None
+        return Evidence(self.sides[0].run, self.sides[1].run, self._margins.of, set_aside)
 
 
 def _side(run: ReadRun, compared: Comparison | None = None) -> SideInfo:

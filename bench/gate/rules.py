@@ -64,10 +64,16 @@ class RuleResult(NamedTuple):
     losses: dict[str, Losses]
 
 
-def apply_rules(base: Run | None, head: Run, excluded: Collection[Block] = ()) -> RuleResult:
-    """The rules without statistics that head breaks; without `base` there are only head's counts."""
+def apply_rules(
+    base: Run | None, head: Run, excluded: Collection[Block] = (), set_aside: Run | None = None
+) -> RuleResult:
+    """The rules without statistics that head breaks; without `base` there are only head's counts.
+
+    `set_aside`: chats of head in loads that were unhealthy and measured again; they count like excluded blocks.
+    """
     before, after = (count(run.chats if run else (), excluded) for run in (base, head))
-    seen = broken_rules(count(base.chats if base else ()), count(head.chats))
+    others = set_aside.chats if set_aside else []
+    seen = broken_rules(count(base.chats if base else ()), count([*head.chats, *others]))
     proven = [each for each in seen if each.rule in ABSOLUTE]
     proven += [each for each in broken_rules(before, after) if each.rule not in ABSOLUTE]
     names = {(each.rule, each.case) for each in proven}

@@ -60,6 +60,7 @@ class Decision:
 
     `base` and `head` are medians over blocks, `head_span` head's lowest and highest block. `p_*` are one-sided, and
     corrected once the family is known. `power`: the probability that a change as large as the margin is significant.
+    `changes`: of each block, head less base on the scale.
     """
 
     verdict: Verdict
@@ -76,6 +77,7 @@ class Decision:
     p_better: float = 1.0
     power: float = 0.0
     detectable: float = math.inf
+    changes: Sequence[float] = ()
 
     @property
     def ratio(self) -> float | None:
@@ -116,9 +118,17 @@ class Decision:
         return None if shift is None or not self.base else 1 + shift / self.base
 
 
-def decide(base: Sequence[float], head: Sequence[float], margin: Margin, *, side_by_side: bool = True) -> Decision:
+def decide(
+    base: Sequence[float],
+    head: Sequence[float],
+    margin: Margin,
+    *,
+    side_by_side: bool = True,
+    changes: Sequence[float] | None = None,
+) -> Decision:
     """Decide over paired blocks: the i-th values were measured next to each other. Raises ValueError for others.
 
+    `changes` are those of the blocks on the scale, where they are known from pairs of chats (pairs.py).
     Not `side_by_side`, such as a baseline's: blocks of one run share its conditions, so the margin must cover the
     differences between runs (margins.py). ValueError also for values that cannot be compared.
     """
@@ -128,7 +138,9 @@ def decide(base: Sequence[float], head: Sequence[float], margin: Margin, *, side
     decision = undecided(base, head, min(len(old), len(new)), margin)
     if decision.blocks < 2:
         return decision
-    change = paired([b - a for a, b in zip(old, new, strict=True)]) if side_by_side else unpaired(old, new)
+    if side_by_side and changes is None:
+        changes = [b - a for a, b in zip(old, new, strict=True)]
+    change = paired(changes) if side_by_side and changes else unpaired(old, new)
     limit, interval = margin.limit_at(statistics.median(base)), change.rank_interval(LEVEL)
     return replace(
         decision,
@@ -140,6 +152,7 @@ def decide(base: Sequence[float], head: Sequence[float], margin: Margin, *, side
         p_better=change.p_below,
         power=change.power(limit, ALPHA),
         detectable=change.detectable(ALPHA, POWER),
+        changes=tuple(changes or ()),
     ).settled()
 
 

@@ -115,12 +115,21 @@ class LoadWorker(Record, kw_only=True):
     uncertainty_ns: int = 0  #: of that offset
 
 
+class Duet(Record, kw_only=True):
+    """Two sides that were measured at the same time, and whether a delay of one of them was found again."""
+
+    injected_ms: float  #: delay of one side in the calibration
+    recovered_ms: float | None = None  #: delay that was measured; null: no pair was stopped
+    pairs: int = 0  #: pairs of chats in it
+
+
 class Manifest(Record, kw_only=True):
     """The contents of manifest.json, written at the beginning and after every block."""
 
     schema: int = SCHEMA  #: version of the record
     label: str = ""  #: name of the run
     side: str | None = None  #: base, head, a or b when two sides were measured together
+    duet: Duet | None = None  #: the sides shared the loads of scenarios with aborts; null: they took turns
     started_utc: str | None = None  #: when it began
     ended_utc: str | None = None  #: when it ended; null: it was killed
     complete: bool = False  #: whether everything was measured

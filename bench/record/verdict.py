@@ -57,6 +57,7 @@ class JudgedRow(Record, kw_only=True):
     verdict: str | UnsetType = UNSET  #: worse, better, equivalent or inconclusive
     unit: str | UnsetType = UNSET  #: unit of the values
     blocks: int | UnsetType = UNSET  #: blocks of both sides
+    changes: list[float] | UnsetType = UNSET  #: of each block: head less base of log(value + slack), positive is worse
     base: float | UnsetType | None = UNSET  #: value of base
     head: float | UnsetType | None = UNSET  #: value of head
     effect: Effect  #: difference
@@ -159,6 +160,7 @@ class Noise(Record, kw_only=True):
     schema: int = SCHEMA  #: version of the record
     made_utc: str  #: when it was measured
     host: Host | None = None  #: machine
+    duet: bool = False  #: the sides shared the loads of scenarios with aborts, and did not take turns
     metrics: dict[str, NoiseMetric] = {}  #: noise by metric
     false_alarms: dict[str, FalseAlarms] | UnsetType = UNSET  #: false alarms by case
 

@@ -92,15 +92,20 @@ class Difference:
         return float(stdtrit(self.freedom, 1 - alpha) + stdtrit(self.freedom, power)) * self.error
 
 
+def walsh_averages(values: Sequence[float]) -> Floats:
+    """The means of all pairs of values, each with itself too, sorted. Hodges and Lehmann's estimate is their median."""
+    given = np.asarray(values, dtype=float)
+    first, second = np.triu_indices(len(given))
+    return np.sort((given[first] + given[second]) / 2)
+
+
 def paired(differences: Sequence[float]) -> Difference:
     """The difference over blocks that both sides measured, one value each: candidates are the Walsh averages."""
-    values = np.asarray(differences, dtype=float)
-    count = len(values)
-    first, second = np.triu_indices(count)
+    count = len(differences)
     error = statistics.stdev(differences) / math.sqrt(count) if count > 1 else math.inf
     return Difference(
         blocks=count,
-        candidates=np.sort((values[first] + values[second]) / 2),
+        candidates=walsh_averages(differences),
         null_counts=signed_rank_counts(count),
         mean=statistics.fmean(differences),
         error=error,

@@ -5,6 +5,7 @@ as in `5f3a-calibration-delay-0-17`:
 
 - `instant`: the abort closes the upstream at once. So does an id without an arm (a warm-up).
 - `delay`: the upstream is closed exactly 10 ms after the abort was received.
+- `late`: the upstream is closed 0.2 ms later than with `instant`.
 - `drop`: every 100th abort of this arm is accepted and ignored; the others are `instant`. The process counts them:
   start one for a run, or send a multiple of 100 drops each time.
 
@@ -33,8 +34,8 @@ from aiohttp import web
 from bench.record.base import encode_line
 from bench.record.traces import AbortTrace, ChatTrace
 
-ARMS = ("instant", "delay", "drop")
-DELAY_MS, DROP_EVERY = 10, 100
+ARMS = ("instant", "delay", "late", "drop")
+DELAY_MS, LATE_US, DROP_EVERY = 10, 200, 100
 SPIN_MS = 2  # timers are up to 0.8 ms late here and uvloop ticks in whole milliseconds: the rest is a busy wait
 
 
@@ -139,6 +140,8 @@ class Relay:
             if chat.arm == "delay":
                 due_ns = received_ns + DELAY_MS * 1_000_000
                 asyncio.get_running_loop().call_later((DELAY_MS - SPIN_MS) / 1e3, chat.stop, due_ns)
+            elif chat.arm == "late":
+                chat.stop(monotonic_ns() + LATE_US * 1_000)
             elif chat.arm != "drop" or next(self._drops) % DROP_EVERY:
                 chat.stop()
         trace = AbortTrace(request_id=request_id, pid=os.getpid(), received_ns=received_ns, outcome=outcome)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bench.gate import GateError
-from bench.gate.margins import DEFAULTS, MIN_SHARE, margins, noise_of, read_margins
+from bench.gate.margins import DEFAULTS, MIN_SHARE, change_of, margins, noise_of, read_margins
 from bench.gate.verdict import Margin
 from bench.record.base import encode_file, read_file
 from bench.record.host import describe_host
@@ -23,7 +23,7 @@ UTC = "2026-11-24T10:00:00Z"
 
 def measured(spread: float, metric: str = "ttft_ms", level: float = 1000.0, pairs: int = 400) -> Noise:
     values = level * np.random.default_rng(1).lognormal(0.0, spread / math.sqrt(2), (pairs, 2))
-    metrics = noise_of({metric: [(float(one), float(other)) for one, other in values]})
+    metrics = noise_of({metric: [change_of(metric, float(one), float(other)) for one, other in values]})
     return Noise(made_utc=UTC, host=here(), metrics=metrics)
 
 
