@@ -16,6 +16,7 @@ from bench.analysis.metrics import ChatMetrics as Chat
 from bench.record.writer import SCHEDULE, Results
 from bench.run import campaign as runner
 from bench.run.campaign import Run
+from bench.run.duet import Pairing
 from bench.run.instrument import CALIBRATION_CASE, FLOOR_CASE
 from bench.run.meter import Measured
 from bench.run.settings import Settings
@@ -46,6 +47,7 @@ def execute(
     sides: Sequence[str] = ("",),
     blocks: int = 1,
     environment: Mapping[str, str] = NO_ENVIRONMENT,
+    pairing: Pairing | None = None,
 ) -> list[Path]:
     """Measure; gives the results folder of each side."""
     both = [Measured(Side(name), Results(parent, name or "test")) for name in sides]
@@ -53,7 +55,9 @@ def execute(
     def more(done: int, _took_s: float, _medians_ms: Mapping[str, Sequence[float]]) -> bool:
         return done < blocks
 
-    Run(cases, replace(SETTINGS, environment=environment), both, Console(quiet=True), more=more).execute()
+    Run(
+        cases, replace(SETTINGS, environment=environment), both, Console(quiet=True), more=more, pairing=pairing
+    ).execute()
     return [each.results.folder for each in both]
 
 
