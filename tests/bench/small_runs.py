@@ -15,6 +15,7 @@ from rich.console import Console
 from bench.analysis.metrics import ChatMetrics as Chat
 from bench.record.writer import SCHEDULE, Results
 from bench.run import campaign as runner
+from bench.run import duet
 from bench.run.campaign import Run
 from bench.run.duet import Pairing
 from bench.run.instrument import CALIBRATION_CASE, FLOOR_CASE
@@ -38,6 +39,8 @@ def shrink_the_instrument(monkeypatch: pytest.MonkeyPatch) -> None:
     """Floor and calibration with a few chats: for tests that ask whether they are there, not what they find."""
     for name, case, chats in (("FLOOR_CASE", FLOOR_CASE, 8), ("CALIBRATION_CASE", CALIBRATION_CASE, 16)):
         monkeypatch.setattr(runner, name, replace(case, scenario=replace(case.scenario, chats=chats)))
+    case = duet.DUET_CASE
+    monkeypatch.setattr(duet, "DUET_CASE", replace(case, scenario=replace(case.scenario, chats=16)))
 
 
 def execute(
@@ -55,9 +58,8 @@ def execute(
     def more(done: int, _took_s: float, _medians_ms: Mapping[str, Sequence[float]]) -> bool:
         return done < blocks
 
-    Run(
-        cases, replace(SETTINGS, environment=environment), both, Console(quiet=True), more=more, pairing=pairing
-    ).execute()
+    settings = replace(SETTINGS, environment=environment)
+    Run(cases, settings, both, Console(quiet=True), more=more, pairing=pairing).execute()
     return [each.results.folder for each in both]
 
 
