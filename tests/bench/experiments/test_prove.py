@@ -34,6 +34,10 @@ MEASURED = {
     "leak": ("missed", "missed", "disconnect"),
     "burn": ("worse", "server_cpu_us_per_token", "disconnect"),
     "ask": ("worse", "store_ops_per_chat", "redis-push"),
+    "late": ("worse", "upstream_stop_ms", "redis-push"),
+    "drop-rarely": ("missed", "missed", "redis-push"),
+    "burn-little": ("worse", "server_cpu_us_per_token", "redis-push"),
+    "overload": ("unhealthy_blocks", "unhealthy_blocks", "redis-push"),
 }
 
 
@@ -213,10 +217,10 @@ def good(part: str, number: int) -> Entry:
 def test_a_proof_that_keeps_every_promise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done, record = run_prove(tmp_path, monkeypatch, good, "--aa", "2", "--faults", "1")
     assert done.exit_code == 0, done.output
-    assert (record["complete"], len(record["runs"]), record["commit"]) == (True, 9, "0123abc")
+    assert (record["complete"], len(record["runs"]), record["commit"]) == (True, 13, "0123abc")
     assert all(each["kept"] for each in record["promises"])
     assert record["runs"][1]["rules"][0]["metric"] == "abort_ack_ms"
-    assert "9 gate runs, about" in done.stdout
+    assert "13 gate runs, about" in done.stdout
 
 
 def test_a_broken_promise_is_exit_code_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -249,7 +253,7 @@ def test_an_interrupted_proof_keeps_what_it_has(tmp_path: Path, monkeypatch: pyt
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--only", "sleep"], "choose from aa, delay, poll, drop, leak, burn, ask, docs"),
+        (["--only", "sleep"], "choose from aa, delay, poll, drop, leak, burn, ask, late, drop-rarely, burn-little, overload, docs"),
         (["--only", "leak", "--strategy", "redis-push"], "leak leaks the upstream on disconnect"),
         (["--only", "drop", "--strategy", "disconnect"], "only with a strategy that is *-push"),
         (["--only", "burn", "--scenario", "flowing"], "only in the scenario steady"),

@@ -15,7 +15,8 @@ from bench.gate.block_filter import unhealthy_blocks, usable_count
 from bench.gate.family import decide_all, gate_values, single_block_notes
 from bench.gate.margins import DEFAULTS, Margins
 from bench.gate.outcome import Outcome
-from bench.gate.regress import Gate, MeasuredSide
+from bench.gate.pairing import MeasuredSide
+from bench.gate.regress import Gate
 from bench.gate.rules import apply_rules
 from bench.record.manifest import Manifest
 from bench.record.schema import CaseRow, ChatRow
