@@ -253,7 +253,10 @@ def test_an_interrupted_proof_keeps_what_it_has(tmp_path: Path, monkeypatch: pyt
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--only", "sleep"], "choose from aa, delay, poll, drop, leak, burn, ask, late, drop-rarely, burn-little, overload, docs"),
+        (
+            ["--only", "sleep"],
+            "choose from aa, delay, poll, drop, leak, burn, ask, late, drop-rarely, burn-little, overload, docs",
+        ),
         (["--only", "leak", "--strategy", "redis-push"], "leak leaks the upstream on disconnect"),
         (["--only", "drop", "--strategy", "disconnect"], "only with a strategy that is *-push"),
         (["--only", "burn", "--scenario", "flowing"], "only in the scenario steady"),
