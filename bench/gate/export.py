@@ -134,6 +134,7 @@ def _finding(finding: Finding, outcome: Outcome, rule: str | UnsetType = UNSET) 
             share=round(margin.share, 6), slack=round(margin.slack, 6), higher_is_better=margin.higher_is_better
         ),
         p=records.PValues(worse=_rounded(decision.p_worse), better=_rounded(decision.p_better)),
+        changes=[round(change, 6) for change in decision.changes] or UNSET,
         power=_rounded(decision.power),
         sentence=verdict_text.sentence(finding, outcome),
     )

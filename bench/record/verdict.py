@@ -63,6 +63,7 @@ class JudgedRow(Record, kw_only=True):
     interval: EffectInterval | None = None  #: its interval; null for a zero-tolerance rule
     margin: Limit  #: what does not count
     p: PValues | UnsetType = UNSET  #: p values
+    changes: list[float] | UnsetType = UNSET  #: per block, head - base of log(value + slack); positive is worse
     power: float | UnsetType | None = UNSET  #: probability of finding a change of the size of the margin
     sentence: str  #: the finding with its figures
 
