@@ -19,6 +19,7 @@ from bench.gate.block_filter import (
     unhealthy_blocks,
     usable_count,
 )
+from bench.gate.chance import chance_notes
 from bench.gate.commits import ROOT, Comparison, lock_doubts, uncommitted_notes, worktrees
 from bench.gate.family import CHAT_METRICS, COSTS, decide_all, gate_values, more_needed, single_block_notes
 from bench.gate.margins import Margins
@@ -110,8 +111,9 @@ class Evidence:
         counts = " and ".join(f"{len(blocks)} of {name}'s" for name, blocks in self.excluded_on.items())
         excluded = [f"unhealthy blocks that were excluded: {counts}"] if self.excluded else []
         single = single_block_notes(*self.values, self.margins)
+        findings = decide_all(*self.values, self.margins)
         return Outcome(
-            findings=decide_all(*self.values, self.margins),
+            findings=findings,
             broken=[*self.rules.broken, *self.overloads],
             base=_side(self.base, compared),
             head=_side(self.head),
@@ -122,7 +124,7 @@ class Evidence:
             doubts=[*doubts, *([] if none_left else few)],
             unproven_rules=self.rules.unproven,
             losses=self.rules.losses,
-            notes=[*notes, *_code_notes(self.base, self.head), *excluded, *single],
+            notes=[*notes, *_code_notes(self.base, self.head), *excluded, *single, *chance_notes(findings)],
         )
 
 
