@@ -210,7 +210,7 @@ def prove(
     noise: Noise = NOISE,
     results: Folders = RESULTS,
     simulated: Annotated[bool, Option("--simulate", help="Measure nothing: simulate, from recorded blocks.")] = False,
-    from_: Annotated[list[Path] | None, Option("--from", help=FROM, show_default=str(simulation.DEFAULT))] = None,
+    from_: Annotated[list[Path] | None, Option("--from", help=FROM, show_default=simulation.DEFAULT.name)] = None,
 ) -> None:
     """Measure the gate's false alarms and missed faults: runs `regress` on commits that it must find, and on others.
 
