@@ -27,8 +27,8 @@ class Outcome:
     """Everything that a gate found.
 
     `*_problems` are the reasons why a side, or the measurement of both, is invalid; `doubts` the reasons why head may
-    be worse unseen. `unproven_rules` were broken only in excluded blocks; `losses` are head's, by strategy; `notes`
-    change nothing; `units` are given where the values do not have the metrics' own.
+    be worse unseen. `unproven_rules` were broken only in excluded blocks; `losses` are head's, by strategy; `mode` is
+    duet or turns; `notes` change nothing; `units` are given where the values do not have the metrics' own.
     """
 
     findings: Sequence[Finding] = ()
@@ -36,6 +36,7 @@ class Outcome:
     base: SideInfo = field(default_factory=SideInfo)
     head: SideInfo = field(default_factory=SideInfo)
     margin_source: str = ""
+    mode: str = "turns"
     base_problems: Sequence[str] = ()
     head_problems: Sequence[str] = ()
     instrument_problems: Sequence[str] = ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -18,6 +19,7 @@ from bench.gate.block_filter import (
     unhealthy_blocks,
     usable_count,
 )
+from bench.gate.chance import chance_notes
 from bench.gate.commits import ROOT, Comparison, lock_doubts, uncommitted_notes, worktrees
 from bench.gate.family import CHAT_METRICS, COSTS, Finding, decide_all, gate_values, more_needed, single_block_notes
 from bench.gate.margins import Margins
@@ -88,8 +90,9 @@ class Evidence:
         counts = " and ".join(f"{len(blocks)} of {name}'s" for name, blocks in self.excluded_on.items())
         excluded = [f"unhealthy blocks that were excluded: {counts}"] if self.excluded else []
         single = single_block_notes(*self.values, self.margins)
+        findings = self.findings
         return Outcome(
-            findings=self.findings,
+            findings=findings,
             broken=[*self.rules.broken, *self.overloads],
             base=_side(self.base, compared),
             head=_side(self.head),
@@ -100,7 +103,7 @@ class Evidence:
             doubts=[*doubts, *([] if none_left else few)],
             unproven_rules=self.rules.unproven,
             losses=self.rules.losses,
-            notes=[*notes, *_code_notes(self.base, self.head), *excluded, *single],
+            notes=[*notes, *_code_notes(self.base, self.head), *excluded, *single, *chance_notes(findings)],
         )
 
 
@@ -138,7 +141,8 @@ class Gate:
                 self._cases, self._settings, sides, self._console, more=more, expects=expects, pairing=self._pairing
             ).execute()
             notes += self._pairing.notes if self._pairing else [TURNS]
-        return self.evidence().outcome(compared, self._margins.source, notes, doubts)
+        outcome = self.evidence().outcome(compared, self._margins.source, notes, doubts)
+        return replace(outcome, mode="duet" if self._pairing else "turns")
 
     def evidence(self) -> Evidence:
         """What both sides have measured so far."""

@@ -18,13 +18,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from bench.stats.paired import MIN_BLOCKS, paired, unpaired
 
 Verdict = Literal["worse", "better", "equivalent", "inconclusive"]
+VERDICTS: tuple[Verdict, ...] = ("inconclusive", "equivalent", "worse", "better")
+RULE_VERSION = 2
+"""To be increased with each change that can alter a verdict: proofs of different versions are counted apart."""
 ALPHA = 0.005
 """For one look at the whole family; the gate looks again after each block (tests/bench/gate/test_error_rates.py)."""
 POWER = 0.80
 LEVEL = 0.90
+Values = NDArray[np.float64] | np.float64
 
 
 @dataclass(frozen=True)
@@ -97,14 +104,12 @@ class Decision:
 
     def settled(self) -> Decision:
         """The decision with the verdict of its numbers; to be called again when Holm has adjusted them."""
-        verdict: Verdict = "inconclusive"
-        if self.blocks >= MIN_BLOCKS:
-            shown = abs(self.effect) > self.limit and abs(self.effect) >= self.detectable
-            if shown and (self.p_worse if self.effect > 0 else self.p_better) <= ALPHA:
-                verdict = "worse" if self.effect > 0 else "better"
-            elif -self.limit < self.low and self.high < self.limit:
-                verdict = "equivalent"
-        return replace(self, verdict=verdict)
+        if self.blocks < MIN_BLOCKS:
+            return replace(self, verdict="inconclusive")
+        effect, low, high = (np.float64(each) for each in (self.effect, self.low, self.high))
+        p_worse, p_better = np.float64(self.p_worse), np.float64(self.p_better)
+        code = classify(effect, (low, high), (p_worse, p_better), np.float64(self.detectable), self.limit)
+        return replace(self, verdict=VERDICTS[int(code)])
 
     def _as_shift(self, effect: float) -> float | None:
         if self.base is None or not math.isfinite(effect):
@@ -116,6 +121,19 @@ class Decision:
     def _as_ratio(self, effect: float) -> float | None:
         shift = self._as_shift(effect)
         return None if shift is None or not self.base else 1 + shift / self.base
+
+
+def classify(
+    effect: Values, interval: tuple[Values, Values], p: tuple[Values, Values], detectable: Values, limit: float
+) -> NDArray[np.int64]:
+    """The places in VERDICTS of one comparison or an array of them, by the rule above.
+
+    `interval`: its lower and upper ends; `p`: of "not worse" and "not better". All on the scale.
+    """
+    shown = (np.abs(effect) > limit) & (np.abs(effect) >= detectable)
+    worse, better = shown & (effect > 0) & (p[0] <= ALPHA), shown & (effect < 0) & (p[1] <= ALPHA)
+    equivalent = (-limit < interval[0]) & (interval[1] < limit)
+    return np.select([worse, better, equivalent], [VERDICTS.index(each) for each in ("worse", "better", "equivalent")])
 
 
 def decide(

@@ -57,13 +57,13 @@ class JudgedRow(Record, kw_only=True):
     verdict: str | UnsetType = UNSET  #: worse, better, equivalent or inconclusive
     unit: str | UnsetType = UNSET  #: unit of the values
     blocks: int | UnsetType = UNSET  #: blocks of both sides
-    changes: list[float] | UnsetType = UNSET  #: of each block: head less base of log(value + slack), positive is worse
     base: float | UnsetType | None = UNSET  #: value of base
     head: float | UnsetType | None = UNSET  #: value of head
     effect: Effect  #: difference
     interval: EffectInterval | None = None  #: its interval; null for a zero-tolerance rule
     margin: Limit  #: what does not count
     p: PValues | UnsetType = UNSET  #: p values
+    changes: list[float] | UnsetType = UNSET  #: of each block: head less base of log(value + slack), positive is worse
     power: float | UnsetType | None = UNSET  #: probability of finding a change of the size of the margin
     sentence: str  #: the finding with its figures
 
@@ -112,6 +112,7 @@ class VerdictRecord(Record, kw_only=True):
     verdict: str  #: worse, better, equivalent, inconclusive or invalid
     exit_code: int  #: exit code of the command
     sentence: str  #: the verdict with its figures
+    mode: str = "turns"  #: duet (both sides shared the loads) or turns
     blocks: int  #: most blocks of any metric
     rules: list[JudgedRow] = []  #: zero-tolerance rules that head broke, and metrics that are worse
     findings: list[JudgedRow] = []  #: every metric of every case

@@ -71,12 +71,12 @@ class Difference:
     @property
     def p_above(self) -> float:
         """The one-sided p of "not above 0"."""
-        return float(stdtr(self.freedom, -self.mean / self.error)) if self.error > NO_ERROR else float(self.mean <= 0)
+        return float(p_above(np.float64(self.mean), np.float64(self.error), self.freedom))
 
     @property
     def p_below(self) -> float:
         """The one-sided p of "not below 0"."""
-        return float(stdtr(self.freedom, self.mean / self.error)) if self.error > NO_ERROR else float(self.mean >= 0)
+        return float(p_above(np.float64(-self.mean), np.float64(self.error), self.freedom))
 
     def power(self, change: float, alpha: float) -> float:
         """The probability that the one-sided test at `alpha` finds a true `change` in such a sample."""
@@ -89,23 +89,36 @@ class Difference:
 
         Source: Bloom, Minimum detectable effects, Evaluation Review 19 (1995).
         """
-        return float(stdtrit(self.freedom, 1 - alpha) + stdtrit(self.freedom, power)) * self.error
+        return detectable_errors(self.freedom, alpha, power) * self.error
 
 
-def walsh_averages(values: Sequence[float]) -> Floats:
-    """The means of all pairs of values, each with itself too, sorted. Hodges and Lehmann's estimate is their median."""
+def p_above(mean: Floats | np.float64, error: Floats | np.float64, freedom: float) -> Floats:
+    """The one-sided p of "not above 0" of Student's t test, for one sample or an array of samples."""
+    exact = error <= NO_ERROR
+    found: Floats = np.where(exact, mean <= 0, stdtr(freedom, -mean / np.where(exact, 1.0, error)))
+    return found
+
+
+def detectable_errors(freedom: float, alpha: float, power: float) -> float:
+    """The change that the one-sided test at `alpha` finds with probability `power`, in standard errors."""
+    return float(stdtrit(freedom, 1 - alpha) + stdtrit(freedom, power))
+
+
+def walsh_averages(values: Floats | Sequence[float]) -> Floats:
+    """The ordered Walsh averages along the last axis: means of all pairs of values, each with itself too."""
     given = np.asarray(values, dtype=float)
-    first, second = np.triu_indices(len(given))
-    return np.sort((given[first] + given[second]) / 2)
+    first, second = np.triu_indices(given.shape[-1])
+    return np.sort((given[..., first] + given[..., second]) / 2, axis=-1)
 
 
 def paired(differences: Sequence[float]) -> Difference:
     """The difference over blocks that both sides measured, one value each: candidates are the Walsh averages."""
-    count = len(differences)
+    values = np.asarray(differences, dtype=float)
+    count = len(values)
     error = statistics.stdev(differences) / math.sqrt(count) if count > 1 else math.inf
     return Difference(
         blocks=count,
-        candidates=walsh_averages(differences),
+        candidates=walsh_averages(values),
         null_counts=signed_rank_counts(count),
         mean=statistics.fmean(differences),
         error=error,
@@ -147,9 +160,16 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
     Source: Holm (1979), step down: the i-th smallest of m is multiplied by m - i, and none is below a smaller one's.
     """
-    adjusted = [0.0] * len(p_values)
-    least = 0.0
-    for rank, position in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
-        least = max(least, min(1.0, p_values[position] * (len(p_values) - rank)))
-        adjusted[position] = least
+    adjusted: list[float] = holm_columns(np.asarray(p_values, dtype=float)).tolist()
+    return adjusted
+
+
+def holm_columns(p_values: Floats) -> Floats:
+    """Holm's correction along the first axis: a column is a family."""
+    count = len(p_values)
+    order = np.argsort(p_values, axis=0, kind="stable")
+    steps = np.arange(count, 0, -1.0).reshape(-1, *[1] * (p_values.ndim - 1))
+    multiplied = np.minimum(np.take_along_axis(p_values, order, 0) * steps, 1.0)
+    adjusted = np.empty_like(p_values)
+    np.put_along_axis(adjusted, order, np.maximum.accumulate(multiplied, 0), 0)
     return adjusted

@@ -28,9 +28,14 @@ def rank_interval(ordered: Floats, counts: Floats, level: float) -> Interval:
 
     Infinite where so few values cannot give an interval of that level (5 pairs are enough for 0.90).
     """
-    tail = np.cumsum(counts / counts.sum())
-    cut = int(np.searchsorted(tail, (1 - level) / 2, side="right"))  # the test rejects below this many candidates
+    cut = cut_off(counts, level)
     return Interval(float(ordered[cut - 1]), float(ordered[-cut])) if cut else Interval(-math.inf, math.inf)
+
+
+def cut_off(counts: Floats, level: float) -> int:
+    """The number of candidates below which the test rejects, at each end; 0 with too few values for the level."""
+    tail = np.cumsum(counts / counts.sum())
+    return int(np.searchsorted(tail, (1 - level) / 2, side="right"))
 
 
 @cache

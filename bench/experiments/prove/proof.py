@@ -103,6 +103,12 @@ class Proof:
         self._record: dict[str, Any] = {"started_utc": utc_now(), "commit": None, "host": describe_host()}
         self._record |= {"asked": asked, "complete": False}
 
+    @property
+    def commit(self) -> str | None:
+        """The commit that is proven, once it was cloned."""
+        found: str | None = self._record["commit"]
+        return found
+
     def run(self) -> Iterator[Entry]:
         """Make the gate runs, one after the other. Raises GitError, FaultError, ChildError."""
         with temporary_folder("prove") as scratch:

@@ -26,16 +26,17 @@ def entry(
     part: str, number: int, verdict: Mapping[str, Any] | None, *, seconds: float, code: int | None, reason: str
 ) -> Entry:
     """One gate run: `{"part", "number", "verdict", "exit_code", "seconds", "blocks", "sentence", "rules": [{"rule",
-    "metric", "strategy", "scenario", "sentence"}], "found"}`.
+    "metric", "strategy", "scenario", "sentence"}], "found", "mode"}`.
 
     `verdict` is its verdict.json, None when it broke off, for this `reason`. `found` is null for a commit without a
-    fault.
+    fault; `mode`, how the gate measured ("duet", "turns"), without a verdict.
     """
     record = verdict or {"verdict": "invalid", "sentence": f"no verdict: {reason}", "blocks": 0, "rules": []}
     keys = ("rule", "metric", "strategy", "scenario", "sentence")
     rules = [{key: rule[key] for key in keys} for rule in record["rules"]]
     found: Entry = {"part": part, "number": number, "exit_code": code, "seconds": round(seconds, 1), "rules": rules}
     found |= {name: record[name] for name in ("verdict", "blocks", "sentence")}
+    found["mode"] = verdict.get("mode", "turns") if verdict else None
     fault = _FAULTS.get(part)
     shown = [rule for rule in rules if fault and rule["metric"] in fault.shown_by and fault.needs in rule["strategy"]]
     return found | {"found": bool(record["verdict"] == "worse" and shown) if fault else None}

@@ -17,6 +17,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from bench.cli import experiments as cli_experiments
+from bench.experiments.prove import counter
 from bench.experiments.prove import proof as prove
 from bench.experiments.prove.faults import FAULTS, Fault, FaultError, change_docs
 from bench.experiments.prove.proof import BASE, Proof, Request, expected_run_s, make_commits
@@ -193,6 +194,7 @@ def run_prove(
     """The command with a gate that is made up; what it printed, and its prove.json."""
     monkeypatch.setattr(prove, "make_commits", lambda _clone, _parts: dict.fromkeys((BASE, *PARTS), "0123abc"))
     monkeypatch.setattr(prove, "git", lambda *_arguments: "")
+    monkeypatch.setattr(counter, "FILE", tmp_path / "counter.json")  # not the committed one
     monkeypatch.setattr(prove, "describe_host", lambda: Host(cpus=0))
     monkeypatch.setattr(Proof, "_gate", lambda _self, _clone, part, number, *_rest: gate(part, number))
     app = typer.Typer(pretty_exceptions_enable=False)
