@@ -16,7 +16,7 @@ from bench.load.fleet.protocol import parse_fleet
 from bench.record.host import utc_now
 from bench.record.manifest import Manifest, StoreInfo
 from bench.run.code_check import code_of
-from bench.run.foreign import measure_foreign, stores_of
+from bench.run.foreign import delete_namespaces, measure_foreign, stores_of
 from bench.run.idle import measure_idle
 from bench.run.instrument import CALIBRATION_CASE, FLOOR_CASE
 from bench.run.meter import Measured, Schedules, Subject, settings_of
@@ -113,7 +113,7 @@ class Run:
         self._namespace = f"stopwatch_bench_{rig.token}"
         for opened in self._stores.values():
             if opened.how == "url":  # our own servers are removed with all they hold
-                stack.callback(opened.delete_namespace, self._namespace)
+                stack.callback(delete_namespaces, opened, self._namespace, [each.side for each in self._sides])
         groups: dict[Group, list[Case]] = {}
         for case in self._cases:
             groups.setdefault((served_by(case), case.workers), []).append(case)
@@ -144,6 +144,7 @@ class Run:
                 cases,
                 block,
                 measured,
+                namespace=self._namespace,
                 settings=self._settings,
                 stores=self._stores,
                 manifests=self._manifests,
