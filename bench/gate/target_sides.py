@@ -43,17 +43,17 @@ def folder_of_target(file: Path, repository: Path | None) -> Path:
     file = file.resolve()
     if repository is not None and not repository.is_dir():
         raise GateError(f"{repository} is not a folder: give the checkout whose HEAD is to be measured")
+    place = repository or file.parent
     try:
-        top = Path(git(repository or file.parent, "rev-parse", "--show-toplevel"))
-        changed = git(top, "status", "--porcelain", "--untracked-files=no", "-z", "--", f":(exclude,literal){file}")
+        top = Path(git(place, "rev-parse", "--show-toplevel"))
+        if not file.is_relative_to(top):
+            raise GateError(f"{file} is outside of the repository {top}: copy it there, or leave out --repository")
+        mine = str(file.relative_to(top))
+        changed = git(top, "diff", "--name-only", "-z", "HEAD", "--", ".", f":(exclude,literal){mine}")
     except GitError as error:
-        outside = repository and not file.is_relative_to(repository.resolve())
-        advice = f"{file} must lie in {repository}" if outside else "its commits are what is compared"
-        raise GateError(f"{repository or file.parent} is no git repository ({error}): {advice}") from None
-    if not file.is_relative_to(top):
-        raise GateError(f"{file} is outside of the repository {top}: copy it there, or leave out --repository")
+        raise GateError(f"{place} is in no git repository with a commit, so there is no base: {error}") from None
     if changed:
-        name = changed.split("\0")[0][3:] or changed.split("\0")[0]
+        name = changed.split("\0")[0]
         raise GateError(f"{top} has uncommitted changes ({name}), which are no part of HEAD: commit or stash them")
     return file.parent
 

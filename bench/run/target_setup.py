@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,9 @@ def locks_digest(top: Path, locks: Iterable[Path]) -> str:
 
 
 def _digest(process: Process, top: Path, locks: Iterable[Path]) -> str:
-    return hashlib.sha256(json.dumps([process.setup, locks_digest(top, locks)]).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps([process.setup, sys.executable, locks_digest(top, locks)]).encode()).hexdigest()[
+        :16
+    ]
 
 
 def _run(argv: list[str], here: Path, log: Path, name: str) -> None:
