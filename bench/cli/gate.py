@@ -37,8 +37,9 @@ def regress(
     or_parent: Annotated[
         bool, Option("--or-parent", help="Compare with HEAD's first parent where --base contains HEAD already.")
     ] = False,
+    target: options.Target = None,
     strategy: options.GatedStrategies = options.GATED,
-    scenario: options.Scenarios = options.GATED_IN,
+    scenario: options.GatedScenarios = None,
     workers: options.Workers = 2,
     minutes: Annotated[float, Option(min=0.1, max=600, help=MINUTES)] = 12,
     seed: options.Seed = 1,
@@ -47,7 +48,8 @@ def regress(
     turns: options.Turns = False,
     results: options.Folders = options.RESULTS,
     repository: Annotated[
-        Path | None, Option(help="The checkout of the service to measure.", show_default="this one")
+        Path | None,
+        Option(help="The checkout of the service to measure.", show_default="this one, or that of --target"),
     ] = None,
 ) -> None:
     """Is HEAD slower to stop than BASE, or does it cost more without stops? Both run here, at the same time.
@@ -60,14 +62,24 @@ def regress(
     from bench.gate.export import write_failure
     from bench.gate.margins import read_margins
     from bench.gate.regress import Gate
+    from bench.gate.target_sides import SCENARIOS, cases_of_target, folder_of_target
     from bench.run.settings import Settings
     from bench.system.storage import writing
+    from bench.workload.plan import contender_of
 
     if switch("QUICK"):
         raise PlanError("QUICK runs yield no verdict: leave QUICK out")
-    cases = options.cases_of(scenario, workers, strategy)
+    if target:
+        if strategy != options.GATED or env:
+            raise PlanError(
+                "--target names the stops (my.toml/STOP) and the environment: leave out --strategy and --env"
+            )
+        cases = cases_of_target(target, options.words(scenario or SCENARIOS))
+        checkout, workers = folder_of_target(contender_of(cases[0]).file, repository), 1
+        turns = True  # services of others share no load
+    else:
+        cases, checkout = options.cases_of(scenario or options.GATED_IN, workers, strategy), repository or ROOT
     settings = Settings("all", workers, False, seed, "regress", environment=parse(env or ()))
-    checkout = repository or ROOT
     compared = choose_base(base, checkout, tip=tip, or_parent=or_parent)
     gate = Gate(cases, settings, read_margins(noise, duet=not turns), results, console, turns=turns)
     line(compared.note)

@@ -27,6 +27,17 @@ Workers = Annotated[int, Option(min=1, max=MAX_WORKERS, help="Worker processes o
 Backend = Annotated[str, Option(help="A store (with push), or a strategy such as redis-poll.")]
 Strategies = Annotated[str, Option(help=_SOME)]
 GatedStrategies = Annotated[str, Option(help=_SOME, show_default=GATED.replace(",", ", "))]
+GatedScenarios = Annotated[
+    str | None,
+    Option(
+        help="Scenarios of the catalogue, or files ending in .toml.",
+        show_default=f"{GATED_IN.replace(',', ', ')}; with --target flowing-long, stalled-long, steady",
+    ),
+]
+Target = Annotated[
+    str | None,
+    Option(help="A target file (my.toml, my.toml/STOP): gate the service of the repository that it lies in."),
+]
 Scenarios = Annotated[str, Option(help="Scenarios of the catalogue, or files ending in .toml.")]
 Turns = Annotated[
     bool, Option("--turns", help="The sides take turns, for a service that cannot run twice on a machine.")

@@ -81,11 +81,14 @@ def commit_of(ref: str, repository: Path = ROOT) -> str:
 
 
 @contextlib.contextmanager
-def worktrees(base: str, head: str = "HEAD", *, repository: Path = ROOT) -> Iterator[tuple[Path, Path]]:
+def worktrees(
+    base: str, head: str = "HEAD", *, repository: Path = ROOT, service: str = SERVICE
+) -> Iterator[tuple[Path, Path]]:
     """Check both refs out side by side, and remove them at the end.
 
     `repository` is the service's folder in a checkout, its top or below; the folders given are the same ones of the
-    two worktrees. Raises GateError for an unknown ref and for a commit without the service, GitError otherwise.
+    two worktrees. `service` is what it must contain; empty: nothing, it may even be missing and is then made. Raises
+    GateError for an unknown ref and for a commit without the service, GitError otherwise.
     """
     commits = [commit_of(ref, repository) for ref in (base, head)]
     below = git(repository, "rev-parse", "--show-prefix")
@@ -95,8 +98,10 @@ def worktrees(base: str, head: str = "HEAD", *, repository: Path = ROOT) -> Iter
         for folder, commit in zip(folders, commits, strict=True):
             undo.callback(_try_git, repository, "worktree", "remove", "--force", str(folder))
             git(repository, "worktree", "add", "--detach", "--quiet", str(folder), commit)
-            if not (folder / below / SERVICE).is_dir():
-                raise GateError(f"{commit[:7]} has no {below}{SERVICE}/, so there is no service to measure", INVALID)
+            if not service:
+                (folder / below).mkdir(parents=True, exist_ok=True)
+            if not (folder / below / service).is_dir():
+                raise GateError(f"{commit[:7]} has no {below}{service}/, so there is no service to measure", INVALID)
         yield folders[0] / below, folders[1] / below
 
 

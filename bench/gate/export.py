@@ -57,7 +57,8 @@ def write(
 ) -> list[Path]:
     """Write the four files into `folder` and return them. Raises OSError; then the old files stay.
 
-    On GitHub also the step summary, the outputs (`verdict`, `exit-code`, `measured`) and, with `say`, annotations.
+    On GitHub also the step summary, the outputs (`verdict`, `exit-code`, `measured`, `head-only`) and, with `say`,
+    annotations.
     """
     folder.mkdir(parents=True, exist_ok=True)
     page = verdict_text.markdown(outcome)
@@ -68,7 +69,7 @@ def write(
         BENCHMARK: encode_file(verdict_text.smaller_is_better(outcome)),
     }
     _write_all(folder, files)
-    _to_github(environ, page, outcome.verdict, outcome.exit_code, measured=True)
+    _to_github(environ, page, outcome, outcome.exit_code, measured=True)
     for line in verdict_text.github_annotations(outcome) if environ.get("GITHUB_ACTIONS") else ():
         say(line)
     return [folder / name for name in files]
@@ -80,7 +81,7 @@ def write_failure(reason: str, code: int, folder: Path | None, environ: Mapping[
     `code` is the exit code of the program. Raises OSError; then the old files stay.
     """
     outcome = Outcome(instrument_problems=[reason])
-    _to_github(environ, verdict_text.markdown(outcome), outcome.verdict, code, measured=False)
+    _to_github(environ, verdict_text.markdown(outcome), outcome, code, measured=False)
     if folder is not None and folder.is_dir():
         verdict = msgspec.structs.replace(record(outcome), exit_code=code)
         _write_all(folder, {RECORD: encode_file(verdict), JUNIT: verdict_text.junit(outcome).encode()})
@@ -95,8 +96,10 @@ def _write_all(folder: Path, files: Mapping[str, bytes]) -> None:
             Path(scratch, name).replace(folder / name)
 
 
-def _to_github(environ: Mapping[str, str], page: str, verdict: str, code: int, *, measured: bool) -> None:
-    outputs = f"verdict={verdict}\nexit-code={code}\nmeasured={str(measured).lower()}\n"
+def _to_github(environ: Mapping[str, str], page: str, outcome: Outcome, code: int, *, measured: bool) -> None:
+    outputs = f"verdict={outcome.verdict}\nexit-code={code}\nmeasured={str(measured).lower()}\n"
+    if measured:
+        outputs += f"head-only={str(outcome.head_only).lower()}\n"
     for name, text in (("GITHUB_STEP_SUMMARY", page), ("GITHUB_OUTPUT", outputs)):
         if path := environ.get(name):
             with Path(path).open("a", encoding="utf-8") as lines:

@@ -71,6 +71,12 @@ class Outcome:
         return EXIT_CODES[self.verdict]
 
     @property
+    def head_only(self) -> bool:
+        """Whether the measurement is invalid because of head alone."""
+        others = self.base_problems or self.instrument_problems
+        return self.verdict == "invalid" and bool(self.head_problems) and not others
+
+    @property
     def blocks(self) -> int:
         """The most blocks of any metric."""
         return max((finding.decision.blocks for finding in self.findings), default=0)

@@ -20,13 +20,14 @@ from bench.gate.block_filter import (
     usable_count,
 )
 from bench.gate.chance import chance_notes
-from bench.gate.commits import ROOT, Comparison, lock_doubts, uncommitted_notes, worktrees
+from bench.gate.commits import ROOT, SERVICE, Comparison, lock_doubts, uncommitted_notes, worktrees
 from bench.gate.family import CHAT_METRICS, COSTS, Finding, decide_all, gate_values, more_needed, single_block_notes
 from bench.gate.margins import Margins
 from bench.gate.outcome import Outcome
 from bench.gate.pairing import TURNS, GatePairing, MeasuredSide
 from bench.gate.pairs import pairs_of
 from bench.gate.rules import apply_rules, overloads
+from bench.gate.target_sides import set_up
 from bench.gate.verdict import Margin
 from bench.record.verdict import SideInfo
 from bench.run.campaign import Run
@@ -36,9 +37,14 @@ from bench.run.settings import Settings
 from bench.run.subject import Side
 from bench.stats.paired import MIN_BLOCKS
 from bench.workload.plan import Case
+from bench.workload.strategies import is_special
 
 METRICS = (*CHAT_METRICS, *COSTS)
 """The metrics that are judged; the costs among them only in scenarios without aborts."""
+
+
+MIN_UNHEALTHY = 3
+"""Blocks that must all be unhealthy on head and healthy on base: fewer happen by chance on a busy machine."""
 
 
 class Evidence:
@@ -75,6 +81,12 @@ class Evidence:
             return True
         return more_needed(each.decision for each in self.findings)
 
+    def _only_head_unhealthy(self) -> bool:
+        """Whether every block is unhealthy on head and none on base, in three blocks or more of each case."""
+        every = {(row.key, row.block) for row in self.head.cases if not is_special(row.scenario)}
+        many = min(usable_count(self.head).values(), default=0) >= MIN_UNHEALTHY
+        return many and not self.excluded_on["base"] and every <= self.excluded_on["head"].keys()
+
     def outcome(
         self, compared: Comparison | None, margin_source: str, notes: Iterable[str], doubts: Iterable[str]
     ) -> Outcome:
@@ -87,6 +99,7 @@ class Evidence:
         of_base, of_head = (side_problems(run, write_summary(run), self.excluded) for run in (self.base, self.head))
         few = list(too_few_usable(self.head, self.excluded, MIN_BLOCKS).values())
         none_left = len(few) == len(self.usable)
+        by_head = none_left and self._only_head_unhealthy()
         counts = " and ".join(f"{len(blocks)} of {name}'s" for name, blocks in self.excluded_on.items())
         excluded = [f"unhealthy blocks that were excluded: {counts}"] if self.excluded else []
         single = single_block_notes(*self.values, self.margins)
@@ -98,8 +111,8 @@ class Evidence:
             head=_side(self.head),
             margin_source=margin_source,
             base_problems=[*unlike, *of_base],
-            head_problems=of_head,
-            instrument_problems=few if none_left else (),
+            head_problems=[*of_head, *(few if by_head else ())],
+            instrument_problems=few if none_left and not by_head else (),
             doubts=[*doubts, *([] if none_left else few)],
             unproven_rules=self.rules.unproven,
             losses=self.rules.losses,
@@ -132,8 +145,11 @@ class Gate:
             fit = int(minutes * 60 * blocks / took_s)
             return blocks < fit and self.evidence().could_change(blocks, fit)
 
-        with worktrees(compared.base, compared.head, repository=repository) as folders:
-            notes, doubts = [compared.note, *uncommitted_notes(repository)], lock_doubts(folders)
+        foreign = self._cases[0].foreign
+        needed = "" if foreign else SERVICE
+        with worktrees(compared.base, compared.head, repository=repository, service=needed) as folders:
+            notes = [compared.note, *uncommitted_notes(repository)]
+            doubts = set_up(foreign, folders, self.sides[1].logs) if foreign else lock_doubts(folders)
             both = zip(("base", "head"), folders, self.sides, strict=True)
             sides = [Measured(Side(name, folder), kept) for name, folder, kept in both]
             expects = Expected(None, minutes)
@@ -165,8 +181,14 @@ def _side(run: ReadRun, compared: Comparison | None = None) -> SideInfo:
 def _code_notes(base: ReadRun, head: ReadRun) -> list[str]:
     """A sentence per side: the code that its service ran."""
     return [
-        f"{name} ran {code.module} of {str(code.commit)[:7]}"
-        + ("" if code.reported else " (not reported by its /healthz: the path that its Python imports)")
+        f"{name} ran {code.module} of {str(code.commit)[:7]}{'' if code.reported else f' ({_source(run)})'}"
         for name, run in (("base", base), ("head", head))
         if (code := run.manifest.code)
     ]
+
+
+def _source(run: ReadRun) -> str:
+    """Where the code of a side is known from, if its service does not report it."""
+    if run.manifest.targets:
+        return "the place that it was started from"
+    return "not reported by its /healthz: the path that its Python imports"

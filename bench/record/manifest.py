@@ -98,7 +98,7 @@ class Asgi(Record, kw_only=True):
 class CodeInfo(Record, kw_only=True):
     """The code that the measured service runs."""
 
-    module: str  #: file of its `server` package
+    module: str  #: file of its `server` package; of a target its folder
     commit: str | None = None  #: commit it reports, or of its checkout
     reported: bool = False  #: whether the service reported both
 

@@ -97,7 +97,7 @@ class SideInfo(Record, kw_only=True):
 
     name: str | UnsetType = UNSET  #: name
     commit: str | UnsetType | None = UNSET  #: commit
-    module: str | UnsetType = UNSET  #: file of the `server` package that its service ran
+    module: str | UnsetType = UNSET  #: file of the `server` package that its service ran; of a target its folder
     reported: bool | UnsetType = UNSET  #: whether the service reported that file and its commit
     ref: str | UnsetType = UNSET  #: base: the name that the user gave
     ref_commit: str | UnsetType = UNSET  #: base: the commit of that name

@@ -10,6 +10,7 @@ import psutil
 
 from bench.record.host import describe_commit
 from bench.record.manifest import CodeInfo
+from bench.system.git import git
 from bench.system.http import AnswerError, request_json
 from bench.system.procs import Child, ChildError
 
@@ -39,6 +40,28 @@ def code_of(service: Child, checkout: Path) -> CodeInfo:
             f" {_short(expected)}; unset PYTHONPATH and PYTHONSAFEPATH"
         )
     return CodeInfo(module=str(module), commit=commit, reported=reported)
+
+
+def folder_of(service: Child, checkout: Path) -> CodeInfo:
+    """The code of another service: its working folder, or the part of its command that names the checkout.
+
+    Raises ChildError for a command that has nothing to do with the checkout: both sides would run the same code.
+    """
+    top = Path(git(checkout, "rev-parse", "--show-toplevel"))
+    try:
+        folder = Path(psutil.Process(service.process.pid).cwd())
+    except psutil.Error as error:
+        service.check()
+        raise ChildError(f"the folder of {service.name} could not be determined: {error}") from error
+    if folder.resolve().is_relative_to(top):
+        return CodeInfo(module=str(folder), commit=describe_commit(checkout)[0])
+    for part in service.argv:
+        if str(top) in part:
+            return CodeInfo(module=part, commit=describe_commit(checkout)[0])
+    raise ChildError(
+        f"{service.name} does not run the code of its checkout, {checkout}: name it by {{{{here}}}} in process.folder"
+        " or process.argv"
+    )
 
 
 def _imported(service: Child) -> str:

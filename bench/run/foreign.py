@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from bench.record.host import describe_commit
 from bench.record.manifest import Manifest
+from bench.run.code_check import folder_of
 from bench.run.meter import Measured, Subject
 from bench.run.rig import Rig
 from bench.run.settings import Settings
 from bench.run.target_check import describe_target, verify
 from bench.run.target_process import started
-from bench.system.procs import ChildError
+from bench.system.procs import Child, ChildError
 from bench.system.stores import Store
 from bench.workload.plan import Case, contender_of
 
@@ -22,6 +24,7 @@ def measure_foreign(
     block: int,
     measured: Measured,
     *,
+    namespace: str,
     settings: Settings,
     stores: Mapping[str, Store],
     manifests: Sequence[Manifest],
@@ -29,14 +32,27 @@ def measure_foreign(
 ) -> None:
     """Start the service, check it in the first block, and measure the cases of one way to stop it.
 
+    A side with a checkout is started from there; the target file, and the files that it names, are those of the case.
     Raises ChildError when it cannot be measured, unless the settings leave such a service out.
     """
     contender = contender_of(cases[0])
     say(f"starting {contender.service}")
     log = measured.results.logs / f"{re.sub(r'[:/]', '-', contender.name)}.log"
+    side, checkout = measured.side, measured.side.checkout
     needed = {kind: stores[kind] for kind in contender.needs}
     try:
-        with started(contender, mock=rig.mock.url, stores=needed, log=log, url=settings.url) as target:
+        with started(
+            contender,
+            mock=rig.mock.url,
+            stores=needed,
+            log=log,
+            url=settings.url,
+            here=checkout,
+            namespace=namespace,
+        ) as target:
+            if checkout is not None and isinstance(target.service, Child):
+                (manifest,) = (each for each in manifests if each.side == side.name)
+                manifest.code = folder_of(target.service, checkout)
             for manifest in manifests:
                 manifest.targets[contender.service] = describe_target(contender, target)
             if block == 0:
@@ -45,6 +61,8 @@ def measure_foreign(
             for case in cases:
                 rig.meter.measure(case, block, Subject(target.service, [measured], values=target.values))
     except ChildError as error:
+        if checkout is not None:
+            raise ChildError(f"{side.name} ({str(describe_commit(checkout)[0])[:7]}): {error}") from error
         if not settings.leaves_out_unfit:
             raise
         rig.mock.check()

@@ -106,6 +106,7 @@ class Groups:
                 cases,
                 block,
                 measured,
+                namespace=self._namespace_of(measured),
                 settings=self._settings,
                 stores=self._stores,
                 manifests=self._manifests,

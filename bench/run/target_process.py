@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from bench.run.target_setup import install as run_setup
 from bench.system.embedded import temporary_folder
 from bench.system.environment import clean
 from bench.system.procs import Child, ChildError
@@ -57,19 +58,30 @@ class Target:
 
 @contextlib.contextmanager
 def started(
-    contender: Contender, *, mock: str, stores: Mapping[str, Store], log: Path, url: str | None = None
+    contender: Contender,
+    *,
+    mock: str,
+    stores: Mapping[str, Store],
+    log: Path,
+    url: str | None = None,
+    here: Path | None = None,
+    namespace: str = "stopwatch_bench",
 ) -> Iterator[Target]:
-    """Run a target within the block, or use the one at `url`. Raises ChildError when it cannot be started or set up."""
+    """Run a target within the block, or use the one at `url`. Raises ChildError when it cannot be started or set up.
+
+    `here`: the folder that {{here}} stands for, in another checkout than that of the target file.
+    """
     target = contender.target
     with contextlib.ExitStack() as stack:
         work = stack.enter_context(temporary_folder("target"))
         values = {
             **contender.service_vars,
-            **_places(contender),
+            **places(contender, here or contender.file.parent),
             **_stores(contender, stores),
             "env": environment_of(target, contender.file),
             "mock": mock,
             "work": str(work),
+            "namespace": namespace,
         }
         if target.name == MOCK:
             url = mock
@@ -91,15 +103,17 @@ def started(
 
 @contextlib.contextmanager
 def _process(contender: Contender, process: Process, values: dict[str, Any], work: Path, log: Path) -> Iterator[Target]:
-    port = _free_port()
+    port, here = _free_port(), Path(values["here"])
     values = {**values, "port": port, "url": f"http://127.0.0.1:{port}"}
+    if process.setup:
+        values |= run_setup(process, here, values, log.with_suffix(".setup.log"), contender.target.name)
     try:
         for name, source in process.files.items():
             _write(work / name, contender.file.parent / source, values)
         argv = [render(each, values) for each in process.argv]
         env = {name: render(text, values) for name, text in process.env.items()}
         version = _version([render(each, values) for each in process.version or ()], work, {**clean(), **env})
-        path, folder = render(process.ready.path, values), contender.file.parent / render(process.folder, values)
+        path, folder = render(process.ready.path, values), here / render(process.folder, values)
     except (OSError, RenderError) as error:
         raise ChildError(f"target {contender.target.name} cannot be started: {error}") from error
     if shutil.which(argv[0], path=clean().get("PATH")) is None:
@@ -119,13 +133,14 @@ def _process(contender: Contender, process: Process, values: dict[str, Any], wor
         yield Target(child, values, version)
 
 
-def _places(contender: Contender) -> dict[str, Any]:
+def places(contender: Contender, here: Path) -> dict[str, Any]:
+    """The variables that are the same for every start of a target; `here` is the folder of its file, or its copy."""
     folder = venv(contender.target.install or contender.file.stem)
     return {
         "venv": str(folder),
         "npm": str(folder / "node_modules"),
         "python": sys.executable,
-        "here": str(contender.file.parent.resolve()),
+        "here": str(here.resolve()),
         "secret": secrets.token_hex(16),
         "workers": 1,
     }

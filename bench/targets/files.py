@@ -161,6 +161,7 @@ def _texts(target: Target, file: Path) -> list[tuple[str, str]]:
     if target.process:
         process = target.process
         found += [("process.argv", text) for text in (*process.argv, *(process.version or ()))]
+        found += [("process.setup", text) for text in process.setup or ()]
         found += [(f"process.env.{name}", text) for name, text in process.env.items()]
         found += [("process.ready.path", process.ready.path), ("process.folder", process.folder)]
         found += [

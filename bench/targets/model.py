@@ -105,6 +105,8 @@ class Process(_Table):
 
     argv: Annotated[list[Template], Field(min_length=1)]
     env: dict[str, Template] = {}
+    setup: Annotated[list[Template], Field(min_length=1)] | None = None  #: installs the dependencies into {{venv}}
+    locks: list[str] = []  #: names of the lock files, in whose every state setup runs once; the usual names without it
     folder: Template = "{{work}}"  #: working folder
     files: dict[str, str] = {}  #: name in {{work}} -> path relative to the target file; *.j2 are rendered
     ready: Ready = Ready()

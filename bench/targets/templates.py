@@ -13,7 +13,8 @@ ENVIRONMENT = SandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newl
 NAMES = {
     "mock": "URL of the upstream", "url": "URL of the service", "port": "port of the service", "workers": "processes",
     "redis_url": "a Redis of this run", "redis_port": "its port", "postgres_url": "a PostgreSQL of this run",
-    "venv": ".targets/<name>, a virtual environment", "npm": "node_modules of .targets/<name>",
+    "venv": ".targets/<name>, or the folder that process.setup fills", "npm": "node_modules of that folder",
+    "namespace": "a name for what is kept in the stores, for each side",
     "python": "the Python of this project", "work": "new folder of the process",
     "here": "folder of the target file", "secret": "random, for each run",
     "id": "id of the chat", "uuid": "random, for each chat", "text": "message of the chat",

@@ -40,6 +40,7 @@ def measure(folder: Path, **env: str) -> subprocess.CompletedProcess[str]:
         (folder / name).chmod(0o755)
     given = {
         "BASE": "origin/main", "FOLDER": ".", "REQUIREMENTS": "", "STRATEGY": "", "MINUTES": "12",
+        "TARGET": "", "SCENARIO": "",
         "GATE": str(folder / "gate"), "RESULTS": str(folder / "results"), "GITHUB_WORKSPACE": str(folder / "work"),
         "PATH": f"{folder / 'bin'}:/usr/bin:/bin",
     }  # fmt: skip
@@ -51,11 +52,24 @@ def measure(folder: Path, **env: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize(("verdict", "code"), VERDICTS.items())
 def test_a_verdict_becomes_its_exit_code(verdict: str, code: int) -> None:
-    told = {"VERDICT": verdict, "EXIT_CODE": str(code), "MEASURED": "true"}
+    told = {"VERDICT": verdict, "EXIT_CODE": str(code), "MEASURED": "true", "HEAD_ONLY": "false"}
     assert gate(**told, **FAIL) == code
     assert gate(**told, **WARN) == (0 if verdict in ("inconclusive", "invalid") else code)
     assert gate(**told, **(WARN | {"INVALID": "fail"})) == (0 if verdict == "inconclusive" else code)
     assert gate(**told, **(WARN | {"INCONCLUSIVE": "fail"})) == (0 if verdict == "invalid" else code)
+
+
+def test_a_measurement_that_head_alone_made_invalid_fails() -> None:
+    given = {"VERDICT": "invalid", "EXIT_CODE": "2", "MEASURED": "true", **WARN}
+    assert gate(**given, HEAD_ONLY="true") == 2
+    assert gate(**given, HEAD_ONLY="false") == 0
+
+
+def test_a_target_is_a_file_of_the_callers_repository(tmp_path: Path) -> None:
+    (tmp_path / "work" / "my chat").mkdir(parents=True)
+    done = measure(tmp_path, FOLDER="my chat", TARGET="ci/stop.toml/cancel", SCENARIO="steady")
+    target = tmp_path / "work" / "my chat" / "ci/stop.toml/cancel"
+    assert done.stdout.splitlines()[-1].endswith(f"<--target><{target}><--scenario><steady>")
 
 
 def test_what_was_never_measured_fails_whatever_is_allowed() -> None:

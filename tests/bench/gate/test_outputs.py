@@ -256,7 +256,7 @@ def test_the_files_and_what_github_gets(outcome: Outcome, tmp_path: Path) -> Non
     assert ET.parse(files[1]).getroot().tag == "testsuite"
     assert json.loads(files[3].read_text()) == smaller_is_better(outcome)
     assert summary.read_text() == "# before\n" + files[2].read_text()
-    assert outputs.read_text() == "verdict=worse\nexit-code=1\nmeasured=true\n"
+    assert outputs.read_text() == "verdict=worse\nexit-code=1\nmeasured=true\nhead-only=false\n"
     assert said == github_annotations(outcome)
 
 
@@ -275,3 +275,9 @@ def test_the_terminal_ends_with_the_verdict(outcome: Outcome) -> None:
     assert lines[-1].startswith("verdict: worse: head is worse than base (1 zero-tolerance rule broken; 1 worse")
     assert any("1 aborts that were accepted" in line_ for line_ in lines)
     assert any("equivalent" in line_ and "1 more" in line_ for line_ in lines)
+
+
+def test_a_measurement_that_head_alone_made_invalid_is_marked() -> None:
+    assert Outcome(head_problems=["2 % of the chats failed"]).head_only
+    assert not Outcome(head_problems=["x"], base_problems=["x"]).head_only
+    assert not Outcome(head_problems=["x"], instrument_problems=["y"]).head_only
