@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from markupsafe import Markup
 
 from bench.record.files import replace_file
 from bench.report import cases, formatting
+from bench.report.pictures import data_uri
 from bench.stats.proportions import proportion_interval
 
 BAR = "¦"  # separates the cells of a table
@@ -107,7 +107,7 @@ def write_pages(folder: Path, name: str, content: Mapping[str, Any]) -> Path:
     """Write report.md and report.html into `folder` from the templates of this name; give the HTML's path."""
     # Labels and errors come from outside: both kinds of page escape them.
     pages = Environment(loader=_LOADER, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    pages.filters["inline_svg"] = lambda chart: _data_uri(folder / f"{chart}.svg")
+    pages.filters["inline_svg"] = lambda chart: data_uri((folder / f"{chart}.svg").read_text(encoding="utf-8"))
     pages.filters["cell"] = _markdown_cell
     for kind in ("md", "html"):
         replace_file(folder / f"report.{kind}", pages.get_template(f"{name}.{kind}.j2").render(content).encode())
@@ -116,11 +116,6 @@ def write_pages(folder: Path, name: str, content: Mapping[str, Any]) -> Path:
 
 def _collapse(text: str) -> str:
     return re.sub(r" (?=[.,;:)](?:[\s.,;:)]|$))|(?<=\() ", "", " ".join(text.split()))
-
-
-def _data_uri(svg: Path) -> str:
-    """The image inside the page: nothing is loaded, and the ids of two drawings cannot clash."""
-    return "data:image/svg+xml;base64," + base64.b64encode(svg.read_bytes()).decode()
 
 
 def _markdown_cell(text: object) -> Markup:

@@ -29,6 +29,7 @@ from bench.workload.strategies import strategy_rank
 WIDTH_IN = 4.6  # a phone of 375 px shows it at some 3.7 in: 9 pt type is still 7 pt there
 LEAST_PT = 9.0  # of any text in a picture
 DPI = 170
+SVG_DPI = 90  # of the parts of an SVG that are pixels: bands and crowds of dots
 ROW_IN, TWO_LINES_IN, LEGEND_ROW_IN = 0.3, 0.37, 0.19
 GREY, DARK, FLOOR_COLOUR = "#666666", "#222222", "#8a1c7c"
 LOOK = mpl.rc_params_from_file(Path(__file__).with_name("report.mplstyle"))
@@ -143,6 +144,7 @@ def save(drawing: Figure, stem: Path) -> None:
         drawing.set_layout_engine("none")
     drawing.dpi = DPI
     FigureCanvasAgg(drawing).print_png(stem.with_suffix(".png"))  # type: ignore[no-untyped-call]
+    drawing.dpi = SVG_DPI
     no_dates = {"Date": None, "Creator": None}
     FigureCanvasSVG(drawing).print_svg(stem.with_suffix(".svg"), metadata=no_dates)  # type: ignore[no-untyped-call]
 

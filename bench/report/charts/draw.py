@@ -15,6 +15,7 @@ from bench.report.charts.cost import draw_cost, draw_money, draw_trade, draw_was
 from bench.report.charts.data import by_pace, by_workers, costs_of, knee_of, panels_of
 from bench.report.charts.failure import draw_knee, draw_outage, draw_workers
 from bench.report.charts.gap import draw_gap, draw_pace
+from bench.report.charts.over_time import draw_run
 from bench.report.charts.stop import draw_by_scenario, draw_ecdf, draw_tail
 from bench.report.charts.timeline import draw_lanes, draw_where
 from bench.report.formatting import bench_command
@@ -52,6 +53,7 @@ def draw_all(
         draw_ecdf(out, first, floor, limits),
         draw_tail(out, first, floor, limits),
         draw_lanes(out, lanes, itl_ms or 20.0, home.title if home else ""),
+        draw_run(out, run, times.moments, limits),
         draw_where(out, first, parts_by_case(run)),
         draw_gap(out, home, times.moments, itl_ms),
         draw_pace(out, by_pace(whole, scenarios), floor),

@@ -23,7 +23,7 @@ from bench.stats.percentiles import interval95
 
 Points = NDArray[np.float64]
 Limits = tuple[float, float]
-MOST_POINTS, LAST_POINTS = 300, 40
+MOST_POINTS, LAST_POINTS = 120, 40
 PANELS_PER_PICTURE = 2
 MARKS = (10, 100, 1000)
 SURE = 3.7  # aborts needed per 1 in N for that quantile's 95 % interval: 368 for 1 in 100

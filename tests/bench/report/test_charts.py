@@ -30,7 +30,7 @@ from tests.bench import fake_results as fake
 PNG, SVG = b"\x89PNG", b"<?xml"
 THREE = ("redis-push", "postgres-poll", "none")
 OF_STOPS = {"stop-ecdf", "stop-tail", "stop-by-scenario", "stop-lanes", "stop-where", "stop-in-gap", "wasted-tokens",
-            "waste-price"}  # fmt: skip
+            "stop-over-time", "waste-price"}  # fmt: skip
 OF_COSTS = {"cost", "cost-against-stop"}
 ELSEWHERE = {"stop-by-pace", "missed-by-workers", "outage", "knee"}
 
