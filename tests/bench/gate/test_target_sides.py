@@ -50,9 +50,11 @@ def test_a_target_without_a_process_is_refused(top: Path) -> None:
 
 
 def test_stops_that_are_documented_not_to_work_are_left_out(top: Path) -> None:
-    (top / "other.toml").write_text(TARGET.read_text() + 'expect = "never"\n')
+    stop = 'request = "POST /stop/{{ids.run}}"\n'
+    never = TARGET.read_text().replace(stop, f'{stop}expect = "never"\n')
+    (top / "other.toml").write_text(never)
     assert "nothing to judge" in refused(top, "--target", str(top / "other.toml"))
-    (top / "other.toml").write_text(TARGET.read_text() + 'expect = "never"\n[stop.hangup]\nkind = "hangup"\n')
+    (top / "other.toml").write_text(never + '[stop.hangup]\nkind = "hangup"\n')
     (case,) = cases_of_target(str(top / "other.toml"), ["steady"])
     assert contender_of(case).way == "hangup"
 
