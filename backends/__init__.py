@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from backends import foreign
 from backends.base import AbortOutcome, Options, Store
 from backends.deliveries import PollDelivery, PushDelivery, TimerDelivery
 from backends.delivery import Delivery
@@ -57,6 +58,7 @@ _STORE_OF_SCHEME = {
 }
 _SCHEME = re.compile(r"[a-z0-9+.-]{1,40}", re.ASCII)
 _DELIVERIES = {"poll": PollDelivery, "timer": TimerDelivery, "push": PushDelivery}
+_CHOICES = ", ".join(_DELIVERIES)
 _DRIVERS = {"aiopg", "asyncpg", "pg8000", "psycopg", "psycopg2", "psycopg3", "psycopg_async", "aioredis", "async"}
 """Driver names in URLs written for other programs, e.g. `postgresql+asyncpg://`. Ignored: our drivers are fixed."""
 
@@ -66,8 +68,13 @@ def from_url(url: str, options: Options | None = None) -> Delivery:
 
     The form is `<store>+<delivery>://`, followed by the driver's own form; `redis+sentinel` and `redis+cluster` are
     stores, too. `memory+push://` needs nothing more, and `none://` is the control that delivers no abort. The default
-    delivery is push. Raises `BackendUrlError`.
+    delivery is push. A store of another package is `<module>:<class>+<delivery>://<address>`. Raises `BackendUrlError`.
     """
+    other = foreign.parse(url)
+    if other is not None and other.module not in _STORE_OF_SCHEME:  # `redis:...` is a URL with a mistake
+        if other.delivery not in _DELIVERIES:
+            raise BackendUrlError(f"the delivery of the store {other.module}:{other.name} is one of {_CHOICES}")
+        return _DELIVERIES[other.delivery](foreign.create(other, options or Options(), notify=other.delivery == "push"))
     scheme, separator, rest = url.partition("://")
     scheme = scheme.lower()
     store_scheme, *suffixes = scheme.split("+")

@@ -107,7 +107,7 @@ class Settings(BaseSettings):
     @property
     def in_memory(self) -> bool:
         """Whether the store is the memory of one worker."""
-        return self.abort_backend.get_secret_value().startswith("memory")
+        return self.abort_backend.get_secret_value().startswith(("memory+", "memory:"))
 
     @property
     def worker_count(self) -> int:

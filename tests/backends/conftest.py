@@ -1,6 +1,7 @@
 """Fixtures for one suite over all strategies: workers' deliveries over the same real store."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from itertools import count
@@ -21,12 +22,18 @@ Open = Callable[..., AbstractAsyncContextManager[Delivery]]
 
 CLUSTER = ("redis+cluster-poll", "redis+cluster-timer", "redis+cluster-push")
 """The Redis strategies on a cluster of three masters."""
+FOREIGN = os.environ.get("STORE", "")
+"""A store of another package, `module:Class` or `module:Class://address`: the conformance suite runs with it alone."""
+CONFORMING = [f"foreign-{each}" for each in ("poll", "timer", "push")] if FOREIGN else [*backends.STRATEGIES, *CLUSTER]
 DURABLE = [strategy for strategy in backends.STRATEGIES if not strategy.startswith("memory")]
 
 
 def url_of(strategy: str, request: pytest.FixtureRequest) -> str:
     """The backend URL of a strategy on the servers of this session."""
     store, delivery = strategy.split("-")
+    if store == "foreign":
+        name, separator, address = FOREIGN.partition("://")
+        return f"{name}+{delivery}{separator}{address}"
     if store == "memory":
         return f"memory+{delivery}://"
     url: str = request.getfixturevalue(f"{store.replace('+', '_')}_url")

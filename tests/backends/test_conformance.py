@@ -4,12 +4,11 @@ import asyncio
 
 import pytest
 
-import backends
 from backends import AbortOutcome, AbortSignal, DuplicateChatError
 from backends.delivery import Delivery
-from tests.backends.conftest import CLUSTER, Open
+from tests.backends.conftest import CONFORMING, Open
 
-pytestmark = pytest.mark.parametrize("strategy", [*backends.STRATEGIES, *CLUSTER])
+pytestmark = pytest.mark.parametrize("strategy", CONFORMING)
 DEADLINE_S = 5.0
 
 
