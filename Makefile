@@ -59,7 +59,7 @@ $(TEST_READY): requirements-test.lock requirements.lock | $(READY)
 	@$(INSTALL) --require-hashes -r $<
 	@touch $@
 
-bench: $(READY) ## measure and report (12 min; QUICK=1: 2): BACKEND=all|memory|postgres|redis-push|... SCENARIO=name,... WORKERS=n LOAD="--processes 4"
+bench: $(READY) ## measure and report (12 min; QUICK=1: 2): BACKEND=all|memory|postgres|nats|redis-push|... SCENARIO=name,... WORKERS=n LOAD="--processes 4"
 	@exec $(RUN) -m bench run --backend "$(BACKEND)" --workers "$(WORKERS)" $(if $(SCENARIO),--scenario "$(SCENARIO)") $(if $(LOAD),--load "$(LOAD)") $(quick) $(ARGS)
 
 doctor: $(READY) ## check whether this machine is fit to measure on (seconds)
@@ -83,7 +83,7 @@ stop-path: $(READY) ## latency of an abort on the other worker, compared with a 
 bench-backends: $(READY) ## latency and cost of the abort path alone, compared with the bare drivers: BACKEND=all|postgres|redis QUICK=1
 	@exec $(RUN) -m bench backends --backend "$(BACKEND)" $(quick) $(ARGS)
 
-knee: $(READY) ## find the rate at which stops get slow or lost (3 min a strategy): BACKEND=all|memory|postgres|redis-push|...
+knee: $(READY) ## find the rate at which stops get slow or lost (3 min a strategy): BACKEND=all|memory|postgres|nats|redis-push|...
 	@exec $(RUN) -m bench knee "$(BACKEND)" $(ARGS)
 
 plan: $(READY) ## predict what many streams need: ARGS="--streams 1e6 --tokens-per-s 40"; ARGS=--measure measures this machine (15 min)
@@ -105,7 +105,7 @@ baseline: $(READY) ## measure, and keep it as results/baseline.json for `.venv/b
 soak: $(READY) ## mixed traffic, then look for leaks (10 min): BACKEND=redis|postgres-poll|...
 	@exec $(RUN) -m bench soak --backend "$(BACKEND)" $(ARGS)
 
-serve: $(READY) ## start store, mock upstream (unless OPENAI_API_KEY is set) and service: BACKEND=redis|postgres|memory PORT=8000
+serve: $(READY) ## start store, mock upstream (unless OPENAI_API_KEY is set) and service: BACKEND=redis|postgres|nats|memory PORT=8000
 	@exec $(RUN) -m bench serve --backend "$(BACKEND)" $(if $(PORT),--port "$(PORT)") $(ARGS)
 
 report: $(READY) ## draw the report of a run again: RUN_DIR=results/latest
@@ -137,8 +137,8 @@ check: $(TEST_READY) ## lint, formatting, types, import contracts (1 min)
 lock: COMPILE := uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-emit-index-url pyproject.toml
 lock: ## renew all locks from pyproject.toml (needs uv; ARGS=--upgrade for newer versions)
 	@command -v uv >/dev/null || { echo "make: uv is not installed: pip install uv, then make lock again" >&2; exit 4; }
-	$(COMPILE) --extra redis --extra postgres --extra bench --extra setup $(ARGS) --output-file requirements.lock
-	$(COMPILE) --extra redis --extra postgres --constraints requirements.lock $(ARGS) --output-file requirements-service.lock
+	$(COMPILE) --extra redis --extra postgres --extra nats --extra bench --extra setup $(ARGS) --output-file requirements.lock
+	$(COMPILE) --extra redis --extra postgres --extra nats --constraints requirements.lock $(ARGS) --output-file requirements-service.lock
 	$(COMPILE) --all-extras --constraints requirements.lock $(ARGS) --output-file requirements-test.lock
 
 clean: ## remove .venv, .clients, .targets and caches, but no results

@@ -1,4 +1,4 @@
-"""Abort strategies: three stores times three deliveries, chosen by a URL such as `redis+push://127.0.0.1:6379/0`."""
+"""Abort strategies: four stores times three deliveries, chosen by a URL such as `redis+push://127.0.0.1:6379/0`."""
 
 from __future__ import annotations
 
@@ -42,6 +42,9 @@ STRATEGIES = (
     "redis-poll",
     "redis-timer",
     "redis-push",
+    "nats-poll",
+    "nats-timer",
+    "nats-push",
 )
 """`<store>-<delivery>`. No `memory-timer`: it would only be a slower poll."""
 
@@ -55,6 +58,7 @@ _STORE_OF_SCHEME = {
     "rediss+sentinel": "redis",
     "redis+cluster": "redis",  # the masters of a Redis Cluster
     "rediss+cluster": "redis",
+    "nats": "nats",
 }
 _SCHEME = re.compile(r"[a-z0-9+.-]{1,40}", re.ASCII)
 _DELIVERIES = {"poll": PollDelivery, "timer": TimerDelivery, "push": PushDelivery}
@@ -108,6 +112,10 @@ def _store(name: str | None, url: str, options: Options, *, notify: bool) -> Sto
                 from backends.postgres.store import PostgresStore  # noqa: PLC0415 - lazily, see above
 
                 return PostgresStore(url, options, notify=notify)
+            case "nats":
+                from backends.nats import NatsStore  # noqa: PLC0415 - lazily, see above
+
+                return NatsStore(url, options, notify=notify)
     except ModuleNotFoundError as error:
         raise BackendUrlError(f"{name} needs the driver {error.name}: pip install '.[{name}]'") from error
     from backends.memory import MemoryStore, NoStore  # noqa: PLC0415 - lazily, see above

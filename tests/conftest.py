@@ -65,6 +65,13 @@ def postgres_url() -> Iterator[str]:
         _forget(store)
 
 
+@pytest.fixture(scope="session")
+def nats_url() -> Iterator[str]:
+    with open_store("nats") as store:
+        yield store.url
+        _forget(store)
+
+
 def _forget(store: Store) -> None:
     if store.how == "url":
         for each in _made:

@@ -15,7 +15,7 @@ from bench.cli.terminal import BAD_USAGE, INCONCLUSIVE, INVALID, REGRESSION, con
 from bench.experiments.prove import counter
 from bench.experiments.prove import simulate as simulation
 from bench.experiments.prove.record import FILE, PARTS, promises_table, verdict_of
-from bench.workload.plan import BACKENDS, STRATEGIES, check_backend, store_of
+from bench.workload.plan import BACKENDS, STRATEGIES, check_backend, is_asked, store_of
 from bench.workload.scenario import PlanError
 
 LIMIT_MS = "Limit of a stop's p99, above its p99 at a low rate."
@@ -74,7 +74,7 @@ def _strategies(backend: str) -> list[str]:
         raise PlanError(f"BACKEND none delivers no abort, so it has no knee: choose from {found}")
     if backend in choices:
         return [backend]
-    return [name for name in choices if store_of(name) and backend in ("all", store_of(name))]
+    return [name for name in choices if store_of(name) and is_asked(name, backend)]
 
 
 @measuring

@@ -20,7 +20,7 @@ from bench.workload.plan import STRATEGIES, delivery_of, store_of
 from bench.workload.scenario import PlanError
 
 HOST = "127.0.0.1"
-STORES = ("memory", "postgres", "redis")
+STORES = ("memory", "postgres", "redis", "nats")
 CHOICES = (*STORES, *(name for name in STRATEGIES if name != "disconnect"), "all")
 DEFAULT = "redis-push"
 GREETING = Path(__file__).parent / "greeting.txt"

@@ -13,6 +13,7 @@ from bench.run.rig import Rig
 from bench.run.settings import Settings
 from bench.run.target_check import describe_target, verify
 from bench.run.target_process import started
+from bench.system.environment import URL_VARIABLES
 from bench.system.procs import Child, ChildError
 from bench.system.stores import Store
 from bench.workload.plan import Case, contender_of
@@ -74,5 +75,5 @@ def measure_foreign(
 def stores_of(cases: Iterable[Case]) -> set[str]:
     """The kinds of stores that must be started."""
     cases = list(cases)
-    kinds = {case.store for case in cases if case.store in ("redis", "postgres")}
+    kinds = {case.store for case in cases if case.store in URL_VARIABLES}
     return {str(kind) for kind in kinds}.union(*(contender_of(case).needs for case in cases if case.foreign))

@@ -1,11 +1,13 @@
 """What a store server reports about itself: name, version, its own counter of operations, its clients.
 
-Both classes connect when they are made, so that making one proves that the server answers.
+All classes connect when they are made, so that making one proves that the server answers.
 """
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 from bench.system.store_urls import for_asyncpg
@@ -119,6 +121,85 @@ class PostgresCounter:
         """One value, fetched in a thread with its own loop, because callers may run inside a loop."""
         with ThreadPoolExecutor(1) as thread:
             return thread.submit(asyncio.run, _fetch(self._url, query)).result()
+
+
+class NatsCounter:
+    """Requests to JetStream (reads) and messages in its streams (writes); the cost of a reading is measured first."""
+
+    source = "JetStream: requests of the account and last sequences of its streams"
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self.name = "nats"
+        self.version = str(self._run(_nats_version))
+        first, second = self._total(), self._total()
+        self._cost = second - first
+        self._own = second + self._cost
+
+    def read(self, *, settled: bool = False) -> int:  # noqa: ARG002 - NATS counts immediately
+        """Operations since this object was made, our own excluded."""
+        total = self._total() - self._own
+        self._own += self._cost
+        return total
+
+    def connections(self) -> None:
+        """Unknown: a client cannot ask for it."""
+
+    def records(self, namespace: str) -> int:
+        """Records of chats under this namespace; the workers' heartbeats do not count."""
+
+        async def count(client: Any) -> int:
+            info = await client.jetstream().stream_info(f"KV_{namespace}", subjects_filter=f"$KV.{namespace}.chat.>")
+            return len(info.state.subjects or {})
+
+        self._own += 1
+        return int(self._run(count))
+
+    def delete_namespace(self, namespace: str) -> None:
+        """Delete the bucket of this namespace."""
+
+        async def delete(client: Any) -> None:
+            from nats.js.errors import NotFoundError  # noqa: PLC0415 - only runs with NATS need the driver
+
+            with suppress(NotFoundError):
+                await client.jetstream().delete_stream(f"KV_{namespace}")
+
+        self._run(delete)
+
+    def close(self) -> None:
+        """No connection is kept between readings."""
+
+    def _total(self) -> int:
+        return int(self._run(_nats_total))
+
+    def _run(self, ask: Callable[[Any], Awaitable[Any]]) -> Any:
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(asyncio.run, _with_nats(self._url, ask)).result()
+
+
+async def _nats_version(client: Any) -> str:
+    version = client.connected_server_version
+    return f"{version.major}.{version.minor}.{version.patch}"
+
+
+async def _nats_total(client: Any) -> int:
+    context = client.jetstream()
+    streams = await context.streams_info()
+    return int((await context.account_info()).api.total + sum(each.state.last_seq for each in streams))
+
+
+async def _with_nats(url: str, ask: Callable[[Any], Awaitable[Any]]) -> Any:
+    import nats  # noqa: PLC0415 - only runs with NATS need the driver
+
+    async def ignore(_error: Exception) -> None:
+        """The caller gets the error; nats-py would also log it."""
+
+    async with asyncio.timeout(CONNECT_DEADLINE_S):  # nats-py tries a server that does not listen again and again
+        client = await nats.connect(url, allow_reconnect=False, max_reconnect_attempts=1, error_cb=ignore)
+    try:
+        return await ask(client)
+    finally:
+        await client.close()
 
 
 _TRANSACTIONS = "SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = current_database()"

@@ -20,8 +20,11 @@ PASSED = (
 )  # fmt: skip
 """What a process needs to start on this machine. Everything else could change what is measured, and is left out:
 settings of the service, the mock and Locust, proxies, PYTHON*, LD_PRELOAD."""
-STORES = ("STORES", "REDIS_URL", "DATABASE_URL", "REDIS_BINARY", "POSTGRES_BINARY", "REDIS_IMAGE", "POSTGRES_IMAGE")
-URL_VARIABLES = {"redis": "REDIS_URL", "postgres": "DATABASE_URL"}
+STORES = (
+    "STORES", "REDIS_URL", "DATABASE_URL", "NATS_URL", "REDIS_BINARY", "POSTGRES_BINARY", "NATS_BINARY", "REDIS_IMAGE",
+    "POSTGRES_IMAGE",
+)  # fmt: skip
+URL_VARIABLES = {"redis": "REDIS_URL", "postgres": "DATABASE_URL", "nats": "NATS_URL"}
 SET_BY_THE_RUN = (
     "ABORT_BACKEND", "ABORT_NAMESPACE", "API_KEYS", "HOST", "OPENAI_API_KEY", "OPENAI_BASE_URL", "PORT", "PYTHONHOME",
     "PYTHONPATH", "TRACE_DIR", "WORKERS",

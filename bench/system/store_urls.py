@@ -5,8 +5,12 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 from bench.workload.scenario import PlanError
 
-EXAMPLES = {"redis": "redis://host:port/0", "postgres": "postgres://user:password@host:port/database"}
-_SCHEMES = {"redis": ("redis", "rediss"), "postgres": ("postgres", "postgresql")}
+EXAMPLES = {
+    "redis": "redis://host:port/0",
+    "postgres": "postgres://user:password@host:port/database",
+    "nats": "nats://host:port",
+}
+_SCHEMES = {"redis": ("redis", "rediss"), "postgres": ("postgres", "postgresql"), "nats": ("nats",)}
 _HOSTS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[\w.%-]*)(:[0-9]{1,5})?(,[\w.%-]*(:[0-9]{1,5})?)*", re.ASCII)
 _HARMLESS = re.compile(r"[\w.-]{1,60}(:[0-9]{1,5})?(/[0-9]*)?", re.ASCII)
 _ASYNCPG = re.compile(r"(ssl\w+|host|port|user|password|dbname|database|passfile|service|target_session_attrs)")

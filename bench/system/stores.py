@@ -1,18 +1,22 @@
-"""The stores under test: our own servers, containers, or the servers that REDIS_URL and DATABASE_URL name."""
+"""The stores under test: our own servers, containers, or the servers that REDIS_URL, DATABASE_URL and NATS_URL name."""
 
 import contextlib
 import os
 from collections.abc import Iterator, Mapping
 
 from bench.system.containers import NO_SETTINGS, container
-from bench.system.counters import PostgresCounter, RedisCounter
+from bench.system.counters import NatsCounter, PostgresCounter, RedisCounter
 from bench.system.cpu_time import tree_cpu_ns
 from bench.system.embedded import EmbeddedServer, StoreError
 from bench.system.environment import URL_VARIABLES
 from bench.system.servers import SERVERS
 from bench.system.store_urls import checked, where, with_delivery
 
-COUNTERS: dict[str, type[RedisCounter | PostgresCounter]] = {"redis": RedisCounter, "postgres": PostgresCounter}
+COUNTERS: dict[str, type[RedisCounter | PostgresCounter | NatsCounter]] = {
+    "redis": RedisCounter,
+    "postgres": PostgresCounter,
+    "nats": NatsCounter,
+}
 
 
 class Store:
@@ -60,8 +64,8 @@ class Store:
                 f"{namespace!r} is still there"
             ) from error
 
-    def connections(self) -> int:
-        """Connected clients, our own excluded."""
+    def connections(self) -> int | None:
+        """Connected clients, our own excluded; None where the store does not tell."""
         return self._counter.connections()
 
     def cpu_s(self) -> float | None:
@@ -94,7 +98,7 @@ class Store:
 
 @contextlib.contextmanager
 def open_store(kind: str, settings: Mapping[str, str] = NO_SETTINGS) -> Iterator[Store]:
-    """The `redis` or `postgres` store that its variable names, else the one that STORES selects.
+    """The `redis`, `postgres` or `nats` store that its variable names, else the one that STORES selects.
 
     STORES is `embedded` (the default) or `docker`; both get these settings. Raises StoreError, naming the variable to
     change, when the store cannot be started or reached, and PlanError for an invalid URL.

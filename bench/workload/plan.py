@@ -7,20 +7,23 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from bench.workload.scenario import MAX_WORKERS, PlanError, Scenario, catalogue, load_scenarios
-from bench.workload.strategies import DISCONNECT, FLOOR, NONE, hangs_up
+from bench.workload.strategies import DISCONNECT, FLOOR, NONE, hangs_up, is_own_store
 
 if TYPE_CHECKING:
     from bench.targets.files import Contender
 
 STRATEGIES = (
     "memory-poll", "memory-push", "postgres-poll", "postgres-timer", "postgres-push", "redis-poll", "redis-timer",
-    "redis-push", "disconnect", "none",
+    "redis-push", "nats-poll", "nats-timer", "nats-push", "disconnect", "none",
 )  # fmt: skip
 REFERENCES = (NONE, DISCONNECT)
 """Measured in every run: the cost without aborts, and the stop without a store."""
 NEVER_CHATS = 10
 """Of a way to stop that is documented not to stop: each of its chats runs to its end."""
-BACKENDS = ("all", "memory", "postgres", "redis")
+BACKENDS = ("all", "memory", "postgres", "redis", "nats")
+DELIVERIES = ("poll", "timer", "push")
+NAMED_ONLY = ("nats",)
+"""Stores that `all` leaves out: a run of everything would last longer for a store that few consider."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class Case:
 
     @property
     def store(self) -> str | None:
-        """`memory`, `postgres`, `redis`; None for the reference points."""
+        """`memory`, `postgres`, `redis`, `nats`; None for the reference points."""
         return store_of(self.strategy)
 
     @property
@@ -54,12 +57,13 @@ def contender_of(case: Case) -> Contender:
         return case.foreign
     target, file = read_target(MOCK if case.strategy == FLOOR else OURS)
     way = "hangup" if hangs_up(case.strategy, case.scenario.abort_by) else "abort"
-    return Contender(target, way, case.strategy if case.strategy in STRATEGIES else None, file)
+    return Contender(target, way, case.strategy if case.strategy in target.variant else None, file)
 
 
 def store_of(strategy: str) -> str | None:
     """The store in `<store>-<delivery>`, None for the reference points and the instrument."""
-    return strategy.partition("-")[0] if strategy in STRATEGIES and strategy not in REFERENCES else None
+    known = (strategy in STRATEGIES and strategy not in REFERENCES) or is_own_store(strategy, delivery=True)
+    return strategy.partition("-")[0] if known else None
 
 
 def delivery_of(strategy: str) -> str | None:
@@ -77,10 +81,17 @@ def served_by(case: Case) -> str:
     return NONE if case.strategy in REFERENCES else case.strategy
 
 
+def is_asked(strategy: str, backend: str) -> bool:
+    """Whether BACKEND means this strategy: by its own name, by its store, or by `all`."""
+    store = store_of(strategy)
+    return backend in (store, strategy) or (backend == "all" and store not in NAMED_ONLY)
+
+
 def check_backend(backend: str) -> None:
     """Raise PlanError, naming the choices, for a value that is neither a store nor a strategy."""
-    if backend not in (*BACKENDS, *STRATEGIES):
-        raise PlanError(f"BACKEND {backend!r} is unknown: choose from {', '.join((*BACKENDS, *STRATEGIES))}")
+    if backend not in (*BACKENDS, *STRATEGIES) and not (is_own_store(backend) or store_of(backend)):
+        choices = ", ".join((*BACKENDS, *STRATEGIES))
+        raise PlanError(f"BACKEND {backend!r} is unknown: choose from {choices}; or yours, mypackage.mystore:MyStore")
 
 
 def counted_apart(cases: Sequence[Case], *, again: bool, compared: bool) -> list[Case]:
@@ -119,7 +130,8 @@ def select(
     if others and not targets:
         raise PlanError(f"strategies {', '.join(others)}: choose from {', '.join(STRATEGIES)}")
     foreign = [each for name in others for each in _foreign(name, chosen)]
-    named = [name for name in STRATEGIES if store_of(name) and backend in ("all", store_of(name), name)]
+    own = [f"{backend}-{delivery}" for delivery in DELIVERIES if is_own_store(backend)]
+    named = [name for name in (*STRATEGIES, *own, backend) if store_of(name) and is_asked(name, backend)]
     ours = [name for name in strategies if name in STRATEGIES] if strategies else [*REFERENCES, *named]
     cases = [Case(name, scenario, scenario.workers or workers) for name in dict.fromkeys(ours) for scenario in chosen]
     cases += [_foreign_case(each, scenario) for each in foreign for scenario in chosen if _exists(each, scenario)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 NONE = "none"
 """The control: an abort is never delivered."""
 DISCONNECT = "disconnect"
@@ -10,9 +12,10 @@ FLOOR = "floor"
 """Strategy and scenario of the instrument: the clients connect to the mock, and disconnect instead of an abort."""
 CALIBRATION = "calibration"
 """Scenario of the instrument: injected delays and losses."""
+_OWN_STORE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*(-(?P<delivery>poll|timer|push))?", re.ASCII)
 STRATEGY_ORDER = (
-    "disconnect", "memory-push", "postgres-push", "redis-push", "postgres-timer", "redis-timer", "memory-poll",
-    "postgres-poll", "redis-poll", "none",
+    "disconnect", "memory-push", "postgres-push", "redis-push", "nats-push", "postgres-timer", "redis-timer",
+    "nats-timer", "memory-poll", "postgres-poll", "redis-poll", "nats-poll", "none",
 )  # fmt: skip
 SCENARIO_ORDER = (
     "flowing", "fast", "slow", "stalled", "first-token", "race", "late", "double", "storm", "wrong-worker",
@@ -29,6 +32,12 @@ def hangs_up(strategy: str, abort_by: str) -> bool:
 def _way(strategy: str) -> str:
     """The stop in the name of a foreign contender (`target:variant/stop`); empty for a strategy of ours."""
     return strategy.partition("/")[2]
+
+
+def is_own_store(name: str, *, delivery: bool = False) -> bool:
+    """Whether it is a store of another package, `mypackage.mystore:MyStore`; with `delivery`, a strategy of one."""
+    found = _OWN_STORE.fullmatch(name)
+    return found is not None and (found["delivery"] is not None) == delivery
 
 
 def is_foreign(strategy: str) -> bool:

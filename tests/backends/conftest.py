@@ -28,6 +28,16 @@ CONFORMING = [f"foreign-{each}" for each in ("poll", "timer", "push")] if FOREIG
 DURABLE = [strategy for strategy in backends.STRATEGIES if not strategy.startswith("memory")]
 
 
+LEAST_S = {"nats": 1.0}
+"""The shortest lifetime of a record, where a store rounds it up; it may then remain for twice as long."""
+
+
+async def expired(strategy: str, lifetime_s: float) -> None:
+    """Wait until a record with this lifetime is gone: its expiry has no event."""
+    least_s = LEAST_S.get(strategy.partition("-")[0], 0.0)
+    await asyncio.sleep(1.2 * lifetime_s if lifetime_s > least_s else 2.1 * least_s)
+
+
 def url_of(strategy: str, request: pytest.FixtureRequest) -> str:
     """The backend URL of a strategy on the servers of this session."""
     store, delivery = strategy.split("-")
@@ -88,6 +98,8 @@ async def forget(store: Any, request_id: str) -> None:
     """Delete the record of this id from the store."""
     if store.name == "redis":
         await store._commands.execute(("DEL", store._names.chat(request_id)))
+    elif store.name == "nats":
+        await (await store._connected()).purge(f"chat.{request_id.encode().hex()}")
     elif store.name == "memory":
         store._records.pop(request_id, None)
     else:
@@ -103,6 +115,9 @@ async def empty(store: Any) -> None:
         await store._commands.execute(*(("DEL", key) for key in keys))
     elif store.name == "postgres":
         await store._fetch("TRUNCATE {schema}.chats_v1")
+    elif store.name == "nats":
+        await store._connected()
+        await store._client.jetstream().purge_stream(f"KV_{store.options.namespace}")
     else:
         store._records.clear()
         store._heartbeats.clear()
@@ -116,6 +131,9 @@ async def publish(worker: Delivery, message: ChatKey | str) -> None:
     if store.name == "redis":
         *_, command, channel = store._publish_arguments(request_id)
         await store._commands.execute((command, channel + worker.worker, text))
+    elif store.name == "nats":
+        await store._connected()
+        await store._client.publish(store._subject(worker.worker), text.encode())
     else:
         channel = f"{store.options.namespace}_abort_{worker.worker}"
         await store._fetch("SELECT pg_notify($1, $2)", channel, text)

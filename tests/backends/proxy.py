@@ -9,10 +9,12 @@ from dataclasses import dataclass
 
 MESSAGE = re.compile(
     rb"A\0\0.{6}[^\0]*\0[^\0]*\0"  # length, process, channel, payload
-    rb"|\*3\r\n\$[78]\r\ns?message\r\n\$\d+\r\n[^\r]*\r\n\$\d+\r\n[^\r]*\r\n",
+    rb"|\*3\r\n\$[78]\r\ns?message\r\n\$\d+\r\n[^\r]*\r\n\$\d+\r\n[^\r]*\r\n"
+    rb"|MSG [^\r ]*\.abort\.[^\r]*\r\n[^\r]*\r\n",
     re.DOTALL,
 )
-"""A message: PostgreSQL's NotificationResponse, or one of Redis's two kinds of pub/sub. It may follow a reply in one
+"""A message: PostgreSQL's NotificationResponse, one of Redis's two kinds of pub/sub, or
+one of NATS on our subjects. It may follow a reply in one
 read, so it is searched for."""
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from backends import AbortOutcome, AbortSignal, DuplicateChatError
 from backends.delivery import Delivery
-from tests.backends.conftest import CONFORMING, Open
+from tests.backends.conftest import CONFORMING, Open, expired
 
 pytestmark = pytest.mark.parametrize("strategy", CONFORMING)
 DEADLINE_S = 5.0
@@ -108,10 +108,10 @@ async def test_an_early_abort_of_another_owner_stops_nothing(
         await not_seen(signal, worker)
 
 
-async def test_early_aborts_expire(open_worker: Open, request_id: str) -> None:
+async def test_early_aborts_expire(open_worker: Open, request_id: str, strategy: str) -> None:
     async with open_worker(remember_s=0.05) as worker:
         assert await worker.abort(request_id, "me") is AbortOutcome.REMEMBERED
-        await asyncio.sleep(0.06)  # the expiry is the subject of the test
+        await expired(strategy, 0.05)
         async with worker.watch(request_id, "me") as signal:
             await not_seen(signal, worker)
 
@@ -179,7 +179,7 @@ async def test_records_of_a_dead_worker_expire(open_worker: Open, request_id: st
         with pytest.raises(DuplicateChatError):
             async with other.watch(request_id, "me"):
                 pass
-        await asyncio.sleep(0.25)  # the expiry is the subject of the test
+        await expired(strategy, 0.2)
         async with other.watch(request_id, "me") as signal:
             await not_seen(signal, other)
         await watch.__aexit__(None, None, None)

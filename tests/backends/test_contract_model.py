@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from backends.base import AbortOutcome, Chat, ChatKey, Options, State, Store
 from backends.errors import DuplicateChatError
 from backends.memory import MemoryStore
+from backends.nats import NatsStore
 from backends.postgres.store import PostgresStore
 from backends.redis.store import RedisStore
 from tests.backends.conftest import forget
@@ -133,11 +134,11 @@ class ContractMachine(RuleBasedStateMachine):
             assert self.do(self.store.states(self.chats)) == [self.held(chat) for chat in self.chats]
 
 
-@pytest.mark.parametrize("kind", ["memory", "redis", "postgres"])
+@pytest.mark.parametrize("kind", ["memory", "redis", "postgres", "nats"])
 def test_any_order_of_events(kind: str, request: pytest.FixtureRequest) -> None:
     options = Options(namespace=namespace("model"))
     url = "" if kind == "memory" else request.getfixturevalue(f"{kind}_url")
-    store: Any = {"memory": MemoryStore, "redis": RedisStore, "postgres": PostgresStore}[kind](
+    store: Any = {"memory": MemoryStore, "redis": RedisStore, "postgres": PostgresStore, "nats": NatsStore}[kind](
         *([url] if url else []), options, notify=True
     )
 

@@ -14,7 +14,7 @@ from tests.backends.conftest import Open, until, url_of
 from tests.backends.proxy import MESSAGE, Proxy, proxy_to
 from tests.conftest import namespace
 
-PUSH = pytest.mark.parametrize("strategy", ["postgres-push", "redis-push"])
+PUSH = pytest.mark.parametrize("strategy", ["postgres-push", "redis-push", "nats-push"])
 OPTIONS = backends.Options(namespace=namespace(), heartbeat_s=0.3, command_timeout_s=0.5)
 FOUND_S = 5.0
 
@@ -32,8 +32,9 @@ async def front(url: str) -> AsyncIterator[tuple[str, Proxy]]:
     [
         (b"C\0\0\0\x0bLISTEN\0Z\0\0\0\x05I", b"A\0\0\0\x18\0\0\x01\x02t_abort_1\0" + b"7 chat\0"),
         (b"$2\r\nOK\r\n", b"*3\r\n$8\r\nsmessage\r\n$1\r\na\r\n$6\r\n7 chat\r\n"),
+        (b"PONG\r\n", b"MSG t.abort.1 1 6\r\n7 chat\r\n"),
     ],
-    ids=["postgres", "redis"],
+    ids=["postgres", "redis", "nats"],
 )
 def test_the_proxy_drops_messages_that_follow_a_reply(reply: bytes, message: bytes) -> None:
     """On a busy machine both come in one read; a message that was let through ended a chat without reading flags."""
@@ -44,14 +45,14 @@ def test_the_proxy_drops_messages_that_follow_a_reply(reply: bytes, message: byt
 async def test_a_worker_does_not_start_with_a_deaf_listener(strategy: str, request: pytest.FixtureRequest) -> None:
     async with front(url_of(strategy, request)) as (url, proxy):
         proxy.drops_messages = True
-        cause = "transaction pooler" if strategy == "postgres-push" else "pub/sub"
+        cause = {"postgres-push": "transaction pooler", "redis-push": "pub/sub", "nats-push": "permissions"}[strategy]
         async with asyncio.timeout(FOUND_S):
             with pytest.raises(DeafListenerError, match=cause):
                 async with backends.from_url(url, OPTIONS):
                     pytest.fail("the worker started")
 
 
-@pytest.mark.parametrize("strategy", ["postgres-poll", "postgres-timer", "redis-poll", "redis-timer"])
+@pytest.mark.parametrize("strategy", ["postgres-poll", "postgres-timer", "redis-poll", "redis-timer", "nats-poll"])
 async def test_deliveries_without_a_listener_need_no_messages(strategy: str, request: pytest.FixtureRequest) -> None:
     async with front(url_of(strategy, request)) as (url, proxy):
         proxy.drops_messages = True

@@ -15,6 +15,7 @@ import backends
 from backends import deliveries
 from bench.system.embedded import EmbeddedServer
 from bench.system.stores import COUNTERS
+from tests.backends.conftest import empty
 from tests.backends.fault_load import DEADLINE_S, DELIVERIES, NAMESPACE, fault_load, load_during
 from tests.backends.proxy import Proxy, proxy_to
 
@@ -78,10 +79,10 @@ FAULTS: dict[str, tuple[str, Fault]] = {
     "pause": ("redis", lambda server, _: redis_command(server, "CLIENT", "PAUSE", "1500")),
     "terminate-listener": ("postgres", lambda server, _: postgres_terminate(server, f"{NAMESPACE}-listener")),
     "terminate-pool": ("postgres", lambda server, _: postgres_terminate(server, f"{NAMESPACE}-commands")),
-    "crash": ("redis postgres", lambda server, _: crash(server)),
-    "freeze": ("redis postgres", lambda server, _: freeze(server)),
-    "cut": ("redis postgres", lambda _, proxy: cut(proxy)),
-    "half-open": ("redis postgres", lambda _, proxy: freeze_connections(proxy)),
+    "crash": ("redis postgres nats", lambda server, _: crash(server)),
+    "freeze": ("redis postgres nats", lambda server, _: freeze(server)),
+    "cut": ("redis postgres nats", lambda _, proxy: cut(proxy)),
+    "half-open": ("redis postgres nats", lambda _, proxy: freeze_connections(proxy)),
 }
 
 
@@ -90,6 +91,8 @@ async def records_in(server: EmbeddedServer) -> int:
     if server.name == "redis":
         async with Redis.from_url(server.url) as client:
             return len([key async for key in client.scan_iter(f"{NAMESPACE}:{{*}}:*")])
+    if server.name == "nats":
+        return await asyncio.to_thread(COUNTERS["nats"](server.url).records, NAMESPACE)
     connection = await asyncpg.connect(server.url)
     try:
         return int(await connection.fetchval(f"SELECT count(*) FROM {NAMESPACE}.chats_v1 WHERE state <> 'beat'"))
@@ -99,7 +102,12 @@ async def records_in(server: EmbeddedServer) -> int:
 
 @pytest.mark.parametrize(
     ("server", "fault"),
-    [(store, fault) for store in ("redis", "postgres") for fault, (stores, _) in FAULTS.items() if store in stores],
+    [
+        (store, fault)
+        for store in ("redis", "postgres", "nats")
+        for fault, (stores, _) in FAULTS.items()
+        if store in stores
+    ],
     indirect=["server"],
 )
 async def test_no_accepted_abort_is_lost(
@@ -123,7 +131,7 @@ async def test_no_accepted_abort_is_lost(
 
 
 @pytest.mark.parametrize("delivery", DELIVERIES)
-@pytest.mark.parametrize("server", ["redis", "postgres"], indirect=True)
+@pytest.mark.parametrize("server", ["redis", "postgres", "nats"], indirect=True)
 async def test_a_chat_can_start_while_the_store_is_unavailable(server: EmbeddedServer, delivery: str) -> None:
     """With `start_unregistered` it starts, and can be aborted once the store is back."""
     require_own_process(server)
@@ -146,7 +154,7 @@ async def test_a_chat_can_start_while_the_store_is_unavailable(server: EmbeddedS
                         await abort_signal.poll()
 
 
-@pytest.mark.parametrize("server", ["redis", "postgres"], indirect=True)
+@pytest.mark.parametrize("server", ["redis", "postgres", "nats"], indirect=True)
 async def test_a_stopped_store_makes_the_worker_not_ready(server: EmbeddedServer) -> None:
     require_own_process(server)
     async with fault_load(server.name, "push", server.url, server.url) as load:
@@ -190,7 +198,7 @@ async def test_an_abort_sent_while_the_listener_is_down_is_found_by_reading(
     assert worker.counters.recovered_aborts == 1
 
 
-@pytest.mark.parametrize("server", ["redis", "postgres"], indirect=True)
+@pytest.mark.parametrize("server", ["redis", "postgres", "nats"], indirect=True)
 async def test_an_accepted_abort_that_the_store_loses_is_recorded_again(server: EmbeddedServer) -> None:
     """Lost with all records before its owner has read it: the worker that accepted it records it again."""
     require_own_process(server)  # deletes all its data
@@ -205,6 +213,8 @@ async def test_an_accepted_abort_that_the_store_loses_is_recorded_again(server: 
         assert await stopper.abort("forgotten", "me") is backends.AbortOutcome.ACCEPTED
         if server.name == "redis":
             await redis_command(server, "FLUSHALL")
+        elif server.name == "nats":
+            await empty(stopper.store)
         else:
             connection = await asyncpg.connect(server.url)
             await connection.execute(f"TRUNCATE {NAMESPACE}.chats_v1")

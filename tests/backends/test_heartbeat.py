@@ -18,7 +18,7 @@ from tests.conftest import namespace
 HEARTBEAT_S = 0.05
 HEARTBEATS = 10
 EVERY = pytest.mark.parametrize("strategy", backends.STRATEGIES)
-PUSH = pytest.mark.parametrize("strategy", ["postgres-push", "redis-push"])
+PUSH = pytest.mark.parametrize("strategy", ["postgres-push", "redis-push", "nats-push"])
 REDIS_CALLS = 3  # the script and, as Redis counts them, its SET and PUBLISH
 
 

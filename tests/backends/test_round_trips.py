@@ -18,6 +18,9 @@ from tests.conftest import namespace
 OPTIONS = Options(ttl_s=3600.0, heartbeat_s=3600.0, keepalive_s=3600.0, namespace=namespace("trips"))
 INTERVAL_MS = 40.0
 STARTUP_SCRIPTS = ("register", "flag", "renew", "release")  # run by each of the two workers at its start
+READ_AND_WRITTEN = {("nats", "abort"): 2, ("nats", "release"): 3}
+"""Steps of more than one round trip: NATS has no scripts. These chats were aborted by another worker, so the write of
+the owner, which takes its own last one for the newest, fails first."""
 EARLY = 0.9  # of an interval: uvloop's timers may fire early
 
 
@@ -27,8 +30,9 @@ async def test_registering_and_releasing_take_one_round_trip_each(
 ) -> None:
     rows = {row["step"]: row for row in await trips.steps(url_of(strategy, request), OPTIONS)}
     for step in ("register", "abort", "release"):
-        assert rows[step]["trips"] == rows[step]["times"]
-        assert rows[step]["first"] <= 2  # a new connection may first need the statement or the script
+        each = READ_AND_WRITTEN.get((strategy.partition("-")[0], step), 1)
+        assert rows[step]["trips"] == each * rows[step]["times"]
+        assert rows[step]["first"] <= each + 1  # a new connection may first need the statement or the script
 
 
 @pytest.mark.parametrize("strategy", ["postgres-poll", "redis-poll"])
@@ -47,7 +51,7 @@ async def test_a_timer_reads_once_per_interval_for_any_number_of_streams(
     assert row["closest"] > EARLY
 
 
-@pytest.mark.parametrize("strategy", ["postgres-push", "redis-push"])
+@pytest.mark.parametrize("strategy", ["postgres-push", "redis-push", "nats-push"])
 async def test_a_stream_with_push_reads_nothing(strategy: str, request: pytest.FixtureRequest) -> None:
     async with (
         counting(url_of(strategy, request)) as counted,

@@ -15,7 +15,7 @@ from bench.__main__ import app
 from bench.system.lock import BusyError, only_bench
 
 HOLD = "from bench.system.lock import only_bench\nwith only_bench():\n    print('held', flush=True)\n    input()"
-ALONGSIDE = {"report", "compare", "scenarios", "strategies", "doctor", "baseline", "check", "history", "serve"}
+ALONGSIDE = {"report", "compare", "scenarios", "strategies", "doctor", "baseline", "check", "history", "serve", "site"}
 OPTIONS = {"load": ["--master"], "plan": ["--measure"]}
 """Those with which a command measures, if it does not without."""
 MEASURING = sorted(

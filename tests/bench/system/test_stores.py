@@ -13,8 +13,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import asyncpg
+import nats
 import psutil
 import pytest
+from nats.js.errors import KeyNotFoundError
 from redis import Redis
 
 from bench.system.embedded import EmbeddedServer, RunAsUser, StoreError, unprivileged
@@ -72,6 +74,18 @@ def operate(kind: str, url: str, times: int) -> None:
         with Redis.from_url(url) as client:
             for _ in range(times):
                 client.get("key")
+        return
+
+    async def reads() -> None:
+        client = await nats.connect(url)
+        bucket = await client.jetstream().create_key_value(bucket="operate")
+        for _ in range(times):
+            with contextlib.suppress(KeyNotFoundError):
+                await bucket.get("key")
+        await client.close()
+
+    if kind == "nats":
+        asyncio.run(reads())
         return
 
     async def queries() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import backends
-from bench.workload.plan import STRATEGIES, select
+from bench.workload.plan import STRATEGIES, contender_of, select
 from bench.workload.scenario import DEFAULT, PlanError
 
 
@@ -19,7 +19,7 @@ def test_every_strategy_of_the_service_is_measured() -> None:
         ("memory", {"memory-poll", "memory-push"}),
         ("redis", {"redis-poll", "redis-timer", "redis-push"}),
         ("postgres", {"postgres-poll", "postgres-timer", "postgres-push"}),
-        ("all", set(backends.STRATEGIES)),
+        ("all", {name for name in backends.STRATEGIES if not name.startswith("nats")}),
     ],
 )
 def test_reference_points_are_always_measured(backend: str, named: set[str]) -> None:
@@ -78,3 +78,26 @@ def test_invalid_values_are_rejected_with_the_choices(wrong: dict[str, object], 
     with pytest.raises(PlanError) as refused:
         select(**wrong)  # type: ignore[arg-type]  # wrong on purpose
     assert all(name in str(refused.value) for name in names)
+
+
+OWN = "mypackage.mystore:MyStore"
+
+
+def test_a_store_of_another_package_has_three_strategies_beside_the_references() -> None:
+    cases = select(OWN, ["steady"])
+    assert {case.strategy for case in cases} == {"none", "disconnect", f"{OWN}-poll", f"{OWN}-timer", f"{OWN}-push"}
+    (case,) = (case for case in cases if case.strategy.endswith("-push"))
+    assert (case.store, case.delivery) == (OWN, "push")
+    assert contender_of(case).target.name == "ours"
+    assert {case.strategy for case in select(f"{OWN}-timer", ["steady"])} == {"none", "disconnect", f"{OWN}-timer"}
+
+
+@pytest.mark.parametrize("backend", ["mystore:", ":MyStore", f"{OWN}-pull", "my store:MyStore"])
+def test_what_names_no_class_is_refused(backend: str) -> None:
+    with pytest.raises(PlanError, match="MyStore"):
+        select(backend, ["steady"])
+
+
+def test_nats_is_measured_when_it_is_named() -> None:
+    assert not any(case.strategy.startswith("nats") for case in select("all", ["steady"]))
+    assert {case.store for case in select("nats", ["steady"])} == {None, "nats"}
