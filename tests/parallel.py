@@ -41,7 +41,10 @@ SERIAL = (
     "bench/gate/test_regress.py",
     *(f"bench/experiments/test_{name}.py" for name in ("calibrated", "doctor", "relay", "stop_path")),
     *(f"bench/load/test_{name}.py" for name in ("loop_lag", "volley")),
-    *(f"bench/run/test_{name}.py" for name in ("catalogue_runs", "end_to_end", "fleet", "idle", "resource_monitor")),
+    *(
+        f"bench/run/test_{name}.py"
+        for name in ("catalogue_runs", "duet", "end_to_end", "fleet", "idle", "resource_monitor")
+    ),
     "bench/system/test_burner.py",
 )
 

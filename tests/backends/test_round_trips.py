@@ -28,7 +28,10 @@ EARLY = 0.9  # of an interval: uvloop's timers may fire early
 async def test_registering_and_releasing_take_one_round_trip_each(
     strategy: str, request: pytest.FixtureRequest
 ) -> None:
-    rows = {row["step"]: row for row in await trips.steps(url_of(strategy, request), OPTIONS)}
+    options = OPTIONS
+    if strategy.startswith("nats"):  # a store without scripts needs more trips for an id whose tombstone is still there
+        options = replace(OPTIONS, namespace=namespace(f"trips_{strategy.replace('-', '_')}"))
+    rows = {row["step"]: row for row in await trips.steps(url_of(strategy, request), options)}
     for step in ("register", "abort", "release"):
         each = READ_AND_WRITTEN.get((strategy.partition("-")[0], step), 1)
         assert rows[step]["trips"] == each * rows[step]["times"]

@@ -20,7 +20,7 @@ def test_every_check_reports_what_it_found() -> None:
     names = [check.name for check in found]
     assert names == [
         "cores", "CPU governor", "open files", "one clock", "timer, asyncio (uvloop)", "timer, gevent", "other work",
-        "steal", "memory", "loopback", "redis", "postgres",
+        "steal", "memory", "loopback", "redis", "postgres", "nats",
     ]  # fmt: skip
     by_name = {check.name: check for check in found}
     assert all(check.found for check in found)
