@@ -146,7 +146,7 @@ class Load:
 
     def processes_for(self, case: Case) -> int:
         """How many processes send this case: as many as it needs, or the whole fleet."""
-        return len(self._orders) if self._fleet else processes_for([case])
+        return len(self._orders) if self._fleet else min(len(self._orders), processes_for([case]))
 
     def pids(self) -> list[int]:
         """The load processes on this machine."""

@@ -6,7 +6,7 @@ import contextlib
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from rich.console import Console
 
@@ -26,7 +26,7 @@ from bench.run.subject import Side, calibrated
 from bench.system.storage import writing
 from bench.system.stores import Store, open_store
 from bench.workload.plan import Case, served_by
-from bench.workload.schedule import orders
+from bench.workload.schedule import orders, twice
 
 More = Callable[[int, float, Mapping[str, Sequence[float]]], bool]
 
@@ -91,11 +91,13 @@ class Run:
             opened = self._stores[str(kind)] = stack.enter_context(open_store(str(kind)))
             for manifest in self._manifests:
                 manifest.stores[str(kind)] = StoreInfo(**opened.describe())
+        # A load that both sides share has twice the chats.
+        shared = [replace(each, scenario=twice(each.scenario)) for each in self._cases if self._pairing]
         rig = self._rig = stack.enter_context(
             instrument(
                 self._sides[0].results.logs,
                 self._view,
-                processes=processes_for([*self._cases, FLOOR_CASE, CALIBRATION_CASE]),
+                processes=processes_for([*self._cases, *shared, FLOOR_CASE, CALIBRATION_CASE]),
                 seed=self._settings.seed,
                 starve=self._settings.starve,
                 schedules=self._schedules,
