@@ -327,7 +327,7 @@ class NatsStore(Store):
 
     async def _connected(self) -> KeyValue:
         """The bucket, over the connection for commands; a lost one is replaced. Creates the bucket if it is absent."""
-        async with self._dialing:
+        async with asyncio.timeout(self.options.command_timeout_s), self._dialing:
             if self._client is None or self._bucket is None or not self._client.is_connected:
                 self._drop()
                 client = await self._dial("commands")
