@@ -1,8 +1,8 @@
 """Abort flags in NATS: a JetStream key-value bucket for the records, and one core subject per worker for messages.
 
-A bucket has no scripts, so a change reads a record, decides, and writes on condition that nobody wrote in between; it
-is repeated until that holds. The message to the owner is sent after the write: an abort that finds itself recorded
-sends it again, since the connection may have been lost between the two.
+NATS has no scripts: a change reads the record, decides, and writes only if the record's revision is unchanged;
+otherwise it starts again. The message to the owner is sent after the write. An abort that is recorded already sends it
+again, because the connection may have been lost in between.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js.api import Header, KeyValueConfig, StorageType
-from nats.js.client import JetStreamContext
 from nats.js.errors import APIError, KeyNotFoundError, NoStreamResponseError, ServiceUnavailableError
 from nats.js.kv import KeyValue
 
@@ -83,8 +82,7 @@ class NatsStore(Store):
         super().__init__(options, notify=notify)
         self._url = StoreUrl.parse(url)
         self._bucket_config = _bucket(self._url, options.namespace)
-        self._client: Client | None = None
-        self._bucket: KeyValue | None = None
+        self._link: tuple[Client, KeyValue] | None = None
         self._dialing = asyncio.Lock()
         self._closing: set[asyncio.Task[None]] = set()
         self._written: dict[str, _Found] = {}  # by key: what this worker wrote last for its live chats
@@ -210,7 +208,7 @@ class NatsStore(Store):
     async def seek(self, worker: str, request_id: str) -> bool:
         with self._translated():
             async with asyncio.timeout(self.options.command_timeout_s):
-                bucket = await self._connected()
+                _, bucket = await self._connected()
                 try:
                     held = bool((await bucket.get(f"beat.{worker}")).value)
                 except KeyNotFoundError:
@@ -241,7 +239,7 @@ class NatsStore(Store):
                         await asyncio.wait_for(lost.wait(), left_s)
                     continue
                 with self._translated(drop=False):
-                    await client.flush(max(1, math.ceil(reply_s)) if reply_s >= 1 else reply_s)  # type: ignore[arg-type]
+                    await asyncio.wait_for(client.flush(), reply_s)
                 received_s = monotonic()
             raise StoreUnavailableError(f"NATS at {self._url.address}: the listener's connection was lost")
 
@@ -287,7 +285,7 @@ class NatsStore(Store):
 
     async def _read(self, key: str) -> _Found:
         """The record; a marker in place of an expired record has a revision and no value."""
-        bucket = await self._connected()
+        _, bucket = await self._connected()
         try:
             entry = await bucket.get(key)
         except KeyNotFoundError as error:
@@ -299,13 +297,11 @@ class NatsStore(Store):
 
     async def _write(self, key: str, value: bytes, lifetime_s: float, revision: int | None = None) -> int | None:
         """Write with a lifetime, if the key has this revision (None: in any case); its new one, None if it had not."""
-        await self._connected()
-        assert self._client is not None  # noqa: S101 - connected above
+        client, _ = await self._connected()
         headers = {} if revision is None else {Header.EXPECTED_LAST_SUBJECT_SEQUENCE.value: str(revision)}
         subject, ttl_s = f"$KV.{self.options.namespace}.{key}", max(1, math.ceil(lifetime_s))
         try:
-            context: JetStreamContext = self._client.jetstream()
-            written = await context.publish(
+            written = await client.jetstream().publish(
                 subject, value, self.options.command_timeout_s, headers=headers, msg_ttl=ttl_s
             )
         except APIError as error:
@@ -318,27 +314,25 @@ class NatsStore(Store):
         """Send the message to this worker's listener."""
         if self.notify:
             with self._translated():
-                await self._connected()
-                assert self._client is not None  # noqa: S101 - connected above
-                await self._client.publish(self._subject(worker), f"{key.generation} {key.request_id}".encode())
+                client, _ = await self._connected()
+                await client.publish(self._subject(worker), f"{key.generation} {key.request_id}".encode())
 
     def _subject(self, worker: str) -> str:
         return f"{self.options.namespace}.abort.{worker}"
 
-    async def _connected(self) -> KeyValue:
-        """The bucket, over the connection for commands; a lost one is replaced. Creates the bucket if it is absent."""
+    async def _connected(self) -> tuple[Client, KeyValue]:
+        """The connection for commands, and the bucket, which is created if it is absent; a lost one is replaced."""
         async with asyncio.timeout(self.options.command_timeout_s), self._dialing:
-            if self._client is None or self._bucket is None or not self._client.is_connected:
+            if self._link is None or not self._link[0].is_connected:
                 self._drop()
                 client = await self._dial("commands")
                 try:
                     context = client.jetstream(timeout=self.options.command_timeout_s)
-                    self._bucket = await context.create_key_value(self._bucket_config)
+                    self._link = client, await context.create_key_value(self._bucket_config)
                 except BaseException:
                     self._close_later(client)
                     raise
-                self._client = client
-            return self._bucket
+            return self._link
 
     async def _dial(self, role: str, **callbacks: object) -> Client:
         """Connect to the first server that answers. nats-py's reconnecting would hide lost messages."""
@@ -366,9 +360,9 @@ class NatsStore(Store):
 
     def _drop(self) -> None:
         """Give the connection for commands up: the next command opens another one."""
-        if self._client is not None:
-            self._close_later(self._client)
-        self._client = self._bucket = None
+        if self._link is not None:
+            self._close_later(self._link[0])
+        self._link = None
 
     def _close_later(self, client: Client) -> None:
         """Close without waiting for a server that may not answer."""

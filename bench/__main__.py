@@ -13,7 +13,7 @@ except ModuleNotFoundError as error:
     )
     sys.exit(4)
 
-from bench.cli import experiments, gate, instrument, load, plan, run, show, targets
+from bench.cli import experiments, gate, instrument, load, plan, prove, run, show, targets
 from bench.cli.terminal import BAD_USAGE, INTERRUPTED
 from bench.record.writer import FolderError
 from bench.system.interrupts import end_with_make, interrupt_on_signals
@@ -29,7 +29,7 @@ app = typer.Typer(
 for command in (
     *(run.run, run.rerun, show.report, show.compare, show.scenarios, show.strategies),
     *(instrument.doctor, experiments.knee, experiments.stop_path, instrument.instrument, instrument.calibrate),
-    *(show.site, gate.baseline, gate.check, show.history, gate.regress, gate.aa, experiments.prove),
+    *(show.site, gate.baseline, gate.check, show.history, gate.regress, gate.aa, prove.prove),
     *(experiments.backends, experiments.relay, experiments.storm, experiments.soak),
     *(instrument.serve, targets.products, plan.plan, load.locust),
 ):

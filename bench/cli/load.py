@@ -87,7 +87,7 @@ def locust(
     report is rendered at the end. It has one block, so it is a first look, not for claims.
     """
     if run_time is not None and users is None:
-        raise PlanError("--run-time needs --users: without it nobody has started")
+        raise PlanError("--run-time needs --users")
     from bench.experiments.by_hand import Request, by_hand, drive
     from bench.experiments.serve import check_free, strategy_of
     from bench.run.rig import Kept

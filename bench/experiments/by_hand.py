@@ -11,14 +11,16 @@ from pathlib import Path
 import msgspec
 
 from bench.experiments.frame import POLL_S, Bench, measuring, wait
+from bench.load.loaded import Loaded
 from bench.load.order import OrderedChat, locust_environment, order_of
 from bench.record.base import decode, encode_line
 from bench.record.files import replace_file
-from bench.record.join import case_head, join, load_window, pacing_ms
+from bench.record.join import case_head
 from bench.record.manifest import PlannedChat, ScheduleRow
 from bench.record.schema import CaseRow, LoadRow
 from bench.record.settle import settled
 from bench.record.traces import LoadAnswer
+from bench.run.case_rows import arms_of
 from bench.run.instrument import CALIBRATION_CASE, FLOOR_CASE
 from bench.run.meter import Subject
 from bench.run.resource_monitor import ResourceMonitor
@@ -147,20 +149,15 @@ class _Session:
             if not clients:
                 continue
             note_case(self.bench.manifest, case)
-            rows = join(case_head(case, 0), clients, lines, journal)
-            started_ns, ended_ns = load_window(rows)
             planned = [PlannedChat(index=each.index, at_ms=None, abort_after_ms=None) for each in clients]
             self.bench.results.append_schedule(ScheduleRow(scenario=case.scenario.name, block=0, chats=planned))
-            row = CaseRow(
+            costs = CaseRow(
                 **msgspec.structs.asdict(case_head(case, 0)),
-                started_ns=started_ns,
-                ended_ns=ended_ns,
-                tokens=sum(len(each.client.token_ns) for each in rows),
-                chats_planned=len(rows),
-                witness_late_p99_ms=pacing_ms(rows),
-                health=monitor.health(clients, traces=lines, load=[health]),
                 load_processes=1,
+                health=monitor.health(clients, traces=lines, load=[health]),
             )
+            ids, result = [each.request_id for each in clients], Loaded(clients, [], [health])
+            ((rows, row),) = arms_of(case, costs, ids, loaded=result, lines=lines, journal=journal)
             self.bench.results.append(rows, row)
         return len(every)
 

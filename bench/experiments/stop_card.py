@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from itertools import groupby
 from pathlib import Path
 
-from bench.run.card import CardRow
+from bench.run.foreign.card import CardRow
+from bench.run.foreign.check import Checker
 from bench.run.rig import instrument_for_checks
-from bench.run.target_check import Checker
 from bench.run.target_process import started
 from bench.system.embedded import temporary_folder
 from bench.system.stores import open_store

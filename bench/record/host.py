@@ -38,6 +38,12 @@ def describe_host() -> Host:
     )
 
 
+def machine_kind(host: Host) -> str:
+    """CPU model, cores and operating system without its release: `Intel(R) Xeon(R) Processor, 2 cores, Linux`."""
+    system = (host.system or "unknown system").split()[0]
+    return f"{host.cpu or 'unknown CPU'}, {host.cpus or '?'} cores, {system}"
+
+
 def other_machine(there: Host, here: Host) -> str:
     """How two hosts differ, as `cpus is 4 there, 2 here`; empty where they are equal in all that both records have."""
     pairs = [(name, getattr(there, name), getattr(here, name)) for name in Host.__struct_fields__]

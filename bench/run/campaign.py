@@ -15,7 +15,7 @@ from bench.load.fleet.protocol import parse_fleet
 from bench.record.host import utc_now
 from bench.record.manifest import Manifest, StoreInfo
 from bench.run.duet import Pairing
-from bench.run.foreign import stores_of
+from bench.run.foreign.measure import stores_of
 from bench.run.groups import Group, Groups
 from bench.run.instrument import CALIBRATION_CASE, FLOOR_CASE
 from bench.run.meter import Measured, Schedules, Subject, settings_of

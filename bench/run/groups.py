@@ -10,7 +10,7 @@ from bench.analysis.calibration import pair_problems
 from bench.record.manifest import Manifest
 from bench.run.code_check import code_of
 from bench.run.duet import Pairing, calibrate, shares_load
-from bench.run.foreign import measure_foreign
+from bench.run.foreign.measure import measure_foreign
 from bench.run.idle import measure_idle
 from bench.run.meter import Measured, Subject
 from bench.run.rig import Rig

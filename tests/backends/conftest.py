@@ -99,7 +99,8 @@ async def forget(store: Any, request_id: str) -> None:
     if store.name == "redis":
         await store._commands.execute(("DEL", store._names.chat(request_id)))
     elif store.name == "nats":
-        await (await store._connected()).purge(f"chat.{request_id.encode().hex()}")
+        _, bucket = await store._connected()
+        await bucket.purge(f"chat.{request_id.encode().hex()}")
     elif store.name == "memory":
         store._records.pop(request_id, None)
     else:
@@ -116,8 +117,8 @@ async def empty(store: Any) -> None:
     elif store.name == "postgres":
         await store._fetch("TRUNCATE {schema}.chats_v1")
     elif store.name == "nats":
-        await store._connected()
-        await store._client.jetstream().purge_stream(f"KV_{store.options.namespace}")
+        client, _ = await store._connected()
+        await client.jetstream().purge_stream(f"KV_{store.options.namespace}")
     else:
         store._records.clear()
         store._heartbeats.clear()
@@ -132,8 +133,8 @@ async def publish(worker: Delivery, message: ChatKey | str) -> None:
         *_, command, channel = store._publish_arguments(request_id)
         await store._commands.execute((command, channel + worker.worker, text))
     elif store.name == "nats":
-        await store._connected()
-        await store._client.publish(store._subject(worker.worker), text.encode())
+        client, _ = await store._connected()
+        await client.publish(store._subject(worker.worker), text.encode())
     else:
         channel = f"{store.options.namespace}_abort_{worker.worker}"
         await store._fetch("SELECT pg_notify($1, $2)", channel, text)

@@ -10,6 +10,7 @@ from typing import Any
 from bench.experiments.frame import write_json
 from bench.experiments.prove.faults import FAULTS
 from bench.gate.verdict import RULE_VERSION
+from bench.record.host import machine_kind
 from bench.record.manifest import Host
 from bench.stats.proportions import proportion_interval
 from bench.workload.scenario import PlanError
@@ -21,12 +22,6 @@ GOALS = {AA: 59} | {fault.name: 14 for fault in FAULTS}
 """59 runs of equal code with no alarm: fewer than 5 % false alarms, one-sided at 95 %; 14 of 14: power above 80 %."""
 
 Row = dict[str, Any]
-
-
-def machine_kind(host: Host) -> str:
-    """CPU model, cores and operating system without its release."""
-    system = (host.system or "unknown system").split()[0]
-    return f"{host.cpu or 'unknown CPU'}, {host.cpus or '?'} cores, {system}"
 
 
 def add(

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.record.base import RecordError, read_file
-from bench.record.manifest import Host, Manifest
+from bench.record.host import machine_kind
+from bench.record.manifest import Manifest
 from bench.record.reader import UnreadableResults, read_manifest
 from bench.record.summary import Interval, Summary, SummaryCase
 from bench.report.cases import interval_of, ranked, value_of
@@ -97,13 +98,6 @@ def badge_of(contender: str, cases: Sequence[SummaryCase], *, valid: bool) -> Ba
     )
 
 
-def machine_of(host: Host | None) -> str:
-    """`2 x Intel Xeon, Linux`."""
-    if host is None:
-        return "unknown machine"
-    return f"{host.cpus or '?'} x {host.cpu or host.machine or 'CPU'}, {(host.system or 'unknown system').split()[0]}"
-
-
 def _folders(results: Path) -> Iterator[Path]:
     for pattern in DEPTH:
         for manifest in sorted(results.glob(f"{pattern}/manifest.json")):
@@ -125,7 +119,7 @@ def _listed(results: Path, folder: Path) -> ListedRun:
         name="-".join(folder.relative_to(results).parts),
         label=manifest.label or folder.name,
         started=(manifest.started_utc or "")[:16].replace("T", " "),
-        machine=machine_of(manifest.host),
+        machine=machine_kind(manifest.host) if manifest.host else "unknown machine",
         valid=summary.valid,
         quick=manifest.is_quick,
         lines=[_line(case) for case in cases],

@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 from typer.testing import CliRunner
 
-from bench.cli import experiments as cli_experiments
+from bench.cli import prove as cli_prove
 from bench.experiments.prove import counter
 from bench.experiments.prove import proof as prove
 from bench.experiments.prove.faults import FAULTS, Fault, FaultError, change_docs
@@ -198,7 +198,7 @@ def run_prove(
     monkeypatch.setattr(prove, "describe_host", lambda: Host(cpus=0))
     monkeypatch.setattr(Proof, "_gate", lambda _self, _clone, part, number, *_rest: gate(part, number))
     app = typer.Typer(pretty_exceptions_enable=False)
-    app.command()(cli_experiments.prove)
+    app.command()(cli_prove.prove)
     done = CliRunner().invoke(app, [*arguments, "--results", str(tmp_path)], env={"COLUMNS": "140"})
     (folder,) = tmp_path.glob("*-prove")
     return done, json.loads((folder / "prove.json").read_text())
@@ -267,7 +267,7 @@ def test_an_interrupted_proof_keeps_what_it_has(tmp_path: Path, monkeypatch: pyt
 )
 def test_what_cannot_be_proven_is_bad_usage(tmp_path: Path, arguments: list[str], message: str) -> None:
     app = typer.Typer(pretty_exceptions_enable=False)
-    app.command()(cli_experiments.prove)
+    app.command()(cli_prove.prove)
     done = CliRunner().invoke(app, [*arguments, "--results", str(tmp_path / "results")])
     assert (done.exit_code, done.stderr.count("\n")) == (4, 1)
     assert not (tmp_path / "results").exists()

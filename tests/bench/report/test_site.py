@@ -12,7 +12,7 @@ from playwright.async_api import async_playwright
 
 from bench.record.base import read_file
 from bench.record.summary import Summary
-from bench.report.site.runs import badge_of, machine_of
+from bench.report.site.runs import badge_of
 from bench.report.site.write import SiteError, write_site
 from tests.bench.command import Bench
 from tests.browser.conftest import FLAGS
@@ -136,7 +136,3 @@ def test_without_a_run_there_is_no_site(bench: Bench, tmp_path: Path) -> None:
     assert "make bench" in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "site").exists()
-
-
-def test_a_machine_has_a_short_name() -> None:
-    assert machine_of(None) == "unknown machine"

@@ -11,9 +11,9 @@ import pytest
 
 from bench.load.driver import Load
 from bench.record import settle
-from bench.run.card import CardRow
+from bench.run.foreign.card import CardRow
+from bench.run.foreign.check import Checker, describe_target, verify
 from bench.run.rig import instrument_for_checks
-from bench.run.target_check import Checker, describe_target, verify
 from bench.run.target_process import Target, started
 from bench.system.embedded import temporary_folder
 from bench.system.procs import Child, ChildError

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bench.record.schema import AbortSide, ChatRow, ClientSide, StateSeen, WitnessSide
-from bench.run.card import CARD, applies, verdict
+from bench.run.foreign.card import CARD, applies, verdict
 from bench.targets.model import Stop
 
 REQUEST = Stop.model_validate({"request": "POST /stop"})

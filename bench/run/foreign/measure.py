@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from bench.record.host import describe_commit
 from bench.record.manifest import Manifest
 from bench.run.code_check import folder_of
+from bench.run.foreign.check import describe_target, verify
 from bench.run.meter import Measured, Subject
 from bench.run.rig import Rig
 from bench.run.settings import Settings
-from bench.run.target_check import describe_target, verify
 from bench.run.target_process import started
 from bench.system.environment import URL_VARIABLES
 from bench.system.procs import Child, ChildError

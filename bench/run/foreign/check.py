@@ -16,7 +16,7 @@ from bench.record.manifest import TargetInfo
 from bench.record.schema import CaseHead, ChatRow
 from bench.record.settle import settled
 from bench.record.traces import JournalRow
-from bench.run.card import CARD, NATURAL, CardRow, Situation, applies, judge
+from bench.run.foreign.card import CARD, NATURAL, CardRow, Situation, applies, judge
 from bench.run.target_process import Attached, Target, exchange
 from bench.system.http import request_json
 from bench.system.procs import Child, ChildError

@@ -1,0 +1,1 @@
+"""Services of other people: start, set up, check, and measure them."""
