@@ -61,7 +61,7 @@ async def sockets(scene: Stage) -> AsyncIterator[Sockets]:
         finally:
             one.ended.put_nowait(request_id)
 
-    config = uvicorn.Config(app, http=Protocol, log_config=None, lifespan="off")
+    config = uvicorn.Config(app, http=Protocol, log_config=None, access_log=False, lifespan="off")
     config.load()
     state = ServerState()
     listener = socket.create_server(("127.0.0.1", 0))
