@@ -22,7 +22,7 @@ PURE = (
     "bench/test_make.py",
     *(f"bench/{room}" for room in ("analysis", "cli", "gate", "load", "record", "report", "stats", "workload")),
     *(f"bench/experiments/test_{name}.py" for name in ("calibrate_again", "goals", "knee", "prove")),
-    *(f"bench/run/test_{name}.py" for name in ("enough", "lag_phases", "meter", "progress", "repeat")),
+    *(f"bench/run/test_{name}.py" for name in ("enough", "lag_phases", "meter", "progress", "repeat", "stopping")),
     "bench/run/foreign/test_card.py",
     *(f"bench/targets/test_{name}.py" for name in ("files", "requests")),
 )

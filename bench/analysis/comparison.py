@@ -16,6 +16,7 @@ from bench.analysis.reading import CaseKey, Run
 from bench.record.summary import ComparisonIntervals, ComparisonRow, SummaryCase
 from bench.stats.paired import MIN_BLOCKS, holm, paired
 from bench.stats.percentiles import DIGITS
+from bench.stats.sequential import EARLY_ALPHA
 from bench.stats.wilcoxon import Interval
 from bench.workload.strategies import FLOOR, is_contender, is_special
 
@@ -63,7 +64,9 @@ def compare(a: Blocks, b: Blocks) -> Comparison | None:
     return Comparison(len(common), shift.estimate, ratio, shift.t_interval(), ratio_ci95, (logs or shift).p)
 
 
-def verdict(comparison: Comparison, p_holm: float | None, floor_spread: float | None = None) -> str:
+def verdict(
+    comparison: Comparison, p_holm: float | None, floor_spread: float | None = None, *, alpha: float = ALPHA
+) -> str:
     """`faster` or `slower` (a than b), `not told apart`, `below the floor: not claimed`, or `needs 5 blocks`.
 
     `floor_spread` is in the metric's unit: the scatter of this machine and instrument by themselves, or what their
@@ -71,7 +74,7 @@ def verdict(comparison: Comparison, p_holm: float | None, floor_spread: float | 
     """
     if p_holm is None:
         return NEEDS
-    if p_holm >= ALPHA:
+    if p_holm >= alpha:
         return "not told apart"
     if floor_spread is not None and abs(comparison.shift) < floor_spread:
         return "below the floor: not claimed"
@@ -83,8 +86,10 @@ def comparisons_of(run: Run, cases: Sequence[SummaryCase], values: BlockValues) 
 
     Every strategy is compared with the fastest contender, and with its neighbour in the ranking; `a` ranks lower.
     Holm's correction is over all of them. Strategies that missed more than 1 % of their aborts rank behind the others.
+    A run that could end early has spent EARLY_ALPHA of its error rate on that.
     """
     spread = floor_spread_ms(run)
+    alpha = ALPHA - EARLY_ALPHA if run.manifest.settings.get("early") else ALPHA
     uncertain = {case.key: case.metrics[STOP].clock_uncertainty or 0.0 for case in cases if STOP in case.metrics}
     compared = corrected((a, b, values[a, STOP], values[b, STOP]) for a, b in _pairs(cases, values))
     return [
@@ -101,7 +106,9 @@ def comparisons_of(run: Run, cases: Sequence[SummaryCase], values: BlockValues) 
             ci95=ComparisonIntervals(shift_ms=_rounded(each.shift_ci95), ratio=_rounded(each.ratio_ci95)),
             p=each.p,
             p_holm=p_holm,
-            verdict=verdict(each, p_holm, max(spread or 0.0, uncertain.get(a, 0.0) + uncertain.get(b, 0.0))),
+            verdict=verdict(
+                each, p_holm, max(spread or 0.0, uncertain.get(a, 0.0) + uncertain.get(b, 0.0)), alpha=alpha
+            ),
         )
         for a, b, each, p_holm in compared
     ]

@@ -15,6 +15,7 @@ from bench.analysis.checks import find_problems, find_warnings
 from bench.analysis.comparison import STOP, comparisons_of, floor_spread_ms
 from bench.analysis.controls import controls_of
 from bench.analysis.metrics import ChatMetrics
+from bench.analysis.precision import interval_goal
 from bench.analysis.reading import Run, read_run
 from bench.analysis.waterfall import describe_parts
 from bench.record.base import encode_file
@@ -47,7 +48,14 @@ def summarise(folder: Path) -> Summary:
 
 
 def write_summary(run: Run) -> Summary:
-    """Reduce a run and write its summary.json. Floor and calibration are not among the cases."""
+    """Reduce a run and write its summary.json."""
+    summary = summary_of(run)
+    replace_file(run.folder / "summary.json", encode_file(summary))
+    return summary
+
+
+def summary_of(run: Run) -> Summary:
+    """Reduce a run. Floor and calibration are not among the cases."""
     chats: dict[CaseKey, Blocks] = defaultdict(lambda: defaultdict(list))
     for chat in run.chats:
         chats[chat.key][chat.block].append(chat.measured)
@@ -63,7 +71,8 @@ def write_summary(run: Run) -> Summary:
     calibrated = calibration.calibrate(special) if special else None
     floor = next((blocks for key, blocks in chats.items() if key.strategy == calibration.FLOOR), {})
     problems = [*run.damage, *find_problems(run, cases), *(calibration.problems(calibrated) if calibrated else ())]
-    summary = Summary(
+    goal = run.manifest.settings.get("interval")
+    return Summary(
         valid=not problems,
         problems=problems,
         warnings=list(dict.fromkeys([*find_warnings(run, cases, controls), *health.stolen(run.cases)])),
@@ -73,9 +82,8 @@ def write_summary(run: Run) -> Summary:
         idle=run.manifest.idle or None,
         comparisons=comparisons_of(run, cases, values),
         controls=controls,
+        interval=interval_goal(run, cases, goal) if isinstance(goal, float) else None,
     )
-    replace_file(run.folder / "summary.json", encode_file(summary))
-    return summary
 
 
 def summarise_case(key: CaseKey, blocks: Blocks, rows: Sequence[CaseRow]) -> SummaryCase:

@@ -9,7 +9,7 @@ from typer import Argument, Option
 
 from bench.system.environment import check_crashes
 from bench.workload.plan import STRATEGIES, Case, select
-from bench.workload.scenario import MAX_WORKERS
+from bench.workload.scenario import MAX_WORKERS, PlanError
 
 RESULTS = Path("results")
 BASELINE, NOISE = RESULTS / "baseline.json", RESULTS / "noise.json"
@@ -47,6 +47,18 @@ Environment = Annotated[
     list[str] | None,
     Option("--env", metavar="NAME=VALUE", help="A variable for the service under test; kept in the manifest."),
 ]
+
+
+def percentage(text: str, name: str) -> float:
+    """The share that a percentage such as `10%` stands for. Raises PlanError unless it is above 0 and below 100 %."""
+    number, unit = text.strip()[:-1], text.strip()[-1:]
+    try:
+        share = float(number) / 100
+    except ValueError:
+        share = 0.0
+    if unit != "%" or not 0 < share < 1:
+        raise PlanError(f"{name} is {text!r}: give a percentage above 0% and below 100%, such as 10%")
+    return share
 
 
 def words(text: str) -> list[str]:

@@ -14,12 +14,13 @@ import msgspec
 from typer import Option
 
 from bench.cli.errors import keeping, measuring
-from bench.cli.options import RESULTS, Environment, Folders, Quick, Run, Seed, words
+from bench.cli.options import RESULTS, Environment, Folders, Quick, Run, Seed, percentage, words
 from bench.cli.show import render_report
-from bench.cli.terminal import BAD_USAGE, INVALID, console, end, refuse_invalid, warn
+from bench.cli.terminal import BAD_USAGE, INCONCLUSIVE, INVALID, console, end, line, refuse_invalid, warn
 from bench.load.fleet.protocol import parse_fleet
 from bench.record.base import read_file
 from bench.record.manifest import Manifest
+from bench.record.summary import Summary
 from bench.record.writer import LATEST, SCHEDULE, Results, publish
 from bench.system import environment
 from bench.workload.plan import BACKENDS, STRATEGIES, Case, select
@@ -34,8 +35,12 @@ STRATEGY = f"Instead of --backend, some of {', '.join(STRATEGIES)}, or targets (
 LOOPBACK = "127.0.0.1"
 URL = "Address of a running service: the only target of --strategy is not started."
 SCENARIO = f"Some of {', '.join(catalogue())}, or files of yours ending in .toml; comma-separated."
-MINUTES = "Blocks are added until medians are precise, or no more fits."
+MINUTES = "Blocks are added until the advice is decided (or --interval is reached), or no more fits."
 BLOCKS = "Measure this number of blocks, without a time limit."
+INTERVAL = (
+    "Measure until every stop's p95 has a 95 % interval this tight, such as 10%: half its width, as a share of the p95,"
+    " over at least 5 blocks. Exit code 3: not reached within --minutes; the reasons are printed."
+)
 HOST = "Address of this machine, for load workers and a service on other machines."
 LOAD = (
     "Load processes that report to a Locust master: '--processes 4', or '--master --expect-workers 2' (`load --help`)."
@@ -53,6 +58,7 @@ def run(
     quick: Quick = False,
     minutes: Annotated[float, Option(min=0.1, max=600, help=MINUTES)] = 11.5,
     blocks: Annotated[int | None, Option(min=1, max=1000, help=BLOCKS)] = None,
+    interval: Annotated[str, Option(help=INTERVAL, show_default=False)] = "",
     seed: Seed = 1,
     label: Annotated[str, Option(help="Ends the results folder's name.", show_default="the backend")] = "",
     starve: Annotated[bool, Option("--starve", hidden=True, help=STARVE)] = False,
@@ -68,6 +74,9 @@ def run(
     REDIS_URL and DATABASE_URL name servers of yours; without them the run starts its own. Other variables of your
     shell do not reach the service: give them by --env.
     """
+    goal = percentage(interval, "--interval") if interval else None
+    if goal and (quick or blocks is not None):
+        raise PlanError("--interval adds blocks until it is reached: leave out --quick and --blocks")
     if not workers.isdecimal():
         raise PlanError(f"WORKERS is {workers!r}: choose from 1 to {MAX_WORKERS}")
     cases = select(
@@ -84,7 +93,7 @@ def run(
     name = label or f"{measured or backend}{'-quick' if quick else ''}"
     settings = Settings(
         backend, int(workers), quick, seed, name, starve, environment.parse(env or ()), url or None, mock_port,
-        host=host, load=load,
+        host=host, load=load, interval=goal, early=goal is None and blocks is None and not quick,
     )  # fmt: skip
     _report(_measure(cases, settings, results, minutes=minutes, blocks=1 if quick else blocks), settings)
 
@@ -125,22 +134,19 @@ def _measure(
     blocks: int | None,
     schedules: dict[tuple[str, int], list[Planned]] | None = None,
 ) -> Path:
-    """Measure `blocks` blocks or, without a number, as many as `minutes` hold; returns the results folder."""
+    """Measure `blocks` blocks or, without a number, until it is sure within `minutes`; returns the results folder."""
     from bench.run.campaign import Run
-    from bench.run.enough import fits, tight_enough
     from bench.run.meter import Measured
     from bench.run.progress import Expected
+    from bench.run.stopping import Stopping
     from bench.run.subject import Side
 
-    ends_s = [0.0]
+    kept, expects = Results(results, settings.label), Expected(blocks, minutes)
+    stopping = Stopping(kept.folder, minutes, line)
 
     def more(done: int, took_s: float, medians_ms: Mapping[str, Sequence[float]]) -> bool:
-        if blocks is not None:
-            return done < blocks
-        ends_s.append(took_s)
-        return not tight_enough(medians_ms) and fits(ends_s, minutes * 60)
+        return done < blocks if blocks is not None else stopping.more(done, took_s, medians_ms)
 
-    kept, expects = Results(results, settings.label), Expected(blocks, minutes)
     with keeping(kept):
         sides = [Measured(Side(), kept)]
         Run(cases, settings, sides, console, more=more, schedules=schedules, expects=expects).execute()
@@ -151,3 +157,8 @@ def _report(folder: Path, settings: Settings) -> None:
     problems = render_report(folder, INVALID)
     publish(folder, full=not (problems or settings.quick))
     refuse_invalid(problems)
+    from bench.analysis.precision import describe
+
+    goal = read_file(folder / "summary.json", Summary).interval
+    if goal is not None and not goal.reached:
+        end(INCONCLUSIVE, f"the interval was not reached: {describe(goal)}")

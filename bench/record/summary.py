@@ -158,6 +158,18 @@ class Control(Record, kw_only=True):
     says: str  #: a sentence with the figures
 
 
+class IntervalGoal(Record, kw_only=True):
+    """How precise the stop's p95 is in the case with the widest interval, against what `--interval` asked for."""
+
+    goal: float  #: largest half width of the p95's 95 % interval over blocks, as a share of the p95
+    reached: bool  #: whether every case is within it
+    case: str | None = None  #: the case with the widest interval; null: no case has a stop
+    half_width: float | None = None  #: its half width, as a share of its p95; null: it has no interval over blocks
+    more_blocks: int | None = None  #: blocks that are missing by the current spread
+    more_minutes: float | None = None  #: how long they would take
+    reasons: list[str] = []  #: why it is not reached: spread, outliers, unhealthy blocks
+
+
 class Summary(Record, kw_only=True):
     """The contents of summary.json."""
 
@@ -171,3 +183,4 @@ class Summary(Record, kw_only=True):
     idle: list[IdleCost] | None = None  #: cost of each strategy without aborts
     comparisons: list[ComparisonRow] = []  #: which strategy stops faster
     controls: list[Control] = []  #: results that must come out
+    interval: IntervalGoal | None = None  #: whether the goal of --interval was reached; null: there was none

@@ -27,5 +27,9 @@ class Settings:
     """A target that cannot be measured is noted in the manifest, and the others are measured."""
     host: str = "127.0.0.1"
     """Address of this machine, on which mock and services listen."""
+    interval: float | None = None
+    """Measure until the 95 % interval of every stop's p95 is this tight: half its width, as a share of the p95."""
+    early: bool = False
+    """The run ends when its advice is decided; its comparisons are then judged at a stricter level."""
     load: str = ""
     """Load processes that report to a Locust master, as `parse_fleet` reads them; empty: as many as the cases need."""
