@@ -6,12 +6,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.analysis.choice import Faulted
+from bench.analysis.ending import ending_of
 from bench.analysis.reading import Run, UnreadableResults, read_run
 from bench.analysis.summary import write_summary
 from bench.analysis.waterfall import parts_by_case
+from bench.record.manifest import Manifest
 from bench.record.summary import Summary
 from bench.report.advice import advise
 from bench.report.charts.draw import Chart, draw_all
+from bench.report.formatting import plural
 from bench.report.pages import terms, write_pages
 from bench.report.tables import cards_of, facts_of, glance_table, lives_table, method_tables, result_tables
 
@@ -59,8 +63,15 @@ def content_of(run: Run, summary: Summary) -> dict[str, Any]:
         "tables": [*result_tables(summary, parts_by_case(run), manifest), *method_tables(summary, manifest)],
         "cards": cards_of(cases, manifest, run.cases),
         "lives": lives_table(),
-        "facts": facts_of(manifest),
+        "facts": facts_of(manifest, _ended(summary, manifest, faulted)),
     }
+
+
+def _ended(summary: Summary, manifest: Manifest, faulted: Faulted) -> str:
+    """Why a run that could end early ended when it did; empty for other runs."""
+    if not (manifest.settings.get("early") or summary.interval):
+        return ""
+    return f"{plural(manifest.blocks or 1, 'block')}; {ending_of(summary, manifest, faulted).text}"
 
 
 def sections_of(charts: Sequence[Chart]) -> list[Mapping[str, Any]]:

@@ -17,7 +17,7 @@ from bench.workload.strategies import is_special, scenario_rank
 
 SHOWN = ("flowing", "stalled")
 INTERVAL_MS = 100.0  # the backends' default, which bench must not import
-HIDDEN = ("sentence", "name")
+HIDDEN = ("sentence", "name", "early", "interval")
 
 
 class Card(NamedTuple):
@@ -106,9 +106,10 @@ def cards_of(cases: Sequence[SummaryCase], manifest: Manifest, rows: Sequence[Ca
     return cards
 
 
-def facts_of(manifest: Manifest) -> list[tuple[str, str]]:
-    """The manifest as name and text, in reading order; what is absent is left out."""
-    return [(name, text) for name, text in pairs("conditions.facts", manifest=manifest, listed=_listed) if text]
+def facts_of(manifest: Manifest, ended: str = "") -> list[tuple[str, str]]:
+    """The manifest, and why the run ended, as name and text in reading order; what is absent is left out."""
+    found = pairs("conditions.facts", manifest=manifest, ended=ended, listed=_listed)
+    return [(name, text) for name, text in found if text]
 
 
 def _listed(facts: msgspec.Struct | Mapping[str, object] | None) -> str:

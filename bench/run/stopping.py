@@ -8,8 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from bench.analysis.choice import Chooser, situations_of
-from bench.analysis.precision import describe
+from bench.analysis.ending import ending_of
 from bench.analysis.reading import Run, read_run
 from bench.analysis.summary import summary_of
 from bench.run.enough import fits, tight_enough
@@ -37,26 +36,11 @@ class Stopping:
 
 
 def judge(run: Run, medians_ms: Mapping[str, Sequence[float]]) -> tuple[bool, str]:
-    """Whether the blocks so far are enough, and a line that says why or why not.
-
-    They never are while the run is invalid: an unhealthy block may become one of few.
-    """
+    """Whether the blocks so far are enough, and a line that says why or why not."""
     run = replace(run, manifest=msgspec.structs.replace(run.manifest, complete=True))
-    summary = summary_of(run)
-    if summary.interval is not None:
-        text = describe(summary.interval)
-        return summary.interval.reached and summary.valid, _with_problem(text, summary.problems)
-    if not summary.valid:
-        return False, _with_problem("more blocks may make the run valid", summary.problems)
     faulted = {(row.strategy, row.scenario) for row in run.cases if row.fault}
-    found = Chooser(summary).decision(situations_of(summary, run.manifest, faulted))
-    if not found.comparisons:
-        tight = tight_enough(medians_ms)
-        return tight, f"no comparison decides the advice, and medians are {'' if tight else 'not yet '}precise"
-    if found.undecided:
-        return False, f"undecided: {', '.join(found.undecided)}"
-    return True, f"decided: all {found.comparisons} comparisons on which the advice rests"
-
-
-def _with_problem(text: str, problems: Sequence[str]) -> str:
-    return f"{text}; invalid so far: {problems[0]}" if problems else text
+    ending = ending_of(summary_of(run), run.manifest, faulted)
+    if ending.sure is not None:
+        return ending.sure, ending.text
+    tight = tight_enough(medians_ms)
+    return tight, f"{ending.text}, and medians are {'' if tight else 'not yet '}precise"

@@ -48,6 +48,7 @@ def case_of(summary: dict[str, Any], strategy: str, scenario: str = "flowing") -
 def test_every_case_asked_for_is_in_the_summary_with_the_fixed_keys(full: dict[str, Any]) -> None:
     assert list(full) == [
         "schema", "valid", "problems", "warnings", "floor", "calibration", "cases", "idle", "comparisons", "controls",
+        "interval",
     ]  # fmt: skip
     assert (full["schema"], full["valid"], full["problems"], full["warnings"]) == (1, True, [], [])
     found = {(case["strategy"], case["scenario"]) for case in full["cases"]}
