@@ -22,7 +22,7 @@ from bench.workload.scenario import PlanError
 if TYPE_CHECKING:
     from bench.gate.outcome import Outcome
 
-FIRST_BLOCK = "about 95 s with the defaults"
+FIRST_BLOCK = "about 125 s with the defaults"
 """Calibration and one block of the default cases, both sides, on a quiet machine; checked by a test."""
 MINUTES = f"No block begins that would end later, except the first ({FIRST_BLOCK}); a verdict needs five."
 
@@ -41,7 +41,7 @@ def regress(
     strategy: options.GatedStrategies = options.GATED,
     scenario: options.GatedScenarios = None,
     workers: options.Workers = 2,
-    minutes: Annotated[float, Option(min=0.1, max=600, help=MINUTES)] = 12,
+    minutes: Annotated[float, Option(min=0.1, max=600, help=MINUTES)] = 15,
     seed: options.Seed = 1,
     noise: options.Noise = options.NOISE,
     env: options.Environment = None,
@@ -61,6 +61,7 @@ def regress(
     from bench.gate.commits import ROOT, choose_base
     from bench.gate.export import write_failure
     from bench.gate.margins import read_margins
+    from bench.gate.pairing import longer
     from bench.gate.regress import Gate
     from bench.gate.target_sides import SCENARIOS, cases_of_target, folder_of_target
     from bench.run.settings import Settings
@@ -79,6 +80,8 @@ def regress(
         turns = True  # services of others share no load
     else:
         cases, checkout = options.cases_of(scenario or options.GATED_IN, workers, strategy), repository or ROOT
+    if not turns:
+        cases = longer(cases)
     settings = Settings("all", workers, False, seed, "regress", environment=parse(env or ()))
     compared = choose_base(base, checkout, tip=tip, or_parent=or_parent)
     gate = Gate(cases, settings, read_margins(noise, duet=not turns), results, console, turns=turns)
@@ -110,7 +113,11 @@ def aa(
     """
     cases = options.cases_of(scenario, workers, strategy)
     from bench.gate import aa_test
+    from bench.gate.pairing import longer
     from bench.run.settings import Settings
+
+    if not turns:
+        cases = longer(cases)
 
     settings = Settings("all", workers, False, seed, "aa", environment=parse(env or ()))
     found = aa_test.measure(cases, settings, results, console, blocks=blocks, turns=turns)

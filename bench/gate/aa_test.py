@@ -18,7 +18,7 @@ from bench.analysis.summary import write_summary
 from bench.gate import INVALID, GateError
 from bench.gate.block_filter import unhealthy_blocks
 from bench.gate.family import gate_values
-from bench.gate.margins import DEFAULTS, MIN_PAIRS, change_of, noise_of
+from bench.gate.margins import MIN_PAIRS, change_of, defaults_of, noise_of
 from bench.gate.pairs import change, pairs_of
 from bench.record.host import utc_now
 from bench.record.verdict import FalseAlarmPair, FalseAlarms, Noise
@@ -100,16 +100,17 @@ def evaluate(folders: Sequence[Path]) -> AAResult:
     of_pairs = pairs_of(runs[0], runs[1], excluded)
     changes: dict[str, list[float]] = {}
     alarms: dict[str, FalseAlarms] = {}
+    usual = defaults_of(runs[0].manifest.duet is not None)
     for key, values in one.items():
         case, metric = key
-        if is_special(case.scenario) or metric not in DEFAULTS:
+        if is_special(case.scenario) or metric not in usual:
             continue
         common = sorted(values.keys() & other.get(key, {}).keys())
         shared = of_pairs.get(key, {})
         changes.setdefault(metric, []).extend(
-            change(shared[block], DEFAULTS[metric])
+            change(shared[block], usual[metric])
             if block in shared
-            else change_of(metric, values[block], other[key][block])
+            else change_of(usual[metric], values[block], other[key][block])
             for block in common
         )
         if metric == METRIC:

@@ -2,7 +2,9 @@
 
 noise.json is written by `.venv/bin/python -m bench aa`. A `spread` is the root mean square of `log((a + c) / (b + c))`
 over pairs (a, b) of values of the same code, `c` the slack of the metric's default margin. Where the sides share loads
-the logarithm is that of pairs.py; such noise is smaller, and is not used for sides that take turns.
+the logarithm is that of pairs.py; such noise is smaller, and is not used for sides that take turns. There nothing but
+the blocks differs between two sides of the same code, so their margin is that of a mean over MIN_BLOCKS; a machine that
+changes between turns may change for all of them.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from bench.record.base import RecordError, read_file
 from bench.record.host import describe_host, other_machine
 from bench.record.manifest import Host
 from bench.record.verdict import Noise, NoiseMetric
+from bench.stats.paired import MIN_BLOCKS
 
 AA = "`.venv/bin/python -m bench aa`"
 SIGMAS = 3.0
@@ -42,6 +45,17 @@ DEFAULTS = {
 }
 """Wide enough for a shared machine. A slack is a change too small to matter: half a millisecond of a stop, a token in
 four aborts. One more store operation per chat is beyond the margin up to ten: a push needs two to six."""
+SHARED = DEFAULTS | {
+    "upstream_stop_ms": Margin(0.15, slack=0.1),
+    "client_stop_ms": Margin(0.15, slack=0.1),
+    "abort_ack_ms": Margin(0.15, slack=0.1),
+}
+"""For sides that share loads."""
+
+
+def defaults_of(duet: bool) -> Mapping[str, Margin]:
+    """The default margins of sides that share loads, or take turns."""
+    return SHARED if duet else DEFAULTS
 
 
 class Margins(NamedTuple):
@@ -61,9 +75,9 @@ def noise_of(changes: Mapping[str, Sequence[float]]) -> dict[str, NoiseMetric]:
     return found
 
 
-def change_of(metric: str, one: float, other: float) -> float:
-    """The change between two values of a metric, with the slack of its default margin."""
-    slack = DEFAULTS[metric].slack
+def change_of(margin: Margin, one: float, other: float) -> float:
+    """The change between two values of a metric with this default margin."""
+    slack = margin.slack
     return math.log((one + slack) / (other + slack))
 
 
@@ -73,8 +87,9 @@ def read_margins(path: Path, host: Host | None = None, *, duet: bool = False) ->
     `duet`: the sides share loads; otherwise noise that was measured so is not used. `host` is this machine's
     description, for tests. Raises GateError for a file that cannot be read.
     """
+    usual = defaults_of(duet)
     if not path.exists():
-        return Margins(DEFAULTS, False, f"default margins: {path} does not exist; {AA} measures this machine's noise")
+        return Margins(usual, False, f"default margins: {path} does not exist; {AA} measures this machine's noise")
     try:
         noise = read_file(path, Noise)
     except (OSError, RecordError) as error:
@@ -82,20 +97,24 @@ def read_margins(path: Path, host: Host | None = None, *, duet: bool = False) ->
     recorded, here = noise.host or Host(), host or describe_host()
     if elsewhere := other_machine(recorded, here) if recorded != Host() else "its host is not recorded":
         source = f"default margins: {path} is not used, it was measured on another machine ({elsewhere})"
-        return Margins(DEFAULTS, False, f"{source}; {AA} measures this one's noise")
+        return Margins(usual, False, f"{source}; {AA} measures this one's noise")
     if noise.duet and not duet:
         source = f"default margins: {path} was measured with sides that share loads"
-        return Margins(DEFAULTS, False, f"{source}; {AA} --turns measures the noise of sides that take turns")
-    return margins(noise)
+        return Margins(usual, False, f"{source}; {AA} --turns measures the noise of sides that take turns")
+    return margins(noise, duet=duet)
 
 
-def margins(noise: Noise) -> Margins:
-    """SIGMAS spreads, at least MIN_SHARE, with the slack of the default; the default for a metric without noise."""
+def margins(noise: Noise, *, duet: bool = False) -> Margins:
+    """SIGMAS spreads, at least MIN_SHARE, with the slack of the default; the default for a metric without noise.
+
+    `duet`: for sides that share loads. Noise of sides that took turns is theirs, too, but not that of a mean.
+    """
+    usual, several = defaults_of(duet), math.sqrt(MIN_BLOCKS) if duet and noise.duet else 1.0
     measured = {
-        metric: replace(default, share=max(MIN_SHARE, math.expm1(SIGMAS * noise.metrics[metric].spread)))
-        for metric, default in DEFAULTS.items()
+        metric: replace(default, share=max(MIN_SHARE, math.expm1(SIGMAS * noise.metrics[metric].spread / several)))
+        for metric, default in usual.items()
         if metric in noise.metrics
     }
-    missing = [metric for metric in DEFAULTS if metric not in measured]
+    missing = [metric for metric in usual if metric not in measured]
     defaults = f" (defaults for {', '.join(missing)})" if missing else ""
-    return Margins(DEFAULTS | measured, True, f"margins measured on {noise.made_utc}{defaults}")
+    return Margins({**usual, **measured}, True, f"margins measured on {noise.made_utc}{defaults}")

@@ -8,6 +8,7 @@ apply as they are. A case in which head alone disturbed its turn stays with turn
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from bench.analysis.metrics import measure
@@ -17,10 +18,28 @@ from bench.gate.block_filter import disturbed_blocks
 from bench.record.manifest import Manifest
 from bench.record.schema import CaseRow, ChatRow
 from bench.record.writer import Results
+from bench.run.duet import shares_load
 from bench.run.meter import Taken
 from bench.workload.plan import Case
+from bench.workload.scenario import Scenario
 
 TURNS = "base and head took turns (--turns)"
+MORE_CHATS = 2
+"""Times a scenario's chats. The change of a block scatters with one over the square root of its pairs, and starting
+services takes longer than loading them."""
+
+
+def longer(cases: Iterable[Case]) -> list[Case]:
+    """The cases, with more chats in loads that both sides share; those of an open loop come at half the rate.
+
+    At the full rate two services leave these cores so little time that what is measured is a queue.
+    """
+    return [replace(case, scenario=_longer(case.scenario)) if shares_load(case) else case for case in cases]
+
+
+def _longer(scenario: Scenario) -> Scenario:
+    rate = scenario.rate_per_s
+    return replace(scenario, chats=MORE_CHATS * scenario.chats, rate_per_s=None if rate is None else rate / 2)
 
 
 class MeasuredSide(Results):

@@ -5,9 +5,9 @@ a block stay together, and the values of a metric are centred at zero. A record 
 sample that draws one block each time would have no spread. So noise is added, and the sum is scaled to the variance of
 the blocks (the shrunk smoothed bootstrap: Silverman and Young, Biometrika 74, 1987).
 
-**Decision.** The rule of verdict.py, with a look after each block from MIN_BLOCKS on: a comparison is `worse` if it is
-at any look, because the gate ends there; otherwise it has the verdict of its last block. Holm's correction is over all
-metrics of the record, of which one is shifted.
+**Decision.** The rule of verdict.py, with a look after each block from MIN_BLOCKS on: a comparison has the first
+verdict that is not `inconclusive`, because the gate may end there. Holm's correction is over all metrics of the record,
+of which one is shifted.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.gate.verdict import ALPHA, LEVEL, POWER, VERDICTS, Margin, Verdict, classify
-from bench.stats.paired import MIN_BLOCKS, detectable_errors, holm_columns, p_above, walsh_averages
-from bench.stats.wilcoxon import Floats, cut_off, signed_rank_counts
+from bench.gate.verdict import ALPHA, POWER, VERDICTS, Margin, Verdict, classify
+from bench.stats.paired import MIN_BLOCKS, detectable_errors, holm_columns, p_above, p_beyond, walsh_averages
+from bench.stats.wilcoxon import Floats
 
 RUNS = 4000
 ROUNDING = 1e-9
-WORSE = VERDICTS.index("worse")
+OPEN = VERDICTS.index("inconclusive")
 Codes = NDArray[np.int64]
 
 
@@ -102,15 +102,15 @@ def simulate(
     asked.sort(key=lambda place: metrics.index(family[place].metric))
     cells = []
     for place in asked:
-        walsh = [_rank_statistics(drawn[place, :, : look.blocks]) for look in looks]
+        estimates = [np.median(walsh_averages(drawn[place, :, : look.blocks]), axis=-1) for look in looks]
         spread = family[place]
         for shift in sorted({*shifts, spread.limit_share} if at_margin else shifts):
-            worse = np.zeros(runs, dtype=bool)
-            for look, ranks in zip(looks, walsh, strict=True):
-                codes = _decide(look, ranks, place, spread.on_scale(shift), spread.limit)
-                worse |= codes == WORSE
+            first = np.full(runs, OPEN)
+            for look, estimate in zip(looks, estimates, strict=True):
+                codes = _decide(look, estimate, place, spread.on_scale(shift), spread.limit)
+                first = np.where(first == OPEN, codes, first)
                 if look.blocks in blocks:
-                    counts = np.bincount(np.where(worse, WORSE, codes), minlength=len(VERDICTS)).tolist()
+                    counts = np.bincount(first, minlength=len(VERDICTS)).tolist()
                     cells.append(Cell(spread, shift, look.blocks, dict(zip(VERDICTS, counts, strict=True))))
     return cells
 
@@ -139,20 +139,14 @@ def _look(changes: Floats) -> _Look:
     return _Look(blocks, mean, error, p_above(mean, error, blocks - 1), p_above(-mean, error, blocks - 1))
 
 
-def _rank_statistics(changes: Floats) -> tuple[Floats, Floats, Floats]:
-    """Estimate, lower and upper end of the interval, as Difference has them."""
-    ordered, cut = walsh_averages(changes), cut_off(signed_rank_counts(changes.shape[-1]), LEVEL)
-    return np.median(ordered, axis=-1), ordered[:, cut - 1], ordered[:, -cut]
-
-
-def _decide(look: _Look, ranks: tuple[Floats, Floats, Floats], place: int, shift: float, limit: float) -> Codes:
-    """The verdicts on one metric with a shift: it moves the mean, the estimate and the interval."""
+def _decide(look: _Look, estimate: Floats, place: int, shift: float, limit: float) -> Codes:
+    """The verdicts on one metric with a shift: it moves the mean and the estimate."""
     mean, error, freedom = look.mean[place] + shift, look.error[place], look.blocks - 1
     p_values = []
     for others, towards in ((look.p_worse, mean), (look.p_better, -mean)):
         family = others.copy()
         family[place] = p_above(towards, error, freedom)
         p_values.append(holm_columns(family)[place])
-    estimate, low, high = (each + shift for each in ranks)
+    p_values.append(p_beyond(mean, error, freedom, limit))
     detectable = detectable_errors(freedom, ALPHA, POWER) * error
-    return classify(estimate, (low, high), (p_values[0], p_values[1]), detectable, limit)
+    return classify(estimate + shift, (p_values[0], p_values[1], p_values[2]), detectable, limit)

@@ -5,9 +5,8 @@ started logarithm (Tukey, Exploratory Data Analysis, 1977): far above the slack 
 is twice as slow cancels out of a pair of blocks; below it, it is nearly linear, and zero has a value.
 
 **Rule.** `worse`: the effect is beyond the margin, p <= ALPHA (after Holm, family.py), and the effect is at least as
-large as what such a sample finds with 80 % probability. `better` likewise. `equivalent`: the 90 % interval lies inside
-the margin on both sides, which is two one-sided tests at 5 % (Schuirmann 1987). Otherwise, and always below MIN_BLOCKS,
-`inconclusive`.
+large as what such a sample finds with 80 % probability. `better` likewise. `equivalent`: two one-sided t tests exclude
+a change as large as the margin (Schuirmann 1987). Otherwise, and always below MIN_BLOCKS, `inconclusive`.
 """
 
 from __future__ import annotations
@@ -25,12 +24,15 @@ from bench.stats.paired import MIN_BLOCKS, paired, unpaired
 
 Verdict = Literal["worse", "better", "equivalent", "inconclusive"]
 VERDICTS: tuple[Verdict, ...] = ("inconclusive", "equivalent", "worse", "better")
-RULE_VERSION = 2
+RULE_VERSION = 3
 """To be increased with each change that can alter a verdict: proofs of different versions are counted apart."""
 ALPHA = 0.005
 """For one look at the whole family; the gate looks again after each block (tests/bench/gate/test_error_rates.py)."""
 POWER = 0.80
-LEVEL = 0.90
+EQUIVALENCE_ALPHA = 0.0015
+"""For one look. With a look after each of 5 to 20 blocks a change as large as the margin is `equivalent` in at most 1 %
+of the comparisons (tests/bench/gate/test_error_rates.py)."""
+SHOWN_LEVEL = 0.90
 Values = NDArray[np.float64] | np.float64
 
 
@@ -65,8 +67,9 @@ class Margin:
 class Decision:
     """One metric of one case. `limit`, `effect`, `low`, `high` and `detectable` are on the scale; positive is worse.
 
-    `base` and `head` are medians over blocks, `head_span` head's lowest and highest block. `p_*` are one-sided, and
-    corrected once the family is known. `power`: the probability that a change as large as the margin is significant.
+    `base` and `head` are medians over blocks, `head_span` head's lowest and highest block. `p_worse` and `p_better` are
+    one-sided, and corrected once the family is known; `p_beyond` is that of a change as large as the margin.
+    `power`: the probability that such a change is significant.
     `changes`: of each block, head less base on the scale.
     """
 
@@ -82,6 +85,7 @@ class Decision:
     high: float = math.inf
     p_worse: float = 1.0
     p_better: float = 1.0
+    p_beyond: float = 1.0
     power: float = 0.0
     detectable: float = math.inf
     changes: Sequence[float] = ()
@@ -106,9 +110,9 @@ class Decision:
         """The decision with the verdict of its numbers; to be called again when Holm has adjusted them."""
         if self.blocks < MIN_BLOCKS:
             return replace(self, verdict="inconclusive")
-        effect, low, high = (np.float64(each) for each in (self.effect, self.low, self.high))
-        p_worse, p_better = np.float64(self.p_worse), np.float64(self.p_better)
-        code = classify(effect, (low, high), (p_worse, p_better), np.float64(self.detectable), self.limit)
+        effect, detectable = np.float64(self.effect), np.float64(self.detectable)
+        p_worse, p_better, p_beyond = (np.float64(p) for p in (self.p_worse, self.p_better, self.p_beyond))
+        code = classify(effect, (p_worse, p_better, p_beyond), detectable, self.limit)
         return replace(self, verdict=VERDICTS[int(code)])
 
     def _as_shift(self, effect: float) -> float | None:
@@ -124,15 +128,15 @@ class Decision:
 
 
 def classify(
-    effect: Values, interval: tuple[Values, Values], p: tuple[Values, Values], detectable: Values, limit: float
+    effect: Values, p: tuple[Values, Values, Values], detectable: Values, limit: float | Values
 ) -> NDArray[np.int64]:
     """The places in VERDICTS of one comparison or an array of them, by the rule above.
 
-    `interval`: its lower and upper ends; `p`: of "not worse" and "not better". All on the scale.
+    `p`: of "not worse", "not better" and "beyond the margin". `effect`, `detectable` and `limit` are on the scale.
     """
     shown = (np.abs(effect) > limit) & (np.abs(effect) >= detectable)
     worse, better = shown & (effect > 0) & (p[0] <= ALPHA), shown & (effect < 0) & (p[1] <= ALPHA)
-    equivalent = (-limit < interval[0]) & (interval[1] < limit)
+    equivalent = p[2] <= EQUIVALENCE_ALPHA
     return np.select([worse, better, equivalent], [VERDICTS.index(each) for each in ("worse", "better", "equivalent")])
 
 
@@ -159,7 +163,7 @@ def decide(
     if side_by_side and changes is None:
         changes = [b - a for a, b in zip(old, new, strict=True)]
     change = paired(changes) if side_by_side and changes else unpaired(old, new)
-    limit, interval = margin.limit_at(statistics.median(base)), change.rank_interval(LEVEL)
+    limit, interval = margin.limit_at(statistics.median(base)), change.rank_interval(SHOWN_LEVEL)
     return replace(
         decision,
         limit=limit,
@@ -168,6 +172,7 @@ def decide(
         high=interval.high,
         p_worse=change.p_above,
         p_better=change.p_below,
+        p_beyond=change.p_beyond(limit),
         power=change.power(limit, ALPHA),
         detectable=change.detectable(ALPHA, POWER),
         changes=tuple(changes or ()),

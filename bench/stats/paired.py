@@ -8,8 +8,8 @@ blocks (normal, heavy-tailed, a block in ten twice as slow) the 95 % interval he
 experiments; a bootstrap (percentile or BCa) in 83-95 %. Exact sign flips of fewer than 10 blocks cannot give a p as
 small as Holm requires of 20 comparisons.
 
-`rank_interval`, `p_above`, `p_below`: the gate, which claims equivalence from the interval. The exact Wilcoxon interval
-stays narrow when one block is spoilt; p is the one-sided t test, since an exact one of six blocks ends at 1/64.
+`rank_interval`, `p_above`, `p_below`, `p_beyond`: the gate. The exact Wilcoxon interval, which it shows, stays narrow
+when one block is spoilt; each p is that of one-sided t tests, since an exact one of six blocks ends at 1/64.
 """
 
 from __future__ import annotations
@@ -78,6 +78,10 @@ class Difference:
         """The one-sided p of "not below 0"."""
         return float(p_above(np.float64(-self.mean), np.float64(self.error), self.freedom))
 
+    def p_beyond(self, limit: float) -> float:
+        """The larger one-sided p of "`limit` or more" and "-`limit` or less": two one-sided tests (Schuirmann 1987)."""
+        return float(p_beyond(np.float64(self.mean), np.float64(self.error), self.freedom, limit))
+
     def power(self, change: float, alpha: float) -> float:
         """The probability that the one-sided test at `alpha` finds a true `change` in such a sample."""
         if self.error <= NO_ERROR or change / self.error >= CERTAIN:
@@ -97,6 +101,11 @@ def p_above(mean: Floats | np.float64, error: Floats | np.float64, freedom: floa
     exact = error <= NO_ERROR
     found: Floats = np.where(exact, mean <= 0, stdtr(freedom, -mean / np.where(exact, 1.0, error)))
     return found
+
+
+def p_beyond(mean: Floats | np.float64, error: Floats | np.float64, freedom: float, limit: float | Floats) -> Floats:
+    """As Difference.p_beyond, for one sample or an array of samples."""
+    return np.maximum(p_above(limit - mean, error, freedom), p_above(limit + mean, error, freedom))
 
 
 def detectable_errors(freedom: float, alpha: float, power: float) -> float:

@@ -6,7 +6,7 @@ import shutil
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,11 @@ from bench.experiments.frame import last_line, wait, write_json
 from bench.experiments.prove.faults import FAULTS, change_docs
 from bench.experiments.prove.record import AA, DOCS, FILE, PARTS, SCHEMA, Entry, entry, promises
 from bench.gate.commits import ROOT
+from bench.gate.pairing import longer
 from bench.load.driver import expected_s
 from bench.record.host import describe_host, utc_now
 from bench.record.writer import Results
+from bench.run.duet import shares_load
 from bench.run.instrument import CALIBRATION_CASE, FLOOR_CASE
 from bench.stats.paired import MIN_BLOCKS
 from bench.system import lock
@@ -26,6 +28,7 @@ from bench.system.git import git
 from bench.system.procs import Child
 from bench.workload.plan import Case
 from bench.workload.scenario import PlanError
+from bench.workload.schedule import twice
 
 SERVICE_S = 3.0
 """About the time to start, warm up and stop a service; twice in a block for each strategy."""
@@ -64,9 +67,12 @@ class Request:
 
 def expected_run_s(part: str, cases: Sequence[Case], minutes: float) -> float:
     """About the time of a gate run of this part on a quiet machine, in seconds."""
-    services = 2 * len({(case.strategy, case.workers) for case in cases})
-    services += 2 * len({case.workers for case in cases if case.store == "postgres" and not case.scenario.abort_share})
-    block_s = expected_s(FLOOR_CASE) + 2 * sum(map(expected_s, cases)) + services * SERVICE_S
+    shared = [case for case in longer(cases) if shares_load(case)]
+    turns = [case for case in cases if not shares_load(case)]
+    services = 2 * sum(len({(case.strategy, case.workers) for case in each}) for each in (shared, turns))
+    services += 2 * len({case.workers for case in turns if case.store == "postgres"})
+    loads_s = [expected_s(replace(case, scenario=twice(case.scenario))) for case in shared]
+    block_s = expected_s(FLOOR_CASE) + sum(loads_s) + 2 * sum(map(expected_s, turns)) + services * SERVICE_S
     blocks = 1 if part in ONE_BLOCK else MIN_BLOCKS
     return min(SET_UP_S + expected_s(CALIBRATION_CASE) + blocks * block_s, max(minutes * 60, block_s))
 

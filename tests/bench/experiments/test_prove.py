@@ -157,9 +157,9 @@ def test_rounds_so_that_an_interrupted_proof_has_some_of_each() -> None:
 
 def test_a_run_that_ends_after_a_block_is_expected_to() -> None:
     cases = select(scenarios=["flowing", "stalled"], strategies=["redis-push", "postgres-push", "disconnect"])
-    long, short = (expected_run_s(part, cases, 8) for part in ("delay", "drop"))
-    assert 30 < short < long / 2 < 240
-    assert expected_run_s("delay", cases, 1) == 60
+    long, short = (expected_run_s(part, cases, 10) for part in ("delay", "drop"))
+    assert 30 < short < long / 2 < 300
+    assert expected_run_s("delay", cases, 2) == 120
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ UTC = "2026-11-24T10:00:00Z"
 
 def measured(spread: float, metric: str = "ttft_ms", level: float = 1000.0, pairs: int = 400) -> Noise:
     values = level * np.random.default_rng(1).lognormal(0.0, spread / math.sqrt(2), (pairs, 2))
-    metrics = noise_of({metric: [change_of(metric, float(one), float(other)) for one, other in values]})
+    metrics = noise_of({metric: [change_of(DEFAULTS[metric], float(one), float(other)) for one, other in values]})
     return Noise(made_utc=UTC, host=here(), metrics=metrics)
 
 
@@ -41,6 +41,16 @@ def test_three_spreads_of_a_against_a() -> None:
     found = margins(measured(0.04)).of["ttft_ms"]
     assert found.share == pytest.approx(math.expm1(3 * 0.04), rel=0.1)
     assert (found.slack, found.higher_is_better) == (DEFAULTS["ttft_ms"].slack, False)
+
+
+def test_a_mean_of_blocks_that_share_loads_has_less_noise_than_a_block() -> None:
+    noise = measured(0.06, "upstream_stop_ms")
+    turns = margins(noise).of["upstream_stop_ms"]
+    noise.duet = True
+    shared = margins(noise, duet=True).of["upstream_stop_ms"]
+    assert math.log1p(turns.share) == pytest.approx(math.sqrt(5) * math.log1p(shared.share))
+    assert shared.slack < turns.slack == DEFAULTS["upstream_stop_ms"].slack
+    assert read_margins(Path("nowhere"), duet=True).of["upstream_stop_ms"].limit_at(1.5) < 0.2
 
 
 def test_a_noisy_machine_gets_a_wider_margin_and_a_quiet_one_a_narrower() -> None:

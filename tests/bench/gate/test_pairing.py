@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +10,14 @@ import msgspec
 import pytest
 
 from bench.gate.margins import DEFAULTS
-from bench.gate.pairing import GatePairing, MeasuredSide
+from bench.gate.pairing import GatePairing, MeasuredSide, longer
 from bench.gate.regress import Evidence
 from bench.record.manifest import Duet, Manifest, ScenarioSettings
 from bench.record.schema import CaseRow, ChatRow
 from bench.run.meter import Measured, Subject, Taken
 from bench.run.subject import Side
 from bench.workload.plan import Case
-from bench.workload.scenario import load_scenarios
+from bench.workload.scenario import FOLDER, load_scenario, load_scenarios
 from tests.bench.fake_gate import FLOWING, chat_row, lost
 from tests.bench.gate.test_overload import BAD, row
 
@@ -95,3 +96,9 @@ def test_an_abort_that_is_lost_in_a_load_that_was_measured_again_is_unproven(sid
         side.append(chats(0), case_row(0))
     rules = Evidence(sides[0].run, sides[1].run, DEFAULTS, pairing.set_aside).rules
     assert ([each.rule for each in rules.broken], [each.rule for each in rules.unproven]) == ([], ["missed"])
+
+
+def test_shared_loads_have_more_chats_at_half_the_rate() -> None:
+    flowing, steady = longer([CASE, replace(CASE, scenario=load_scenario(FOLDER / "steady.toml"))])
+    assert (flowing.scenario.chats, flowing.scenario.rate_per_s) == (2 * 80, 40)
+    assert steady.scenario == load_scenario(FOLDER / "steady.toml")

@@ -10,9 +10,9 @@ from scipy.stats import nct
 from bench.analysis.reading import CaseKey
 from bench.gate.chance import chance_notes
 from bench.gate.family import Finding, decide_all
-from bench.gate.simulation import Spread, _decide, _look, _rank_statistics, draw, simulate
+from bench.gate.simulation import Spread, _decide, _look, draw, simulate
 from bench.gate.verdict import ALPHA, VERDICTS, Margin, decide
-from bench.stats.paired import paired
+from bench.stats.paired import paired, walsh_averages
 
 RUNS, SIGMA = 4000, 0.05
 STOP, CPU = "upstream_stop_ms", "server_cpu_us_per_token"
@@ -30,7 +30,7 @@ def test_the_simulation_decides_as_the_gate() -> None:
     case, shift, blocks = CaseKey("redis-push", "flowing", 2, 50), 0.2, 6
     family = [normal(metric, 12, margin=margin) for metric, margin in margins.items()]
     drawn = draw(family, blocks, 200, np.random.default_rng(2))
-    codes = _decide(_look(drawn), _rank_statistics(drawn[0]), 0, shift, family[0].limit)
+    codes = _decide(_look(drawn), np.median(walsh_averages(drawn[0]), axis=-1), 0, shift, family[0].limit)
     seen = set()
     for run, code in enumerate(codes):
         base, head = {}, {}

@@ -103,9 +103,10 @@ def test_four_blocks_decide_nothing() -> None:
 
 
 def test_one_spoilt_block_does_not_move_the_estimate() -> None:
+    """It widens the spread, so it can delay an equivalence, but not cause an alarm."""
     base = [2.0, 2.1, 1.9, 2.05, 1.95, 2.0, 2.1, 1.9, 2.02, 1.98]
     clean, spoilt = decide(base, base, STOP), decide(base, [*base[:-1], 20.0], STOP)
-    assert clean.verdict == spoilt.verdict == "equivalent"
+    assert (clean.verdict, spoilt.verdict) == ("equivalent", "inconclusive")
     assert abs(spoilt.effect) < 0.01
 
 
