@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -72,11 +72,15 @@ def style_of(strategy: str) -> Style:
 
 @dataclass(frozen=True)
 class Chart:
-    """One chart: `name` is the file stem under charts/, `reading` the text; `drawn` false when data is missing."""
+    """One chart: `name` is the file stem under charts/, `reading` the text.
+
+    `drawn` is false when data is missing, or when the data would give an empty picture (`empty`).
+    """
 
     name: str
     reading: str
     drawn: bool = True
+    empty: bool = False
 
     @property
     def title(self) -> str:
@@ -99,6 +103,12 @@ def chart(name: str, **facts: Any) -> Chart:
 def left_out(name: str, why: str = "") -> Chart:
     """A chart without data; `why` follows "Not drawn: "."""
     return Chart(name, f"Not drawn: {why or words_of(name)['lacking']}.", drawn=False)
+
+
+def nothing_to_show(name: str, **facts: Any) -> Chart:
+    """A chart whose data would give an empty picture: its caption is enough."""
+    made = chart(name, **facts)
+    return replace(made, reading=f"Not drawn: {made.reading[0].lower()}{made.reading[1:]}", drawn=False, empty=True)
 
 
 def _picture(name: str) -> Sequence[str]:
@@ -166,7 +176,7 @@ def plain_ticks(axes: Axes, which: str = "x", *, log: bool = True) -> None:
 
 
 def floor_line(axes: Axes, floor: Metric | None, which: str = "x") -> None:
-    """The instrument's own floor as a line: smaller differences are not claimed."""
+    """The floor, which is the median without a service, as a line: smaller differences are not claimed."""
     is_x = which == "x"
     low, high = axes.get_xlim() if is_x else axes.get_ylim()
     if not floor or not floor.p50 or not low < floor.p50 < high:
@@ -180,7 +190,7 @@ def floor_line(axes: Axes, floor: Metric | None, which: str = "x") -> None:
         **({"rotation": 90, "va": "top"} if is_x else {}),
     }
     transform = axes.get_xaxis_transform() if is_x else axes.get_yaxis_transform()
-    axes.annotate(f"floor {number(floor.p50)} ms", at, shift, xycoords=transform, color=FLOOR_COLOUR, **text)
+    axes.annotate(f"no service: {number(floor.p50)} ms", at, shift, xycoords=transform, color=FLOOR_COLOUR, **text)
 
 
 def strategy_rows(axes: Axes, strategies: Iterable[str], head: str = "") -> dict[str, int]:

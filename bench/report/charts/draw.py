@@ -66,7 +66,7 @@ def draw_all(
         draw_outage(out, faults, times.moments),
         draw_knee(out, knee_of(run.folder)),
     ]
-    return [chart if chart.drawn else _with_command(chart, run) for chart in charts]
+    return [chart if chart.drawn or chart.empty else _with_command(chart, run) for chart in charts]
 
 
 def _with_command(chart: Chart, run: Run) -> Chart:

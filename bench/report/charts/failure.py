@@ -35,6 +35,9 @@ def draw_workers(out: Path, where: str, counts: Counts) -> Chart:
         return canvas.left_out("missed-by-workers")
     missing = [name for name, each in counts.items() if any(missed for missed, _aborts in each.values())]
     whole = {name: each for name, each in counts.items() if name not in missing}
+    facts: dict[str, Any] = {"counts": counts, "missing": missing, "whole": list(whole)}
+    if not missing:
+        return canvas.nothing_to_show("missed-by-workers", **facts)
     label = "chance of another worker: 1 − 1/n"  # noqa: RUF001
     chance = Line2D([], [], color="#888888", linewidth=6, alpha=0.3, label=label)
     with canvas.figure(out, "missed-by-workers", 4.1, legend=missing, others=[chance]) as (axes,):
@@ -52,7 +55,7 @@ def draw_workers(out: Path, where: str, counts: Counts) -> Chart:
         axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0 %", "25 %", "50 %", "75 %", "100 %"])
         aborts = span([aborts for each in counts.values() for _missed, aborts in each.values()])
         axes.set(ylabel="aborts missed", title=f"{where}\nn = {aborts} aborts each; bars: 95 % intervals")
-    return canvas.chart("missed-by-workers", counts=counts, missing=missing, whole=list(whole))
+    return canvas.chart("missed-by-workers", **facts)
 
 
 def _draw_whole(axes: Axes, counts: Counts) -> None:

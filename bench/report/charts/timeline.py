@@ -22,18 +22,18 @@ from bench.stats.spread import Mean
 BEFORE_TOKENS, AFTER_TOKENS, MOST_WINDOW_MS = 3, 2, 400.0
 QUICK_MS = 8.0  # lanes that are over within this get a second, closer look
 INK, WASTED, WASTED_MARK = "#333333", "#c1121f", "X"  # another mark, too: red and dark grey look alike to some
-SIGNS = {  # stamp -> marker, what it means
-    "recorded": ("|", "recorded in the store"),
-    "signal": (4, "signalled to the worker"),
-    "closed": (5, "closed by the worker"),
-    "lost": ("s", "lost at the upstream"),
-    "end": ("d", "client's stream ended"),
+SIGNS = {  # stamp -> marker, what it means, how far below the lane: on one line the later would hide the earlier
+    "recorded": ("|", "recorded in the store", 0.0),
+    "signal": (4, "signalled to the worker", -0.26),
+    "closed": (5, "closed by the worker", -0.26),
+    "lost": ("s", "lost at the upstream", 0.0),
+    "end": ("d", "client's stream ended", 0.26),
 }
 Lane = dict[str, list[float]]
-# No strategy's colours: light to dark along the way, with letters on them for readers who see no colour.
-COLOURS = ("#f3e3f1", "#dcb0d6", "#bd7ab5", "#93458c", "#5d1b59")
+# No strategy's colours, and letters on them for readers who see no colour.
+COLOURS = ("#77aadd", "#eedd88", "#ee8866", "#44bb99", "#cc99cc")
 WIDE_ENOUGH, FOR_A_FIGURE = 0.07, 0.2  # of the axis, for a part's letter, and for its milliseconds, too
-CLIENT_MOST = 1.4  # mean stops: a later end of the client is written as text, else the parts would be too narrow
+CLIENT_MOST = 1.4  # of the longest mean stop: a later end of the client is text, else the parts would be too narrow
 BELOW = 0.36  # of a row: where the whiskers are, below the figures
 
 
@@ -92,12 +92,11 @@ def _draw_lanes(axes: Axes, lanes: Mapping[str, Lane], low: float, high: float, 
         for tokens, tint, marker, size in ((before, INK, "o", 3.6), (_wasted(lane), WASTED, WASTED_MARK, 6.0)):
             shown = [token for token in tokens if low <= token <= high]
             axes.plot(shown, [row] * len(shown), marker, color=tint, markersize=size, markeredgewidth=0, zorder=3)
-        for name, (sign, _words) in SIGNS.items():
+        for name, (sign, _words, below) in SIGNS.items():
             if strategy not in brief or name == "lost":
                 look: dict[str, Any] = {"marker": sign, "markerfacecolor": "white" if name == "end" else colour}
-                axes.plot(
-                    lane[name], [row] * len(lane[name]), linestyle="", color=colour, markersize=7, zorder=4, **look
-                )
+                y = [row + below] * len(lane[name])
+                axes.plot(lane[name], y, linestyle="", color=colour, markersize=6, zorder=4, **look)
         canvas.note(axes, row, f"{number(lane['lost'][0]) if lane['lost'] else 'never'};  {len(_wasted(lane))}")
     axes.axvline(0, color="black", linewidth=1.2)
     axes.set(xlim=(low, high))
@@ -108,7 +107,7 @@ def _legend_of_signs() -> list[Line2D]:
     signs: Sequence[tuple[Any, str, str]] = [
         ("o", INK, "token written"),
         (WASTED_MARK, WASTED, "written after the abort: wasted"),
-        *((marker, INK, words) for marker, words in SIGNS.values()),
+        *((marker, INK, words) for marker, words, _below in SIGNS.values()),
     ]
     return [
         Line2D([], [], linestyle="", marker=marker, color=colour, label=words, markersize=6,
@@ -118,24 +117,31 @@ def _legend_of_signs() -> list[Line2D]:
 
 
 def draw_where(out: Path, panels: Sequence[Panel], parts: Mapping[CaseKey, Parts]) -> Chart:
-    """Each part's mean as a share of the strategy's own mean stop, with the interval of the way up to its end."""
+    """Each part's mean in ms after the part before it, with the interval of the way up to its end."""
     known = [(panel, {case.strategy: parts[case.key] for case in panel.cases if case.key in parts}) for panel in panels]
-    shown = [(panel, own) for panel, own in known if own]
+    shown = [(panel, group) for panel, own in known for group in _by_speed(own)]
     if not shown:
         return canvas.left_out("stop-where")
-    tall = canvas.height(len(shown), max(len(own) for _panel, own in shown), canvas.TWO_LINES_IN) + 1.7
-    with canvas.figure(out, "stop-where", tall, nrows=len(shown)) as every:
-        for (panel, own), axes in zip(shown, every, strict=True):
-            row_of = canvas.strategy_rows(axes, own, "mean, ms (n)\n[95 %]")
-            right = _right(list(own.values()))
-            for strategy, each in own.items():
+    rows = [len(group) for _panel, group in shown]
+    tall = sum(canvas.height(1, count, canvas.TWO_LINES_IN) for count in rows) + 1.7
+    grid: dict[str, Any] = {"nrows": len(shown), "height_ratios": [count + 1.5 for count in rows]}
+    with canvas.figure(out, "stop-where", tall, **grid) as every:
+        for (panel, group), axes in zip(shown, every, strict=True):
+            row_of = canvas.strategy_rows(axes, group, "mean, ms (n)\n[95 %]")
+            right = _right(list(group.values()))
+            for strategy, each in group.items():
                 _draw_row(axes, each, row_of[strategy], right)
             axes.set(xlim=(0, right), title=panel.title)
-            axes.set_xticks([0, 0.5, 1], ["0 %", "50 %", "100 %"])
             axes.grid(visible=False)
         every[0].figure.legend(handles=_legend_of_parts(), loc="outside lower left", handlelength=1.4)
-    panel, own = shown[0]
+    panel, own = next((panel, own) for panel, own in known if own)
     return canvas.chart("stop-where", scenario=panel.scenario, parts=own, words=list(WORDS.values()))
+
+
+def _by_speed(own: Mapping[str, Parts]) -> list[dict[str, Parts]]:
+    """The strategies with a mean stop within QUICK_MS, and the others, whose axis would hide the quick ones."""
+    quick = {name: each for name, each in own.items() if each.whole.mean <= QUICK_MS}
+    return [group for group in (quick, {name: own[name] for name in own if name not in quick}) if group]
 
 
 def _legend_of_parts() -> list[Line2D | Patch]:
@@ -150,37 +156,34 @@ def _legend_of_parts() -> list[Line2D | Patch]:
 
 
 def _draw_row(axes: Axes, parts: Parts, row: int, right: float) -> None:
-    total, left = parts.whole.mean, 0.0
-    shares = [part.mean / total for part in parts.each]
+    left_ms = 0.0
+    wide = [part.mean >= WIDE_ENOUGH * right for part in parts.each]
     for place, (letter, colour, part) in enumerate(zip(LETTERS, COLOURS, parts.each, strict=False)):
-        share = shares[place]
-        axes.barh(row, share, left=left, height=0.76, color=colour, edgecolor="white", linewidth=0.8)
-        if share >= WIDE_ENOUGH * right:
-            text = f"{letter} {number(part.mean)}" if share >= FOR_A_FIGURE * right else letter
-            ink = "white" if letter in "de" else "black"
-            axes.text(left + share / 2, row, text, ha="center", va="center", color=ink)
-        if place == len(shares) - 1 or shares[place + 1] >= WIDE_ENOUGH * right:  # else two would overlap
-            _whisker(axes, parts.upto[place], total, row + BELOW)
-        left += share
-    if parts.client_end:
-        after = parts.client_end.mean / total
-        if after > CLIENT_MOST:
-            late = f"{LETTERS[-1]} {number(parts.client_end.mean)} →"
-            axes.text(right - 0.01, row, late, ha="right", va="center", color=canvas.DARK)
+        axes.barh(row, part.mean, left=left_ms, height=0.76, color=colour, edgecolor="white", linewidth=0.8)
+        if wide[place]:
+            text = f"{letter} {number(part.mean)}" if part.mean >= FOR_A_FIGURE * right else letter
+            axes.text(left_ms + part.mean / 2, row, text, ha="center", va="center", color="black")
+        if place == len(wide) - 1 or wide[place + 1]:  # else two would overlap
+            _whisker(axes, parts.upto[place], row + BELOW)
+        left_ms += part.mean
+    if end := parts.client_end:
+        if end.mean > right:
+            late = f"{LETTERS[-1]} {number(end.mean)} →"
+            axes.text(right * 0.99, row, late, ha="right", va="center", color=canvas.DARK)
         else:
-            axes.plot(after, row, "d", color=canvas.DARK, markerfacecolor="white", markersize=6, zorder=4)
-            if abs(after - 1) >= WIDE_ENOUGH * right:
-                _whisker(axes, parts.client_end, total, row + BELOW - 0.16)
-    canvas.note(axes, row, f"{number(total)}  ({parts.n})\n{interval(parts.whole[1:]).strip()}")
+            axes.plot(end.mean, row, "d", color=canvas.DARK, markerfacecolor="white", markersize=6, zorder=4)
+            if abs(end.mean - parts.whole.mean) >= WIDE_ENOUGH * right:
+                _whisker(axes, end, row + BELOW - 0.16)
+    canvas.note(axes, row, f"{number(parts.whole.mean)}  ({parts.n})\n{interval(parts.whole[1:]).strip()}")
 
 
-def _whisker(axes: Axes, mean: Mean, total: float, y: float) -> None:
-    ends = [mean.low / total, mean.high / total]
-    axes.plot(ends, [y, y], "|-", color=canvas.DARK, markersize=4, linewidth=1.1, zorder=3)
+def _whisker(axes: Axes, mean: Mean, y: float) -> None:
+    axes.plot([mean.low, mean.high], [y, y], "|-", color=canvas.DARK, markersize=4, linewidth=1.1, zorder=3)
 
 
 def _right(parts: Sequence[Parts]) -> float:
-    """The end of the axis: beyond the last interval, of the stops and of the clients' ends, up to a limit."""
-    ends = [own.whole.high / own.whole.mean for own in parts]
-    ends += [min(CLIENT_MOST, own.client_end.high / own.whole.mean) for own in parts if own.client_end]
-    return max(1.0, *ends) + 0.04
+    """The end of the axis, ms: beyond the last interval of the stops, and of the clients' ends up to a limit."""
+    most = CLIENT_MOST * max(own.whole.mean for own in parts)
+    ends = [own.whole.high for own in parts]
+    ends += [min(most, own.client_end.high) for own in parts if own.client_end]
+    return 1.04 * max(ends)

@@ -19,6 +19,7 @@ from bench.report.charts.canvas import STYLES, style_of
 from bench.report.charts.cost import binned, cost_facts, pareto, relative
 from bench.report.charts.data import Panel, costs_of, panels_of
 from bench.report.charts.draw import Chart, draw_all
+from bench.report.charts.failure import draw_workers
 from bench.report.charts.stop import curve_of, tail_curve
 from bench.report.charts.timeline import COLOURS, SIGNS, WASTED_MARK
 from bench.report.formatting import mean_text, measured, number, share, span
@@ -96,7 +97,7 @@ def test_the_colour_blind_tell_strategies_and_parts_apart(sight: str) -> None:
 
 
 def test_a_wasted_token_has_a_mark_of_its_own() -> None:
-    assert WASTED_MARK not in {"o", *(marker for marker, _words in SIGNS.values())}
+    assert WASTED_MARK not in {"o", *(marker for marker, *_rest in SIGNS.values())}
 
 
 @pytest.mark.usefixtures("no_pictures")
@@ -108,6 +109,15 @@ def test_what_could_not_be_drawn_names_the_command_that_adds_it(tmp_path: Path) 
     assert charts["knee"].endswith(
         f" .venv/bin/python -m bench knee all --into {tmp_path.parent.name}/{tmp_path.name} adds it."
     )
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_picture_of_no_missed_abort_is_not_drawn(tmp_path: Path) -> None:
+    counts = {name: {1: (0, 300), 2: (0, 300)} for name in ("redis-push", "redis-poll")}
+    chart = draw_workers(tmp_path, "flowing", counts)
+    assert (chart.drawn, chart.empty) == (False, True)
+    assert chart.reading.startswith("Not drawn: no abort was missed by any of the 2 strategies")
+    assert draw_workers(tmp_path, "flowing", {**counts, "memory-push": {1: (0, 300), 2: (150, 300)}}).drawn
 
 
 def test_order_is_the_table_s_and_strangers_come_last() -> None:

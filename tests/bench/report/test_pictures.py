@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
@@ -10,6 +11,7 @@ from bench.analysis.reading import read_run
 from bench.analysis.summary import write_summary
 from bench.report.charts.canvas import LEAST_PT, WIDTH_IN
 from bench.report.charts.draw import draw_all
+from bench.report.pictures import data_uri
 from tests.bench import fake_results
 from tests.bench.report.conftest import Drawn
 
@@ -41,6 +43,13 @@ def test_no_chart_loses_a_curve_s_name(rendered: tuple[Path, Drawn]) -> None:
         assert drawn.legends[chart] >= stopped, chart
     assert "none" in drawn.legends["stop-ecdf"]
     assert drawn.legends["missed-by-workers"] >= {"memory-push", "memory-poll"}
+
+
+def test_only_coordinates_are_shortened() -> None:
+    svg = "<svg><path d='M 12.34567 0'/><text x='1.23456'>no service: 0.528 ms [0.0745 to 1.2345]</text></svg>"
+    shown = unquote(data_uri(svg))
+    assert "0.528 ms [0.0745 to 1.2345]" in shown
+    assert "M 12.34 0" in shown
 
 
 def test_a_phone_shows_the_smallest_text_at_seven_points() -> None:
