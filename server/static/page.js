@@ -14,7 +14,7 @@ const element = Object.fromEntries([...document.querySelectorAll("[id]")].map((o
 const touch = matchMedia("(pointer: coarse)");
 const narrow = matchMedia("(max-width: 55.99rem)"); // as in page.css: one column, the dial at the bottom
 const dial = new Dial();
-const stops = []; // {closed, end} of each stop in this visit, ms
+const stops = storedStops(); // {closed, end} of each stop in this visit, ms
 let chat = null;
 
 element.ask.addEventListener("submit", (event) => {
@@ -35,6 +35,7 @@ element.stop.addEventListener("click", press);
 addEventListener("pagehide", () => chat && closeConnections());
 addEventListener("pageshow", ({ persisted }) => persisted && chat && location.reload());
 
+if (stops.length) showStops();
 about().then((service) => service && (element.about.textContent = texts.about(service)));
 
 async function send() {
@@ -145,6 +146,24 @@ async function finish(state, current) {
 
 function addStop({ closedMs, endAt, pressAt }) {
   stops.push({ closed: closedMs, end: endAt - pressAt });
+  try {
+    sessionStorage.setItem("stops", JSON.stringify(stops));
+  } catch {
+    // Storage is denied: a reload forgets the stops.
+  }
+  showStops();
+}
+
+// Of this tab, from before a reload.
+function storedStops() {
+  try {
+    return JSON.parse(sessionStorage.getItem("stops")) ?? [];
+  } catch {
+    return [];
+  }
+}
+
+function showStops() {
   const rows = stops.map(({ closed, end }, index) => row(index + 1, closed, end)).slice(-ROWS);
   element.history.tBodies[0].replaceChildren(...rows.reverse());
   element.history.hidden = false;
@@ -184,6 +203,7 @@ function show(state = document.body.dataset.state, current = chat) {
   element.closed.textContent = current.closedMs === null ? "–" : `within ${texts.duration(current.closedMs)}`;
   element.owner.textContent = current.owner ?? "–";
   element.taker.textContent = current.receiver ?? "–";
+  element.request.textContent = current.id;
   element.late.textContent = pressAt === null ? "–" : current.late.toLocaleString("en");
   const end = endAt === null ? null : texts.ended(finishReason ?? (state === "lost" ? "lost" : "error"));
   element.end.textContent =

@@ -69,7 +69,7 @@ async def browser(chromium: str) -> AsyncIterator[Browser]:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
-    """The default context, which visits share: a page stores nothing, and a new context takes half a second."""
+    """The default context, which visits share: a page stores nothing beyond its tab; a new one takes half a second."""
     async with await browser.new_context() as context:
         yield context
 

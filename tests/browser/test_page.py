@@ -128,6 +128,8 @@ async def test_the_key_goes_to_the_service_and_nowhere_else(visit: Visit, guarde
     await visit.reads(ack=CONFIRMED, end=STOPPED)
     assert [key for method, key in seen if method == "POST"] == [None, "Bearer a-key", "Bearer a-key"]
     assert {key for method, key in seen if method != "POST"} == {None}
-    assert await page.evaluate("localStorage.length + sessionStorage.length + document.cookie.length") == 0
+    assert await page.evaluate("localStorage.length + document.cookie.length") == 0
+    assert await page.evaluate("Object.keys(sessionStorage)") == ["stops"]
+    assert "a-key" not in await page.evaluate("sessionStorage.getItem('stops')")
     await page.reload()
     await expect(page.get_by_label("API key")).to_have_value("")

@@ -18,7 +18,7 @@ async def test_stop_while_it_streams(visit: Visit) -> None:
     await visit.sees("streaming")
     await visit.press_stop()
     await visit.sees("stopped")
-    await visit.reads(ack=CONFIRMED, end=STOPPED)
+    await visit.reads(ack=CONFIRMED, end=STOPPED, request=request_id)
     delivered = int(await visit.page.locator("#chunks").inner_text())
     await visit.reads(saved=f"at most {20000 - delivered:,} tokens")
     seen = await visit.row(request_id)
@@ -129,6 +129,9 @@ async def test_three_stops_have_a_median(visit: Visit) -> None:
     ended = [ms(text) for text in await table.locator("tbody td:last-child").all_inner_texts()]
     await expect(table.locator("tfoot th")).to_have_text("Median of 3")
     assert ms(await table.locator("tfoot td").last.inner_text()) == median(ended)
+    shown = await table.locator("tbody").inner_text()
+    await visit.page.reload()
+    assert await table.locator("tbody").inner_text() == shown
 
 
 @pytest.mark.parametrize(("status", "says"), [(503, "was not accepted"), (404, "did not find its chat")])
