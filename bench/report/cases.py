@@ -24,6 +24,8 @@ __all__ = [
 CPU = "server_cpu_us_per_token"
 OPS = "store_ops_per_token"
 WASTE = "wasted_tokens"
+PRICE_USD_PER_M_TOKENS = 10.0
+"""Assumed: OpenAI's list price of gpt-4o, $10.00 per million output tokens (its pricing page, 2025 and 2026)."""
 
 
 def overlap(one: SummaryCase, other: SummaryCase, metric: str = STOP) -> bool:

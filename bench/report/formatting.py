@@ -26,6 +26,11 @@ def number(value: float | None) -> str:
     return f"{rounded:#.3g}" if abs(rounded) >= 0.1 else f"{rounded:#.2g}"
 
 
+def dollars(value: float) -> str:
+    """`1.00`, `27` or `1,361`: an amount in dollars."""
+    return number(value) if 0 < value < 0.005 else f"{value:.2f}" if value < 10 else f"{value:,.0f}"
+
+
 def share(part: int, whole: int) -> str:
     """`49 %`, with `under 1 %` and `over 99 %` where rounding would hide a rest."""
     percent = 100 * part / whole if whole else 0.0
@@ -100,3 +105,13 @@ def bench_command(manifest: Manifest, *scenarios: str) -> str:
     """The command that measures this run's scenarios and `scenarios`: `make bench SCENARIO=flowing,steady,outage`."""
     own = [name for name in manifest.scenarios if not is_special(name)]
     return f"make bench SCENARIO={','.join(dict.fromkeys([*own, *scenarios]))}"
+
+
+def repeat_command(manifest: Manifest) -> str:
+    """The command of a run like this one; empty for a run of another command than `bench run`."""
+    backend = manifest.settings.get("backend")
+    if not backend:
+        return ""
+    words = [bench_command(manifest), f"BACKEND={backend}", f"WORKERS={manifest.settings.get('workers', 2)}"]
+    words += ["QUICK=1"] * manifest.is_quick
+    return " ".join([*words, f'ARGS="--seed {manifest.seed}"'] if manifest.seed is not None else words)

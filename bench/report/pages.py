@@ -33,7 +33,11 @@ _TEXT.globals["zip"] = zip
 _TEXT.tests["overlapping"] = cases.overlap
 _TEXT.filters |= {
     "listed": formatting.listed,
+    "figure": cases.value_of,
     "number": formatting.number,
+    # A store that was restarted counts from 0 again, which gives negative numbers.
+    "connections": lambda value: "-" if value is None or value < 0 else f"{value:g}",
+    "rough": lambda value: "-" if value is None else f"{float(f'{value:.2g}'):g}",
     "interval": formatting.interval,
     "stat": formatting.measured,
     "value": formatting.values,
@@ -48,6 +52,7 @@ _TEXT.filters |= {
     "bounds": lambda counts: [100 * end for end in proportion_interval(*counts)],
     "missed": lambda own, strategy: formatting.missed_share(*cases.missed_of(own, strategy)),
     "missed_share": lambda counts: formatting.missed_share(*counts),
+    "dollars": formatting.dollars,
     "plural": formatting.plural,
     "times": lambda values, factor: [factor * value for value in values],
     "count": lambda value: f"{value:,}",
@@ -92,6 +97,14 @@ class Table:
     heads: tuple[str, ...]
     rows: list[tuple[str, ...]]
     text: bool = False  # cells of words, not of figures
+    best: frozenset[tuple[int, int]] = frozenset()  # (row, column) of the cells that are in bold type
+    aside: frozenset[int] = frozenset()  # rows of the references, which are not to be chosen
+    notes: tuple[str, ...] = ()  # a list between the sentence and the rows
+
+    @property
+    def anchor(self) -> str:
+        """The anchor that GitHub gives the title: `health-of-the-instrument`."""
+        return re.sub(r"[^\w\- ]", "", self.title.lower()).replace(" ", "-")
 
 
 def table(macro: str, *, text: bool = False, **facts: Any) -> Table:

@@ -15,11 +15,17 @@ from bench.record.manifest import Manifest
 from bench.record.summary import Summary
 from bench.report.advice import advise
 from bench.report.charts.draw import Chart, draw_all
+from bench.report.first_screen import first_screen
 from bench.report.formatting import plural
 from bench.report.pages import terms, write_pages
 from bench.report.tables import cards_of, facts_of, glance_table, lives_table, method_tables, result_tables
 
-__all__ = ["UnreadableResults", "content_of", "render", "sections_of"]
+__all__ = ["FILES", "UnreadableResults", "content_of", "render", "sections_of"]
+
+
+IN_DETAILS = ("stop-tail",)  # for readers who ask for it: last in its section, and folded
+FIRST_CHART = "stop-ecdf"  # stands on the first screen, so in no section
+FILES = ("report.md", "summary.json", "cases.jsonl", "manifest.json")  # the page links them; a site copies them
 
 
 def render(folder: Path) -> Path:
@@ -34,7 +40,13 @@ def render(folder: Path) -> Path:
         charts = draw_all(run, summary)
         _remove_others(folder / "charts", charts)
         left_out = [chart for chart in charts if not chart.drawn]
-        content = content_of(run, summary) | {"sections": sections_of(charts), "left_out": left_out}
+        content = content_of(run, summary) | {
+            "first_chart": next((chart for chart in charts if chart.name == FIRST_CHART and chart.drawn), None),
+            "sections": sections_of(charts),
+            "in_details": IN_DETAILS,
+            "left_out": left_out,
+            "files": [name for name in FILES if name == "report.md" or (folder / name).exists()],
+        }
         return write_pages(folder, "report", content)
     except OSError as error:
         raise UnreadableResults(
@@ -54,11 +66,14 @@ def content_of(run: Run, summary: Summary) -> dict[str, Any]:
     """What the templates show of one run, except its charts."""
     cases, manifest = summary.cases, run.manifest
     faulted = {(row.strategy, row.scenario) for row in run.cases if row.fault}
+    advice = advise(summary, manifest, faulted)
     return {
         "label": manifest.label or run.folder.name,
         "started": manifest.started_utc or "unknown time",
         "summary": summary,
-        "advice": advise(summary, manifest, faulted),
+        "advice": advice,
+        "first": first_screen(summary, manifest, advice, faulted),
+        "scenarios": {name: each.sentence for name, each in manifest.scenarios.items() if each.sentence},
         "glance": glance_table(cases, manifest),
         "tables": [*result_tables(summary, parts_by_case(run), manifest), *method_tables(summary, manifest)],
         "cards": cards_of(cases, manifest, run.cases),
@@ -75,8 +90,9 @@ def _ended(summary: Summary, manifest: Manifest, faulted: Faulted) -> str:
 
 
 def sections_of(charts: Sequence[Chart]) -> list[Mapping[str, Any]]:
-    """The drawn charts by the question they answer; a question without a chart is left out."""
-    drawn = [chart for chart in charts if chart.drawn]
+    """The drawn charts by the question they answer, without the first chart; a question without a chart is left out."""
+    drawn = [chart for chart in charts if chart.drawn and chart.name != FIRST_CHART]
+    drawn.sort(key=lambda chart: chart.name in IN_DETAILS)
     found = [
         {**question, "charts": [chart for chart in drawn if chart.name.startswith(question["begins"])]}
         for question in terms("charts", "questions")

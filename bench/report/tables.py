@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import msgspec
@@ -11,13 +12,15 @@ from bench.analysis.waterfall import LAST_WORDS, WORDS, Parts
 from bench.record.manifest import Manifest, ScenarioSettings, StoreInfo
 from bench.record.schema import CaseKey, CaseRow
 from bench.record.summary import Summary, SummaryCase
-from bench.report.cases import CPU, OPS, missed_of, names_of, place_of
+from bench.report.cases import CPU, OPS, STOP, WASTE, missed_of, names_of, place_of, value_of, without_misses
+from bench.report.formatting import repeat_command
 from bench.report.pages import Table, pairs, table, terms
-from bench.workload.strategies import is_special, scenario_rank
+from bench.workload.strategies import is_contender, is_special, scenario_rank
 
 SHOWN = ("flowing", "stalled")
 INTERVAL_MS = 100.0  # the backends' default, which bench must not import
-HIDDEN = ("sentence", "name", "early", "interval")
+HIDDEN = ("sentence", "name", "early", "interval", "seed", "label")  # shown elsewhere on the page, or not at all
+UNITS = {"_per_s": "per s", "_ms": "ms", "_s": "s", "_gb": "GB", "_bytes": "bytes"}
 
 
 class Card(NamedTuple):
@@ -41,11 +44,23 @@ def glance_table(cases: Sequence[SummaryCase], manifest: Manifest) -> Table | No
         return None
     counted = [case for case in here.values() if case.scenario in aborted]
     steady = {metric for case in here.values() if case.scenario == "steady" for metric in case.metrics}
-    return table(
+    shown = [name for name in SHOWN if name in aborted] or aborted[: len(SHOWN)]
+    made = table(
         "glance", workers=usual, losses={name: missed_of(counted, name) for name in names_of(here.values())}, here=here,
-        aborted=aborted, shown=[name for name in SHOWN if name in aborted] or aborted[: len(SHOWN)], cpu=CPU in steady,
-        ops=OPS in steady,
+        aborted=aborted, shown=shown, cpu=CPU in steady, ops=OPS in steady,
     )  # fmt: skip
+    columns = [(name, STOP, "p50") for name in shown] + [("", "", ""), (shown[0], WASTE, "mean")]
+    columns += [("steady", metric, "p50") for metric in (CPU, OPS) if metric in steady]
+    names = [row[0] for row in made.rows]
+    able = {name for name in without_misses(counted) if is_contender(name)}
+    best = set()
+    for column, (scenario, metric, key) in enumerate(columns, 1):
+        found = {row: value_of(here[name, scenario], metric, key) for row, name in enumerate(names)
+                 if name in able and (name, scenario) in here}  # fmt: skip
+        values = {row: value for row, value in found.items() if value is not None}
+        best |= {(row, column) for row, value in values.items() if value == min(values.values())}
+    aside = frozenset(row for row, name in enumerate(names) if not is_contender(name))
+    return replace(made, best=frozenset(best), aside=aside)
 
 
 def result_tables(summary: Summary, parts: Mapping[CaseKey, Parts], manifest: Manifest) -> list[Table]:
@@ -70,9 +85,9 @@ def method_tables(summary: Summary, manifest: Manifest) -> list[Table]:
     loads = {case.scenario: load_of(manifest.scenarios.get(case.scenario, ScenarioSettings())) for case in cases}
     opened = cases if any(case.loop == "open" for case in cases) else []
     found = [
-        table("intended", cases=opened, loads=loads, text=True),
+        table("intended", cases=opened, loads=loads),
         table("idle", idle=summary.idle or []),
-        table("health", cases=cases, text=True),
+        replace(table("health", cases=cases), notes=tuple(summary.warnings)),
         table("clocks", cases=cases, text=True),
     ]
     return [each for each in found if each.rows]
@@ -108,19 +123,26 @@ def cards_of(cases: Sequence[SummaryCase], manifest: Manifest, rows: Sequence[Ca
 
 def facts_of(manifest: Manifest, ended: str = "") -> list[tuple[str, str]]:
     """The manifest, and why the run ended, as name and text in reading order; what is absent is left out."""
-    found = pairs("conditions.facts", manifest=manifest, ended=ended, listed=_listed)
+    again = repeat_command(manifest)
+    found = pairs("conditions.facts", manifest=manifest, ended=ended, again=again, listed=_listed)
     return [(name, text) for name, text in found if text]
 
 
 def _listed(facts: msgspec.Struct | Mapping[str, object] | None) -> str:
     found = msgspec.to_builtins(facts) or {}
-    return ", ".join(f"{key} {_value(each)}" for key, each in found.items() if each is not None and key not in HIDDEN)
+    # What is 0, no or empty was not used.
+    return "; ".join(_fact(key, each) for key, each in found.items() if each and key not in HIDDEN)
+
+
+def _fact(key: str, value: object) -> str:
+    """`itl_ms` and 20 as `a token every 20 ms`; a setting that is on by its name alone."""
+    name, unit = next(((key.removesuffix(end), unit) for end, unit in UNITS.items() if key.endswith(end)), (key, ""))
+    name = terms("conditions", "names").get(key, name.replace("_", " ") if key.islower() else key)
+    return name if value is True else f"{name} {_value(value)} {unit}".strip()
 
 
 def _value(value: object) -> str:
     """Weights such as `{"stream": 0.8, "last": 0.2}` as `stream 0.8 + last 0.2`, a list as `250, 1430`."""
-    if value == {}:
-        return "by default"
     if isinstance(value, dict) and all(isinstance(weight, int | float) for weight in value.values()):
         return " + ".join(f"{name} {weight:g}" if len(value) > 1 else str(name) for name, weight in value.items())
     if isinstance(value, dict):

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter
 
 from bench.record.summary import SummaryCase
-from bench.report.cases import CPU, OPS, WASTE, interval_of, median, value_of
+from bench.report.cases import CPU, OPS, PRICE_USD_PER_M_TOKENS, WASTE, interval_of, median, value_of
 from bench.report.charts import canvas
 from bench.report.charts.canvas import Chart, style_of
 from bench.report.charts.data import Panel
@@ -21,8 +21,6 @@ from bench.report.formatting import block_legend, interval, number, plural
 from bench.stats.paired import MIN_BLOCKS
 from bench.stats.spread import Mean, block_ends
 
-PRICE_USD_PER_M_TOKENS = 10.0
-"""Assumed: OpenAI's list price of gpt-4o, $10.00 per million output tokens (its pricing page, 2025 and 2026)."""
 MOST_AREA_PT2 = 150.0  # all aborts of a row in one dot
 BIN_RATIO = 1.25
 PACE = "tokens_per_s"

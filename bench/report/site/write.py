@@ -15,7 +15,7 @@ from markdown_it import MarkdownIt
 
 from bench.record.base import RecordError
 from bench.report.formatting import interval, number
-from bench.report.render import UnreadableResults, render
+from bench.report.render import FILES, UnreadableResults, render
 from bench.report.site.runs import Badge, ListedRun, find_runs, newest_badges
 
 MARK = ".stopwatch-site"
@@ -94,6 +94,9 @@ def _write(runs: Sequence[ListedRun], site: Path, say: Callable[[str], None]) ->
         report = run.folder / "report.html"
         if report.exists():
             shutil.copyfile(report, folder / "index.html")
+            for name in FILES:
+                if (run.folder / name).exists():
+                    shutil.copyfile(run.folder / name, folder / name)
         else:  # committed runs have no rows, so their report is a Markdown page with pictures
             text, pictures = _markdown(run.folder)
             page(folder / "index.html", "page.html.j2", title=run.label, body=text)

@@ -88,8 +88,23 @@ def test_the_interval_is_that_of_the_run(
     cards = {each.strategy: each for each in cards_of(cases, older, run.cases)}
     assert dict(cards["redis-timer"].facts)["interval"] == words
     settings = dict(facts_of(Manifest(settings={"workers": 2, "service": service})))["settings"]
-    assert settings == f"workers 2, service {'ABORT_INTERVAL_MS=50' if service else 'by default'}"
+    assert settings == ("workers 2; service ABORT_INTERVAL_MS=50" if service else "workers 2")
     now = msgspec.structs.replace(run.manifest, environment=service)
     cards = {each.strategy: each for each in cards_of(cases, now, run.cases)}
     assert dict(cards["redis-timer"].facts)["interval"] == words
     assert dict(facts_of(now)).get("environment") == ("ABORT_INTERVAL_MS 50" if service else None)
+
+
+def test_the_facts_are_words_and_the_command_repeats_the_run() -> None:
+    settings = {"backend": "redis", "workers": 2, "quick": False, "starve": False, "strategies": ["none", "redis-push"]}
+    scenario = {"ttft_ms": 100, "itl_ms": 20, "output_tokens": 75, "rate_per_s": 80, "stall_ms": 0, "whole": False}
+    made = {"settings": settings, "seed": 1, "scenarios": {"flowing": scenario}, "host": {"cpus": 2, "memory_gb": 23.5}}
+    facts = dict(facts_of(msgspec.convert(made, Manifest)))
+    assert not {word for text in facts.values() for word in ("False", "None", "_ms", "[") if word in text}
+    assert facts["settings"] == "backend redis; workers 2; strategies none, redis-push"
+    assert facts["scenario flowing"].startswith(
+        "first token after 100 ms; a token every 20 ms; output tokens 75; chats"
+    )
+    assert facts["host"] == "CPUs 2; memory 23.5 GB"
+    assert facts["repeat it"] == 'make bench SCENARIO=flowing BACKEND=redis WORKERS=2 ARGS="--seed 1"'
+    assert "repeat it" not in dict(facts_of(Manifest(settings={"base": "main"})))

@@ -84,7 +84,7 @@ def test_the_tables_show_each_case_s_health_loop_and_intended_times(tmp_path: Pa
     assert well["flowing, 2 w", "none"] == "no: 1 of 5 blocks"
     tables = method_tables(summary, read_file(folder / "manifest.json", Manifest))
     assert [len(table.heads) for table in tables] == [len(table.rows[0]) for table in tables]
-    assert tables[1].rows == [("redis-push, 2 w", "4.50", "1.25", "-")]
+    assert tables[1].rows == [("redis-push, 2 w", "4.5", "1.2", "-")]
 
 
 def test_a_late_load_shows_in_the_intended_time_beside_service_time() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import AsyncIterator
 from itertools import pairwise
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import pytest_asyncio
+from PIL import Image
 from playwright.async_api import Browser, Page, async_playwright, expect
 
 from bench.report.charts import canvas
@@ -22,6 +24,8 @@ from tests.browser.test_access import CONTRASTS
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 DESK: dict[str, Any] = {"viewport": {"width": 1280, "height": 800}}
+LAPTOP: dict[str, Any] = {"viewport": {"width": 1280, "height": 900}}
+NARROW: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
 PHONE: dict[str, Any] = {"viewport": {"width": 375, "height": 667}, "is_mobile": True, "has_touch": True}
 DARK = {"color_scheme": "dark"}
 A4_PX = 718  # 210 mm less 10 mm of margin on both sides, at 96 px to the inch
@@ -35,8 +39,9 @@ HEADINGS = "() => [...document.querySelectorAll('h1,h2,h3,h4,h5,h6')].map((one) 
 @pytest.fixture(scope="module")
 def pages(rich: Path, compared: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A rich report, a comparison, and a report of a run that is invalid, quick and lacks most of it."""
+    long_name = tmp_path_factory.mktemp("pages") / f"20261128T032838Z-{'poor' * 10}"
     poor = fake_blocks.write(
-        tmp_path_factory.mktemp("pages") / "poor", strategies=["memory-push"], scenarios=["flowing"], chats=8, blocks=1,
+        long_name, strategies=["memory-push"], scenarios=["flowing"], chats=8, blocks=1,
         manifest={"complete": False, "quick": True, "label": "x" * 90},
     )  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
@@ -92,7 +97,7 @@ def at(*settings: dict[str, Any], which: tuple[str, ...] = ("report", "compariso
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("page", at(DESK, PHONE), indirect=True)
+@pytest.mark.parametrize("page", at(DESK, PHONE, NARROW), indirect=True)
 async def test_nothing_reaches_beyond_the_window(page: Page) -> None:
     assert page.viewport_size is not None
     width = page.viewport_size["width"]  # a phone's own `innerWidth` grows with what sticks out
@@ -100,12 +105,26 @@ async def test_nothing_reaches_beyond_the_window(page: Page) -> None:
     assert await page.evaluate(STICKING_OUT, width) == []
 
 
+@pytest.mark.parametrize("page", at(LAPTOP, which=("report",)), indirect=True)
+async def test_the_first_screen_has_the_sentence_the_table_and_the_beginning_of_the_curves(page: Page) -> None:
+    found = [page.locator(each).first for each in (".headline", ".first table", ".first figure img")]
+    boxes = [box for each in found if (box := await each.bounding_box())]
+    sentence, table, curves = boxes
+    assert sentence["y"] + sentence["height"] <= table["y"]
+    assert table["y"] + table["height"] <= LAPTOP["viewport"]["height"]
+    assert curves["y"] <= LAPTOP["viewport"]["height"] - 300
+    assert await page.locator(".first tbody tr").count() <= 6
+    await expect(page.locator(".headline")).to_contain_text("$")
+    # The answer comes first: warnings are at the health table, and one link leads there.
+    await expect(page.locator("header .verdict")).to_have_count(1)
+
+
 @pytest.mark.parametrize("page", at(PHONE, which=("report",)), indirect=True)
 async def test_on_a_phone_wide_tables_scroll_in_their_box_and_keep_their_first_column(page: Page) -> None:
     boxes = page.locator(".scroll")
     wider = await boxes.evaluate_all("all => all.map((one) => one.scrollWidth > one.clientWidth)")
     assert wider.count(True) >= 5
-    box = boxes.first
+    box = boxes.nth(wider.index(True))
     before = await box.locator("tbody th").first.bounding_box()
     await box.evaluate("one => one.scrollLeft = 1000")
     after = await box.locator("tbody th").first.bounding_box()
@@ -117,7 +136,9 @@ async def test_on_a_phone_wide_tables_scroll_in_their_box_and_keep_their_first_c
 
 @pytest.mark.parametrize("page", at(DESK, which=("report",)), indirect=True)
 async def test_a_wide_window_has_two_columns_of_charts(page: Page) -> None:
-    lefts = await page.locator("#speed img").evaluate_all("all => all.map((one) => one.getBoundingClientRect().left)")
+    lefts = await page.locator("#speed section > figure img").evaluate_all(
+        "all => all.map((one) => one.getBoundingClientRect().left)"
+    )
     assert len(set(lefts)) == 2
 
 
@@ -174,7 +195,7 @@ async def test_paper_holds_it_all(page: Page) -> None:
 
 
 @pytest.mark.parametrize("page", at(PHONE, which=("poor",)), indirect=True)
-async def test_what_must_be_minded_stands_before_everything_else(page: Page) -> None:
+async def test_an_invalid_run_states_it_before_everything_else(page: Page) -> None:
     first = page.locator("header .verdict").first
     await expect(first).to_contain_text("Not valid.")
     await expect(first).to_contain_text("the run was interrupted")
@@ -182,4 +203,24 @@ async def test_what_must_be_minded_stands_before_everything_else(page: Page) -> 
         "all => all.map((one) => one.getBoundingClientRect().top)"
     )
     assert tops == sorted(tops)
-    await expect(page.locator(".answers .choice.none")).to_have_count(4)
+    await expect(page.locator(".answers")).to_have_count(0)
+    await expect(page.locator(".unanswered")).to_contain_text("One worker, Several workers, No Redis")
+
+
+@pytest.mark.parametrize("page", at(DESK, which=("report",)), indirect=True)
+async def test_a_reader_opens_the_chart_of_the_slowest_stops(page: Page) -> None:
+    chart = page.locator("#chart-stop-tail ~ details img")
+    await expect(chart).not_to_be_visible()
+    await page.get_by_text("Show the chart").click()
+    await expect(chart).to_be_visible()
+
+
+@pytest.mark.parametrize("page", at(DESK, {**DESK, **DARK}, which=("report",)), indirect=True)
+async def test_charts_are_dark_in_the_dark(page: Page) -> None:
+    """The middle of a picture's upper edge, which is its ground, has the page's brightness."""
+    chart = page.locator("#chart-stop-ecdf ~ figure img")
+    shot = await chart.screenshot()
+    pixel = Image.open(io.BytesIO(shot)).convert("L").getpixel((20, 20))
+    dark = await page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
+    assert isinstance(pixel, int)
+    assert pixel < 40 if dark else pixel > 240
