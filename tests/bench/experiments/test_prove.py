@@ -2,45 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
-import typer
-from rich.console import Console
-from typer.testing import CliRunner
 
-from bench.cli import prove as cli_prove
-from bench.experiments.prove import counter
 from bench.experiments.prove import proof as prove
 from bench.experiments.prove.faults import FAULTS, Fault, FaultError, change_docs
 from bench.experiments.prove.proof import BASE, Proof, Request, expected_run_s, make_commits
-from bench.experiments.prove.record import AA, PARTS, Entry, entry, promises, promises_table
+from bench.experiments.prove.record import AA, PARTS, Entry, entry, promises
 from bench.gate.commits import ROOT
 from bench.record.manifest import Host
 from bench.record.writer import Results
 from bench.workload.plan import select
+from tests.bench.experiments.prove_entries import MEASURED, seen, verdict
 
 HERE = {fault.name: fault for fault in FAULTS}
-MEASURED = {
-    "delay": ("worse", "abort_ack_ms", "redis-push"),
-    "poll": ("worse", "upstream_stop_ms", "postgres-push"),
-    "drop": ("missed", "missed", "redis-push"),
-    "leak": ("missed", "missed", "disconnect"),
-    "burn": ("worse", "server_cpu_us_per_token", "disconnect"),
-    "ask": ("worse", "store_ops_per_chat", "redis-push"),
-    "late": ("worse", "upstream_stop_ms", "redis-push"),
-    "drop-rarely": ("missed", "missed", "redis-push"),
-    "burn-little": ("worse", "server_cpu_us_per_token", "redis-push"),
-    "overload": ("unhealthy_blocks", "unhealthy_blocks", "redis-push"),
-}
 
 
 def copied(tmp_path: Path, fault: Fault) -> Path:
@@ -84,16 +66,6 @@ def test_each_commit_holds_its_own_change_only(tmp_path: Path, monkeypatch: pyte
     for part in PARTS:
         assert git("rev-parse", f"{commits[part]}^").strip() == commits[BASE]
         assert git("diff", "--name-only", commits[BASE], commits[part]).split() == ["README.md"]
-
-
-def verdict(part: str, says: str = "worse") -> dict[str, Any]:
-    rule, metric, strategy = MEASURED.get(part, ("worse", "ttft_ms", "redis-push"))
-    rules = [{"rule": rule, "metric": metric, "strategy": strategy, "scenario": "flowing", "sentence": "so it is"}]
-    return {"verdict": says, "sentence": says, "blocks": 5, "rules": rules if says == "worse" else []}
-
-
-def seen(part: str, says: str = "worse", number: int = 1) -> Entry:
-    return entry(part, number, verdict(part, says), seconds=60.0, code=0, reason="")
 
 
 @pytest.mark.parametrize("part", MEASURED)
@@ -190,89 +162,3 @@ def test_only_the_harmless_commit_is_measured_beside_a_burner(proof: Proof, monk
             time.sleep(0.01)
         assert len(burners()) == 1
     assert burners() == []
-
-
-def run_prove(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gate: Callable[[str, int], Entry], *arguments: str
-) -> tuple[Any, dict[str, Any]]:
-    """The command with a gate that is made up; what it printed, and its prove.json."""
-    monkeypatch.setattr(prove, "make_commits", lambda _clone, _parts: dict.fromkeys((BASE, *PARTS), "0123abc"))
-    monkeypatch.setattr(prove, "git", lambda *_arguments: "")
-    monkeypatch.setattr(counter, "FILE", tmp_path / "counter.json")  # not the committed one
-    monkeypatch.setattr(prove, "describe_host", lambda: Host(cpus=0))
-    monkeypatch.setattr(Proof, "_gate", lambda _self, _clone, part, number, *_rest: gate(part, number))
-    app = typer.Typer(pretty_exceptions_enable=False)
-    app.command()(cli_prove.prove)
-    done = CliRunner().invoke(app, [*arguments, "--results", str(tmp_path)], env={"COLUMNS": "140"})
-    (folder,) = tmp_path.glob("*-prove")
-    return done, json.loads((folder / "prove.json").read_text())
-
-
-def test_the_table_fits_into_80_columns() -> None:
-    console = Console(width=80)
-    with console.capture() as capture:
-        console.print(promises_table([good(part, 1) for part in PARTS]))
-    assert "…" not in capture.get()
-    assert "delay" in capture.get()
-
-
-def good(part: str, number: int) -> Entry:
-    return seen(part, "worse" if part in MEASURED else "equivalent", number)
-
-
-def test_a_proof_that_keeps_every_promise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    done, record = run_prove(tmp_path, monkeypatch, good, "--aa", "2", "--faults", "1")
-    assert done.exit_code == 0, done.output
-    assert (record["complete"], len(record["runs"]), record["commit"]) == (True, 13, "0123abc")
-    assert all(each["kept"] for each in record["promises"])
-    assert record["runs"][1]["rules"][0]["metric"] == "abort_ack_ms"
-    assert "13 gate runs, about" in done.stdout
-
-
-def test_a_broken_promise_is_exit_code_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def gate(part: str, number: int) -> Entry:
-        return seen(part, "equivalent", number)
-
-    done, record = run_prove(tmp_path, monkeypatch, gate, "--faults", "1", "--aa", "1", "--only", "drop,docs")
-    assert done.exit_code == 1
-    assert done.stderr == "bench: broken: drops 1 % of aborts: always found\n"
-    assert [each["kept"] for each in record["promises"]] == [False, True]
-
-
-def test_a_promise_that_was_not_shown_is_exit_code_2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    done, _ = run_prove(tmp_path, monkeypatch, lambda part, number: seen(part, "invalid", number), "--only", "aa,docs")
-    assert done.exit_code == 2
-    assert "not shown, too few valid runs: head against itself: at most 1 worse" in done.stderr
-
-
-def test_an_interrupted_proof_keeps_what_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def gate(part: str, number: int) -> Entry:
-        if part == "drop":
-            raise KeyboardInterrupt
-        return good(part, number)
-
-    done, record = run_prove(tmp_path, monkeypatch, gate, "--faults", "1", "--aa", "1")
-    assert done.exit_code == 130
-    assert (record["complete"], [each["part"] for each in record["runs"]]) == (False, ["aa", "delay", "poll"])
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (
-            ["--only", "sleep"],
-            "choose from aa, delay, poll, drop, leak, burn, ask, late, drop-rarely, burn-little, overload, docs",
-        ),
-        (["--only", "leak", "--strategy", "redis-push"], "leak leaks the upstream on disconnect"),
-        (["--only", "drop", "--strategy", "disconnect"], "only with a strategy that is *-push"),
-        (["--only", "burn", "--scenario", "flowing"], "only in the scenario steady"),
-        (["--strategy", "redis-pull"], "redis-push"),
-    ],
-)
-def test_what_cannot_be_proven_is_bad_usage(tmp_path: Path, arguments: list[str], message: str) -> None:
-    app = typer.Typer(pretty_exceptions_enable=False)
-    app.command()(cli_prove.prove)
-    done = CliRunner().invoke(app, [*arguments, "--results", str(tmp_path / "results")])
-    assert (done.exit_code, done.stderr.count("\n")) == (4, 1)
-    assert not (tmp_path / "results").exists()
-    assert message in done.stderr

@@ -17,7 +17,7 @@ from bench.gate.regress import METRICS
 from bench.workload.plan import counted_apart, select
 from bench.workload.scenario import load_scenarios
 from tests.bench.fake_gate import CPU_US, OPS_PER_CHAT, write_run
-from tests.bench.gate.test_block_filter import Compared
+from tests.bench.gate.compared import Compared
 
 DEFAULT = select(scenarios=GATED_IN.split(","), strategies=GATED.split(","))
 

@@ -1,59 +1,30 @@
-"""What a gate says to machines and people, from the same outcome."""
+"""What a gate says to machines and people, from the same outcome: verdict, record, files."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import replace
-from io import StringIO
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
-from rich.console import Console
 
-from bench.analysis.reading import CaseKey
 from bench.gate.export import record, write, write_failure
 from bench.gate.family import decide_all
 from bench.gate.margins import DEFAULTS
 from bench.gate.outcome import Outcome
 from bench.gate.rules import broken_rules
-from bench.gate.verdict_text import github_annotations, junit, markdown, show, smaller_is_better
+from bench.gate.verdict_text import github_annotations, junit, markdown, smaller_is_better
 from bench.record.base import encode_file, read_file
-from bench.record.verdict import SideInfo, VerdictRecord
+from bench.record.verdict import VerdictRecord
 from bench.stats.proportions import Losses
 from tests.bench.fake_gate import PUSH, TIMER, counts
-
-STEADY = [2.0, 2.1, 1.9, 2.05, 1.95, 2.0]
-
-
-def line(values: list[float]) -> dict[int, float]:
-    return dict(enumerate(values))
 
 
 def as_json(outcome: Outcome) -> Any:
     """What verdict.json holds."""
     return json.loads(encode_file(record(outcome)))
-
-
-@pytest.fixture
-def outcome() -> Outcome:
-    """One metric of each verdict: worse, better, equivalent, inconclusive."""
-    base = {
-        (PUSH, "upstream_stop_ms"): line(STEADY),
-        (PUSH, "ttft_ms"): line([9 * value for value in STEADY]),
-        (TIMER, "upstream_stop_ms"): line([25 * value for value in STEADY]),
-        (PUSH, "chats_per_s"): line([20 * value for value in STEADY]),
-    }
-    head = {
-        (PUSH, "upstream_stop_ms"): line([value + 5 for value in STEADY]),
-        (PUSH, "ttft_ms"): line([4 * value for value in STEADY]),
-        (TIMER, "upstream_stop_ms"): line([25 * value for value in STEADY]),
-        (PUSH, "chats_per_s"): line([50.0, 30.0, 41.0, 29.0, 52.0, 40.0]),
-    }
-    found = decide_all(base, head, DEFAULTS)
-    base_side, head_side = SideInfo(name="main", commit="0123abc"), SideInfo(name="head", commit="4567def")
-    return Outcome(found, base=base_side, head=head_side, margin_source="default margins")
 
 
 def test_one_of_each(outcome: Outcome) -> None:
@@ -105,42 +76,10 @@ def test_the_record_names_every_rule_that_fired(outcome: Outcome) -> None:
 
 
 def test_a_metric_without_blocks_is_written_as_json_too(outcome: Outcome) -> None:
-    empty = decide_all({(PUSH, "ttft_ms"): line([2.0])}, {}, DEFAULTS)
+    empty = decide_all({(PUSH, "ttft_ms"): {0: 2.0}}, {}, DEFAULTS)
     kept = as_json(replace(outcome, findings=empty))
     assert kept["findings"][0]["effect"] == {"ratio": None, "shift": None}
     assert kept["findings"][0]["sentence"] == "redis-push in flowing, 2 workers: no ttft_ms in head"
-
-
-def test_junit_fails_skips_and_passes(outcome: Outcome) -> None:
-    broken = broken_rules({}, counts(missed=1))
-    suite = ET.fromstring(junit(replace(outcome, broken=broken)))
-    assert (suite.get("tests"), suite.get("failures"), suite.get("skipped"), suite.get("errors")) == (
-        "5",
-        "2",
-        "1",
-        "0",
-    )
-    kinds = {(test.get("name"), test.get("classname")): [part.tag for part in test] for test in suite}
-    assert kinds == {
-        ("missed", "flowing.redis-push.2"): ["failure"],
-        ("upstream_stop_ms", "flowing.redis-push.2"): ["failure"],
-        ("ttft_ms", "flowing.redis-push.2"): ["system-out"],
-        ("upstream_stop_ms", "flowing.redis-timer.2"): ["system-out"],
-        ("chats_per_s", "flowing.redis-push.2"): ["skipped"],
-    }
-    invalid = ET.fromstring(junit(replace(outcome, base_problems=["a bell \x07 & a <tag>"])))
-    assert invalid.get("errors") == "1"
-
-
-def test_annotations_escape_what_would_end_them(outcome: Outcome) -> None:
-    nasty = CaseKey("a,b:c", "50%\r\n::error::", 2, 50)
-    finding = outcome.having("worse")[0]._replace(case=nasty)
-    (line_,) = github_annotations(replace(outcome, findings=[finding]))
-    title, _, text = line_.removeprefix("::error title=").partition("::")
-    assert title == "upstream_stop_ms%3A a%2Cb%3Ac in 50%25%0D%0A%3A%3Aerror%3A%3A%2C 2 workers"
-    assert "\n" not in line_
-    assert "\r" not in line_
-    assert "%25" in text
 
 
 def test_an_invalid_measurement_claims_nothing(outcome: Outcome) -> None:
@@ -196,56 +135,6 @@ def test_what_broke_off_says_so_where_machines_look(tmp_path: Path) -> None:
     assert ET.parse(folder / "verdict.xml").getroot().get("errors") == "1"
 
 
-def test_annotations_say_why_there_is_no_verdict(outcome: Outcome) -> None:
-    open_ = replace(outcome, findings=outcome.having("inconclusive"))
-    assert github_annotations(open_)[0].startswith("::warning title=inconclusive::")
-    invalid = github_annotations(replace(outcome, base_problems=["the mock could not keep its pace"]))
-    assert invalid == [
-        "::warning title=measurement invalid::the measurement is invalid: the mock could not keep its pace"
-    ]
-    assert github_annotations(replace(outcome, findings=outcome.having("equivalent"))) == []
-
-
-def test_no_more_annotations_than_github_shows(outcome: Outcome) -> None:
-    many = [each for n in range(30) for each in broken_rules({}, counts(f"redis-{n}", missed=1))]
-    assert len(github_annotations(replace(outcome, broken=many))) == 10
-
-
-def test_markdown_cannot_be_broken_by_a_name(outcome: Outcome) -> None:
-    nasty = CaseKey("<script>|x", "a\nb", 2, 50)
-    page = markdown(replace(outcome, findings=[each._replace(case=nasty) for each in outcome.findings]))
-    assert "<script>" not in page
-    rows = [line_ for line_ in page.splitlines() if line_.startswith("|")]
-    assert {line_.replace("\\|", "").count("|") for line_ in rows} == {11}
-
-
-def test_junit_cannot_be_broken_by_a_name(outcome: Outcome) -> None:
-    nasty = CaseKey("<b>&\"'", "a\x07\nb", 2, 50)
-    broken = [replace(each, case=nasty) for each in broken_rules({}, counts(missed=1))]
-    findings = [each._replace(case=nasty) for each in outcome.findings]
-    suite = ET.fromstring(junit(replace(outcome, findings=findings, broken=broken)))
-    assert {test.get("classname") for test in suite} == {"a  b.<b>&\"'.2"}
-    assert any("<b>&\"' in a" in str(part.get("message")) for part in suite.iter("failure"))
-
-
-def test_markdown_tells_the_verdict_first_and_folds_what_did_not_change(outcome: Outcome) -> None:
-    page = markdown(outcome)
-    assert page.startswith("## ❌ worse\n\nhead is worse than base (1 worse, 1 better, 1 equivalent, 1 inconclusive")
-    assert "<details><summary>1 equivalent</summary>" in page
-    assert page.index("redis-push") < page.index("<details>") < page.index("redis-timer")
-
-
-def test_what_github_action_benchmark_reads(outcome: Outcome) -> None:
-    entries = smaller_is_better(outcome)
-    assert [entry["name"] for entry in entries] == [
-        "upstream_stop_ms: redis-push in flowing, 2 workers",
-        "ttft_ms: redis-push in flowing, 2 workers",
-        "upstream_stop_ms: redis-timer in flowing, 2 workers",
-    ]  # chats_per_s is better when larger
-    assert all(set(entry) == {"name", "unit", "value", "range", "extra"} for entry in entries)
-    assert (entries[0]["value"], entries[0]["unit"], entries[0]["range"]) == (7.0, "ms", "6.9 to 7.1")
-
-
 def test_the_files_and_what_github_gets(outcome: Outcome, tmp_path: Path) -> None:
     summary, outputs, said = tmp_path / "summary.md", tmp_path / "outputs", list[str]()
     summary.write_text("# before\n")
@@ -265,16 +154,6 @@ def test_elsewhere_there_are_no_annotations(outcome: Outcome, tmp_path: Path) ->
     write(outcome, tmp_path, said.append, {})
     assert said == []
     assert len(list(tmp_path.iterdir())) == 4
-
-
-def test_the_terminal_ends_with_the_verdict(outcome: Outcome) -> None:
-    console = Console(file=StringIO(), width=80)
-    show(replace(outcome, broken=broken_rules({}, counts(missed=1))), console)
-    assert isinstance(console.file, StringIO)
-    lines = console.file.getvalue().splitlines()
-    assert lines[-1].startswith("verdict: worse: head is worse than base (1 zero-tolerance rule broken; 1 worse")
-    assert any("1 aborts that were accepted" in line_ for line_ in lines)
-    assert any("equivalent" in line_ and "1 more" in line_ for line_ in lines)
 
 
 def test_a_measurement_that_head_alone_made_invalid_is_marked() -> None:

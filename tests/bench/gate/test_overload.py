@@ -18,7 +18,7 @@ from bench.record.manifest import Manifest
 from bench.record.schema import CaseRow
 from bench.record.verdict import Effect, Limit
 from bench.stats.paired import MIN_BLOCKS, holm
-from tests.bench.gate.test_block_filter import Compared
+from tests.bench.gate.compared import Compared
 
 LAST = 12
 
