@@ -1,8 +1,11 @@
 """A streaming pair of PostgreSQL: the standby is promoted during live streams and aborts."""
 
 import asyncio
+import shutil
 import signal
+import subprocess
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,11 +34,47 @@ def url_of(pair: Pair) -> str:
     return pair[0].url.replace(f":{primary}/", f":{primary},127.0.0.1:{standby}/")
 
 
-@pytest.fixture
-def pair() -> Iterator[Pair]:
+def data_of(server: EmbeddedServer) -> Path:
+    """The server's data folder."""
+    return Path(server.command[server.command.index("-D") + 1])
+
+
+def copy(source: Path, target: Path) -> None:
+    shutil.rmtree(target, ignore_errors=True)
+    subprocess.run(["cp", "-a", source, target], check=True)  # with the owner, which is another user
+
+
+@pytest.fixture(scope="module")
+def fresh_pair() -> Iterator[Pair]:
+    """A pair that was set up once and is stopped; beside each data folder there is a copy of it."""
     with postgres_server() as primary, standby_of(primary) as standby:
+        for server in (primary, standby):
+            server.stop()
+            copy(data_of(server), data_of(server).with_name("fresh"))
         yield primary, standby
-        primary.kill()  # a frozen one does not stop
+
+
+def end(server: EmbeddedServer) -> None:
+    """Stop it at once, also one that is frozen; its processes are then reaped by their parent."""
+    if server.process.poll() is None:
+        parent = psutil.Process(server.process.pid)
+        for process in (parent, *parent.children(recursive=True)):
+            process.resume()
+        parent.send_signal(signal.SIGQUIT)
+    server.stop()
+
+
+@pytest.fixture
+def pair(fresh_pair: Pair) -> Iterator[Pair]:
+    """A running pair, as it was set up."""
+    for server in fresh_pair:
+        copy(data_of(server).with_name("fresh"), data_of(server))
+    primary, standby = map(replace, fresh_pair)
+    with ExitStack() as stack:
+        for server in (primary, standby):
+            stack.callback(end, server)
+            server.start()
+        yield primary, standby
 
 
 async def crash(primary: EmbeddedServer) -> None:
@@ -82,7 +121,7 @@ async def test_no_accepted_abort_is_lost_when_the_standby_is_promoted(
 
 def rejoin(old: EmbeddedServer, new: EmbeddedServer) -> None:
     """Start the old primary again, as a standby of the new one."""
-    (signal_file := Path(old.command[old.command.index("-D") + 1]) / "standby.signal").touch()
+    (signal_file := data_of(old) / "standby.signal").touch()
     unprivileged().chown(signal_file)
     old.command = [*old.command, "-c", f"primary_conninfo={new.url}"]
     old.start()

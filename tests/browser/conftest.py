@@ -12,7 +12,7 @@ from playwright.async_api import Browser, BrowserContext, async_playwright
 
 from tests.browser.visit import Visit
 from tests.processes import running
-from tests.server.service import serve
+from tests.server.service import NO_TLS, serve
 
 NOTE = "a mock (random words)"
 NAMES = ("chromium", "chromium-browser", "google-chrome")
@@ -82,7 +82,7 @@ async def visit(
     async with AsyncExitStack() as stack:
         if settings := getattr(request, "param", {}):
             context = await stack.enter_async_context(await browser.new_context(**settings))
-        mock = await stack.enter_async_context(httpx2.AsyncClient(base_url=mock_url, timeout=20))
+        mock = await stack.enter_async_context(httpx2.AsyncClient(base_url=mock_url, timeout=20, verify=NO_TLS))
         visit = Visit(await context.new_page(), mock)
         await visit.open(service_url)
         yield visit

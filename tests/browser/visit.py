@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 import httpx2
 from playwright.async_api import ConsoleMessage, Page, expect
 
+from tests.server.service import POLL_S
+
 DEADLINE_S = 10.0
 STALL = "[mock:output_tokens=20,itl_ms=5,stall_at=5,stall_ms=60000]"
 ENDLESS = "[mock:output_tokens=30000,itl_ms=20]"
@@ -84,8 +86,8 @@ class Visit:
     async def until(self, expression: str) -> None:
         """Wait until JavaScript's `expression` is true; playwright's own wait needs an eval, which the page forbids."""
         async with asyncio.timeout(DEADLINE_S):
-            while not await self.page.evaluate(expression):
-                pass
+            while not await self.page.evaluate(expression):  # noqa: ASYNC110 - see POLL_S
+                await asyncio.sleep(POLL_S)
 
     async def row(self, request_id: str, *, over: bool = True) -> dict[str, Any]:
         """The mock's row of a chat; with `over`, once the chat has ended there."""
@@ -94,3 +96,4 @@ class Visit:
                 rows = (await self.mock.get("/__mock/journal", params={"id": request_id})).json()["rows"]
                 if rows and not (over and rows[0]["outcome"] == "open"):
                     return dict(rows[0])
+                await asyncio.sleep(POLL_S)

@@ -12,6 +12,8 @@ import httpx2
 from tests.processes import Running, running
 
 DEADLINE_S = 20.0
+POLL_S = 0.005
+"""Between two requests for state that has no event: without it a waiting test would use a core."""
 SILENT = "[mock:ttft_ms=60000]"
 NO_KEEP_ALIVE = httpx2.Limits(max_keepalive_connections=0)
 """A new connection for every request, so that any worker may get it."""
@@ -64,13 +66,14 @@ async def row(mock: httpx2.AsyncClient, request_id: str) -> dict[str, Any]:
             rows = await journal(mock, request_id)
             if rows and rows[0]["outcome"] != "open":
                 return dict(rows[0])
+            await asyncio.sleep(POLL_S)
 
 
 async def until(condition: Callable[[], Awaitable[object]]) -> None:
     """Ask again until the answer is true."""
     async with asyncio.timeout(DEADLINE_S):
-        while not await condition():
-            pass
+        while not await condition():  # noqa: ASYNC110 - see POLL_S
+            await asyncio.sleep(POLL_S)
 
 
 def readyz(client: httpx2.AsyncClient, status: int) -> Callable[[], Awaitable[bool]]:

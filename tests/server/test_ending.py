@@ -15,7 +15,7 @@ import pytest
 
 from server.settings import Settings
 from tests.server.harness import in_process
-from tests.server.service import SILENT, chunks, journal, json_lines, metric, question, row, serve
+from tests.server.service import POLL_S, SILENT, chunks, journal, json_lines, metric, question, row, serve
 
 
 async def test_a_client_that_leaves_closes_the_upstream_at_once(
@@ -66,8 +66,8 @@ async def test_sigterm_drains_and_then_ends_chats_with_a_shutdown_error(
                 return await client.post(path, json=body, headers=headers)
 
             async def asked(name: str) -> None:
-                while not await journal(mock, f"{request_id}-{name}"):
-                    pass
+                while not await journal(mock, f"{request_id}-{name}"):  # noqa: ASYNC110 - see POLL_S
+                    await asyncio.sleep(POLL_S)
 
             async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
                 v1 = "/v1/chat/completions"

@@ -7,6 +7,8 @@ import httpx2
 import openai
 import pytest
 
+from tests.server.service import POLL_S
+
 
 @pytest.fixture
 async def client(service_url: str) -> AsyncIterator[openai.AsyncOpenAI]:
@@ -88,8 +90,8 @@ async def test_a_whole_answer_can_be_stopped(
     async with asyncio.timeout(15), asyncio.TaskGroup() as tasks:
         answer = tasks.create_task(whole())
         # Until the upstream has it: an abort that comes earlier is another test.
-        while not (await mock.get("/__mock/journal", params={"id": request_id})).json()["rows"]:
-            pass
+        while not (await mock.get("/__mock/journal", params={"id": request_id})).json()["rows"]:  # noqa: ASYNC110
+            await asyncio.sleep(POLL_S)
         abort = await service.post("/abort/", json={"request_id": request_id, "wait_ms": 5000})
         assert abort.json()["status"] == "stopped"
     error = answer.result()

@@ -24,7 +24,7 @@ from server.relay import chat
 from server.relay.chat import ChatResponse
 from server.settings import Settings
 from tests.server.harness import Client
-from tests.server.service import SILENT, question, serve, strategy
+from tests.server.service import NO_TLS, SILENT, question, serve, strategy
 
 KEY, UPSTREAM_KEY, ASKED = "alice-key", "sk-a-secret", "what nobody else may read"
 
@@ -71,7 +71,7 @@ def collector() -> Iterator[Collector]:
 
 
 def client_of(url: str) -> httpx2.AsyncClient:
-    return httpx2.AsyncClient(base_url=url, timeout=20, headers={"Authorization": f"Bearer {KEY}"})
+    return httpx2.AsyncClient(base_url=url, timeout=20, headers={"Authorization": f"Bearer {KEY}"}, verify=NO_TLS)
 
 
 async def connected(url: str, workers: int, open_until: AsyncExitStack) -> dict[int, httpx2.AsyncClient]:

@@ -21,7 +21,7 @@ from server.settings import Settings
 from server.strategy import open_delivery, startup_error
 from tests.backends.pgbouncer import needs_pgbouncer, pgbouncer
 from tests.conftest import namespace
-from tests.server.service import serve, strategy
+from tests.server.service import POLL_S, serve, strategy
 
 DEADLINE_S = 40.0
 """Most of it is the start of Python on a busy machine; without a limit of our own it would wait for ever."""
@@ -131,8 +131,8 @@ async def test_a_right_that_is_taken_away_later_is_logged_and_not_ready(redis_ur
 
             async def readiness(status: int) -> None:
                 async with asyncio.timeout(DEADLINE_S):
-                    while (await client.get("/readyz")).status_code != status:
-                        pass
+                    while (await client.get("/readyz")).status_code != status:  # noqa: ASYNC110 - see POLL_S
+                        await asyncio.sleep(POLL_S)
 
             await readiness(200)
             set_user(redis_url, "resetchannels", "-evalsha", "-eval")

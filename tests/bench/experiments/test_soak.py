@@ -50,6 +50,8 @@ def test_memory_is_shown_over_time() -> None:
 
 def test_a_soak_of_our_service_is_clean(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(soak, "LET_GO_S", 90.0)  # on a busy machine
+    monkeypatch.setattr(soak, "TTL_S", 5.0)  # a kept-alive connection is held as long
+    monkeypatch.setattr(soak, "REMEMBER_S", 2.0)
     done = bench("soak", "--minutes", "0.1", "--workers", "2", "--backend", "redis")
     assert done.returncode == 0, done.stderr
     assert "120 chats" in done.stdout
@@ -67,7 +69,7 @@ def test_what_leaks_is_found_out_and_named(monkeypatch: pytest.MonkeyPatch) -> N
     grown = count(1)
     monkeypatch.setattr(soak_checks, "rss_kb", lambda _pid: 80_000.0 + 1024 * next(grown))
     monkeypatch.setattr(soak_checks, "JUDGED_LEAST_S", 2.0)
-    monkeypatch.setattr(soak, "LET_GO_S", 5.0)
+    monkeypatch.setattr(soak, "LET_GO_S", 1.0)
     start = soak._start
 
     def start_and_leak(stack: contextlib.ExitStack, *arguments: Any, **options: Any) -> soak.Bench:

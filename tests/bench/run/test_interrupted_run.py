@@ -41,6 +41,7 @@ def under_way(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], list[psut
         deadline = time.monotonic() + 20
         while not any(orders) or not family:
             assert time.monotonic() < deadline
+            time.sleep(0.01)  # the file appears when the load begins
             orders = tmp_path.glob("stopwatch-run-*/order-0-3.json")
             family = psutil.Process(run.pid).children(recursive=True)
         yield run, family
