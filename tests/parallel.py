@@ -21,7 +21,7 @@ PURE = (
     "bench/test_action.py",
     "bench/test_make.py",
     *(f"bench/{room}" for room in ("analysis", "cli", "gate", "load", "record", "report", "stats", "workload")),
-    *(f"bench/experiments/test_{name}.py" for name in ("calibrate_again", "goals", "knee", "prove")),
+    *(f"bench/experiments/test_{name}.py" for name in ("calibrate_again", "goals", "knee", "prove", "prove_command")),
     *(f"bench/run/test_{name}.py" for name in ("enough", "lag_phases", "meter", "progress", "repeat", "stopping")),
     "bench/run/foreign/test_card.py",
     *(f"bench/targets/test_{name}.py" for name in ("files", "requests")),
@@ -33,6 +33,7 @@ WAITING = (
     "deploy",
     "mock_llm",
     "server",
+    "bench/test_foreign_ends.py",
     "bench/test_make_serve.py",
     "bench/cli/test_rerun.py",
     *(f"bench/{room}" for room in ("experiments", "run", "system", "targets")),
@@ -40,12 +41,9 @@ WAITING = (
 SERIAL = (
     "backends/test_cluster_time.py",
     "bench/gate/test_regress.py",
-    *(f"bench/experiments/test_{name}.py" for name in ("calibrated", "doctor", "relay", "stop_path")),
+    "bench/experiments/test_calibrated.py",
     *(f"bench/load/test_{name}.py" for name in ("loop_lag", "volley")),
-    *(
-        f"bench/run/test_{name}.py"
-        for name in ("catalogue_runs", "duet", "end_to_end", "fleet", "idle", "resource_monitor")
-    ),
+    *(f"bench/run/test_{name}.py" for name in ("catalogue_runs", "duet", "resource_monitor")),
     "bench/system/test_burner.py",
 )
 
@@ -54,6 +52,12 @@ LONGEST = (
     "backends/test_faults.py",
     "server/test_contract.py",
     "bench/run/test_interrupted_run.py",
+    "bench/run/test_blocks.py",
+    "bench/experiments/test_relay.py",
+    "bench/run/test_fleet.py",
+    "bench/run/test_end_to_end.py",
+    "bench/experiments/test_stop_path.py",
+    "bench/run/test_idle.py",
     "mock_llm/test_pytest_plugin.py",
     "server/test_outage_deaths.py",
     "bench/experiments/test_storm.py",
@@ -68,6 +72,8 @@ LONGEST = (
     "bench/cli/test_rerun.py",
     "backends/test_cluster_faults.py",
     "bench/experiments/test_prove_faults.py",
+    "bench/test_foreign_ends.py",
+    "bench/run/test_duet_run.py",
     "server/test_outage.py",
     "bench/experiments/test_serve.py",
     "server/test_store_start.py",

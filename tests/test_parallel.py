@@ -50,7 +50,7 @@ def test_the_longest_files_come_first() -> None:
         ("bench/gate/test_regress.py", None),
         ("bench/run/test_enough.py", "pure"),
         ("bench/run/test_storage.py", "waiting"),
-        ("bench/run/test_idle.py", None),
+        ("bench/run/test_duet.py", None),
         ("server/test_abort.py", "waiting"),
         ("test_new.py", None),
     ],
@@ -104,7 +104,7 @@ def test_failed_tests_run_again_unless_they_are_pure(calls: list[list[str]], mon
     assert not [call for call in again if "-n" in call]
 
 
-@pytest.mark.parametrize("arguments", [["tests/bench/run/test_idle.py", "-k", "p50"], ["-m", "pure"]])
+@pytest.mark.parametrize("arguments", [["tests/bench/run/test_duet.py", "-k", "p50"], ["-m", "pure"]])
 def test_other_arguments_are_plain_pytest(calls: list[list[str]], arguments: list[str]) -> None:
     assert runner.main(arguments) == OK
     assert calls == [arguments]

@@ -38,7 +38,8 @@ def small(name: str, **changes: Any) -> Scenario:
 def shrink_the_instrument(monkeypatch: pytest.MonkeyPatch) -> None:
     """Floor and calibration with a few chats: for tests that ask whether they are there, not what they find."""
     for name, case, chats in (("FLOOR_CASE", FLOOR_CASE, 8), ("CALIBRATION_CASE", CALIBRATION_CASE, 16)):
-        monkeypatch.setattr(runner, name, replace(case, scenario=replace(case.scenario, chats=chats)))
+        scenario = replace(case.scenario, chats=chats, output_tokens=min(40, case.scenario.output_tokens))
+        monkeypatch.setattr(runner, name, replace(case, scenario=scenario))
     case = duet.DUET_CASE
     monkeypatch.setattr(duet, "DUET_CASE", replace(case, scenario=replace(case.scenario, chats=16)))
 

@@ -24,23 +24,14 @@ def on() -> Any:
         yield opened
 
 
-@pytest.mark.parametrize("name", ["bare", "naive"])
-def test_a_contender_relays_all_that_is_offered(on: Stage, name: str) -> None:
-    (sample,) = take_turns(on, [name], streams=10, itl_ms=20, window_s=1)
-    assert sample["contender"] == name
-    assert sample["errors"] == sample["silent"] == 0
-    assert sample["chunks_per_s"] == pytest.approx(500, rel=0.1)
-    assert sample["added_itl_ms"]["p50"] == pytest.approx(0, abs=5)
-    assert 0 < sample["cpu_us_per_chunk"] < 5000
-
-
-def test_two_are_loaded_at_the_same_time(on: Stage) -> None:
-    samples = take_turns(on, PAIR, streams=10, itl_ms=20, window_s=1)
-    assert [sample["contender"] for sample in samples] == list(PAIR)
+def test_contenders_that_are_loaded_at_the_same_time_relay_all_that_is_offered(on: Stage) -> None:
+    names = ["bare", "naive", *PAIR]
+    samples = take_turns(on, names, streams=10, itl_ms=50, window_s=1)
+    assert [sample["contender"] for sample in samples] == names
     for sample in samples:
         assert sample["errors"] == sample["silent"] == 0
-        assert sample["chunks_per_s"] == pytest.approx(500, rel=0.1)
-        assert sample["added_itl_ms"]["p50"] == pytest.approx(0, abs=5)
+        assert sample["chunks_per_s"] == pytest.approx(200, rel=0.1)
+        assert sample["added_itl_ms"]["p50"] == pytest.approx(0, abs=12)
         assert 0 < sample["cpu_us_per_chunk"] < 5000
 
 

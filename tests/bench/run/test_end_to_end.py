@@ -9,11 +9,15 @@ import pytest
 from bench.system.embedded import temporary_folder
 from bench.system.procs import ChildError
 from bench.workload.plan import Case
-from tests.bench.small_runs import cases_of, chats_of, execute, manifest_of, schedule_of, shrink_the_instrument, small
+from tests.bench.small_runs import cases_of, chats_of, execute, manifest_of, shrink_the_instrument, small
 from tests.bench.typed import measure
 
 pytestmark = pytest.mark.timeout(300)  # three services after each other, on a busy machine
-FLOWING = small("flowing", rate_per_s=None, streams=6, chats=18, output_tokens=30)
+FLOWING = small("flowing", rate_per_s=None, streams=6, chats=18, output_tokens=75, abort_until_ms=600)
+"""Every abort is sent about 1 s before the answer would end, so that it stops its chat on a busy machine, too."""
+CLOCK_NS = 100e6
+"""Stamps of one clock may be this much out of order: a process stamps an event after it has caused it, and may have
+to wait for a core in between. Two clocks would differ by seconds."""
 STRATEGIES = ("redis-push", "postgres-push", "disconnect")
 ORDER = {strategy: place for place, strategy in enumerate(STRATEGIES, 1)}
 
@@ -47,8 +51,7 @@ def test_every_chat_has_its_outcome_and_its_moments_in_order(measured: Path, str
         client, service, witness = row["client"], row["service"], row["witness"]
         assert client["sent_ns"] < service["received_ns"] < witness["received_ns"] < witness["token_ns"][0]
         assert witness["headers_ns"] < client["token_ns"][0] <= client["end_ns"]
-        # The witness stamps a token after it has written it, so the client may have it some microseconds before.
-        assert witness["token_ns"][0] - client["token_ns"][0] < 1e6
+        assert witness["token_ns"][0] - client["token_ns"][0] < CLOCK_NS  # stamped once it is written
         if row["abort"] is not None:
             sent_after_ms = (row["abort"]["sent_ns"] - client["sent_ns"]) / 1e6
             assert row["abort"]["after_ms"] - 1 < sent_after_ms < row["abort"]["after_ms"] + 100
@@ -88,45 +91,3 @@ def test_a_service_that_cannot_start_keeps_the_run_from_starting(tmp_path: Path)
     (folder,) = tmp_path.iterdir()  # `latest` was not touched
     assert manifest_of(folder)["complete"] is False
     assert "abort_ttl_s" in (folder / "logs" / "server-redis-push-2.log").read_text()
-
-
-def test_two_sides_are_measured_in_turn_and_share_the_instrument(tmp_path: Path) -> None:
-    tiny = small("flowing", chats=6, output_tokens=25)
-    base, head = execute(tmp_path, [Case("memory-push", tiny, 1)], sides=("base", "head"), blocks=2)
-    both = {"base": cases_of(base), "head": cases_of(head)}
-    for side, folder in (("base", base), ("head", head)):
-        assert manifest_of(folder)["side"] == side
-        assert manifest_of(folder)["blocks"] == 2
-        assert manifest_of(folder)["complete"] is True
-        special = [(row["strategy"], row["block"]) for row in both[side] if row["scenario"] != "flowing"]
-        arms = [(f"calibration-{arm}", 0) for arm in ("instant", "delay", "drop")]
-        assert special == [*arms, ("floor", 0), ("floor", 1)]
-        assert [row["block"] for row in schedule_of(folder) if row["scenario"] == "flowing"] == [0, 1]
-        ids = [row["request_id"] for row in chats_of(folder)]
-        assert len(ids) == len(set(ids)) == 16 + 2 * 8 + 2 * 6
-    assert schedule_of(base) == schedule_of(head)
-    instrument = {side: [row for row in rows if row["scenario"] != "flowing"] for side, rows in both.items()}
-    assert instrument["base"] == instrument["head"]
-    turns = sorted(
-        (row["started_ns"], row["block"], side)
-        for side, rows in both.items()
-        for row in rows
-        if row["scenario"] == "flowing"
-    )
-    assert [turn[1:] for turn in turns] == [(0, "base"), (0, "head"), (1, "head"), (1, "base")]
-
-
-def test_postgres_operations_are_counted_in_the_first_block_where_nobody_stops(tmp_path: Path) -> None:
-    steady = small("steady", streams=6, chats=12, output_tokens=20)
-    flowing = small("flowing", chats=6, output_tokens=25)
-    (folder,) = execute(tmp_path, [Case("postgres-poll", scenario, 2) for scenario in (flowing, steady)], blocks=2)
-    counted = {(row["scenario"], row["block"]): row["store_ops"] for row in cases_of(folder) if row["store"]}
-    assert {key: count is not None for key, count in counted.items()} == {
-        ("flowing", 0): False, ("flowing", 1): False, ("steady", 0): True, ("steady", 1): False,
-    }  # fmt: skip
-    reads = 12 * 20  # one per token, and a few per chat; what a start costs, which is taken off, varies by some
-    assert reads <= counted["steady", 0] <= reads + 6 * 12
-    (line,) = [row for row in cases_of(folder) if (row["scenario"], row["block"]) == ("steady", 0)]
-    assert line["connections"] >= 2  # each worker holds at least one
-    assert line["store_cpu_s"] > 0
-    assert line["rate_per_s"] is None

@@ -58,42 +58,49 @@ def send(load: Load, mock: Child, case: Case = CASE) -> Loaded:
     return load.execute(order, chats, load.processes_for(case), deadline_s=60, beside=[mock])
 
 
-def test_a_fleet_on_this_machine_shares_the_clock_and_loses_no_row(tmp_path: Path) -> None:
-    with witness(tmp_path) as mock, Load(1, tmp_path, tmp_path, fleet=Fleet(processes=3), witness=mock.url) as load:
-        workers = load.workers
-        assert [each.name.partition(" on ")[0] for each in workers] == ["worker 1", "worker 2", "worker 3"]
-        assert sorted(each.pid or 0 for each in workers) == sorted(load.pids())
-        assert all(each.shared_clock and each.uncertainty_ns == 0 for each in workers)
-        for _ in range(2):
-            loaded = send(load, mock)
-            assert sorted(row.index for row in loaded.rows) == list(range(CASE.scenario.chats))
-            assert not loaded.clocks
-            assert {row.clock_uncertainty_ns for row in loaded.rows} == {0}
-            assert {each.pid for each in loaded.health} == {each.pid for each in workers}
-
-
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "frozen"])
-def test_a_lost_worker_ends_the_load_within_5_s_with_its_name(tmp_path: Path, how: signal.Signals) -> None:
-    long = replace(CASE, scenario=replace(CASE.scenario, chats=3000))
+def test_a_fleet_on_this_machine_loses_no_row_and_a_lost_worker_ends_its_load_within_5_s(
+    tmp_path: Path, how: signal.Signals
+) -> None:
     with witness(tmp_path) as mock, Load(1, tmp_path, tmp_path, fleet=Fleet(processes=2), witness=mock.url) as load:
-        lost_at: list[float] = []
-        (lost,) = (each for each in load.workers if each.name.startswith("worker 2 "))
-        assert lost.pid is not None
+        for _ in range(2):
+            check_shared_clock(load, send(load, mock))
+        check_loss(load, mock, how)
 
-        def lose(pid: int = lost.pid) -> None:
-            lost_at.append(time.monotonic())
-            os.kill(pid, how)
 
-        timer = threading.Timer(1.0, lose)
-        timer.start()
-        try:
-            with pytest.raises(ChildError, match=f"^{lost.name} was lost"):
-                send(load, mock, long)
-            took_s = time.monotonic() - lost_at[0]
-        finally:
-            timer.cancel()
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(lost.pid, signal.SIGCONT)
+def check_shared_clock(load: Load, loaded: Loaded) -> None:
+    """All workers are on this machine, share its clock, and have sent all rows."""
+    workers = load.workers
+    assert [each.name.partition(" on ")[0] for each in workers] == ["worker 1", "worker 2"]
+    assert sorted(each.pid or 0 for each in workers) == sorted(load.pids())
+    assert all(each.shared_clock and each.uncertainty_ns == 0 for each in workers)
+    assert sorted(row.index for row in loaded.rows) == list(range(CASE.scenario.chats))
+    assert not loaded.clocks
+    assert {row.clock_uncertainty_ns for row in loaded.rows} == {0}
+    assert {each.pid for each in loaded.health} == {each.pid for each in workers}
+
+
+def check_loss(load: Load, mock: Child, how: signal.Signals) -> None:
+    """Lose a worker during a load of half a minute: it ends within 5 s, and names the worker."""
+    long = replace(CASE, scenario=replace(CASE.scenario, chats=3000))
+    lost_at: list[float] = []
+    (lost,) = (each for each in load.workers if each.name.startswith("worker 2 "))
+    assert lost.pid is not None
+
+    def lose(pid: int = lost.pid) -> None:
+        lost_at.append(time.monotonic())
+        os.kill(pid, how)
+
+    timer = threading.Timer(1.0, lose)
+    timer.start()
+    try:
+        with pytest.raises(ChildError, match=f"^{lost.name} was lost"):
+            send(load, mock, long)
+        took_s = time.monotonic() - lost_at[0]
+    finally:
+        timer.cancel()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(lost.pid, signal.SIGCONT)
     assert took_s < WITHIN_S
 
 
@@ -111,7 +118,9 @@ def test_workers_with_another_clock_measure_by_the_witness_s(
     shrink_the_instrument(monkeypatch)
     port = free_port(machine.here)
     results = Results(tmp_path, "remote")
-    case = Case("memory-push", small("flowing", chats=40, output_tokens=30), 1)
+    case = Case(
+        "memory-push", small("flowing", chats=40, output_tokens=60, abort_from_ms=600), 1
+    )  # each reaches the witness
     load = f"--master --expect-workers 2 --master-port {port}"
     settings = replace(SETTINGS, workers=1, host=machine.here, load=load)
     logs = [tmp_path / f"worker-{number}.log" for number in range(2)]
