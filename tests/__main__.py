@@ -1,14 +1,19 @@
-"""Run the tests: the pure ones on all cores, then those that wait for events, then the others one at a time.
+"""Run the tests: those that wait for events and, beside them, the pure ones; then the others one at a time.
 
-A failed test that is not pure runs once more, alone and at once: other processes of the machine may have taken the time
-that it waits for or measures. Its first failure stays in the output. A test that fails again, fails.
+The pure ones have the least priority there: they take the CPU time that the waiting ones leave. Their output comes at
+their end. A failed test that waits, measures or had the least priority runs once more, alone and at once: other
+processes may have taken the time that it needs. Its first failure stays in the output. A test that fails again, fails.
 
 `python -m tests [PYTEST ARGUMENTS]` exits as pytest does. `python -m pytest` runs all of them one at a time.
 """
 
 import os
+import subprocess
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,10 +23,13 @@ from tests.parallel import EXPRESSIONS, TESTS, parts_of
 BY_FILE = ("--dist", "loadfile")
 IN_ORDER = "--no-loadscope-reorder"  # else the files with the fewest tests come last, most of which are long
 OPTIONS: dict[str | None, tuple[str, ...]] = {
+    "waiting": ("-n", "3", *BY_FILE, IN_ORDER),
     "pure": ("-n", "logical", "--maxprocesses", "4", *BY_FILE),
-    "waiting": ("-n", "3", *BY_FILE, IN_ORDER),  # two used 53 % of two cores; four timed each other out
     None: (),
 }
+"""In the order of their results."""
+CACHE = {"pure": ("-o", "cache_dir=.pytest_cache/pure")}
+"""Sessions at the same time would overwrite each other's list of failed tests."""
 FAILED_BEFORE = ("--last-failed", "--last-failed-no-failures", "none")
 ONE_SESSION = {"-m", "-s", "--pdb", "--collect-only", "--co"}
 """Options that select tests by marker, or need the terminal."""
@@ -34,21 +42,52 @@ def main(arguments: Sequence[str]) -> int:
     if ONE_SESSION & set(arguments) or selected == {None}:
         return pytest.main([*arguments])
     codes: list[int] = []
-    for name, options in OPTIONS.items():
-        if name not in selected:
-            continue
-        codes.append(pytest.main(["-m", EXPRESSIONS[name], *options, *arguments]))
-        if codes[-1] == pytest.ExitCode.TESTS_FAILED and name != "pure":
-            sys.stderr.write("tests: the failed tests of this part run once more, alone\n")
-            again = pytest.main(["-m", EXPRESSIONS[name], *FAILED_BEFORE, *arguments])
-            codes[-1] = pytest.ExitCode.TESTS_FAILED if again == pytest.ExitCode.NO_TESTS_COLLECTED else again
-        if codes[-1] not in FINISHED:
-            return codes[-1]
+    with ExitStack() as stack:
+        runs: dict[str | None, Callable[[], int]] = {
+            name: partial(pytest.main, _session(name, *options, *arguments)) for name, options in OPTIONS.items()
+        }
+        if beside := selected >= {"pure", "waiting"}:
+            runs["pure"] = stack.enter_context(least_priority(_session("pure", *OPTIONS["pure"], *arguments)))
+        for name, run in runs.items():
+            if name not in selected:
+                continue
+            codes.append(run())
+            if codes[-1] == pytest.ExitCode.TESTS_FAILED and (name != "pure" or beside):
+                sys.stderr.write("tests: the failed tests of this part run once more, alone\n")
+                again = pytest.main(_session(name, *FAILED_BEFORE, *arguments))
+                codes[-1] = pytest.ExitCode.TESTS_FAILED if again == pytest.ExitCode.NO_TESTS_COLLECTED else again
+            if codes[-1] not in FINISHED:
+                return codes[-1]
     if pytest.ExitCode.TESTS_FAILED in codes:
         if codes[-1] != pytest.ExitCode.TESTS_FAILED:
             sys.stderr.write("tests: tests failed; they are listed in an earlier one of the summaries above\n")
         return pytest.ExitCode.TESTS_FAILED
     return min(codes)
+
+
+def _session(name: str | None, *options: str) -> list[str]:
+    """The arguments of a session of this part's tests."""
+    return ["-m", EXPRESSIONS[name], *CACHE.get(name or "", ()), *options]
+
+
+@contextmanager
+def least_priority(arguments: Sequence[str]) -> Iterator[Callable[[], int]]:
+    """A session beside ours, within the block; a call waits for its end, prints its output, and returns its code."""
+    with tempfile.TemporaryFile() as output:
+        command = ["nice", "-n", "19", sys.executable, "-m", "pytest", *arguments]
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+
+        def finish() -> int:
+            code = process.wait()
+            output.seek(0)
+            sys.stdout.write(output.read().decode(errors="replace"))
+            return code
+
+        try:
+            yield finish
+        finally:
+            process.terminate()  # a background job of a shell ignores SIGINT; the workers end with it
+            process.wait()
 
 
 def _parts(arguments: Sequence[str]) -> set[str | None]:

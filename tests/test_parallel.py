@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 
 from tests import __main__ as runner
@@ -14,6 +18,8 @@ from tests.parallel import EXPRESSIONS, LONGEST, MARKER_OF, TESTS, marker_of, pa
 
 ROOT = Path(__file__).parents[1]
 OK, FAILED, INTERRUPTED, NONE = 0, 1, 2, 5
+BESIDE = "beside"
+"""Marks a session of the least priority."""
 
 
 @pytest.fixture
@@ -26,7 +32,13 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
         return OK
 
     monkeypatch.setattr(pytest, "main", record)
+    monkeypatch.setattr(runner, "least_priority", beside(lambda arguments: record([BESIDE, *arguments])))
     return made
+
+
+def beside(run: Callable[[list[str]], int]) -> Callable[[list[str]], AbstractContextManager[Callable[[], int]]]:
+    """In place of `runner.least_priority`: runs nothing until its end is waited for."""
+    return lambda arguments: nullcontext(lambda: run(arguments))
 
 
 def test_the_lists_are_current() -> None:
@@ -76,32 +88,65 @@ def test_every_file_is_collected_by_its_own_part_only() -> None:
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
-        ([], ["pure", "waiting", None]),
-        (["-k", "p50"], ["pure", "waiting", None]),
-        (["tests/bench"], ["pure", "waiting", None]),
+        ([], ["waiting", "pure beside", None]),
+        (["-k", "p50"], ["waiting", "pure beside", None]),
+        (["tests/bench"], ["waiting", "pure beside", None]),
         (["tests/bench/gate"], ["pure", None]),
         (["tests/bench/stats", "-x"], ["pure"]),
         (["tests/server", "-k", "p50"], ["waiting"]),
-        (["tests/server/test_abort.py::test_any", "tests/bench/stats"], ["pure", "waiting"]),
+        (["tests/server/test_abort.py::test_any", "tests/bench/stats"], ["waiting", "pure beside"]),
     ],
 )
 def test_parts_without_tests_are_left_out(
     calls: list[list[str]], arguments: list[str], parts: list[str | None]
 ) -> None:
     assert runner.main(arguments) == OK
-    assert calls == [["-m", EXPRESSIONS[name], *runner.OPTIONS[name], *arguments] for name in parts]
+    assert len(calls) == len(parts)
+    for call, part in zip(calls, parts, strict=True):
+        name, _, how = (part or "").partition(" ")
+        assert call[:1] == ([BESIDE] if how else ["-m"])
+        assert call[call.index("-m") + 1] == EXPRESSIONS[name or None]
+        assert call[-len(arguments) :] == arguments or not arguments
+        assert ("-n" in call) is bool(name)
 
 
-def test_failed_tests_run_again_unless_they_are_pure(calls: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [([], ["waiting", "pure", None]), (["tests/bench/gate"], [None]), (["tests/server"], ["waiting"])],
+)
+def test_failed_tests_run_again_unless_they_are_pure_and_had_the_machine(
+    calls: list[list[str]], monkeypatch: pytest.MonkeyPatch, arguments: list[str], parts: list[str | None]
+) -> None:
     def fail(arguments: list[str]) -> int:
         calls.append(arguments)
         return FAILED
 
     monkeypatch.setattr(pytest, "main", fail)
-    assert runner.main([]) == FAILED
+    monkeypatch.setattr(runner, "least_priority", beside(fail))
+    assert runner.main(arguments) == FAILED
     again = [call for call in calls if "--last-failed" in call]
-    assert [call[1] for call in again] == [EXPRESSIONS["waiting"], EXPRESSIONS[None]]
+    assert [call[1] for call in again] == [EXPRESSIONS[part] for part in parts]
     assert not [call for call in again if "-n" in call]
+
+
+def test_a_session_of_the_least_priority_shows_its_output_at_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("test_nice.py").write_text("import os\ndef test_it(): assert os.nice(0) < 19")
+    with runner.least_priority(["-q"]) as finish:
+        assert finish() == FAILED
+    assert "assert 19 < 19" in capsys.readouterr().out
+
+
+def test_a_session_of_the_least_priority_ends_with_its_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("test_long.py").write_text("import time\ndef test_it(): open('began', 'w').close(); time.sleep(600)")
+    before = psutil.Process().children()
+    with runner.least_priority(["-q"]):
+        while not Path("began").exists():
+            time.sleep(0.01)  # a file has no event
+    assert psutil.Process().children() == before
 
 
 @pytest.mark.parametrize("arguments", [["tests/bench/run/test_duet.py", "-k", "p50"], ["-m", "pure"]])
