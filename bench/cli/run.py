@@ -157,6 +157,8 @@ def _report(folder: Path, settings: Settings) -> None:
     problems = render_report(folder, INVALID)
     publish(folder, full=not (problems or settings.quick))
     refuse_invalid(problems)
+    if settings.interval is None:
+        return
     from bench.analysis.precision import describe
 
     goal = read_file(folder / "summary.json", Summary).interval

@@ -7,8 +7,10 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,6 +24,7 @@ from bench.system.procs import Child
 
 HERE = {fault.name: fault for fault in FAULTS}
 TOKENS, CHATS, DEADLINE_S = 150, 3, 30.0
+CHAT = {"model": "m", "messages": [{"role": "user", "content": "x"}], "stream": True}
 
 ABORTS = """
 import asyncio, json, time
@@ -110,14 +113,17 @@ def serving(folder: Path, mock: Child) -> Iterator[Child]:
         yield service
 
 
-def chat(service: Child, request_id: str, *, leave: bool = False) -> None:
+def asked(service: Child, path: str, body: Mapping[str, Any]) -> http.client.HTTPResponse:
     connection = http.client.HTTPConnection(urlsplit(service.url).netloc, timeout=DEADLINE_S)
-    body = {"model": "m", "messages": [{"role": "user", "content": "x"}], "request_id": request_id, "stream": True}
-    connection.request("POST", "/chat/", json.dumps(body), {"Content-Type": "application/json"})
+    connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json", "Connection": "close"})
     answer = connection.getresponse()
     assert answer.status == 200
-    answer.read(100) if leave else answer.read()
-    connection.close()
+    return answer
+
+
+def chat(service: Child, request_id: str, *, leave: bool = False) -> None:
+    with asked(service, "/chat/", CHAT | {"request_id": request_id}) as answer:
+        answer.read(100) if leave else answer.read()
 
 
 def chat_cpu_s(service: Child) -> float:
@@ -145,3 +151,21 @@ def test_what_is_done_to_the_relay(tmp_path: Path, mock: Child) -> None:
         chat(service, "faulty-left", leave=True)
         assert outcome_at_the_mock(mock, "faulty-left") == "finished"
     assert burnt_s - plain_s > 0.4 * TOKENS * 100e-6  # a busy machine relays some tokens together
+
+
+def test_client_and_abort_are_answered_before_the_upstream_is_closed(tmp_path: Path, mock: Child) -> None:
+    """With a longer wait than the fault's, so that a slow answer cannot hide it."""
+    folder, wait_ms = patched(tmp_path), 300
+    replace(HERE["answer-first"], values={"wait_ms": wait_ms}).apply(folder)
+    with serving(folder, mock) as service:
+        living = asked(service, "/chat/", CHAT | {"request_id": "answered"})
+        living.read(100)
+        sent_ns = time.monotonic_ns()
+        assert json.load(asked(service, "/abort/", {"request_id": "answered", "wait_ms": 1000}))["status"] == "stopped"
+        living.read()
+        answered_ns = time.monotonic_ns()
+    journal, _ = settled(mock.url, None, [])
+    (row,) = [row for row in journal if row.id == "answered"]
+    assert row.outcome == "cut"
+    assert sent_ns + wait_ms * 1_000_000 <= (row.lost_ns or 0)
+    assert answered_ns < (row.lost_ns or 0)
