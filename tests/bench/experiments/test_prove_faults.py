@@ -164,7 +164,7 @@ def test_client_and_abort_are_answered_before_the_upstream_is_closed(tmp_path: P
         assert json.load(asked(service, "/abort/", {"request_id": "answered", "wait_ms": 1000}))["status"] == "stopped"
         living.read()
         answered_ns = time.monotonic_ns()
-    journal, _ = settled(mock.url, None, [])
+        journal, _ = settled(mock.url, None, [])  # before the service ends, which would close the upstream
     (row,) = [row for row in journal if row.id == "answered"]
     assert row.outcome == "cut"
     assert sent_ns + wait_ms * 1_000_000 <= (row.lost_ns or 0)
