@@ -19,6 +19,7 @@ from bench.report.charts.canvas import left_out
 from bench.report.charts.compare import Pair, draw_costs, draw_stops
 from bench.report.charts.draw import Chart, draw_all, stop_limits
 from bench.report.formatting import number
+from bench.report.live.payload import Side, live_data
 from bench.report.pages import Table, sentence, table, write_pages
 from bench.report.render import content_of
 from bench.report.tables import facts_of
@@ -115,7 +116,9 @@ def _content(folder: Path, runs: Sequence[Run], both: Container[CaseKey]) -> dic
         summaries.append(write_summary(replace(run, folder=out)))
         drawn.append({chart.name: chart for chart in draw_all(run, summaries[-1], out, limits)})
     pairs = [pair for pair in pairs_of(*summaries) if pair[0].key in both]
+    names = [f"{side.upper()}: {run.folder.resolve().name}" for side, run in zip(SIDES, runs, strict=True)]
     return {
+        "live": live_data([Side(*each) for each in zip(runs, summaries, strict=True)], names),
         "sides": [content_of(run, summary) for run, summary in zip(runs, summaries, strict=True)],
         "changes": changes_text(pairs),
         "own": [chart for chart in (*draw_stops(folder, pairs, limits), draw_costs(folder, pairs)) if chart.drawn],

@@ -17,6 +17,7 @@ from bench.report.advice import advise
 from bench.report.charts.draw import Chart, draw_all
 from bench.report.first_screen import first_screen
 from bench.report.formatting import plural
+from bench.report.live.payload import Side, live_data
 from bench.report.pages import terms, write_pages
 from bench.report.tables import cards_of, facts_of, glance_table, lives_table, method_tables, result_tables
 
@@ -44,6 +45,7 @@ def render(folder: Path) -> Path:
             "first_chart": next((chart for chart in charts if chart.name == FIRST_CHART and chart.drawn), None),
             "sections": sections_of(charts),
             "in_details": IN_DETAILS,
+            "live": live_data([Side(run, summary)]),
             "left_out": left_out,
             "files": [name for name in FILES if name == "report.md" or (folder / name).exists()],
         }

@@ -136,7 +136,7 @@ async def test_on_a_phone_wide_tables_scroll_in_their_box_and_keep_their_first_c
 
 @pytest.mark.parametrize("page", at(DESK, which=("report",)), indirect=True)
 async def test_a_wide_window_has_two_columns_of_charts(page: Page) -> None:
-    lefts = await page.locator("#speed section > figure img").evaluate_all(
+    lefts = await page.locator("#speed .charts section > figure img").evaluate_all(
         "all => all.map((one) => one.getBoundingClientRect().left)"
     )
     assert len(set(lefts)) == 2
@@ -181,7 +181,7 @@ async def test_tables_and_contents_can_be_reached_by_keyboard(page: Page) -> Non
     for _ in range(12):
         await page.keyboard.press("Tab")
         seen.add(await page.evaluate("document.activeElement.tagName + document.activeElement.className"))
-    assert seen == {"A", "DIVscroll"}
+    assert {"A", "DIVscroll"} <= seen
 
 
 @pytest.mark.parametrize("page", at({"viewport": {"width": A4_PX, "height": 1000}}), indirect=True)
