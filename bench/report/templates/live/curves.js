@@ -17,7 +17,7 @@ function showCurves(box) {
   const log = html("input", { type: "checkbox", checked: true });
   log.addEventListener("change", () => { state.log = log.checked; chart.redraw(); });
   chart.controls.append(scenario, table, html("label", {}, log, " logarithmic axis"));
-  const shown = legend(chart.controls, (run, who) => svg("path", { class: "curve hue", d: "M0 5H26",
+  const shown = legend(chart.below, (run, who) => svg("path", { class: "curve hue", d: "M0 5H26",
     style: hue(who), "stroke-dasharray": dash(run, who ?? 0) }), () => chart.redraw());
 
   function draw(root, size) {

@@ -59,12 +59,13 @@ function axes(root, x, y, { width, height, xLabel, yLabel, yText = plain }) {
   root.append(group);
 }
 
-// The parts of a chart: controls, the plot with its tip, and a panel beside it. `draw` is called for each new width.
+// The parts of a chart: controls, the plot with its tip and its legend below, and a panel beside it. `draw` is called for each new width.
 function layout(box, label, draw) {
   const controls = html("div", { class: "controls" }), tip = html("div", { class: "tip", role: "status", hidden: true });
   const root = svg("svg", { class: "plot", tabindex: 0, role: "application", "aria-label": label });
   const stage = html("div", { class: "stage" }, root, tip), panel = html("div", { class: "panel" });
-  box.append(controls, stage, panel);
+  const below = html("div");
+  box.append(controls, html("div", {}, stage, below), panel);
   let size = null;
   const redraw = () => {
     size = { width: stage.clientWidth, height: stage.clientWidth < 500 ? 320 : 400 };
@@ -84,7 +85,7 @@ function layout(box, label, draw) {
     const edge = root.getBoundingClientRect();
     return [event.clientX - edge.left, event.clientY - edge.top];
   };
-  return { controls, root, panel, tip, redraw, hint, place };
+  return { controls, below, root, panel, tip, redraw, hint, place };
 }
 
 const heads = (...texts) => html("thead", {}, html("tr", {}, ...texts.map((each) => html("th", { scope: "col" }, each))));
@@ -105,7 +106,7 @@ function choice(label, options, change) {
 }
 
 // Buttons that show and hide contenders, and runs where there are two. `swatch` draws what stands for them.
-function legend(controls, swatch, change) {
+function legend(box, swatch, change) {
   const hidden = { who: new Set(), run: new Set() };
   const group = html("div", { class: "legend", role: "group", "aria-label": "Show or hide" });
   const button = (kind, index, ...inside) => {
@@ -126,6 +127,6 @@ function legend(controls, swatch, change) {
     made.addEventListener("click", () => { each.forEach((show) => show(shown)); change(); });
     group.append(made);
   }
-  controls.append(group);
+  box.append(group);
   return ({ who, run }) => !hidden.who.has(who) && !hidden.run.has(run);
 }

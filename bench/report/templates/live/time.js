@@ -22,10 +22,10 @@ function showTime(box) {
   chart.controls.append(choice("Scenario", [["all", "all"], ...used], select("place")),
     choice("Block", [["all", "all"], ...blocks.map((block) => [block, block + 1])], select("block")), slowest);
   const look = (kind, run) => `${kind} hue run${run} of${data.runs.length}`;
-  const shown = legend(chart.controls, (run, who) => svg("path", { class: look("dots", run), d: "M13 5h0",
+  const shown = legend(chart.below, (run, who) => svg("path", { class: look("dots", run), d: "M13 5h0",
     style: `${hue(who)};stroke-width:9;opacity:1` }), () => chart.redraw());
   for (const what of new Set(data.bands.map((each) => each.what)))
-    chart.controls.lastChild.append(html("span", {}, svg("svg", { width: 26, height: 10, "aria-hidden": "true" },
+    chart.below.lastChild.append(html("span", {}, svg("svg", { width: 26, height: 10, "aria-hidden": "true" },
       svg("rect", { class: "shade", width: 26, height: 10, fill: data.bands.find((each) => each.what === what).colour })), what));
 
   function draw(root, size) {
