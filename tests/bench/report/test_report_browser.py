@@ -107,13 +107,14 @@ async def test_nothing_reaches_beyond_the_window(page: Page) -> None:
 
 @pytest.mark.parametrize("page", at(LAPTOP, which=("report",)), indirect=True)
 async def test_the_first_screen_has_the_sentence_the_table_and_the_beginning_of_the_curves(page: Page) -> None:
-    found = [page.locator(each).first for each in (".headline", ".first table", ".first figure img")]
+    await expect(page.locator(".first .plot")).to_be_visible()
+    found = [page.locator(each).first for each in (".headline", ".first .scroll table", ".first .plot")]
     boxes = [box for each in found if (box := await each.bounding_box())]
     sentence, table, curves = boxes
     assert sentence["y"] + sentence["height"] <= table["y"]
     assert table["y"] + table["height"] <= LAPTOP["viewport"]["height"]
     assert curves["y"] <= LAPTOP["viewport"]["height"] - 300
-    assert await page.locator(".first tbody tr").count() <= 6
+    assert await page.locator(".first .scroll tbody tr").count() <= 6
     await expect(page.locator(".headline")).to_contain_text("$")
     # The answer comes first: warnings are at the health table, and one link leads there.
     await expect(page.locator("header .verdict")).to_have_count(1)
