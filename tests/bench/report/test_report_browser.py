@@ -219,7 +219,7 @@ async def test_a_reader_opens_the_chart_of_the_slowest_stops(page: Page) -> None
 @pytest.mark.parametrize("page", at(DESK, {**DESK, **DARK}, which=("report",)), indirect=True)
 async def test_charts_are_dark_in_the_dark(page: Page) -> None:
     """The middle of a picture's upper edge, which is its ground, has the page's brightness."""
-    chart = page.locator("#chart-stop-ecdf ~ figure img")
+    chart = page.locator("#chart-stop-lanes ~ figure img")
     shot = await chart.screenshot()
     pixel = Image.open(io.BytesIO(shot)).convert("L").getpixel((20, 20))
     dark = await page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
