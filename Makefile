@@ -59,7 +59,7 @@ $(TEST_READY): requirements-test.lock requirements.lock | $(READY)
 	@$(INSTALL) --require-hashes -r $<
 	@touch $@
 
-bench: $(READY) ## measure and report (12 min; QUICK=1: 2): BACKEND=all|memory|postgres|nats|redis-push|... SCENARIO=name,... WORKERS=n LOAD="--processes 4"
+bench: $(READY) ## measure and report (5 to 12 min; QUICK=1: 2): BACKEND=all|memory|postgres|nats|redis-push|... SCENARIO=name,... WORKERS=n LOAD="--processes 4"
 	@exec $(RUN) -m bench run --backend "$(BACKEND)" --workers "$(WORKERS)" $(if $(SCENARIO),--scenario "$(SCENARIO)") $(if $(LOAD),--load "$(LOAD)") $(quick) $(ARGS)
 
 doctor: $(READY) ## check whether this machine is fit to measure on (seconds)
@@ -92,13 +92,13 @@ plan: $(READY) ## predict what many streams need: ARGS="--streams 1e6 --tokens-p
 products: $(READY) ## measure all installed products beside our service, and write docs/products.md (an hour with all)
 	@exec $(RUN) -m bench products $(ARGS)
 
-regress: $(READY) ## compare HEAD with BASE=<git ref>, both measured here (up to 12 min)
+regress: $(READY) ## compare HEAD with BASE=<git ref>, both measured here (up to 15 min)
 	@exec $(RUN) -m bench regress --base "$(or $(BASE),origin/main)" --workers "$(WORKERS)" $(if $(SCENARIO),--scenario "$(SCENARIO)") $(ARGS)
 
 prove: $(READY) ## measure the gate's false-positive and false-negative rates (3 hours; ARGS="--aa 1 --faults 1" for a trial)
 	@exec $(RUN) -m bench prove $(ARGS)
 
-baseline: $(READY) ## measure, and keep it as results/baseline.json for `.venv/bin/python -m bench check` (12 min)
+baseline: $(READY) ## measure, and keep it as results/baseline.json for `.venv/bin/python -m bench check` (5 to 12 min)
 	@exec $(RUN) -m bench run --backend "$(BACKEND)" --workers "$(WORKERS)" $(if $(SCENARIO),--scenario "$(SCENARIO)") $(ARGS)
 	@exec $(RUN) -m bench baseline
 

@@ -28,6 +28,8 @@ OPTIONS: dict[str | None, tuple[str, ...]] = {
     None: (),
 }
 """In the order of their results."""
+BESIDE_TIMEOUT_S = 480
+"""For a test with the least priority, in whose time a fixture may draw all charts."""
 CACHE = {"pure": ("-o", "cache_dir=.pytest_cache/pure")}
 """Sessions at the same time would overwrite each other's list of failed tests."""
 FAILED_BEFORE = ("--last-failed", "--last-failed-no-failures", "none")
@@ -74,7 +76,7 @@ def _session(name: str | None, *options: str) -> list[str]:
 def least_priority(arguments: Sequence[str]) -> Iterator[Callable[[], int]]:
     """A session beside ours, within the block; a call waits for its end, prints its output, and returns its code."""
     with tempfile.TemporaryFile() as output:
-        command = ["nice", "-n", "19", sys.executable, "-m", "pytest", *arguments]
+        command = ["nice", "-n", "19", sys.executable, "-m", "pytest", "--timeout", str(BESIDE_TIMEOUT_S), *arguments]
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
 
         def finish() -> int:

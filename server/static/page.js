@@ -53,6 +53,7 @@ async function send() {
     for await (const event of stream({ ...body, request_id: current.id }, current.key, current.connection.signal)) {
       current.lastAt = event.at;
       current.owner ??= event.worker ?? null;
+      if (event.mock) element["any-model"].textContent = texts.ANY_MODEL;
       if (event.mock && !element.about.textContent.includes("mock")) element.about.textContent += ` ${texts.MOCK}`;
       current.finishReason = event.finishReason ?? current.finishReason;
       if (event.text) addText(event.text);
@@ -166,7 +167,8 @@ function storedStops() {
 function showStops() {
   const rows = stops.map(({ closed, end }, index) => row(index + 1, closed, end)).slice(-ROWS);
   element.history.tBodies[0].replaceChildren(...rows.reverse());
-  element.history.hidden = false;
+  element.history.hidden = element["save-note"].hidden = false;
+  element.save.href = `data:text/csv;charset=utf-8,${encodeURIComponent(texts.csv(stops))}`;
   element.history.tFoot.hidden = stops.length < 3;
   element.history.tFoot.replaceChildren(
     row(`Median of ${stops.length}`, median(stops.map(({ closed }) => closed)), median(stops.map(({ end }) => end))),

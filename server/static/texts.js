@@ -27,6 +27,13 @@ export function about({ strategy, workers, upstream }) {
 /** Shown when an answer comes from the mock and the description does not mention it. */
 export const MOCK = "This answer comes from the mock model: random words.";
 
+/** Beside the model's name, when the upstream is the mock. */
+export const ANY_MODEL = "the mock accepts any";
+
+/** The stops of a visit, {closed, end} in ms, as a table; an unknown time is empty. */
+export const csv = (stops) =>
+  ["stop,upstream_closed_within_ms,browser_end_ms", ...stops.map(({ closed, end }, at) => [at + 1, closed ?? "", end].join())].join("\n");
+
 /** Why an answer ended; by default the API's own finish_reason. */
 export const ended = (reason) =>
   ({ abort: "stopped", stop: "complete", length: "token limit reached", closed_by_page: "connection closed" })[reason] ?? reason;

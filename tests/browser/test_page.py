@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+from urllib.parse import unquote
 
 import httpx2
 import pytest
@@ -129,6 +130,12 @@ async def test_the_key_goes_to_the_service_and_nowhere_else(visit: Visit, guarde
     assert [key for method, key in seen if method == "POST"] == [None, "Bearer a-key", "Bearer a-key"]
     assert {key for method, key in seen if method != "POST"} == {None}
     assert await page.evaluate("localStorage.length + document.cookie.length") == 0
+    assert unquote(await page.locator("#save").get_attribute("href") or "").splitlines()[0].endswith("browser_end_ms")
+    async with page.expect_download() as download:
+        await page.click("#save")
+    rows = (await (await download.value).path()).read_text().splitlines()
+    assert len(rows) == 2
+    assert re.fullmatch(r"1,[\d.]*,[\d.]+", rows[1])
     assert await page.evaluate("Object.keys(sessionStorage)") == ["stops"]
     assert "a-key" not in await page.evaluate("sessionStorage.getItem('stops')")
     await page.reload()

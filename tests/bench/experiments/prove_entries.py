@@ -17,6 +17,7 @@ MEASURED = {
     "drop-rarely": ("missed", "missed", "redis-push"),
     "burn-little": ("worse", "server_cpu_us_per_token", "redis-push"),
     "overload": ("unhealthy_blocks", "unhealthy_blocks", "redis-push"),
+    "answer-first": ("worse", "upstream_stop_ms", "redis-push"),
 }
 
 

@@ -234,3 +234,25 @@ async def test_two_runs_are_overlaid_and_can_be_toggled(opened: Open) -> None:
         assert await runs[1].count() > 0
     await box.get_by_role("button", name="Open the slowest stop").click()
     await expect(box.locator(".panel strong")).to_have_text(re.compile("^B: "))
+
+
+async def test_a_table_is_sorted_by_the_column_whose_head_is_pressed(opened: Open) -> None:
+    page = await opened()
+    table = page.locator(".first > section:first-child table")
+    strategies = table.locator("tbody th")
+    given = await strategies.all_text_contents()
+    head = table.get_by_role("columnheader", name="stop p50")
+    await head.get_by_role("button").press("Enter")
+    await expect(head).to_have_attribute("aria-sort", "ascending")
+    shown = await table.locator("tbody td:nth-child(2)").all_text_contents()
+    up = [float(each.replace(",", "")) for each in shown if each[0].isdigit()]
+    assert up == sorted(up)
+    assert len(up) > 2
+    by_time = await strategies.all_text_contents()
+    assert sorted(by_time) == sorted(given)
+    await head.get_by_role("button").press("Enter")
+    await expect(head).to_have_attribute("aria-sort", "descending")
+    assert (await strategies.all_text_contents())[-1] == by_time[-1] == "none"  # no stop: last in both orders
+    await table.get_by_role("columnheader", name="strategy").get_by_role("button").press("Enter")
+    assert await strategies.all_text_contents() == sorted(given)
+    await expect(head).not_to_have_attribute("aria-sort", "descending")
