@@ -46,9 +46,9 @@ DEFAULTS = {
 """Wide enough for a shared machine. A slack is a change too small to matter: half a millisecond of a stop, a token in
 four aborts. One more store operation per chat is beyond the margin up to ten: a push needs two to six."""
 SHARED = DEFAULTS | {
-    "upstream_stop_ms": Margin(0.15, slack=0.1),
-    "client_stop_ms": Margin(0.15, slack=0.1),
-    "abort_ack_ms": Margin(0.15, slack=0.1),
+    "upstream_stop_ms": Margin(0.15, slack=0.02),
+    "client_stop_ms": Margin(0.15, slack=0.02),
+    "abort_ack_ms": Margin(0.15, slack=0.02),
 }
 """For sides that share loads."""
 
