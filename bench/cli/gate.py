@@ -109,23 +109,27 @@ def aa(
 ) -> None:
     """Measure the same code against itself: this machine's noise (margins of the gate), and the rate of false alarms.
 
+    The blocks of both sides are kept in verdict.json, for `prove --simulate --from`.
+
     Exit codes: 0 fine, 1 false alarms in more than one of twenty comparisons, 2 invalid, 4 bad usage.
     """
     cases = options.cases_of(scenario, workers, strategy)
     from bench.gate import aa_test
+    from bench.gate.export import RECORD, record
     from bench.gate.pairing import longer
     from bench.run.settings import Settings
 
     if not turns:
         cases = longer(cases)
-
     settings = Settings("all", workers, False, seed, "aa", environment=parse(env or ()))
     found = aa_test.measure(cases, settings, results, console, blocks=blocks, turns=turns)
     refuse_invalid(found.problems)
     noise.parent.mkdir(parents=True, exist_ok=True)
     replace_file(noise, encode_file(found.noise))
     console.print(found.table())
-    for each in (*found.left_out, f"noise: {noise}"):
+    blocks = found.folder / RECORD
+    replace_file(blocks, encode_file(record(found.outcome)))
+    for each in (*found.left_out, f"noise: {noise}", f"blocks: {blocks}"):
         line(each)
     if loud := found.too_many_alarms:
         end(REGRESSION, f"more than {aa_test.MAX_ALARMS:.0%} false alarms: {', '.join(loud)}")

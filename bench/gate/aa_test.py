@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 
@@ -18,8 +18,10 @@ from bench.analysis.summary import write_summary
 from bench.gate import INVALID, GateError
 from bench.gate.block_filter import unhealthy_blocks
 from bench.gate.family import gate_values
-from bench.gate.margins import MIN_PAIRS, change_of, defaults_of, noise_of
+from bench.gate.margins import MIN_PAIRS, change_of, defaults_of, margins, noise_of
+from bench.gate.outcome import Outcome
 from bench.gate.pairs import change, pairs_of
+from bench.gate.regress import Evidence
 from bench.record.host import utc_now
 from bench.record.verdict import FalseAlarmPair, FalseAlarms, Noise
 from bench.record.writer import Results
@@ -43,9 +45,14 @@ MAX_ALARMS = 0.05
 
 @dataclass(frozen=True)
 class AAResult:
-    """What an A/A test found; `left_out` are sentences on what was measured and not used."""
+    """What an A/A test found; `left_out` are sentences on what was measured and not used.
+
+    `outcome`: the two sides judged as base and head, with the margins of this noise. `folder` is that of head.
+    """
 
     noise: Noise
+    outcome: Outcome
+    folder: Path
     problems: Sequence[str] = ()
     left_out: Sequence[str] = ()
 
@@ -125,14 +132,20 @@ def evaluate(folders: Sequence[Path]) -> AAResult:
     few = [(metric, len(each)) for metric, each in changes.items() if metric not in enough]
     left_out = [f"{metric}: {count} pairs, not used ({MIN_PAIRS} needed)" for metric, count in few]
     left_out += [f"{len(excluded)} unhealthy blocks excluded"] if excluded else []
+    shared = runs[0].manifest.duet is not None
+    noise = Noise(
+        made_utc=utc_now(),
+        host=runs[0].manifest.host,
+        duet=shared,
+        metrics=noise_of(enough),
+        false_alarms=alarms,
+    )
+    measured = margins(noise, duet=shared)
+    outcome = Evidence(*runs, measured.of).outcome(None, measured.source, [], [])
     return AAResult(
-        Noise(
-            made_utc=utc_now(),
-            host=runs[0].manifest.host,
-            duet=runs[0].manifest.duet is not None,
-            metrics=noise_of(enough),
-            false_alarms=alarms,
-        ),
+        noise,
+        replace(outcome, mode="duet" if shared else "turns"),
+        runs[1].folder,
         problems=[
             *(problem for summary in summaries for problem in summary.problems),
             *pair_problems(runs[0].manifest.duet),

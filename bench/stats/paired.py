@@ -99,7 +99,7 @@ class Difference:
 def p_above(mean: Floats | np.float64, error: Floats | np.float64, freedom: float) -> Floats:
     """The one-sided p of "not above 0" of Student's t test, for one sample or an array of samples."""
     exact = error <= NO_ERROR
-    found: Floats = np.where(exact, mean <= 0, stdtr(freedom, -mean / np.where(exact, 1.0, error)))
+    found: Floats = np.where(exact, mean <= NO_ERROR, stdtr(freedom, -mean / np.where(exact, 1.0, error)))
     return found
 
 
