@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from bench.analysis.comparison import STOP
+from bench.analysis.precision import describe
 from bench.analysis.ranking import (
     Place,
     interval_of,
@@ -213,3 +214,29 @@ def _shared(cases: Cases, one: str, other: str) -> list[tuple[SummaryCase, Summa
     """The cases of two strategies in the places where both have a median stop."""
     at = {(place_of(case), case.strategy): case for case in ranked(cases)}
     return [(at[place, one], at[place, other]) for place, own in at if own == other and (place, one) in at]
+
+
+@dataclass(frozen=True)
+class Ending:
+    """`sure` is None where no comparison decides the advice, so that something else must."""
+
+    sure: bool | None
+    text: str
+
+
+def ending_of(summary: Summary, manifest: Manifest, faulted: Faulted) -> Ending:
+    """Judge a run by the goal of `--interval` or, without one, by the comparisons that decide its advice.
+
+    An invalid run is never sure: an unhealthy block may become one of few.
+    """
+    problem = "" if summary.valid else f"; invalid so far: {summary.problems[0]}"
+    if summary.interval is not None:
+        return Ending(summary.interval.reached and summary.valid, describe(summary.interval) + problem)
+    if problem:
+        return Ending(False, f"more blocks may make the run valid{problem}")
+    found = Chooser(summary).decision(situations_of(summary, manifest, faulted))
+    if not found.comparisons:
+        return Ending(None, "no comparison decides the advice")
+    if found.undecided:
+        return Ending(False, f"undecided: {', '.join(found.undecided)}")
+    return Ending(True, f"decided: all {found.comparisons} comparisons on which the advice rests")

@@ -127,9 +127,9 @@ def aa(
     noise.parent.mkdir(parents=True, exist_ok=True)
     replace_file(noise, encode_file(found.noise))
     console.print(found.table())
-    blocks = found.folder / RECORD
-    replace_file(blocks, encode_file(record(found.outcome)))
-    for each in (*found.left_out, f"noise: {noise}", f"blocks: {blocks}"):
+    kept = found.folder / RECORD
+    replace_file(kept, encode_file(record(found.outcome)))
+    for each in (*found.left_out, f"noise: {noise}", f"blocks: {kept}"):
         line(each)
     if loud := found.too_many_alarms:
         end(REGRESSION, f"more than {aa_test.MAX_ALARMS:.0%} false alarms: {', '.join(loud)}")

@@ -132,19 +132,19 @@ def evaluate(folders: Sequence[Path]) -> AAResult:
     few = [(metric, len(each)) for metric, each in changes.items() if metric not in enough]
     left_out = [f"{metric}: {count} pairs, not used ({MIN_PAIRS} needed)" for metric, count in few]
     left_out += [f"{len(excluded)} unhealthy blocks excluded"] if excluded else []
-    shared = runs[0].manifest.duet is not None
+    duet = runs[0].manifest.duet is not None
     noise = Noise(
         made_utc=utc_now(),
         host=runs[0].manifest.host,
-        duet=shared,
+        duet=duet,
         metrics=noise_of(enough),
         false_alarms=alarms,
     )
-    measured = margins(noise, duet=shared)
-    outcome = Evidence(*runs, measured.of).outcome(None, measured.source, [], [])
+    measured = margins(noise, duet=duet)
+    outcome = Evidence(runs[0], runs[1], measured.of).outcome(None, measured.source, [], [])
     return AAResult(
         noise,
-        replace(outcome, mode="duet" if shared else "turns"),
+        replace(outcome, mode="duet" if duet else "turns"),
         runs[1].folder,
         problems=[
             *(problem for summary in summaries for problem in summary.problems),

@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.analysis.choice import Faulted
-from bench.analysis.ending import ending_of
+from bench.analysis.choice import Faulted, ending_of
 from bench.analysis.reading import Run, UnreadableResults, read_run
 from bench.analysis.summary import write_summary
 from bench.analysis.waterfall import parts_by_case

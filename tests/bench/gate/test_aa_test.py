@@ -15,6 +15,8 @@ from typer.testing import CliRunner
 from bench.cli import gate as cli_gate
 from bench.gate import INVALID, GateError, aa_test
 from bench.gate.aa_test import AAResult, evaluate
+from bench.gate.margins import margins
+from bench.gate.outcome import Outcome
 from bench.record.verdict import FalseAlarms, Noise, NoiseMetric
 from tests.bench.fake_gate import write_run
 
@@ -34,6 +36,14 @@ def test_a_metric_with_too_few_pairs_is_named_and_not_used(tmp_path: Path) -> No
     assert found.noise.metrics["upstream_stop_ms"].pairs == 40
 
 
+def test_both_sides_are_judged_with_the_margins_of_their_noise(tmp_path: Path) -> None:
+    found = evaluate(two_sides(tmp_path))
+    stop = next(each.decision for each in found.outcome.findings if each.metric == "upstream_stop_ms")
+    assert (found.outcome.mode, found.folder) == ("turns", tmp_path / "b")
+    assert len(stop.changes) == 40
+    assert stop.margin == margins(found.noise).of["upstream_stop_ms"]
+
+
 def test_unhealthy_blocks_are_no_noise(tmp_path: Path) -> None:
     found = evaluate(two_sides(tmp_path, unhealthy=(3, 5)))
     assert found.noise.metrics["upstream_stop_ms"].pairs == 38
@@ -45,12 +55,13 @@ def test_without_any_usable_pair_there_is_no_noise(tmp_path: Path) -> None:
         evaluate(two_sides(tmp_path, blocks=4))
 
 
-def found(rate: float | None) -> AAResult:
+def found(rate: float | None, folder: Path = Path()) -> AAResult:
     alarms = FalseAlarms(comparisons=20, alarms=2, rate=rate, uncorrected=0.15)
     if rate is None:
         alarms = FalseAlarms(comparisons=0, alarms=0)
     metrics = {"ttft_ms": NoiseMetric(pairs=40, spread=0.02)}
-    return AAResult(Noise(made_utc="now", metrics=metrics, false_alarms={"redis-push in flowing": alarms}))
+    noise = Noise(made_utc="now", metrics=metrics, false_alarms={"redis-push in flowing": alarms})
+    return AAResult(noise, Outcome(), folder)
 
 
 def test_the_table_shows_the_rate_before_and_after_the_correction() -> None:
@@ -66,10 +77,11 @@ def test_the_table_shows_the_rate_before_and_after_the_correction() -> None:
 def test_more_than_one_false_alarm_in_twenty_is_a_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rate: float | None, code: int
 ) -> None:
-    done = aa(tmp_path, monkeypatch, lambda *_, **__: found(rate))
+    done = aa(tmp_path, monkeypatch, lambda *_, **__: found(rate, tmp_path))
     assert done.exit_code == code, done.output
     assert ("redis-push in flowing" in done.stderr) == (code == 1)
     assert json.loads((tmp_path / "noise.json").read_text())["metrics"]["ttft_ms"]["pairs"] == 40
+    assert json.loads((tmp_path / "verdict.json").read_text())["mode"] == "turns"
 
 
 def test_too_little_noise_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

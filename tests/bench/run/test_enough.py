@@ -7,7 +7,7 @@ import math
 import pytest
 from scipy import stats
 
-from bench.run.enough import fits, loosest, tight_enough
+from bench.run.stopping import fits, loosest, tight_enough
 
 TIGHT = [10.0, 10.1, 9.9, 10.0, 10.0]
 LOOSE = [10.0, 13.0, 8.0, 11.0, 9.0]
