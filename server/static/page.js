@@ -143,6 +143,8 @@ async function finish(state, current) {
   if (chat !== null) return; // a new question was sent meanwhile
   if (state === "stopped" && current.pressAt !== null) addStop(current);
   show(state, current);
+  // On a phone the results lie below the dial, which covers the end of the window.
+  if (narrow.matches && state === "stopped") element.late.parentElement.scrollIntoView({ block: "nearest" });
 }
 
 function addStop({ closedMs, endAt, pressAt }) {

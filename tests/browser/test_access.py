@@ -83,6 +83,8 @@ async def test_a_phone_needs_no_sideways_scrolling(visit: Visit) -> None:
     await visit.sees("stopped")
     below = "document.getElementById('answer').getBoundingClientRect().bottom - innerHeight"
     assert await page.evaluate(below) < 0
+    for result in ("closed", "end", "ack", "chunks", "late"):  # not below the dial
+        await expect(page.locator(f"#{result}")).to_be_in_viewport(ratio=1)
     await fits()
     visit.expected.append("400")
     await visit.ask(f"[mock:{'x' * 60}=1]")
