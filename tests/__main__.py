@@ -1,8 +1,8 @@
 """Run the tests: those that wait for events and, beside them, the pure ones; then the others one at a time.
 
-The pure ones have the least priority there: they take the CPU time that the waiting ones leave. Their output comes at
-their end. A failed test that waits, measures or had the least priority runs once more, alone and at once: other
-processes may have taken the time that it needs. Its first failure stays in the output. A test that fails again, fails.
+The pure tests run at the lowest priority, so they use the CPU time that the waiting tests leave. Their output is
+printed when they have ended. A failed test of any part runs once more, alone: other processes may have taken the time
+that it needs. Its first failure stays in the output. A test that fails again, fails.
 
 `python -m tests [PYTEST ARGUMENTS]` exits as pytest does. `python -m pytest` runs all of them one at a time.
 """
@@ -29,7 +29,7 @@ OPTIONS: dict[str | None, tuple[str, ...]] = {
 }
 """In the order of their results."""
 BESIDE_TIMEOUT_S = 480
-"""For a test with the least priority, in whose time a fixture may draw all charts."""
+"""For a test at the lowest priority; the time includes its fixtures, one of which draws all charts."""
 CACHE = {"pure": ("-o", "cache_dir=.pytest_cache/pure")}
 """Sessions at the same time would overwrite each other's list of failed tests."""
 FAILED_BEFORE = ("--last-failed", "--last-failed-no-failures", "none")

@@ -1,8 +1,8 @@
 """Which tests may run in parallel, by file or folder; the nearest one of a file's path counts.
 
 `pure`: computes and draws only. `waiting`: waits for events of real processes, and measures no time. None: measures
-times or looks at the whole machine, so it runs alone. The pure ones run beside the waiting ones, with the least
-priority: at their own they would make the time-outs of those too short.
+times or looks at the whole machine, so it runs alone. Pure tests run at the lowest priority while the waiting tests
+run: at normal priority they would take the CPU time that the time-outs of the waiting tests allow for.
 """
 
 from __future__ import annotations

@@ -61,7 +61,6 @@ def regress(
     from bench.gate.commits import ROOT, choose_base
     from bench.gate.export import write_failure
     from bench.gate.margins import read_margins
-    from bench.gate.pairing import longer
     from bench.gate.regress import Gate
     from bench.gate.target_sides import SCENARIOS, cases_of_target, folder_of_target
     from bench.run.settings import Settings
@@ -80,8 +79,6 @@ def regress(
         turns = True  # services of others share no load
     else:
         cases, checkout = options.cases_of(scenario or options.GATED_IN, workers, strategy), repository or ROOT
-    if not turns:
-        cases = longer(cases)
     settings = Settings("all", workers, False, seed, "regress", environment=parse(env or ()))
     compared = choose_base(base, checkout, tip=tip, or_parent=or_parent)
     gate = Gate(cases, settings, read_margins(noise, duet=not turns), results, console, turns=turns)
@@ -116,11 +113,8 @@ def aa(
     cases = options.cases_of(scenario, workers, strategy)
     from bench.gate import aa_test
     from bench.gate.export import RECORD, record
-    from bench.gate.pairing import longer
     from bench.run.settings import Settings
 
-    if not turns:
-        cases = longer(cases)
     settings = Settings("all", workers, False, seed, "aa", environment=parse(env or ()))
     found = aa_test.measure(cases, settings, results, console, blocks=blocks, turns=turns)
     refuse_invalid(found.problems)

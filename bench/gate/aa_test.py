@@ -20,6 +20,7 @@ from bench.gate.block_filter import unhealthy_blocks
 from bench.gate.family import gate_values
 from bench.gate.margins import MIN_PAIRS, change_of, defaults_of, margins, noise_of
 from bench.gate.outcome import Outcome
+from bench.gate.pairing import longer
 from bench.gate.pairs import change, pairs_of
 from bench.gate.regress import Evidence
 from bench.record.host import utc_now
@@ -91,7 +92,7 @@ def measure(
     """
     sides = [Measured(Side(name), Results(results, f"{settings.label}-{name}")) for name in ("a", "b")]
     expects = Expected(blocks)
-    pairing = None if turns else Always()
+    pairing, cases = (None, cases) if turns else (Always(), longer(cases))
     Run(
         cases, settings, sides, console, more=lambda done, *_: done < blocks, expects=expects, pairing=pairing
     ).execute()

@@ -24,7 +24,7 @@ from bench.gate.commits import ROOT, SERVICE, Comparison, lock_doubts, uncommitt
 from bench.gate.family import CHAT_METRICS, COSTS, Finding, decide_all, gate_values, more_needed, single_block_notes
 from bench.gate.margins import Margins
 from bench.gate.outcome import Outcome
-from bench.gate.pairing import TURNS, GatePairing, MeasuredSide
+from bench.gate.pairing import TURNS, GatePairing, MeasuredSide, longer
 from bench.gate.pairs import pairs_of
 from bench.gate.rules import apply_rules, overloads
 from bench.gate.target_sides import set_up
@@ -133,7 +133,8 @@ class Gate:
         *,
         turns: bool = False,
     ) -> None:
-        self._cases, self._settings, self._margins, self._console = cases, settings, margins, console
+        self._cases = list(cases) if turns else longer(cases)
+        self._settings, self._margins, self._console = settings, margins, console
         self.sides = [MeasuredSide(results, f"{settings.label}-{name}") for name in ("base", "head")]
         self.folder = self.sides[1].folder
         self._pairing = None if turns else GatePairing(*self.sides)

@@ -7,9 +7,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bench.analysis.choice import UNREPLICATED_RATIO, Chooser, Situations, situations_of
+from bench.analysis.comparison import STOP
+from bench.analysis.ranking import names_of, ranked, slowest, without_misses
 from bench.record.manifest import Manifest
 from bench.record.summary import Summary, SummaryCase
-from bench.report.cases import CPU, STOP, missed_of, names_of, ranked, slowest, without_misses
+from bench.report.cases import CPU, missed_of
 from bench.report.formatting import bench_command
 from bench.report.pages import sentence, sentences
 from bench.stats.paired import MIN_BLOCKS

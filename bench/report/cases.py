@@ -1,26 +1,13 @@
-"""The cases of a summary as tables and charts show them; what also decides the advice is in `analysis.ranking`."""
+"""The cases of a summary as tables and charts show them; `analysis.ranking` has what also decides the advice."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
 from bench.analysis.comparison import STOP
-from bench.analysis.ranking import (
-    Place,
-    interval_of,
-    median,
-    names_of,
-    place_of,
-    ranked,
-    slowest,
-    value_of,
-    without_misses,
-)  # fmt: skip
+from bench.analysis.ranking import interval_of, ranked, value_of
 from bench.record.summary import SummaryCase
 
-__all__ = [
-    "STOP", "Place", "interval_of", "median", "names_of", "place_of", "ranked", "slowest", "value_of", "without_misses",
-]  # fmt: skip
 CPU = "server_cpu_us_per_token"
 OPS = "store_ops_per_token"
 WASTE = "wasted_tokens"

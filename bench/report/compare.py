@@ -10,11 +10,12 @@ from typing import Any
 
 import msgspec
 
+from bench.analysis.ranking import median, value_of
 from bench.analysis.reading import Run, UnreadableResults, read_run, unlike_environments
 from bench.analysis.summary import write_summary
 from bench.record.schema import CaseKey
 from bench.record.summary import Summary
-from bench.report.cases import median, overlap, value_of
+from bench.report.cases import overlap
 from bench.report.charts.canvas import left_out
 from bench.report.charts.compare import Pair, draw_costs, draw_stops
 from bench.report.charts.draw import Chart, draw_all, stop_limits

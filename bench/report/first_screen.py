@@ -7,10 +7,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+from bench.analysis.ranking import names_of, place_of, ranked, value_of
 from bench.record.manifest import Manifest, ScenarioSettings
 from bench.record.summary import Summary, SummaryCase
 from bench.report.advice import MANY, ONE, Advice
-from bench.report.cases import PRICE_USD_PER_M_TOKENS, WASTE, names_of, place_of, ranked, value_of
+from bench.report.cases import PRICE_USD_PER_M_TOKENS, WASTE
 from bench.report.formatting import number
 from bench.report.pages import Table, sentence, table
 from bench.workload.strategies import NONE, is_contender, is_special, scenario_rank, strategy_rank

@@ -5,9 +5,10 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
+from bench.analysis.comparison import STOP
+from bench.analysis.ranking import interval_of, value_of
 from bench.record.manifest import Manifest
 from bench.record.summary import SummaryCase
-from bench.report.cases import STOP, interval_of, value_of
 from bench.stats.paired import MIN_BLOCKS
 from bench.stats.proportions import proportion_interval
 from bench.stats.spread import Mean, block_ends

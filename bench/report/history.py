@@ -12,13 +12,13 @@ import msgspec
 from rich.table import Table
 
 from bench.analysis.metrics import UNITS
+from bench.analysis.ranking import interval_of, value_of
 from bench.analysis.reading import case_name
 from bench.record.base import RecordError, read_file
 from bench.record.host import other_machine
 from bench.record.manifest import Host, Manifest, ScenarioSettings
 from bench.record.schema import CaseKey
 from bench.record.summary import Interval, Summary
-from bench.report.cases import interval_of, value_of
 from bench.report.charts.canvas import figure, style_of
 from bench.report.formatting import number, plural
 from bench.workload.strategies import scenario_rank, strategy_rank

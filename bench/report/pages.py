@@ -11,6 +11,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from bench.analysis import ranking
 from bench.record.files import replace_file
 from bench.report import cases, formatting
 from bench.report.pictures import data_uri
@@ -33,7 +34,7 @@ _TEXT.globals["zip"] = zip
 _TEXT.tests["overlapping"] = cases.overlap
 _TEXT.filters |= {
     "listed": formatting.listed,
-    "figure": cases.value_of,
+    "figure": ranking.value_of,
     "number": formatting.number,
     # A store that was restarted counts from 0 again, which gives negative numbers.
     "connections": lambda value: "-" if value is None or value < 0 else f"{value:g}",
@@ -41,9 +42,9 @@ _TEXT.filters |= {
     "interval": formatting.interval,
     "stat": formatting.measured,
     "value": formatting.values,
-    "ends": lambda case: formatting.interval(cases.interval_of(case)).strip(" []"),
-    "ci": cases.interval_of,
-    "names": cases.names_of,
+    "ends": lambda case: formatting.interval(ranking.interval_of(case)).strip(" []"),
+    "ci": ranking.interval_of,
+    "names": ranking.names_of,
     "share": formatting.share,
     "percent": formatting.percent,
     "span": formatting.span,
@@ -56,7 +57,7 @@ _TEXT.filters |= {
     "plural": formatting.plural,
     "times": lambda values, factor: [factor * value for value in values],
     "count": lambda value: f"{value:,}",
-    "ranked": cases.ranked,
+    "ranked": ranking.ranked,
     "furthest": cases.furthest,
     "first_and_last": lambda values: [*(every := list(values))[:1], *every[1:][-1:]],
 }

@@ -8,11 +8,13 @@ from typing import NamedTuple
 
 import msgspec
 
+from bench.analysis.comparison import STOP
+from bench.analysis.ranking import names_of, place_of, value_of, without_misses
 from bench.analysis.waterfall import LAST_WORDS, WORDS, Parts
 from bench.record.manifest import Manifest, ScenarioSettings, StoreInfo
 from bench.record.schema import CaseKey, CaseRow
 from bench.record.summary import Summary, SummaryCase
-from bench.report.cases import CPU, OPS, STOP, WASTE, missed_of, names_of, place_of, value_of, without_misses
+from bench.report.cases import CPU, OPS, WASTE, missed_of
 from bench.report.formatting import repeat_command
 from bench.report.pages import Table, pairs, table, terms
 from bench.workload.strategies import is_contender, is_special, scenario_rank

@@ -53,8 +53,7 @@ async function send() {
     for await (const event of stream({ ...body, request_id: current.id }, current.key, current.connection.signal)) {
       current.lastAt = event.at;
       current.owner ??= event.worker ?? null;
-      if (event.mock) element["any-model"].textContent = texts.ANY_MODEL;
-      if (event.mock && !element.about.textContent.includes("mock")) element.about.textContent += ` ${texts.MOCK}`;
+      if (event.mock && !element["any-model"].textContent) mentionMock();
       current.finishReason = event.finishReason ?? current.finishReason;
       if (event.text) addText(event.text);
     }
@@ -70,6 +69,11 @@ async function send() {
     finish(error instanceof ServiceError ? "error" : "lost", current);
     showMessages(texts.chatError(error, current));
   }
+}
+
+function mentionMock() {
+  element["any-model"].textContent = texts.ANY_MODEL;
+  if (!element.about.textContent.includes("mock")) element.about.textContent += ` ${texts.MOCK}`;
 }
 
 function begin() {

@@ -7,8 +7,10 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 
+from bench.analysis.comparison import STOP
+from bench.analysis.ranking import Place, interval_of, median, place_of, value_of
 from bench.record.summary import SummaryCase
-from bench.report.cases import CPU, STOP, Place, interval_of, median, overlap, place_of, value_of
+from bench.report.cases import CPU, overlap
 from bench.report.charts import canvas
 from bench.report.charts.canvas import Chart, style_of
 from bench.report.charts.stop import pictures

@@ -12,8 +12,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter
 
+from bench.analysis.ranking import interval_of, median, value_of
 from bench.record.summary import SummaryCase
-from bench.report.cases import CPU, OPS, PRICE_USD_PER_M_TOKENS, WASTE, interval_of, median, value_of
+from bench.report.cases import CPU, OPS, PRICE_USD_PER_M_TOKENS, WASTE
 from bench.report.charts import canvas
 from bench.report.charts.canvas import Chart, style_of
 from bench.report.charts.data import Panel

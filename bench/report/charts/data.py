@@ -12,12 +12,14 @@ from typing import Any
 import pandas as pd
 
 from bench.analysis.blocks import block_values
+from bench.analysis.comparison import STOP
 from bench.analysis.moments import Moment
+from bench.analysis.ranking import place_of
 from bench.analysis.reading import Run
 from bench.record.manifest import ScenarioSettings
 from bench.record.schema import CaseKey
 from bench.record.summary import SummaryCase
-from bench.report.cases import STOP, WASTE, place_of
+from bench.report.cases import WASTE
 from bench.stats.spread import Mean, mean_interval
 
 LONG_TITLE = 30  # letters

@@ -11,9 +11,9 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from bench.analysis.moments import NS_PER_MS, Moment
+from bench.analysis.ranking import interval_of, median, ranked
 from bench.record.schema import CaseKey
 from bench.record.summary import Metric, SummaryCase
-from bench.report.cases import interval_of, median, ranked
 from bench.report.charts import canvas
 from bench.report.charts.canvas import Chart, style_of
 from bench.report.charts.data import Panel

@@ -12,8 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
+from bench.analysis.comparison import STOP
+from bench.analysis.ranking import interval_of, median, value_of
 from bench.record.summary import Metric, SummaryCase
-from bench.report.cases import STOP, interval_of, median, value_of
 from bench.report.charts import canvas
 from bench.report.charts.canvas import Chart, style_of
 from bench.report.charts.data import Panel

@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from markupsafe import Markup
 
+from bench.analysis.comparison import STOP
+from bench.analysis.ranking import interval_of, place_of, value_of
 from bench.analysis.reading import Run
 from bench.record.schema import CaseKey
 from bench.record.summary import Summary, SummaryCase
-from bench.report.cases import STOP, interval_of, place_of, value_of
 from bench.report.charts.canvas import style_of
 from bench.report.charts.data import chats_of
 from bench.report.charts.over_time import LEGEND, shaded
@@ -120,6 +121,6 @@ def _curves(side: Side) -> Iterator[tuple[SummaryCase, Mapping[str, Any]]]:
 
 
 def _chosen(count: int) -> list[int]:
-    """Indexes of MOST_POINTS of so many corners, and of the last ones."""
+    """Which of `count` corners are drawn: MOST_POINTS evenly spaced ones, and the last LAST_POINTS."""
     evenly = thin(np.arange(count, dtype=np.float64), MOST_POINTS)
     return sorted({*map(int, evenly.tolist()), *range(max(0, count - LAST_POINTS), count)})

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.analysis.ranking import interval_of, ranked, value_of
 from bench.record.base import RecordError, read_file
 from bench.record.host import machine_kind
 from bench.record.manifest import Manifest
 from bench.record.reader import UnreadableResults, read_manifest
 from bench.record.summary import Interval, Summary, SummaryCase
-from bench.report.cases import interval_of, ranked, value_of
 from bench.report.formatting import number
 from bench.workload.strategies import is_special
 

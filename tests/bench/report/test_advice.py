@@ -2,47 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 import pytest
 
 from bench.record.manifest import Manifest
-from bench.record.summary import Summary, SummaryCase
-from bench.report.advice import BARE, MANY, ONE, OUTAGE, Advice, Answer, advise
-
-Row = dict[str, Any]
-
-
-def case(strategy: str, scenario: str = "flowing", p50: float | None = 2.0, **what: Any) -> SummaryCase:
-    """A case of the summary: 300 aborts, an interval of 5 % around the median, p95 twice the median."""
-    store, _, delivery = strategy.partition("-")
-    ends = None if p50 is None else [p50 * 0.95, p50 * 1.05]
-    p95 = None if p50 is None else p50 * 2
-    stop = {"n": 300, "p50": p50, "p95": p95, "p99": None, "mean": p50,
-            "ci95": {"p50": ends, "p95": p95 and [p95 * 0.95, p95 * 1.05], "p99": None}}  # fmt: skip
-    cpu = {"n": 5, "p50": 60.0, "p95": None, "p99": None, "mean": 60.0, "ci95": {"p50": None, "p95": None, "p99": None}}
-    steady = scenario == "steady"
-    made = {
-        "strategy": strategy, "store": store if delivery else None, "delivery": delivery or None, "scenario": scenario,
-        "workers": 2, "streams": 50, "blocks": 6, "chats": 400, "aborts": 0 if steady else 300, "missed": 0,
-        "errors": 0, "late": 0, "refused": 0,
-        "metrics": {"server_cpu_us_per_token": cpu} if steady else {"upstream_stop_ms": stop}, **what,
-    }  # fmt: skip
-    return msgspec.convert(made, SummaryCase)
-
-
-def summary(*cases: SummaryCase, valid: bool = True, **what: Any) -> Summary:
-    return msgspec.convert({"valid": valid, "cases": list(cases), **what}, Summary)
-
-
-def answer(advice: Advice, question: str) -> Answer:
-    (found,) = [each for each in advice.answers if each.question == question]
-    return found
-
-
-def chosen(question: str, *cases: SummaryCase, **what: Any) -> tuple[str, ...]:
-    return answer(advise(summary(*cases, **what), Manifest()), question).choice
+from bench.report.advice import BARE, MANY, ONE, OUTAGE, advise
+from tests.bench.report.advice_cases import answer, case, chosen, summary
 
 
 def test_the_quickest_that_misses_nothing_is_the_answer_and_flips_with_the_data() -> None:
@@ -218,57 +183,3 @@ def test_too_few_stops_cannot_tell_and_all_missed_names_the_nearest() -> None:
     found = answer(advise(summary(case("memory-push", missed=150), case("memory-poll", missed=100)), Manifest()), MANY)
     assert found.choice == ()
     assert "Fewest were missed by memory-poll: 100 of 300 aborts missed (33 % [28 to 39 %])" in found.text
-
-
-def test_what_would_change_the_answer_is_only_what_the_run_has_seen() -> None:
-    bare = advise(summary(case("redis-push")), Manifest())
-    assert bare.changes == []
-    cases = [
-        case("redis-push"), case("redis-timer", p50=45.0), case("redis-poll", p50=10.0), case("disconnect", p50=0.6),
-        case("memory-push", missed=150), case("redis-poll", "steady"), case("none", "steady"),
-        case("redis-poll", "stalled", 1500.0), case("redis-push", "stalled"), case("redis-timer", "stalled", 50.0),
-    ]  # fmt: skip
-    changes = advise(summary(*cases), Manifest()).changes
-    assert [text.split(":")[0] for text in changes] == [
-        "You cannot keep a listener",
-        "Your upstream never pauses",
-        "Your clients can disconnect, and no proxy between them and the service hides it",
-        "Every abort reaches the worker that runs its chat (sticky sessions)",
-    ]
-    assert "within the 100 ms" in changes[0]
-    assert "1,500 ms [1,420 to 1,580] in its slowest scenario (stalled), at 60.0 µs" in changes[1]
-    for p50, words in (
-        (60.0, "above"),
-        (49.0, "not significantly different from"),
-    ):  # p95 of 120 and of 98 ms, each 5 % about
-        slow = [msgspec.structs.replace(each, metrics=case("x", p50=p50).metrics) if each.strategy == "redis-timer"
-                else each for each in cases]  # fmt: skip
-        assert f"{words} the 100 ms" in advise(summary(*slow), Manifest()).changes[0]
-
-
-def test_what_it_stands_on_names_floor_calibration_blocks_and_haste() -> None:
-    floor = {"n": 400, "p50": 0.25, "ci95": {"p50": [0.24, 0.26]}}
-    calibration = {"delay_ms": {"injected": 10.0, "recovered_p50": 10.04},
-                   "drop_rate": {"injected": 0.01, "recovered": 0.0113, "ci95": [0.0045, 0.0231]}}  # fmt: skip
-    cases = [case("redis-push", blocks=1)]
-    manifest = msgspec.convert({"quick": True, "host": {"cpus": 4}}, Manifest)
-    footing = " ".join(advise(summary(*cases, floor=floor, calibration=calibration), manifest).footing)
-    for words in ("QUICK", "0.250 ms [0.240 to 0.260]", "10.0 ms measured", "1.1 % [0.45 to 2.3 %]",
-                  "Only 1 block measured", "4 cores"):  # fmt: skip
-        assert words in footing
-    assert "block" not in " ".join(advise(summary(case("redis-push")), Manifest()).footing)
-
-
-@pytest.mark.parametrize(
-    ("units", "words"),
-    [
-        (("blocks", "blocks"), "Those of the stops treat blocks as independent"),
-        (("chats", "chats"), "Those of the stops treat all chats as independent"),
-        (("blocks", "chats"), "Some of the stops treat all chats as independent"),
-    ],
-)
-def test_the_evidence_names_what_the_intervals_count(units: tuple[str, str], words: str) -> None:
-    cases = [case("redis-push"), case("postgres-push")]
-    for each, unit in zip(cases, units, strict=True):
-        each.metrics["upstream_stop_ms"].ci95_of = unit
-    assert words in " ".join(advise(summary(*cases), Manifest()).footing)

@@ -6,7 +6,6 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +13,15 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from bench.analysis.reading import read_run
 from bench.cli.show import compare as command
 from bench.record.base import read_file
-from bench.record.manifest import Manifest, ScenarioSettings
-from bench.record.schema import CaseRow
 from bench.record.summary import Summary
 from bench.report.charts import canvas
 from bench.report.compare import (
     UnlikeRuns,
-    UnreadableResults,
     changes_text,
     compare,
-    differences,
     pairs_of,
-    shared,
 )
 from tests.bench import fake_blocks
 from tests.bench.report.conftest import FEW, leave_out
@@ -93,113 +86,6 @@ def test_the_link_to_the_newest_run_is_called_by_its_own_name(pair: tuple[Path, 
     assert compare(pair[0], tmp_path / "latest", tmp_path / "out").parent.name == "compare-before-after"
 
 
-def _other_pace(head: Manifest, _cases: list[CaseRow]) -> None:
-    head.scenarios["flowing"].itl_ms = 10.0
-
-
-def _other_scenario(head: Manifest, _cases: list[CaseRow]) -> None:
-    head.scenarios["stalled"] = ScenarioSettings(itl_ms=20.0)
-
-
-def _open_loop(head: Manifest, _cases: list[CaseRow]) -> None:
-    head.scenarios["steady"].rate_per_s = 50.0
-
-
-def _other_workers(head: Manifest, _cases: list[CaseRow]) -> None:
-    head.settings["workers"] = 4
-
-
-def _quick(head: Manifest, _cases: list[CaseRow]) -> None:
-    head.quick = True
-
-
-def _other_strategy(_head: Manifest, cases: list[CaseRow]) -> None:
-    for row in cases:
-        row.strategy = "redis-poll" if row.strategy == "redis-push" else row.strategy
-
-
-def _hole(_head: Manifest, cases: list[CaseRow]) -> None:
-    cases[:] = [row for row in cases if (row.strategy, row.scenario) != ("none", "steady")]
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        (_other_pace, ["scenarios.flowing.itl_ms is 20.0 in A, 10.0 in B"]),
-        (_other_scenario, ["scenarios.stalled is in B only"]),
-        (_open_loop, ["scenarios.steady.rate_per_s is None in A, 50.0 in B"]),
-        (_other_workers, ["settings.workers is 2 in A, 4 in B"]),
-        (_quick, ["quick is None in A, True in B"]),
-        (_other_strategy, ["strategy redis-poll is in B only", "strategy redis-push is in A only"]),
-        (_hole, ["case none in steady with 2 workers and 50 streams is in A only"]),
-    ],
-)
-def test_unlike_runs_are_told_by_key(
-    pair: tuple[Path, Path], change: Callable[[Manifest, list[CaseRow]], None], words: list[str]
-) -> None:
-    a, b = read_run(pair[0]), read_run(pair[0])
-    assert (differences(a, b), shared(a, b)[1]) == ([], [])
-    change(b.manifest, b.cases)
-    assert differences(a, b) + shared(a, b)[1] == words
-
-
-@pytest.mark.parametrize(
-    ("a", "b", "words"),
-    [
-        ({"ABORT_INTERVAL_MS": "50"}, {}, ["environment.ABORT_INTERVAL_MS is 50 in A, None in B"]),
-        ({"ABORT_TTL_S": "9"}, {"ABORT_TTL_S": "9"}, []),
-        (None, {"ABORT_INTERVAL_MS": "50"}, []),  # an old record does not say
-    ],
-)
-def test_services_that_were_set_differently_are_unlike(
-    pair: tuple[Path, Path], a: Row | None, b: Row | None, words: list[str]
-) -> None:
-    runs = read_run(pair[0]), read_run(pair[0])
-    for run, service in zip(runs, (a, b), strict=True):
-        if service is not None:
-            run.manifest.environment = service
-    assert differences(*runs) == words
-
-
-def test_the_command_refuses_in_one_line_with_exit_code_4(pair: tuple[Path, Path], tmp_path: Path) -> None:
-    app = typer.Typer()
-    app.command()(command)
-    manifest = json.loads((pair[0] / "manifest.json").read_text())
-    copied = shutil.copytree(pair[0], tmp_path / "copied")
-    other = tmp_path / "other"
-    other.mkdir()
-    for path in pair[0].iterdir():
-        (other / path.name).write_bytes(path.read_bytes())
-    for name in ("flowing", "steady"):
-        manifest["scenarios"][name]["itl_ms"] = 10.0
-    (other / "manifest.json").write_text(json.dumps(manifest))
-    out = tmp_path / "out"
-    for folders, words in (
-        ((pair[0], other), "did not measure the same: scenarios.flowing.itl_ms is 20.0 in A, 10.0 in B"),
-        ((pair[0], tmp_path / "absent"), "is no folder"),
-        ((pair[0], pair[0]), "A and B are the same run"),
-        ((pair[0], copied), "A and B are the same run"),
-        ((), "compare needs two runs: make compare A=results/... B=results/..."),
-    ):
-        result = CliRunner().invoke(app, [*map(str, folders), "--results", str(out)])
-        assert result.exit_code == 4
-        assert result.stderr.startswith("bench: ")
-        assert words in result.stderr
-        assert result.stderr.count("\n") == 1
-    assert not out.exists()
-
-
-def test_another_schema_or_an_unwritable_place_is_an_error_of_one_line(pair: tuple[Path, Path], tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(UnreadableResults, match="cannot be written"):
-        compare(*pair, tmp_path / "file")
-    other = tmp_path / "other"
-    other.mkdir()
-    (other / "manifest.json").write_text('{"schema": 9}')
-    with pytest.raises(UnreadableResults, match="has schema 9"):
-        compare(pair[0], other, tmp_path / "out")
-
-
 def test_many_differences_are_not_all_listed(pair: tuple[Path, Path], tmp_path: Path) -> None:
     other = fake_blocks.write(
         tmp_path / "other", strategies=["postgres-poll"], scenarios=["slow", "fast"], blocks=1, chats=2
@@ -229,13 +115,6 @@ def test_what_is_common_is_compared_and_the_rest_is_named(pair: tuple[Path, Path
     for each in rest:
         assert each.replace("_", "\\_") in text
         assert each in page.read_text()
-
-
-def test_a_scenario_with_other_settings_is_left_out(pair: tuple[Path, Path]) -> None:
-    a, b = read_run(pair[0]), read_run(pair[0])
-    _other_pace(b.manifest, b.cases)
-    both, _rest = shared(a, b)
-    assert {key.scenario for key in both} == {"steady"}
 
 
 @pytest.mark.usefixtures("no_pictures")

@@ -12,7 +12,7 @@ from bench.record.summary import SummaryCase
 from bench.report.advice import advise
 from bench.report.first_screen import MOST_ROWS, FirstScreen, first_screen
 from bench.report.tables import glance_table
-from tests.bench.report.test_advice import case, summary
+from tests.bench.report.advice_cases import case, summary
 
 
 def wasting(strategy: str, tokens: float, **what: Any) -> SummaryCase:

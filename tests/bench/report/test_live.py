@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from bench.analysis.ranking import place_of
 from bench.analysis.reading import read_run
 from bench.analysis.summary import write_summary
-from bench.report.cases import place_of
 from bench.report.live.chats import series_of
 from bench.report.live.payload import MOST_CHATS, Side, live_data, payload
 from tests.bench import fake_blocks

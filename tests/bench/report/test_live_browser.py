@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Locator, Page, async_playwright, expect
+from playwright.async_api import Browser, Locator, Page, expect
 
-from tests.browser.conftest import FLAGS
+from tests.bench.report.browser import browser as browser  # noqa: PLC0414 - a fixture
 from tests.browser.conftest import chromium as chromium  # noqa: PLC0414 - a fixture
 from tests.browser.test_access import CONTRASTS
 
@@ -24,14 +24,6 @@ DOTS = r"""(path) => { const edge = path.ownerSVGElement.getBoundingClientRect()
     const found = path.getAttribute("d").matchAll(/M([\d.]+) ([\d.]+)h0/g);
     return [...found].map(([, x, y]) => [edge.x + +x, edge.y + +y]); }"""
 Open = Callable[..., Awaitable[Page]]
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser(chromium: str) -> AsyncIterator[Browser]:
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        yield browser
-        await browser.close()
 
 
 @pytest_asyncio.fixture(loop_scope="module")

@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 import pytest
 import pytest_asyncio
 from PIL import Image
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import Browser, Page, expect
 
 from bench.report.charts import canvas
 from bench.report.render import render
 from tests.bench import fake_blocks
+from tests.bench.report.browser import browser as browser  # noqa: PLC0414 - a fixture
 from tests.bench.report.conftest import leave_out
-from tests.browser.conftest import FLAGS
 from tests.browser.conftest import chromium as chromium  # noqa: PLC0414 - a fixture
 from tests.browser.test_access import CONTRASTS
 
@@ -47,14 +47,6 @@ def pages(rich: Path, compared: Path, tmp_path_factory: pytest.TempPathFactory) 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(canvas, "save", leave_out)
         return {"report": rich / "report.html", "comparison": compared, "poor": render(poor)}
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser(chromium: str) -> AsyncIterator[Browser]:
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        yield browser
-        await browser.close()
 
 
 class Opened(NamedTuple):
