@@ -16,7 +16,7 @@ from bench.analysis.metrics import UNITS
 from bench.analysis.reading import CaseKey, Run, UnreadableResults, read_run
 from bench.gate import INVALID, GateError
 from bench.gate.block_filter import stalled_workers, too_few_usable, unhealthy_blocks
-from bench.gate.family import decide_all, gate_values, single_block_notes, without_stop_costs
+from bench.gate.family import decide_all, gate_values, judged_in, single_block_notes
 from bench.gate.margins import DEFAULTS, Margins
 from bench.gate.outcome import Outcome
 from bench.gate.rules import apply_rules
@@ -164,7 +164,7 @@ def values_of(baseline: Baseline) -> BlockValues:
         for case in baseline.cases
         for metric, blocks in case.ratios.items()
     }
-    return without_stop_costs(kept, baseline.scenarios)
+    return judged_in(kept, baseline.scenarios)
 
 
 def margins_of(baseline: Baseline) -> Margins:

@@ -49,8 +49,11 @@ SHARED = DEFAULTS | {
     "upstream_stop_ms": Margin(0.15, slack=0.02),
     "client_stop_ms": Margin(0.15, slack=0.02),
     "abort_ack_ms": Margin(0.15, slack=0.02),
+    "server_cpu_us_per_token": Margin(0.03, slack=1.0),
+    "store_ops_per_token": Margin(0.01, slack=0.0005),
+    "store_ops_per_chat": Margin(0.01, slack=0.02),
 }
-"""For sides that share loads."""
+"""For sides that share loads. The operations of a push are the same in each block."""
 
 
 def defaults_of(duet: bool) -> Mapping[str, Margin]:
@@ -105,16 +108,18 @@ def read_margins(path: Path, host: Host | None = None, *, duet: bool = False) ->
 
 
 def margins(noise: Noise, *, duet: bool = False) -> Margins:
-    """SIGMAS spreads, at least MIN_SHARE, with the slack of the default; the default for a metric without noise.
+    """SIGMAS spreads with the slack of the default; the default for a metric without noise.
+
+    At least MIN_SHARE, or the default's share where that is smaller.
 
     `duet`: for sides that share loads. Noise of sides that took turns is theirs, too, but not that of a mean.
     """
     usual, several = defaults_of(duet), math.sqrt(MIN_BLOCKS) if duet and noise.duet else 1.0
-    measured = {
-        metric: replace(default, share=max(MIN_SHARE, math.expm1(SIGMAS * noise.metrics[metric].spread / several)))
-        for metric, default in usual.items()
-        if metric in noise.metrics
-    }
+    measured = {}
+    for metric, default in usual.items():
+        if found := noise.metrics.get(metric):
+            share = math.expm1(SIGMAS * found.spread / several)
+            measured[metric] = replace(default, share=max(min(MIN_SHARE, default.share), share))
     missing = [metric for metric in usual if metric not in measured]
     defaults = f" (defaults for {', '.join(missing)})" if missing else ""
     return Margins({**usual, **measured}, True, f"margins measured on {noise.made_utc}{defaults}")

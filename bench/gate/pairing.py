@@ -2,11 +2,13 @@
 
 A head that needs far more CPU disturbs base too when both run at the same time, and nothing would show that it is head.
 So an unusable block is measured again in turns, and only that counts; then the rules of rules.py and block_filter.py
-apply as they are. A case in which head alone disturbed its turn stays with turns.
+apply as they are. A case stays with turns if head alone disturbed its turn, or if half of its shared loads (at least
+MIN_AGAIN) were unusable: changes in turns are of another size, and a mixture of both scatters.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +29,8 @@ TURNS = "base and head took turns (--turns)"
 MORE_CHATS = 2
 """Times a scenario's chats. The change of a block scatters with one over the square root of its pairs, and starting
 services takes longer than loading them."""
+MIN_AGAIN = 2
+"""One unusable load happens by chance."""
 
 
 def longer(cases: Iterable[Case]) -> list[Case]:
@@ -82,20 +86,24 @@ class GatePairing:
     def __init__(self, base: MeasuredSide, head: MeasuredSide) -> None:
         self._sides = (base, head)
         self._chats: list[Chat] = []
+        self._shared: Counter[CaseKey] = Counter()
         self._again: dict[CaseKey, list[int]] = {}
         self._reason = ""
 
     def wanted(self, case: Case) -> bool:
-        """Whether head alone disturbed the last turns of this case."""
+        """Whether the case may share another load."""
         key = CaseKey(case.strategy, case.scenario.name, case.workers, case.scenario.streams)
         blocks = self._again.get(key)
         if not blocks:
             return True
+        if len(blocks) >= max(MIN_AGAIN, self._shared[key] / 2):
+            return False
         base, head = ((key, blocks[-1]) in disturbed_blocks(side.run) for side in self._sides)
         return base or not head
 
     def accepts(self, taken: Sequence[Taken]) -> bool:
         """Whether both sides of the block are usable."""
+        self._shared[taken[0].arms[0][1].key] += 1
         for side, (_subject, [(rows, row)]) in zip(self._sides, taken, strict=True):
             alone = ReadRun(side.folder, side.manifest, [row], side.measured(rows))
             if reasons := disturbed_blocks(alone):

@@ -19,6 +19,7 @@ from bench.analysis.reading import CaseKey, Run
 from bench.gate.verdict import Margin
 from bench.stats.paired import walsh_averages
 from bench.stats.percentiles import MIN_SAMPLES
+from bench.workload.schedule import can_be_paired
 
 METRICS = ("upstream_stop_ms", "client_stop_ms", "abort_ack_ms", "ttft_ms")
 """Latencies. `wasted_tokens` is 0 in most chats, so means of blocks are compared."""
@@ -49,8 +50,8 @@ def change(pairs: Sequence[tuple[float, float]], margin: Margin) -> float:
 
 
 def _values(run: Run, excluded: Collection[Block]) -> dict[tuple[CaseKey, str, int], Values]:
-    """The values of each metric by the index of the chat; of scenarios with aborts, in which the sides share loads."""
-    shared = {name for name, settings in run.manifest.scenarios.items() if settings.abort_share}
+    """The values of each metric by the index of the chat, of the scenarios in which the sides share loads."""
+    shared = {name for name, settings in run.manifest.scenarios.items() if can_be_paired(settings)}
     found: dict[tuple[CaseKey, str, int], Values] = defaultdict(dict)
     for chat in run.chats:
         if (chat.key, chat.block) in excluded or chat.key.scenario not in shared:

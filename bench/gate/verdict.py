@@ -24,12 +24,12 @@ from bench.stats.paired import MIN_BLOCKS, paired, unpaired
 
 Verdict = Literal["worse", "better", "equivalent", "inconclusive"]
 VERDICTS: tuple[Verdict, ...] = ("inconclusive", "equivalent", "worse", "better")
-RULE_VERSION = 3
+RULE_VERSION = 4
 """To be increased with each change that can alter a verdict: proofs of different versions are counted apart."""
 ALPHA = 0.005
 """For one look at the whole family; the gate looks again after each block (tests/bench/gate/test_error_rates.py)."""
 POWER = 0.80
-EQUIVALENCE_ALPHA = 0.0015
+EQUIVALENCE_ALPHA = 0.001
 """For one look. With a look after each of 5 to 20 blocks a change as large as the margin is `equivalent` in at most 1 %
 of the comparisons (tests/bench/gate/test_error_rates.py)."""
 SHOWN_LEVEL = 0.90

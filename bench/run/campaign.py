@@ -130,7 +130,8 @@ class Run:
         measured.calibrate_pairs()
         for block, order in enumerate(orders([f"{name} {workers}" for name, workers in groups], self._settings.seed)):
             self._view.begin(block)
-            rig.meter.measure(FLOOR_CASE, block, Subject(rig.mock, self._sides))
+            if block == 0 or len(self._sides) == 1:  # sides are compared with each other, not with the floor
+                rig.meter.measure(FLOOR_CASE, block, Subject(rig.mock, self._sides))
             for place, key in enumerate(order):
                 name, _, workers = key.partition(" ")
                 turns = self._sides if (block + place) % 2 == 0 else self._sides[::-1]

@@ -56,12 +56,8 @@ class Always:
 
 
 def shares_load(case: Case) -> bool:
-    """Whether the sides share the load of this case.
-
-    They take turns where costs are counted (scenarios without aborts), because the operations of a store are counted
-    for all its clients together.
-    """
-    return case.scenario.abort_share > 0 and case.foreign is None and can_be_paired(case.scenario)
+    """Whether the sides share the load of this case."""
+    return case.foreign is None and can_be_paired(case.scenario)
 
 
 def calibrate(meter: Meter, services: Sequence[Child], sides: Sequence[Measured]) -> Duet:

@@ -51,7 +51,7 @@ class ProgressView:
 
     def __init__(self, cases: Sequence[Case], console: Console, *, sides: int = 1, expects: Expected) -> None:
         self._console = console
-        self._block_s = expected_s(FLOOR_CASE) + sides * sum(map(expected_s, cases))
+        self._block_s = sides * sum(map(expected_s, cases)) + (expected_s(FLOOR_CASE) if sides == 1 else 0.0)
         self._count = sides * len(cases)
         self._expects = expects
         self._so_far = SoFar()

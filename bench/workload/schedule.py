@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
+from typing import Protocol
 
 from bench.workload.scenario import RAMP_MS, Scenario
 
@@ -50,9 +51,28 @@ def twice(scenario: Scenario) -> Scenario:
     return replace(scenario, chats=2 * scenario.chats, streams=streams)
 
 
-def can_be_paired(scenario: Scenario) -> bool:
-    """Whether two services can share a load: not in a storm or a crash of the store, which are one event per load."""
-    return "storm" not in scenario.abort_over and scenario.fault is None
+class Aborts(Protocol):
+    """The settings of a scenario that decide whether two services can share its load."""
+
+    @property
+    def abort_share(self) -> float:
+        """Share of the chats that are aborted."""
+
+    @property
+    def abort_over(self) -> Mapping[str, float]:
+        """When: the weight of each window."""
+
+    @property
+    def fault(self) -> str | None:
+        """What breaks during the load."""
+
+
+def can_be_paired(scenario: Aborts) -> bool:
+    """Whether two services can share a load: not in a storm or a crash of the store, which are one event per load.
+
+    Not without aborts either, where the operations of a store are counted, for all its clients together.
+    """
+    return scenario.abort_share > 0 and "storm" not in scenario.abort_over and scenario.fault is None
 
 
 def _planned(scenario: Scenario, arrivals: Sequence[float | None], rng: random.Random) -> list[Planned]:

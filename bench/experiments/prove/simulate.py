@@ -20,7 +20,7 @@ from bench.workload.scenario import PlanError
 
 FILE, CHART = "simulated.json", "error-rates"
 DEFAULT = Path("results/reference/gate-blocks.json")
-SHIFTS = (0.0, 0.05, 0.10, 0.20, 0.50)
+SHIFTS = (0.0, 0.02, 0.05, 0.10, 0.20, 0.50)
 BLOCKS = (5, 10, 20)
 METRICS = ("upstream_stop_ms", "server_cpu_us_per_token", "store_ops_per_chat")
 """The gate judges the stop's p50 (upstream_stop_ms); a metric that the record does not have is left out."""

@@ -90,7 +90,7 @@ def test_an_interrupted_proof_keeps_what_it_has(tmp_path: Path, monkeypatch: pyt
         ),
         (["--only", "leak", "--strategy", "redis-push"], "leak leaks the upstream on disconnect"),
         (["--only", "drop", "--strategy", "disconnect"], "only with a strategy that is *-push"),
-        (["--only", "burn", "--scenario", "flowing"], "only in the scenario steady"),
+        (["--only", "ask", "--scenario", "flowing"], "only in the scenario steady"),
         (["--strategy", "redis-pull"], "redis-push"),
     ],
 )

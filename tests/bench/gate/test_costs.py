@@ -11,7 +11,7 @@ from bench.analysis.reading import read_run
 from bench.cli import gate as cli_gate
 from bench.cli.options import GATED, GATED_IN
 from bench.experiments.prove.proof import expected_run_s
-from bench.gate.family import COSTS
+from bench.gate.family import COSTS, CPU, OPERATIONS
 from bench.gate.outcome import Outcome
 from bench.gate.regress import METRICS
 from bench.workload.plan import counted_apart, select
@@ -22,7 +22,12 @@ from tests.bench.gate.compared import Compared
 DEFAULT = select(scenarios=GATED_IN.split(","), strategies=GATED.split(","))
 
 
-def judged(tmp_path: Path, *, cpu_us: float = CPU_US, ops: float = OPS_PER_CHAT, blocks: int = 6) -> Outcome:
+DUET = {"duet": {"injected_ms": 0.2, "recovered_ms": 0.2, "pairs": 90}}
+
+
+def judged(
+    tmp_path: Path, *, cpu_us: float = CPU_US, ops: float = OPS_PER_CHAT, blocks: int = 6, duet: bool = False
+) -> Outcome:
     """The outcome of a gate whose head costs so much."""
     gate = Compared(tmp_path)
     for side, seed, cost in zip(gate.sides, (1, 2), ((CPU_US, OPS_PER_CHAT), (cpu_us, ops)), strict=True):
@@ -33,7 +38,7 @@ def judged(tmp_path: Path, *, cpu_us: float = CPU_US, ops: float = OPS_PER_CHAT,
             stop_ms={"redis-push": 2.0},
             seed=seed,
             blocks=blocks,
-            manifest={"blocks": blocks},
+            manifest={"blocks": blocks} | (DUET if duet else {}),
             cpu_us=cost[0],
             ops=cost[1],
         )
@@ -58,6 +63,14 @@ def test_the_same_costs_are_equivalent(tmp_path: Path) -> None:
     assert (outcome.verdict, outcome.exit_code) == ("equivalent", 0)
     assert {each.metric for each in outcome.findings if each.case.scenario == "steady"} >= set(COSTS)
     assert not [each for each in outcome.findings if each.case.scenario == "flowing" and each.metric in COSTS]
+
+
+def test_in_a_duet_turns_show_operations_only_and_cpu_time_is_that_of_shared_loads(tmp_path: Path) -> None:
+    same = {(each.case.scenario, each.metric) for each in judged(tmp_path / "same", duet=True).findings}
+    assert {metric for scenario, metric in same if scenario == "steady"} == set(OPERATIONS)
+    assert ("flowing", CPU) in same
+    more = judged(tmp_path / "more", duet=True, cpu_us=1.2 * CPU_US).having("worse")
+    assert {(each.case.scenario, each.metric) for each in more} == {("flowing", CPU)}
 
 
 @pytest.mark.parametrize(

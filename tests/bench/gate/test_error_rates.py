@@ -123,5 +123,5 @@ def test_a_change_as_large_as_the_margin_is_hardly_ever_equivalent(freedom: int)
 def test_a_quiet_machine_ends_in_equivalent() -> None:
     """A gate that is always undecided would be switched off too."""
     found, blocks = gate(*blocks_of(RUNS, 13, 0.05, 0.0, steadier=True))
-    assert (found == 1).all(-1).mean() >= 0.9
+    assert (found == 1).all(-1).mean() >= 0.8
     assert np.median(blocks) <= 9

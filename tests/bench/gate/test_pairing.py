@@ -78,6 +78,21 @@ def test_a_case_stays_in_turns_if_head_alone_disturbs_its_turn(
     assert pairing.wanted(CASE) == wanted
 
 
+@pytest.mark.parametrize(
+    ("unusable", "wanted"), [([0], True), ([0, 1], False), ([0, 2], False), ([0, 2, 4], False), ([0, 4], True)]
+)
+def test_a_case_of_which_half_of_the_shared_loads_were_unusable_stays_in_turns(
+    sides: list[MeasuredSide], unusable: list[int], wanted: bool
+) -> None:
+    pairing = GatePairing(*sides)
+    for block in range(unusable[-1] + 1):
+        bad = "the mock is late" if block in unusable else ""
+        assert pairing.accepts(taken(sides, block, bad, bad)) == (not bad)
+        for side in sides:
+            side.append(chats(block), case_row(block))
+    assert pairing.wanted(CASE) == wanted
+
+
 def test_a_head_that_disturbs_every_load_is_worse_and_not_invalid(sides: list[MeasuredSide]) -> None:
     pairing = GatePairing(*sides)
     for block in range(5):
