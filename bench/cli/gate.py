@@ -63,6 +63,7 @@ def regress(
     from bench.gate.margins import read_margins
     from bench.gate.regress import Gate
     from bench.gate.target_sides import SCENARIOS, cases_of_target, folder_of_target
+    from bench.run.duet import shares_load
     from bench.run.settings import Settings
     from bench.system.storage import writing
     from bench.workload.plan import contender_of
@@ -76,9 +77,9 @@ def regress(
             )
         cases = cases_of_target(target, options.words(scenario or SCENARIOS))
         checkout, workers = folder_of_target(contender_of(cases[0]).file, repository), 1
-        turns = True  # services of others share no load
     else:
         cases, checkout = options.cases_of(scenario or options.GATED_IN, workers, strategy), repository or ROOT
+    turns = turns or not any(map(shares_load, cases))  # such as services of others
     settings = Settings("all", workers, False, seed, "regress", environment=parse(env or ()))
     compared = choose_base(base, checkout, tip=tip, or_parent=or_parent)
     gate = Gate(cases, settings, read_margins(noise, duet=not turns), results, console, turns=turns)
@@ -113,8 +114,10 @@ def aa(
     cases = options.cases_of(scenario, workers, strategy)
     from bench.gate import aa_test
     from bench.gate.export import RECORD, record
+    from bench.run.duet import shares_load
     from bench.run.settings import Settings
 
+    turns = turns or not any(map(shares_load, cases))
     settings = Settings("all", workers, False, seed, "aa", environment=parse(env or ()))
     found = aa_test.measure(cases, settings, results, console, blocks=blocks, turns=turns)
     refuse_invalid(found.problems)

@@ -25,7 +25,7 @@ from bench.run.meter import Taken
 from bench.workload.plan import Case
 from bench.workload.scenario import Scenario
 
-TURNS = "base and head took turns (--turns)"
+TURNS = "base and head took turns"
 MORE_CHATS = 2
 """Times a scenario's chats. The change of a block scatters with one over the square root of its pairs, and starting
 services takes longer than loading them."""

@@ -110,3 +110,21 @@ def test_what_is_measured_by_default_promises_what_the_rules_ask() -> None:
 
 def test_every_metric_that_is_judged_has_a_margin() -> None:
     assert set(METRICS) <= set(DEFAULTS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "shared"), [([], True), (["--scenario", "steady"], False), (["--turns"], False)]
+)
+def test_the_sides_share_loads_if_a_scenario_can_be_shared(
+    tmp_path: Path, outputs: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], shared: bool
+) -> None:
+    made: list[bool] = []
+
+    def gate(*_: object, turns: bool, **__: object) -> None:
+        made.append(not turns)
+        raise StoreError("far enough")
+
+    monkeypatch.setattr("bench.gate.regress.Gate", gate)
+    assert bench(tmp_path, *arguments).exit_code == 2
+    assert made == [shared]
+    assert outputs.exists()
