@@ -112,9 +112,7 @@ def test_every_metric_that_is_judged_has_a_margin() -> None:
     assert set(METRICS) <= set(DEFAULTS)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "shared"), [([], True), (["--scenario", "steady"], False), (["--turns"], False)]
-)
+@pytest.mark.parametrize(("arguments", "shared"), [([], True), (["--scenario", "steady"], False), (["--turns"], False)])
 def test_the_sides_share_loads_if_a_scenario_can_be_shared(
     tmp_path: Path, outputs: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], shared: bool
 ) -> None:
