@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,11 +28,7 @@ def _plain(value: object) -> object:
     return value.translate(_PLAIN) if isinstance(value, str) else value
 
 
-# Sentences and tables are plain text: the page that shows them escapes it.
-_TEXT = Environment(loader=_LOADER, autoescape=False, undefined=StrictUndefined, finalize=_plain)  # noqa: S701
-_TEXT.globals["zip"] = zip
-_TEXT.tests["overlapping"] = cases.overlap
-_TEXT.filters |= {
+FILTERS: Mapping[str, Callable[..., Any]] = {
     "listed": formatting.listed,
     "figure": ranking.value_of,
     "number": formatting.number,
@@ -61,6 +57,12 @@ _TEXT.filters |= {
     "furthest": cases.furthest,
     "first_and_last": lambda values: [*(every := list(values))[:1], *every[1:][-1:]],
 }
+
+# Sentences and tables are plain text: the page that shows them escapes it.
+_TEXT = Environment(loader=_LOADER, autoescape=False, undefined=StrictUndefined, finalize=_plain)  # noqa: S701
+_TEXT.globals["zip"] = zip
+_TEXT.tests["overlapping"] = cases.overlap
+_TEXT.filters |= FILTERS
 
 # In a table, white space counts.
 _TABLES = _TEXT.overlay(trim_blocks=True)
@@ -117,10 +119,16 @@ def table(macro: str, *, text: bool = False, **facts: Any) -> Table:
     return Table(title, sentence, heads, cells, text)
 
 
+def environment(*, escapes: bool = True) -> Environment:
+    """The environment of the pages, with FILTERS for figures; Markdown for files of ours need not be escaped."""
+    pages = Environment(loader=_LOADER, autoescape=escapes, undefined=StrictUndefined, trim_blocks=True)  # noqa: S701
+    pages.filters |= FILTERS
+    return pages
+
+
 def write_pages(folder: Path, name: str, content: Mapping[str, Any]) -> Path:
     """Write report.md and report.html into `folder` from the templates of this name; give the HTML's path."""
-    # Labels and errors come from outside: both kinds of page escape them.
-    pages = Environment(loader=_LOADER, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    pages = environment()  # labels and errors come from outside: both kinds of page escape them
     pages.filters["inline_svg"] = lambda chart: data_uri((folder / f"{chart}.svg").read_text(encoding="utf-8"))
     pages.filters["cell"] = _markdown_cell
     for kind in ("md", "html"):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from typing import NamedTuple
 
 from bench.analysis.chat_outcome import LEAK_S
 from bench.analysis.metrics import measure
+from bench.analysis.ranking import value_of
 from bench.analysis.reading import read_run
 from bench.record.base import encode_line, read_file
 from bench.record.files import replace_file
@@ -18,7 +18,7 @@ from bench.record.reader import read_raw
 from bench.record.schema import ChatRow
 from bench.record.summary import Summary, SummaryCase
 from bench.report.charts.products import draw_products
-from bench.report.formatting import number
+from bench.report.pages import environment
 from bench.workload.strategies import is_foreign, target_of
 
 STOP = "upstream_stop_ms"
@@ -43,13 +43,10 @@ class Cell:
         """A statistic of a metric."""
         if metric in OF_A_STREAM and not self.streams:
             return None
-        found = self.case.metrics.get(metric)
-        value = getattr(found, key) if found else None
-        return value if isinstance(value, float | int) else None
+        return value_of(self.case, metric, key)
 
 
-@dataclass(frozen=True)
-class Total:
+class Total(NamedTuple):
     """One contender over all scenarios."""
 
     name: str
@@ -60,22 +57,12 @@ class Total:
     slowest_ms: float | None  # the highest median
 
 
-@dataclass(frozen=True)
-class Step:
-    """One line of a chat's timeline: ms after the stop was sent."""
-
-    at_ms: float
-    text: str
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """One chat whose stop was accepted while its upstream ran to the end."""
+class Evidence(NamedTuple):
+    """One chat whose stop was accepted while its upstream ran to the end; steps: ms after the stop, what happened."""
 
     contender: str
     scenario: str
-    request_id: str
-    steps: list[Step]
+    steps: list[tuple[float, str]]
 
 
 def write_products(folder: Path, page: Path) -> Path:
@@ -103,9 +90,8 @@ def write_products(folder: Path, page: Path) -> Path:
         "leak_s": LEAK_S,
     }
     replace_file(folder / EVIDENCE, b"".join(encode_line(row) for row in evidence))
-    # Markdown, not HTML: nothing to escape.
-    pages = Environment(loader=PackageLoader("bench.report"), undefined=StrictUndefined, trim_blocks=True)  # noqa: S701
-    pages.filters |= {"number": number, "cell": lambda text: " ".join(str(text).replace("|", "/").split())}
+    pages = environment(escapes=False)
+    pages.filters["cell"] = lambda text: " ".join(str(text).replace("|", "/").split())
     replace_file(page, pages.get_template("products.md.j2").render(content).encode())
     return page
 
@@ -157,9 +143,7 @@ def _timeline(row: ChatRow) -> Evidence:
     ]
     steps += [(seen.at_ns, f"the service reported the state {seen.state}") for seen in (abort and abort.states) or ()]
     known = sorted((moment, text) for moment, text in steps if moment)
-    return Evidence(
-        row.strategy, row.scenario, row.request_id, [Step((at - sent_ns) / 1e6, text) for at, text in known]
-    )
+    return Evidence(row.strategy, row.scenario, [((at - sent_ns) / 1e6, text) for at, text in known])
 
 
 def _end_text(row: ChatRow, sent_ns: int) -> str:

@@ -1,4 +1,4 @@
-"""The runs in results/ as the site lists them: a line per case, and a badge per contender."""
+"""The runs in results/ as the site lists them: their cases, and a badge per contender."""
 
 from __future__ import annotations
 
@@ -7,33 +7,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.analysis.ranking import interval_of, ranked, value_of
+from bench.analysis.ranking import ranked, value_of
 from bench.record.base import RecordError, read_file
 from bench.record.host import machine_kind
 from bench.record.manifest import Manifest
 from bench.record.reader import UnreadableResults, read_manifest
-from bench.record.summary import Interval, Summary, SummaryCase
+from bench.record.summary import Summary, SummaryCase
 from bench.report.formatting import number
 from bench.workload.strategies import is_special
 
 DEPTH = ("*", "*/*")
 """Run folders are in results/, or one folder deeper, as in results/reference/."""
-
-
-@dataclass(frozen=True)
-class Line:
-    """One case of a run; times in ms, None where nothing was measured."""
-
-    target: str
-    strategy: str
-    scenario: str
-    workers: int
-    aborts: int
-    missed: int
-    dishonest: int
-    p50: float | None
-    p95: float | None
-    p50_ends: Interval | None
 
 
 @dataclass(frozen=True)
@@ -56,7 +40,7 @@ class ListedRun:
     machine: str
     valid: bool
     quick: bool
-    lines: Sequence[Line]
+    cases: Sequence[SummaryCase]
     badges: Sequence[Badge]
 
 
@@ -69,7 +53,7 @@ def find_runs(results: Path, left_out: Counter[str]) -> list[ListedRun]:
         except (UnreadableResults, RecordError, OSError) as error:
             left_out[f"{folder.relative_to(results)}: {error}"] += 1
             continue
-        if run.lines:
+        if run.cases:
             found.append(run)
         else:
             left_out[f"{folder.relative_to(results)}: no case was measured"] += 1
@@ -122,21 +106,6 @@ def _listed(results: Path, folder: Path) -> ListedRun:
         machine=machine_kind(manifest.host) if manifest.host else "unknown machine",
         valid=summary.valid,
         quick=manifest.is_quick,
-        lines=[_line(case) for case in cases],
+        cases=cases,
         badges=[badge for badge in badges if badge],
-    )
-
-
-def _line(case: SummaryCase) -> Line:
-    return Line(
-        target=case.target,
-        strategy=case.strategy,
-        scenario=case.scenario,
-        workers=case.workers,
-        aborts=case.aborts,
-        missed=case.missed,
-        dishonest=case.dishonest,
-        p50=value_of(case),
-        p95=value_of(case, key="p95"),
-        p50_ends=interval_of(case),
     )

@@ -10,11 +10,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markdown_it import MarkdownIt
 
 from bench.record.base import RecordError
-from bench.report.formatting import interval, number
+from bench.report.pages import environment
 from bench.report.render import FILES, UnreadableResults, render
 from bench.report.site.runs import Badge, ListedRun, find_runs, newest_badges
 
@@ -22,8 +21,8 @@ MARK = ".stopwatch-site"
 """Made in the folder of a site: a folder without it is somebody's, and is not replaced."""
 PICTURES = (".png", ".svg")
 FILTERS: Mapping[str, Callable[[ListedRun], Iterable[str]]] = {
-    "strategy": lambda run: [line.strategy for line in run.lines],
-    "target": lambda run: [line.target for line in run.lines],
+    "strategy": lambda run: [case.strategy for case in run.cases],
+    "target": lambda run: [case.target for case in run.cases],
     "machine": lambda run: [run.machine],
     "date": lambda run: [run.started[:10]],
 }
@@ -73,10 +72,7 @@ def _render_missing(results: Path, say: Callable[[str], None]) -> None:
 
 
 def _write(runs: Sequence[ListedRun], site: Path, say: Callable[[str], None]) -> None:
-    pages = Environment(
-        loader=PackageLoader("bench.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    pages.filters |= {"number": number, "interval": interval}
+    pages = environment()
 
     def page(path: Path, template: str, **content: Any) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
