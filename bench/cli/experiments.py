@@ -11,6 +11,7 @@ from typer import Argument, Option
 from bench.cli.errors import keeping, measuring
 from bench.cli.options import RESULTS, Backend, Folders, Quick, Seed, Workers
 from bench.cli.terminal import BAD_USAGE, INCONCLUSIVE, INVALID, REGRESSION, console, end, line, warn
+from bench.experiments.tables import written
 from bench.workload.plan import BACKENDS, STRATEGIES, check_backend, is_asked, store_of
 from bench.workload.scenario import PlanError
 
@@ -47,7 +48,7 @@ def knee(
     request = knee_run.Request(backend, strategies, workers, limit_ms, minutes, quick, seed)
     with keeping(kept), console.status("starting") as status:
         points = knee_run.measure_knees(request, kept, status.update, line)
-    console.print(knee_run.knee_table(points))
+    console.print(written("knee", points=points, wrap=True))
     warn("note", (f"{point['strategy']}: {point['why']}" for point in points if point["why"]))
     line(f"every sample: {kept.folder / knee_run.FILE}")
     if run:

@@ -11,6 +11,7 @@ from typer import Option
 from bench.cli.errors import exit_codes, keeping, measuring
 from bench.cli.options import RESULTS, Backend, Folders, Seed, Workers
 from bench.cli.terminal import INVALID, OK, console, end, line, refuse_invalid, warn
+from bench.experiments.tables import written
 from bench.workload.scenario import MAX_WORKERS, load_scenarios
 
 _MARKS = {True: "[green]ok[/]", None: "[yellow]warn[/]", False: "[red]fail[/]"}
@@ -50,7 +51,7 @@ def calibrate(
             kept = Kept(results, f"calibrate-{number + 1}")
             with keeping(kept):
                 records.append(alone.calibrate_once(kept, status.update, seed=seed + number))
-    console.print(alone.calibration_table(records))
+    console.print(written("calibration", records=records))
     warn("problem", (f"time {number}: {each}" for number, found in enumerate(records, 1) for each in found["problems"]))
     failed = sum(bool(found["problems"]) for found in records)
     line(f"recovered {times - failed} times of {times}")
@@ -67,7 +68,7 @@ def instrument(*, seed: Seed = 1, results: Folders = RESULTS) -> None:
     kept = Kept(results, "instrument")
     with keeping(kept), console.status("starting") as status:
         lines = alone.measure_errors(kept, status.update, [alone.scenario_of(live) for live in alone.LIVE], seed=seed)
-    console.print(alone.errors_table(lines))
+    console.print(written("instrument", lines=lines, errors=alone.ERRORS))
     line(f"every sample: {kept.folder / alone.FILE}")
     refuse_invalid(f"{each['asked']} streams: {problem}" for each in lines for problem in each["problems"])
 

@@ -52,19 +52,20 @@ def plan(
     record, elsewhere = _read(results)
     from bench.analysis.capacity import model_of
     from bench.experiments.plan import text
+    from bench.experiments.tables import lines
 
     busy_chunk_us, relay = text.busy_chunks(results, record.host)
     model = model_of(record, busy_chunk_us)
     if not model.fits:
         end(INVALID, f"no strategy of this measurement could be loaded: see `make doctor`; {HOW}")
-    for each in text.plan_heading(demand):
+    for each in lines("plan_heading", demand=demand):
         line(each)
     for table in text.plan_tables(record, model, demand):
         console.print(table, "")
     line(text.goals_line(record, model))
     console.print("Where the figures come from", style="bold")
     for source in text.sources(record, model, relay):
-        line(f"  {source.figure}: {source.value}; {source.source}")
+        line(f"  {source}")
     line(text.beyond(model, demand))
     warn("note", text.doubts(record, model))
     warn("note", [f"measured on another machine: {elsewhere}; {HOW} for this one"] if elsewhere else ())

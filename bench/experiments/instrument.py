@@ -3,12 +3,11 @@
 from collections.abc import Iterable, Sequence
 
 import msgspec
-from rich.table import Table
 
 from bench.analysis import calibration, health
 from bench.analysis.metrics import measure
 from bench.experiments.frame import measuring, write_json
-from bench.experiments.tables import Row, written
+from bench.experiments.tables import Row
 from bench.record.schema import CaseRow, ChatRow
 from bench.run.instrument import CALIBRATION_CASE, FLOOR_CASE
 from bench.run.meter import settings_of
@@ -56,11 +55,6 @@ def judged(rows: Iterable[ChatRow], lines: Iterable[CaseRow]) -> Row:
         "calibration": msgspec.to_builtins(found),
         "problems": [*calibration.problems(found), *dict.fromkeys(unhealthy)],
     }
-
-
-def calibration_table(records: Sequence[Row]) -> Table:
-    """A line per calibration."""
-    return written("calibration", records=records)
 
 
 def scenario_of(live: int, *, stops: int = ENOUGH_STOPS, least_s: float = LEAST_S) -> Scenario:
@@ -126,8 +120,3 @@ def measure_errors(results: Kept, say: Say, scenarios: Sequence[Scenario], *, se
             lines.append(errors_of(rows, case.scenario) | facts)
         write_json(results.folder / FILE, lines)
     return lines
-
-
-def errors_table(lines: Sequence[Row]) -> Table:
-    """A line per number of streams."""
-    return written("instrument", lines=lines, errors=ERRORS)

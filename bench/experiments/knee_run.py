@@ -9,11 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rich.table import Table
-
 from bench.experiments.frame import Bench, instrument_problems, measured_chats, measuring, write_json
 from bench.experiments.knee import REPEATS, Knee, Probe, find_knee, rates
-from bench.experiments.tables import Row, figure, written
+from bench.experiments.tables import Row, figure
 from bench.load.driver import MAX_CHUNKS_PER_S, MOST_PROCESSES
 from bench.record.host import describe_host
 from bench.record.manifest import ScenarioSettings
@@ -128,11 +126,6 @@ def as_point(strategy: str, knee: Knee) -> Row:
         "chats_shown": knee.shown,
         "why": knee.why,
     }
-
-
-def knee_table(points: Sequence[Row]) -> Table:
-    """A line per strategy."""
-    return written("knee", points=points, wrap=True)
 
 
 def probe_of(rows: Sequence[ChatRow], case: CaseRow, settings: ScenarioSettings) -> Probe:

@@ -17,8 +17,8 @@ from bench.report.charts.draw import Chart, draw_all
 from bench.report.first_screen import first_screen
 from bench.report.formatting import plural
 from bench.report.live.payload import Side, live_data
-from bench.report.pages import terms, write_pages
-from bench.report.tables import cards_of, facts_of, glance_table, lives_table, method_tables, result_tables
+from bench.report.pages import table, terms, write_pages
+from bench.report.tables import cards_of, facts_of, glance_table, method_tables, result_tables
 
 __all__ = ["FILES", "UnreadableResults", "content_of", "render", "sections_of"]
 
@@ -78,7 +78,7 @@ def content_of(run: Run, summary: Summary) -> dict[str, Any]:
         "glance": glance_table(cases, manifest),
         "tables": [*result_tables(summary, parts_by_case(run), manifest), *method_tables(summary, manifest)],
         "cards": cards_of(cases, manifest, run.cases),
-        "lives": lives_table(),
+        "lives": table("lives", lives=terms("conditions", "lives"), text=True),  # of the design, not of this run
         "facts": facts_of(manifest, _ended(summary, manifest, faulted)),
     }
 

@@ -102,11 +102,6 @@ def load_of(scenario: ScenarioSettings) -> str:
     return f"open loop, {scenario.rate_per_s:g}/s {scenario.arrivals}"
 
 
-def lives_table() -> Table:
-    """What an abort flag survives: facts of the design, not of this run."""
-    return table("lives", lives=terms("conditions", "lives"), text=True)
-
-
 def cards_of(cases: Sequence[SummaryCase], manifest: Manifest, rows: Sequence[CaseRow]) -> list[Card]:
     """A card for each strategy of the summary's `cases`; `rows` of cases.jsonl have the connections."""
     ours = [case for case in cases if not is_special(case.scenario)]

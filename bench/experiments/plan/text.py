@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 from rich.table import Table
@@ -22,40 +22,11 @@ GOALS: Mapping[str, float] = {"p95": 0.15, "cpu": 0.05, "knee": 0.15}
 CENSORED = ("load", "time")
 
 
-class Source(NamedTuple):
-    """A figure and where it comes from."""
-
-    figure: str
-    value: str
-    source: str
-
-
-PUBLISHED = (
-    Source(
-        "NOTIFY ping-pong, PostgreSQL's main branch of July 2025",
-        "9,126/s with no, 2,020/s with 100, 238/s with 1,000 idle listeners",
-        "Joel Jacobson, pgsql-hackers, 2025: https://hackorum.dev/topics/51909",
-    ),
-    Source(
-        "NOTIFY and commits",
-        "a transaction with a NOTIFY locks the commits of all others",
-        "Recall.ai, 2025, cited at https://simonwillison.net/2025/Jul/11/postgres-listen-notify/",
-    ),
-    Source("PUBLISH", "O(subscribers)", "Valkey's manual: https://valkey.io/commands/publish"),
-    Source(
-        "Valkey, one server",
-        "about 160,000 requests/s on one thread, 900,000/s with 8 I/O threads",
-        "devhands.io, 2024: https://prog.world/million-rps-with-a-thimble-in-the-ointment",
-    ),
-)
-"""For comparison only: no figure of a plan is computed from them."""
-
-
-def busy_chunks(results: Path, host: Host) -> tuple[dict[str, float], Source | None]:
+def busy_chunks(results: Path, host: Host) -> tuple[dict[str, float], str]:
     """CPU time per chunk (us) of a worker that is never idle, by strategy: from relay.json of `bench relay`.
 
     The newest in `results`, else the committed one, if it has the cores of `host`; empty where there is none. The
-    source names how the machines differ.
+    second result is a line with these figures and their source, which names how the machines differ.
     """
     for path in (results / "relay.json", results / "reference" / "relay.json"):
         try:
@@ -72,13 +43,8 @@ def busy_chunks(results: Path, host: Host) -> tuple[dict[str, float], Source | N
         what = f"CPU per chunk of a worker that is never idle ({rate:,.0f} chunks/s with redis-push)"
         differs = other_machine(there, host)
         where = f"another machine ({differs}); `make bench-relay` measures this one" if differs else "the same machine"
-        return known, Source(what, value, f"measured: {path}, {when}, {where}")
-    return {}, None
-
-
-def plan_heading(demand: Demand) -> list[str]:
-    """The demand and what is assumed, in a few lines."""
-    return lines("plan_heading", demand=demand)
+        return known, f"{what}: {value}; measured: {path}, {when}, {where}"
+    return {}, ""
 
 
 def plan_tables(record: PlanRecord, model: Model, demand: Demand) -> Iterator[Table]:
@@ -125,24 +91,15 @@ def goals_line(record: PlanRecord, model: Model) -> str:
     return f"Fitted at 30 % of the knee. Goals met: {counts}. -: predicted to be over its capacity."
 
 
-def sources(record: PlanRecord, model: Model, relay: Source | None = None) -> list[Source]:
-    """Where each figure of a plan comes from: ours, with machine, time and commit; then the published ones."""
-    here = described(record)
-    found = [Source("costs, memory, connections, stops", "the tables above", f"measured: {here}")]
-    found += [relay] if relay else []
-    for kind, each in model.fanout.items():
-        server = f"{(store := record.stores[kind]).name} {store.version}" if kind in record.stores else kind
-        for label, listeners in (("one listener", each.listeners[0]), (f"{each.listeners[-1]}", each.listeners[-1])):
-            place = each.listeners.index(listeners)
-            cpu = f"{each.cpu_us[place]:.1f} us of CPU, " if each.cpu_us else ""
-            what = "PUBLISH, all on one channel" if kind == "redis" else "NOTIFY, each on its own channel"
-            value = f"{cpu}{each.per_s[place]:,.0f}/s from {each.senders} senders"
-            found.append(Source(f"{what}: {label}", value, f"measured: {server}, the same machine and time"))
-        if kind == "postgres":
-            at_2000 = f"{1 / notify_s(each, 2000):,.0f}/s"
-            found.append(Source("NOTIFY: 2,000 workers", at_2000, "extrapolated: a line through the measured ones"))
-    found.append(Source("queueing formulas", "Erlang C, waiting time of M/M/c", SOURCE))
-    return [*found, *PUBLISHED]
+def sources(record: PlanRecord, model: Model, relay: str = "") -> list[str]:
+    """Where each figure of a plan comes from: ours, with machine, time and commit; then the published ones.
+
+    The published ones are for comparison only: no figure of a plan is computed from them.
+    """
+    return lines(
+        "plan_sources", here=described(record), relay=relay, fanout=model.fanout, stores=record.stores,
+        notify_per_s=lambda each, workers: 1 / notify_s(each, workers), formulas=SOURCE,
+    )  # fmt: skip
 
 
 def described(record: PlanRecord) -> str:

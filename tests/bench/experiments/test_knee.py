@@ -11,7 +11,8 @@ import pytest
 from rich.console import Console
 
 from bench.experiments.knee import REPEATS, STEPS, Knee, Probe, find_knee, judge, rates
-from bench.experiments.knee_run import add_to, all_rates, as_point, knee_table, probe_of, scenario_at
+from bench.experiments.knee_run import add_to, all_rates, as_point, probe_of, scenario_at
+from bench.experiments.tables import written
 from bench.load.driver import MAX_CHUNKS_PER_S, MOST_PROCESSES, processes_for
 from bench.record.manifest import Host, ScenarioSettings
 from bench.record.schema import CaseRow, ChatRow
@@ -228,7 +229,8 @@ def test_the_table_fits_into_80_columns() -> None:
     console = Console(width=80)
     ended = [Knee(1345.0, (1234.0, 1467.0), 122.5, "load", "", 1234.0), Knee(200.0, (180.0, 220.0), 22.5, "slow")]
     with console.capture() as capture:
-        console.print(knee_table([as_point("postgres-timer", knee) for knee in ended]))
+        points = [as_point("postgres-timer", knee) for knee in ended]
+        console.print(written("knee", points=points, wrap=True))
     assert "…" not in capture.get()
     assert "limit" in capture.get()
 

@@ -17,8 +17,8 @@ from bench.analysis.reading import Run, read_run
 from bench.record.base import read_file
 from bench.record.manifest import Manifest
 from bench.record.summary import Summary, SummaryCase
-from bench.report.pages import terms
-from bench.report.tables import INTERVAL_MS, cards_of, facts_of, lives_table
+from bench.report.pages import table, terms
+from bench.report.tables import INTERVAL_MS, cards_of, facts_of
 from bench.system import servers
 
 
@@ -35,7 +35,8 @@ def test_what_is_said_of_the_backends_is_true() -> None:
 
 
 def test_the_stores_of_the_table_are_those_of_the_cards() -> None:
-    assert [row[0] for row in lives_table().rows] == list(terms("conditions", "kept"))
+    lives = table("lives", lives=terms("conditions", "lives"), text=True)
+    assert [row[0] for row in lives.rows] == list(terms("conditions", "kept"))
 
 
 @pytest.fixture(scope="module")

@@ -129,7 +129,7 @@ def test_a_command_ends_in_one_line_with_exit_code_2(
     [
         ("knee", "bench.experiments.knee_run.measure_knees"),
         ("stop-path", "bench.experiments.stop_path.measure_stops"),
-        ("calibrate", "bench.experiments.instrument.calibration_table"),
+        ("calibrate", "bench.cli.instrument.written"),
         ("relay", "bench.experiments.relay.compare.compare"),
         ("backends", "bench.experiments.abort_path.measure"),
         ("soak", "bench.experiments.soak.run.find_leaks"),
