@@ -92,5 +92,5 @@ def _begin(**_: Any) -> None:
 
 @events.quitting.add_listener  # type: ignore[untyped-decorator]
 def _end(**_: Any) -> None:
-    _probe.__exit__(None, None, None)
+    _probe.__exit__()
     replace_file(FOLDER / "done", encode_line(LoadAnswer([], _probe.health())))

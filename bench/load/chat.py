@@ -10,8 +10,7 @@ from gevent.event import Event
 
 from bench.load.driver_talk import talk_of
 from bench.load.order import Order, OrderedChat
-from bench.load.script import Script, new_values
-from bench.load.stop_answer import Received
+from bench.load.script import Received, Script, new_values
 from bench.load.talk import received_ns
 from bench.load.wire import Answer, connect, error_text
 from bench.record.schema import AbortSide, ClientSide, LoadRow, SecondAbort, StateSeen

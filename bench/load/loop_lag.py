@@ -7,7 +7,6 @@ import os
 import statistics
 from itertools import pairwise
 from time import monotonic_ns, process_time_ns
-from types import TracebackType
 from typing import Any, Self
 
 import gevent
@@ -33,9 +32,7 @@ class LoopProbe:
         self._probe = gevent.spawn(self._run)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._probe.kill()
         gc.callbacks.remove(self._collected)
         self._mark()

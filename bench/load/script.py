@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from bench.load.order import Order
+from bench.record.schema import AbortAnswer
 from bench.targets.expressions import search
 from bench.targets.model import Target
 from bench.targets.requests import Encoder, Finder
@@ -58,3 +59,19 @@ def new_values(order: Order, request_id: str, marker: str, *, stream: bool) -> d
         **order.values, "url": order.url, "id": request_id, "uuid": str(uuid.uuid4()), "text": text, "stream": stream,
         "prepare": {}, "ids": {},
     }  # fmt: skip
+
+
+class Received(AbortAnswer, kw_only=True):
+    """The answer to one abort request, and what the target file makes of it."""
+
+    accepted: bool = False
+    retry: bool = False
+
+    def read(self, script: Script, status: int, body: Any) -> None:
+        """Judge an answer."""
+        if isinstance(body, str) and body.lstrip().startswith("<"):
+            raise ConnectionError(f"HTTP {status} with a page instead of an answer: {body.strip()[:60]}")
+        seen = {"status": status, "body": body}
+        self.status, self.accepted, self.retry = status, bool(script.accepted(seen)), bool(script.retry(seen))
+        word = "accepted" if self.accepted else "unknown" if script.unknown(seen) else "refused"
+        self.outcome = script.outcome(seen) or word

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from types import TracebackType
 from typing import Self
 
 from bench.record.schema import Fault
@@ -26,9 +25,7 @@ class StoreCrash:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._cancelled.set()  # after a failed load no store may be started
         if self._thread is not None:
             self._thread.join()

