@@ -20,7 +20,7 @@ from bench.run.groups import Group, Groups
 from bench.run.instrument import CALIBRATION_CASE, FLOOR_CASE
 from bench.run.meter import Measured, Schedules, Subject, settings_of
 from bench.run.progress import Expected, ProgressView
-from bench.run.rig import NO_SCHEDULES, describe, instrument
+from bench.run.rig import NO_SCHEDULES, RunContext, describe, instrument
 from bench.run.settings import Settings
 from bench.run.subject import Side, calibrated
 from bench.system.storage import writing
@@ -108,15 +108,8 @@ class Run:
         )
         for manifest in self._manifests:
             manifest.load_workers = rig.load.workers
-        measured = Groups(
-            rig,
-            self._settings,
-            self._sides,
-            self._manifests,
-            stores=self._stores,
-            say=self._view.say,
-            pairing=self._pairing,
-        )
+        context = RunContext(rig, self._settings, self._sides, self._manifests, self._stores, self._view.say)
+        measured = Groups(context, self._pairing)
         stack.callback(measured.clear_stores)
         groups: dict[Group, list[Case]] = {}
         for case in self._cases:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bench.analysis.calibration import pair_problems
-from bench.record.manifest import Manifest
 from bench.run.code_check import code_of
 from bench.run.duet import Pairing, calibrate, shares_load
 from bench.run.foreign.measure import measure_foreign
 from bench.run.idle import measure_idle
 from bench.run.meter import Measured, Subject
-from bench.run.rig import Rig
-from bench.run.settings import Settings
+from bench.run.rig import RunContext
 from bench.run.subject import calibrated, describe_asgi, service_of
 from bench.system.http import AnswerError
 from bench.system.procs import Child, ChildError
@@ -26,42 +24,32 @@ Group = tuple[str, int]
 
 
 class Groups:
-    """Starts the services of a run, and measures their cases; `manifests` are those of the `sides`."""
+    """Starts the services of a run, and measures their cases."""
 
-    def __init__(
-        self,
-        rig: Rig,
-        settings: Settings,
-        sides: Sequence[Measured],
-        manifests: Sequence[Manifest],
-        *,
-        stores: Mapping[str, Store],
-        say: Callable[[str], None],
-        pairing: Pairing | None = None,
-    ) -> None:
-        self._rig, self._settings, self._sides, self._manifests = rig, settings, sides, manifests
-        self._stores, self._say, self._pairing = stores, say, pairing
+    def __init__(self, context: RunContext, pairing: Pairing | None) -> None:
+        self._context, self._pairing = context, pairing
         self._unused_ops: dict[tuple[str, int, str], int] = {}
 
     def clear_stores(self) -> None:
         """Remove what the services have left in stores given by URL; our own are removed with all they hold."""
-        for store in self._stores.values():
-            for each in self._sides if store.how == "url" else ():
-                store.delete_namespace(self._namespace_of(each))
+        for store in self._context.stores.values():
+            for each in self._context.sides if store.how == "url" else ():
+                store.delete_namespace(self._context.namespace_of(each))
 
     def calibrate_pairs(self) -> None:
         """If the sides share loads, find a delay of one side again; the second of two attempts counts."""
         if self._pairing is None:
             return
         with contextlib.ExitStack() as stack:
-            logs, host = self._sides[0].results.logs, self._settings.host
+            logs, host = self._context.sides[0].results.logs, self._context.settings.host
             services = [
-                stack.enter_context(calibrated(self._rig.mock, logs / f"calibrated-{each}.log", host)) for each in "ab"
+                stack.enter_context(calibrated(self._context.rig.mock, logs / f"calibrated-{each}.log", host))
+                for each in "ab"
             ]
-            found = calibrate(self._rig.meter, services, self._sides)
+            found = calibrate(self._context.rig.meter, services, self._context.sides)
             if pair_problems(found):
-                found = calibrate(self._rig.meter, services, self._sides)
-        for manifest in self._manifests:
+                found = calibrate(self._context.rig.meter, services, self._context.sides)
+        for manifest in self._context.manifests:
             manifest.duet = found
 
     def measure(self, group: Group, cases: Sequence[Case], block: int, turns: Sequence[Measured]) -> None:
@@ -78,7 +66,7 @@ class Groups:
         self, group: Group, cases: Sequence[Case], block: int, turns: Sequence[Measured], pairing: Pairing
     ) -> list[Case]:
         """Measure both sides in one load per case. Returns the cases whose block was not accepted, nor written."""
-        store, again = self._stores.get(store_of(group[0]) or ""), []
+        store, again = self._context.stores.get(store_of(group[0]) or ""), []
         with contextlib.ExitStack() as stack:
             running = {
                 each.side.name: stack.enter_context(self._service(group, store, block, each, "-duet")) for each in turns
@@ -86,43 +74,29 @@ class Groups:
             for case in cases:
                 subjects = [
                     Subject(service, [each], traces, store)
-                    for each, (service, traces) in ((each, running[each.side.name]) for each in self._sides)
+                    for each, (service, traces) in ((each, running[each.side.name]) for each in self._context.sides)
                 ]
-                taken = self._rig.meter.take(case, block, subjects)
+                taken = self._context.rig.meter.take(case, block, subjects)
                 if pairing.accepts(taken):
-                    self._rig.meter.write(case, taken)
+                    self._context.rig.meter.write(case, taken)
                 else:
                     again.append(case)
         return again
 
-    def _namespace_of(self, measured: Measured) -> str:
-        """One for each side: a service must not receive the aborts of the other one."""
-        return "_".join(part for part in ("stopwatch_bench", self._rig.token, measured.side.name) if part)
-
     def _measure_group(self, group: Group, cases: Sequence[Case], block: int, measured: Measured) -> None:
         if cases[0].foreign is not None:
-            measure_foreign(
-                self._rig,
-                cases,
-                block,
-                measured,
-                namespace=self._namespace_of(measured),
-                settings=self._settings,
-                stores=self._stores,
-                manifests=self._manifests,
-                say=self._say,
-            )
+            measure_foreign(self._context, cases, block, measured)
             return
-        store = self._stores.get(store_of(group[0]) or "")
+        store = self._context.stores.get(store_of(group[0]) or "")
         late = store is not None and store.kind == "postgres"
-        counted = counted_apart(cases, again=block > 0, compared=len(self._sides) > 1) if late else []
+        counted = counted_apart(cases, again=block > 0, compared=len(self._context.sides) > 1) if late else []
         rest = [case for case in cases if case not in counted]
         if rest:
             with self._service(group, store, block, measured, "") as (service, traces):
                 for case in rest:
                     subject = Subject(service, [measured], traces, store, counts=not late)
-                    self._rig.meter.measure(case, block, subject)
-                if block == 0 and len(self._sides) == 1 and not self._settings.quick:
+                    self._context.rig.meter.measure(case, block, subject)
+                if block == 0 and len(self._context.sides) == 1 and not self._context.settings.quick:
                     self._measure_idle(group, service, store)
         if counted and store is not None:
             self._measure_late_counting(group, counted, block, measured, store)
@@ -130,14 +104,14 @@ class Groups:
     def _measure_idle(self, group: Group, service: Child, store: Store | None) -> None:
         """Once for each strategy, after its cases of the first block."""
         strategy, workers = group
-        self._say(f"{strategy} without load")
+        self._context.say(f"{strategy} without load")
         try:
             found = measure_idle(service, store)
         except (OSError, AnswerError) as error:
             service.check()
             raise ChildError(f"server with {strategy} cannot chat: {error}; its log is {service.log}") from error
         found.strategy, found.workers = strategy, workers
-        self._manifests[0].idle.append(found)
+        self._context.manifests[0].idle.append(found)
 
     def _measure_late_counting(
         self, group: Group, cases: Sequence[Case], block: int, measured: Measured, store: Store
@@ -165,32 +139,32 @@ class Groups:
                     return max(0, store.ops(settled=True) - before - idle)
 
                 subject = Subject(service, [measured], traces, store, operations=operations)
-                self._rig.meter.measure(case, block, subject)
+                self._context.rig.meter.measure(case, block, subject)
 
     @contextlib.contextmanager
     def _service(
         self, group: Group, store: Store | None, block: int, measured: Measured, suffix: str
     ) -> Iterator[tuple[Child, Path]]:
         strategy, workers = group
-        self._say(f"starting the service with {strategy}")
+        self._context.say(f"starting the service with {strategy}")
         name = "-".join(part for part in (strategy, str(workers), measured.side.name) if part)
-        traces = self._rig.scratch / f"{name}-{block}{suffix}"
+        traces = self._context.rig.scratch / f"{name}-{block}{suffix}"
         with service_of(
             strategy,
             workers,
             side=measured.side,
             store=store,
-            namespace=self._namespace_of(measured),
-            mock=self._rig.mock,
+            namespace=self._context.namespace_of(measured),
+            mock=self._context.rig.mock,
             traces=traces,
             log=measured.results.logs / f"server-{name}.log",
-            environment=self._settings.environment,
-            host=self._settings.host,
+            environment=self._context.settings.environment,
+            host=self._context.settings.host,
         ) as service:
-            if self._manifests[0].asgi is None:
-                for manifest in self._manifests:
+            if self._context.manifests[0].asgi is None:
+                for manifest in self._context.manifests:
                     manifest.asgi = describe_asgi(service)
             if measured.side.checkout is not None:
-                manifest = self._manifests[self._sides.index(measured)]
+                manifest = self._context.manifests[self._context.sides.index(measured)]
                 manifest.code = manifest.code or code_of(service, measured.side.checkout)
             yield service, traces

@@ -16,9 +16,11 @@ from bench.record.host import describe_commit, describe_host, describe_versions,
 from bench.record.manifest import Manifest
 from bench.record.schema import CaseRow, ChatRow
 from bench.record.writer import Results
-from bench.run.meter import Meter, Schedules, View, settings_of
+from bench.run.meter import Measured, Meter, Schedules, View, settings_of
+from bench.run.settings import Settings
 from bench.system.embedded import temporary_folder
 from bench.system.procs import Child
+from bench.system.stores import Store
 from bench.workload.plan import Case
 
 Say = Callable[[str], None]
@@ -68,6 +70,22 @@ class Rig:
     meter: Meter
     scratch: Path
     token: str
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """What a run measures with: its instrument and stores, and its sides, each with a manifest."""
+
+    rig: Rig
+    settings: Settings
+    sides: Sequence[Measured]
+    manifests: Sequence[Manifest]
+    stores: Mapping[str, Store]
+    say: Say
+
+    def namespace_of(self, measured: Measured) -> str:
+        """One for each side: a service must not receive the aborts of the other one."""
+        return "_".join(part for part in ("stopwatch_bench", self.rig.token, measured.side.name) if part)
 
 
 @contextlib.contextmanager

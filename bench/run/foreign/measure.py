@@ -3,53 +3,39 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from bench.record.host import describe_commit
-from bench.record.manifest import Manifest
 from bench.run.code_check import folder_of
 from bench.run.foreign.check import describe_target, verify
 from bench.run.meter import Measured, Subject
-from bench.run.rig import Rig
-from bench.run.settings import Settings
+from bench.run.rig import RunContext
 from bench.run.target_process import started
 from bench.system.environment import URL_VARIABLES
 from bench.system.procs import Child, ChildError
-from bench.system.stores import Store
 from bench.workload.plan import Case, contender_of
 
 
-def measure_foreign(
-    rig: Rig,
-    cases: Sequence[Case],
-    block: int,
-    measured: Measured,
-    *,
-    namespace: str,
-    settings: Settings,
-    stores: Mapping[str, Store],
-    manifests: Sequence[Manifest],
-    say: Callable[[str], None],
-) -> None:
+def measure_foreign(context: RunContext, cases: Sequence[Case], block: int, measured: Measured) -> None:
     """Start the service, check it in the first block, and measure the cases of one way to stop it.
 
     A side with a checkout is started from there; the target file, and the files that it names, are those of the case.
     Raises ChildError when it cannot be measured, unless the settings leave such a service out.
     """
+    rig, settings, manifests = context.rig, context.settings, context.manifests
     contender = contender_of(cases[0])
-    say(f"starting {contender.service}")
+    context.say(f"starting {contender.service}")
     log = measured.results.logs / f"{re.sub(r'[:/]', '-', contender.name)}.log"
     side, checkout = measured.side, measured.side.checkout
-    needed = {kind: stores[kind] for kind in contender.needs}
     try:
         with started(
             contender,
             mock=rig.mock.url,
-            stores=needed,
+            stores={kind: context.stores[kind] for kind in contender.needs},
             log=log,
             url=settings.url,
             here=checkout,
-            namespace=namespace,
+            namespace=context.namespace_of(measured),
         ) as target:
             if checkout is not None and isinstance(target.service, Child):
                 (manifest,) = (each for each in manifests if each.side == side.name)
@@ -57,7 +43,7 @@ def measure_foreign(
             for manifest in manifests:
                 manifest.targets[contender.service] = describe_target(contender, target)
             if block == 0:
-                say(f"checking {contender.name}")
+                context.say(f"checking {contender.name}")
                 verify(rig.mock, rig.load, target, contender)
             for case in cases:
                 rig.meter.measure(case, block, Subject(target.service, [measured], values=target.values))
@@ -68,7 +54,7 @@ def measure_foreign(
             raise
         rig.mock.check()
         why = str(error).splitlines()[0]
-        say(f"left out: {why}")
+        context.say(f"left out: {why}")
         manifests[0].left_out.append(why)
 
 
