@@ -13,11 +13,10 @@ from bench.analysis.metrics import ChatMetrics
 from bench.record.manifest import Duet
 from bench.record.summary import Calibration, CalibrationDelay, CalibrationDrops
 from bench.stats.proportions import proportion_interval
+from bench.workload.strategies import FLOOR
 
 SCENARIO = "calibration"
 INSTANT, DELAY, DROP = ARMS = ("calibration-instant", "calibration-delay", "calibration-drop")
-FLOOR = "floor"
-"""Strategy and scenario of the load that talks straight to the witness."""
 
 INJECTED_DELAY_MS = 10.0
 INJECTED_DROP_RATE = 0.01

@@ -24,7 +24,7 @@ from bench.record.schema import CaseKey, CaseRow
 from bench.record.summary import Metric, Summary, SummaryCase
 from bench.stats.percentiles import describe_blocks, describe_values
 from bench.workload.plan import delivery_of, store_of
-from bench.workload.strategies import is_special, scenario_rank, strategy_rank, target_of
+from bench.workload.strategies import FLOOR, is_special, scenario_rank, strategy_rank, target_of
 
 CHAT_METRICS = (
     STOP,
@@ -69,7 +69,7 @@ def summary_of(run: Run) -> Summary:
     controls = controls_of(cases, values, floor_spread_ms(run))
     special = [(chat.key.strategy, chat.measured) for chat in run.chats if is_special(chat.key.scenario)]
     calibrated = calibration.calibrate(special) if special else None
-    floor = next((blocks for key, blocks in chats.items() if key.strategy == calibration.FLOOR), {})
+    floor = next((blocks for key, blocks in chats.items() if key.strategy == FLOOR), {})
     problems = [*run.damage, *find_problems(run, cases), *(calibration.problems(calibrated) if calibrated else ())]
     goal = run.manifest.settings.get("interval")
     return Summary(

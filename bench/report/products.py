@@ -72,8 +72,9 @@ def write_products(folder: Path, page: Path) -> Path:
     evidence = _evidence(folder, manifest)
     scenarios = [name for name in manifest.scenarios if any(case.scenario == name for case in summary.cases)]
     cells = {
-        (case.strategy, case.scenario): Cell(case, _is_expected(case, manifest), _info(case.strategy, manifest).streams)
+        (case.strategy, case.scenario): Cell(case, case.strategy.rpartition("/")[2] in info.never, info.streams)
         for case in summary.cases
+        for info in [_info(case.strategy, manifest)]
     }
     names = sorted({name for name, _ in cells}, key=lambda name: (is_foreign(name), name))
     draw_products(folder, names, scenarios, cells)
@@ -113,10 +114,6 @@ def _settings(name: str, manifest: Manifest) -> str:
 
 def _info(name: str, manifest: Manifest) -> TargetInfo:
     return manifest.targets.get(target_of(name), TargetInfo())
-
-
-def _is_expected(case: SummaryCase, manifest: Manifest) -> bool:
-    return case.strategy.rpartition("/")[2] in _info(case.strategy, manifest).never
 
 
 def _evidence(folder: Path, manifest: Manifest) -> list[ChatRow]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
 
 from bench.record.plan import PlanFanout
 from bench.system.store_urls import for_asyncpg
@@ -44,15 +43,14 @@ def _redis(store: Store, listeners: int, messages: int) -> Cost:
             listener.subscribe(channel)
             listener.get_message(timeout=5.0)  # its confirmation
 
-        def send() -> None:
-            pipes = [client.pipeline(transaction=False) for client in clients]
-            for _ in range(messages // SENDERS // 10):  # ten at a time, so that no reply fills a buffer
-                for pipe in pipes:
-                    for _ in range(10):
-                        pipe.publish(channel, PAYLOAD)
-                    pipe.execute()
-
-        return _timed(store, send, messages // SENDERS // 10 * 10 * SENDERS)
+        before_s, began = store.cpu_s(), time.monotonic()
+        pipes = [client.pipeline(transaction=False) for client in clients]
+        for _ in range(messages // SENDERS // 10):  # ten at a time, so that no reply fills a buffer
+            for pipe in pipes:
+                for _ in range(10):
+                    pipe.publish(channel, PAYLOAD)
+                pipe.execute()
+        return _cost(store, before_s, time.monotonic() - began, messages // SENDERS // 10 * 10 * SENDERS)
 
 
 def _postgres(store: Store, listeners: int, messages: int) -> Cost:
@@ -79,12 +77,6 @@ async def _postgres_async(store: Store, listeners: int, messages: int) -> Cost:
         before_s, began = store.cpu_s(), time.monotonic()
         await asyncio.gather(*map(send, range(SENDERS)))
         return _cost(store, before_s, time.monotonic() - began, messages // SENDERS * SENDERS)
-
-
-def _timed(store: Store, send: Callable[[], None], messages: int) -> Cost:
-    before_s, began = store.cpu_s(), time.monotonic()
-    send()
-    return _cost(store, before_s, time.monotonic() - began, messages)
 
 
 def _cost(store: Store, before_s: float | None, took_s: float, messages: int) -> Cost:

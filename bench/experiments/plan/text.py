@@ -11,7 +11,7 @@ import msgspec
 from rich.table import Table
 
 from bench.analysis.capacity import Demand, Model, notify_s
-from bench.analysis.plan_fit import Check, checks
+from bench.analysis.plan_fit import checks
 from bench.experiments.tables import compact, lines, written
 from bench.record.host import other_machine
 from bench.record.manifest import Host
@@ -50,14 +50,9 @@ def busy_chunks(results: Path, host: Host) -> tuple[dict[str, float], str]:
 def plan_tables(record: PlanRecord, model: Model, demand: Demand) -> Iterator[Table]:
     """The needs, the errors of the model, and the costs behind both."""
     yield written("plan", needs=model.needs(demand))
-    yield errors_table(record, model)
-    yield written("plan_costs", fits=model.fits)
-
-
-def errors_table(record: PlanRecord, model: Model) -> Table:
-    """A line per strategy: errors at each validation load, and of the knee."""
     rows = [error_row(record, model, fit.strategy) for fit in model.fits]
-    return written("plan_errors", rows=rows, names=VALIDATIONS)
+    yield written("plan_errors", rows=rows, names=VALIDATIONS)
+    yield written("plan_costs", fits=model.fits)
 
 
 def error_row(record: PlanRecord, model: Model, strategy: str) -> dict[str, Any]:
@@ -65,7 +60,8 @@ def error_row(record: PlanRecord, model: Model, strategy: str) -> dict[str, Any]
     measured = next(each for each in record.strategies if each.strategy == strategy)
     found = checks(measured, next(each for each in model.fits if each.strategy == strategy))
     (knee,), censored = found["knee"], measured.knee.ended_by in CENSORED
-    errors = {kind: [_at(found[kind], name) for name in VALIDATIONS] for kind in ("p95", "cpu")}
+    known = {kind: {each.name: each.error for each in found[kind]} for kind in ("p95", "cpu")}
+    errors = {kind: [own.get(name) for name in VALIDATIONS] for kind, own in known.items()}
     knee_met = _within("knee", knee.error) or bool(censored and knee.error and knee.error > 0)
     met = knee_met + sum(_within(kind, error) for kind, own in errors.items() for error in own)
     return {
@@ -136,7 +132,3 @@ def doubts(record: PlanRecord, model: Model) -> list[str]:
 
 def _within(kind: str, error: float | None) -> bool:
     return error is not None and abs(error) <= GOALS[kind]
-
-
-def _at(found: list[Check] | Any, name: str) -> float | None:
-    return next((each.error for each in found if each.name == name), None)

@@ -21,7 +21,6 @@ from bench.run.target_process import Attached, Target, exchange
 from bench.system.http import request_json
 from bench.system.procs import Child, ChildError
 from bench.targets.files import MOCK, Contender, read_target
-from bench.targets.model import Request
 from bench.targets.requests import Encoder
 from bench.workload.plan import Case
 from bench.workload.scenario import Scenario
@@ -142,7 +141,9 @@ class Checker:
 
     def _expected(self, request_id: str) -> str:
         """The text that the mock wrote to this chat: the same settings and seed give it again."""
-        request = Encoder(_mock_start()).encode(
+        start = read_target(MOCK)[0].start
+        assert start is not None  # noqa: S101 - our own file
+        request = Encoder(start).encode(
             "mock", {"id": f"{request_id}-again", "text": f"[mock:{NATURAL}]", "stream": False}
         )
         _response, body = exchange(self._mock.url, request)
@@ -169,9 +170,3 @@ def missing(expected: str, seen: str) -> str | None:
             return word
         place = match.end()
     return None
-
-
-def _mock_start() -> Request:
-    start = read_target(MOCK)[0].start
-    assert start is not None  # noqa: S101 - our own file
-    return start

@@ -6,8 +6,9 @@ import msgspec
 import pytest
 from scipy.stats import beta
 
-from bench.analysis.calibration import ENOUGH_DROPS, FLOOR, calibrate, floor_samples, problems
+from bench.analysis.calibration import ENOUGH_DROPS, calibrate, floor_samples, problems
 from bench.analysis.metrics import ChatMetrics
+from bench.workload.strategies import FLOOR
 
 
 def stops(arm: str, values_ms: list[float]) -> list[tuple[str, ChatMetrics]]:

@@ -14,15 +14,11 @@ import psutil
 import pytest
 
 from bench.analysis.reading import read_run
+from bench.system.embedded import free_port
 from bench.system.http import request_json
 from tests.bench.command import Bench
 
 OPTIONS = ("--backend", "memory", "--workers", "1", "--scenario", "flowing")
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def rows_with_stop(url: str) -> dict[str, dict[str, Any]]:
