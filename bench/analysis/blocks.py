@@ -1,7 +1,5 @@
 """One value per metric, case and block: the unit in which the comparisons and the gate count."""
 
-from __future__ import annotations
-
 import statistics
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence

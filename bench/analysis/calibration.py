@@ -4,8 +4,6 @@ The arms are those of bench/experiments/contenders/calibrated.py; they share one
 delays them alike.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from statistics import median
 

@@ -1,7 +1,5 @@
 """What became of one chat and its abort, and what must never happen to a chat; pure functions of a row."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 

@@ -1,7 +1,5 @@
 """What makes a run invalid, and what a reader must consider although it is valid."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 

@@ -3,8 +3,6 @@
 The report writes the advice and a run decides when to end by the same code.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 

@@ -1,7 +1,5 @@
 """What the clocks of load workers leave open: intervals get wider, and figures that are too uncertain are left out."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import fmean
 

@@ -1,7 +1,5 @@
 """Which strategy is faster: compared over the blocks of a run, since chats within a block are not independent."""
 
-from __future__ import annotations
-
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Controls: results that are known in advance, for any strategy; one that does not hold is a warning of the run."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 

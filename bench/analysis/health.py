@@ -4,8 +4,6 @@ Pure functions of a row of cases.jsonl. The service is not judged: one that fill
 service, a load or a mock that does so takes late timestamps.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 

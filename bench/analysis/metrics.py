@@ -1,7 +1,5 @@
 """What one chat measured: a row of chats.jsonl.gz in, its outcome and metrics out; pure, no files."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any

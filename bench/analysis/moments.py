@@ -1,7 +1,5 @@
 """Timelines of single chats for the charts: when an abort was sent between two tokens, and what followed."""
 
-from __future__ import annotations
-
 from bisect import bisect_right
 from collections.abc import Collection
 from dataclasses import dataclass, field

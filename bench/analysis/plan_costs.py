@@ -1,7 +1,5 @@
 """The cost of a chat, a chunk and a stop, solved from a few measured loads; pure."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 

@@ -4,8 +4,6 @@ Utilisation law: a station that spends D seconds of CPU time per chat is busy fo
 Operational Analysis of Queueing Network Models, ACM Computing Surveys 10, 1978). The queue: bench/stats/queueing.py.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace

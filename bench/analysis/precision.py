@@ -1,7 +1,5 @@
 """How precise the p95 of every case is, against the goal of `--interval`, and what a wider interval is due to."""
 
-from __future__ import annotations
-
 import math
 import statistics
 from collections import defaultdict

@@ -1,7 +1,5 @@
 """The cases of a summary by rank: which are comparable, their statistics, which missed aborts, which is slowest."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """A results folder in memory: manifest, cases, and what every chat measured."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple

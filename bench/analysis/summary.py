@@ -1,7 +1,5 @@
 """Writes summary.json: the cases of a run, what sets them apart, and whether the run is valid."""
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The parts of a stop: they add up exactly to the stop, and from there to the client's end."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from statistics import fmean

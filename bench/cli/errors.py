@@ -1,7 +1,5 @@
 """Turns the errors of the rooms into one line and an exit code, in the same way for all commands."""
 
-from __future__ import annotations
-
 import functools
 import shutil
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """The commands that measure something beside a run: `knee`, `stop-path`, `backends`, `relay`, `storm`, ..."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

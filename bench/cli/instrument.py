@@ -1,7 +1,5 @@
 """The commands around the instrument and the service: `doctor`, `calibrate`, `instrument`, `serve`."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from rich.markup import escape

@@ -1,7 +1,5 @@
 """The commands `load` and `locust`: load from many machines, and load that is driven by hand."""
 
-from __future__ import annotations
-
 import shutil
 from typing import Annotated, Any
 

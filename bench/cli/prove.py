@@ -1,7 +1,5 @@
 """The command `prove`: the gate's false alarms and missed faults, measured or simulated."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

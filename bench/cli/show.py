@@ -1,7 +1,5 @@
 """The commands that show: `report`, `compare`, `history`, `site`, `scenarios`, `strategies`."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated

@@ -1,7 +1,5 @@
 """`target`: check, list, write and install target files."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """What every command prints, and its exit codes."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Sequence
 from typing import NoReturn

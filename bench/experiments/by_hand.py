@@ -1,7 +1,5 @@
 """`python -m bench locust`: chats driven by hand in Locust's web UI, and what the witness saw of them as a run."""
 
-from __future__ import annotations
-
 import contextlib
 import time
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """Measure the installed products beside our own service, and keep the table of them."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """The stop card of a target: one table for each way to stop it."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Callable, Iterator
 from itertools import groupby

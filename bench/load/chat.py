@@ -1,7 +1,5 @@
 """One chat of the load and its abort, with a stamp on everything the client can see (CLOCK_MONOTONIC ns)."""
 
-from __future__ import annotations
-
 from time import monotonic_ns
 from typing import Any
 

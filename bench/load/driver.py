@@ -1,7 +1,5 @@
 """Run Locust in processes that stay for a whole run, and read back what their clients saw."""
 
-from __future__ import annotations
-
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence

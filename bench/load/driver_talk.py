@@ -1,7 +1,5 @@
 """A conversation through a driver that a target file names."""
 
-from __future__ import annotations
-
 import importlib
 import sys
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Execute an order: send its chats in an open or closed loop, and write a row for each to a file."""
 
-from __future__ import annotations
-
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """The result of a load: rows and answers of all its processes, by the witness's clock."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path

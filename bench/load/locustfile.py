@@ -5,8 +5,6 @@
 It stays for a whole run: starting Locust takes longer than many cases.
 """
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

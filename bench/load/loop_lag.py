@@ -1,7 +1,5 @@
 """Measure a load process: how late gevent's hub runs a timer, and garbage-collection pauses."""
 
-from __future__ import annotations
-
 import gc
 import os
 import statistics

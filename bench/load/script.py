@@ -1,7 +1,5 @@
 """A target file, compiled for the load: the requests and expressions of its chats and of one way to stop them."""
 
-from __future__ import annotations
-
 import uuid
 from functools import lru_cache
 from typing import Any

@@ -1,7 +1,5 @@
 """One conversation with a target over HTTP: prepare, start, read events, find ids; and the requests of its stop."""
 
-from __future__ import annotations
-
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Iterator

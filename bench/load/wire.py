@@ -1,7 +1,5 @@
 """The load's sockets: connections, and the events of an answer as they arrive, over gevent."""
 
-from __future__ import annotations
-
 import codecs
 from collections.abc import Iterator
 from time import monotonic_ns

@@ -1,7 +1,5 @@
 """Which strategy for which situation, on what evidence, and what would change the answer: from the summary alone."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """The cases of a summary as tables and charts show them; `analysis.ranking` has what also decides the advice."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 
 from bench.analysis.comparison import STOP

@@ -1,7 +1,5 @@
 """Two runs of the same load side by side, in a folder of their own; neither run's folder is touched."""
 
-from __future__ import annotations
-
 import filecmp
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """The first screen of a report: one sentence with money in it, and one small table."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import replace

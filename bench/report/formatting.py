@@ -1,7 +1,5 @@
 """Numbers as text: short figures, shares, intervals and lists, for every sentence, table and chart of the reports."""
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """The Jinja templates: sentences of plain text, and the pages report.html and report.md."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

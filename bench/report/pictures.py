@@ -1,7 +1,5 @@
 """An SVG as a URI inside the page: nothing is loaded, and the ids of two drawings cannot clash."""
 
-from __future__ import annotations
-
 import re
 import string
 from urllib.parse import quote

@@ -1,7 +1,5 @@
 """The table of products: how each target stopped in each scenario, as docs/products.md and a chart."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Renders report.html, report.md and the charts of a results folder, from its files alone; runs nothing."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any

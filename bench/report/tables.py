@@ -1,7 +1,5 @@
 """The report's tables and cards: select what templates/text/tables.j2 and conditions.j2 show."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """Run the cases in blocks: start stores, mock and services, send the load, and write the rows."""
 
-from __future__ import annotations
-
 import contextlib
 import shutil
 import time

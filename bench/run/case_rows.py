@@ -1,7 +1,5 @@
 """The rows of a measured case: joined timelines, and the line of cases.jsonl."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import msgspec

@@ -1,7 +1,5 @@
 """Checks that a started service runs the code of the checkout that is to be measured."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path

@@ -4,8 +4,6 @@ Source: Bulej, Horky, Tuma, Farquet and Prokopec, Duet benchmarking: improving m
 arXiv 2001.05811. What disturbs a shared machine meets both sides at once, and cancels out of a pair.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol

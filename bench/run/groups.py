@@ -1,7 +1,5 @@
 """Measure the cases that share a start of a service, of one side or of two."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What a strategy costs while its streams are silent and no abort is sent."""
 
-from __future__ import annotations
-
 import time
 
 from bench.record.manifest import IdleCost

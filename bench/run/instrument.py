@@ -1,7 +1,5 @@
 """The instrument's own cases: the floor it cannot see below, and the delays and losses it must find again."""
 
-from __future__ import annotations
-
 from bench.workload.plan import Case
 from bench.workload.scenario import Scenario
 from bench.workload.strategies import CALIBRATION, FLOOR

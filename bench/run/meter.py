@@ -1,7 +1,5 @@
 """Measure one case of one block: send its load, wait until it has ended, join the timelines, write the rows."""
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack

@@ -1,7 +1,5 @@
 """Progress of a run: one line per finished case and, on a terminal, the figures so far and one bar for the run."""
 
-from __future__ import annotations
-
 import statistics
 import time
 from collections import Counter

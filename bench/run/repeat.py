@@ -1,7 +1,5 @@
 """What differs between a run and the one it repeats: its numbers may differ for that reason alone."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import msgspec

@@ -1,7 +1,5 @@
 """Monitor all processes of a case during its load: CPU, event-loop lag, steal. The `health` of a case row."""
 
-from __future__ import annotations
-
 import contextlib
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """The instrument: mock, load processes and a meter; and the manifest of what is measured with it."""
 
-from __future__ import annotations
-
 import contextlib
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """What a run was asked to do."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 

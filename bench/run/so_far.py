@@ -1,7 +1,5 @@
 """What a run has shown so far, as a table for the terminal: each contender's median stop and missed aborts."""
 
-from __future__ import annotations
-
 import statistics
 from collections import Counter
 from collections.abc import Sequence

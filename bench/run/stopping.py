@@ -1,7 +1,5 @@
 """Decides after each block whether a run is over, by the summary of what it has measured so far."""
 
-from __future__ import annotations
-
 import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """The crash of a store during a load."""
 
-from __future__ import annotations
-
 import threading
 import time
 from typing import Self

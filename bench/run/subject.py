@@ -1,7 +1,5 @@
 """Start and warm up what is measured: the chat service with one strategy, or the calibrated one."""
 
-from __future__ import annotations
-
 import contextlib
 import importlib.metadata
 import sys

@@ -1,7 +1,5 @@
 """Start what a target file describes, wait until it answers, and make its set-up requests."""
 
-from __future__ import annotations
-
 import contextlib
 import http.client
 import secrets

@@ -1,7 +1,5 @@
 """Run the `setup` command of a target: it installs what one checkout needs, once for each state of its lock files."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

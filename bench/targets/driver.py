@@ -1,7 +1,5 @@
 """What a target file may name as `driver = "package.module:Class"`, for chats that are not plain HTTP."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 

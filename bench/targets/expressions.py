@@ -1,7 +1,5 @@
 """JMESPath over answers and events; paths of plain names and indexes are compiled to attribute access."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from typing import Any

@@ -1,7 +1,5 @@
 """Find and read target files, and name what a case measures: `target[:variant]/stop`."""
 
-from __future__ import annotations
-
 import os
 import tomllib
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ The locks are for Linux with Python 3.11. To renew one, change its `.in` and run
     uv pip compile --generate-hashes --no-header --no-emit-index-url --python-version 3.11 NAME.in -o NAME.txt
 """
 
-from __future__ import annotations
-
 import hashlib
 import shutil
 import subprocess

@@ -1,7 +1,5 @@
 """Requests of a target file, compiled once and encoded for each chat; and what is found in their answers."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable, Mapping

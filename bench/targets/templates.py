@@ -1,7 +1,5 @@
 """Jinja2 templates of target files: sandboxed, and an unknown name is an error."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any

@@ -1,7 +1,5 @@
 """Cost of one message for a store's server by the number of connections that listen."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import time

@@ -1,7 +1,5 @@
 """What silent streams cost a service: memory, connections to the store, and work by the clock."""
 
-from __future__ import annotations
-
 import psutil
 
 from bench.record.plan import PlanHeld

@@ -1,7 +1,5 @@
 """`python -m bench plan --measure`: each strategy's knee, its costs at 30 % of it, and loads to check the model."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import time

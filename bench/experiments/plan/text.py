@@ -1,7 +1,5 @@
 """A plan as tables for the terminal: needs, the model's errors, costs, and where each figure comes from."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path

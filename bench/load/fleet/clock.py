@@ -3,8 +3,6 @@
 Offset and round trip of an exchange are NTP's (RFC 5905, section 8).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 

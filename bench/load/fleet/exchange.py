@@ -1,7 +1,5 @@
 """Measure the offset of this process's clock: a burst of two-way exchanges with the witness."""
 
-from __future__ import annotations
-
 from time import monotonic_ns
 from urllib.parse import urlsplit
 

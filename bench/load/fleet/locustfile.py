@@ -1,7 +1,5 @@
 """The locustfile of a fleet: its Master or Worker does the work, and the user that Locust wants does none."""
 
-from __future__ import annotations
-
 import atexit
 import os
 import shutil

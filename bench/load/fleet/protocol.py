@@ -1,7 +1,5 @@
 """A fleet: load processes that report to a Locust master, on this machine or on others; their first messages."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import platform

@@ -1,7 +1,5 @@
 """Run workers of a fleet on this machine for a master on another one."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from bench.load.fleet.protocol import LOCUSTFILE

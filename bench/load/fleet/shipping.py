@@ -1,7 +1,5 @@
 """Messages over a connection that may lose, repeat or reorder them: numbered, acknowledged, delivered once."""
 
-from __future__ import annotations
-
 import zlib
 from collections.abc import Callable, Iterator
 from itertools import count, islice

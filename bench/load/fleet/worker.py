@@ -1,7 +1,5 @@
 """The worker of a fleet: executes orders of the master, keeps the rows on disk, and ships them after each case."""
 
-from __future__ import annotations
-
 import sys
 from itertools import count
 from pathlib import Path

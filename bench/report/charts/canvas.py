@@ -1,7 +1,5 @@
 """What all charts share: looks, words, helpers for axes, and saving the same bytes every time."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence

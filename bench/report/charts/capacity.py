@@ -1,7 +1,5 @@
 """Chart of a plan: how much of one store server each strategy needs, over the number of live streams."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

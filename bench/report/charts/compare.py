@@ -1,7 +1,5 @@
 """Charts of two runs in one picture: medians of the stop, and service CPU per token, A hollow and B filled."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Charts of what a strategy costs: wasted tokens and their price, CPU and store operations, cost against the stop."""
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path

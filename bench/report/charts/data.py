@@ -1,7 +1,5 @@
 """What the charts are drawn from: scenarios at one load, costs by block, cases by pace and by number of workers."""
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """Draws all charts of a run into a charts/ folder, from what was measured and the summary."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

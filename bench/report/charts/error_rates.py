@@ -1,7 +1,5 @@
 """Chart of the gate's error rates: the probability of `worse` over the shift, a line per number of blocks."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

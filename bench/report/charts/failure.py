@@ -1,7 +1,5 @@
 """Charts of when a strategy fails: aborts missed by number of workers, an outage of the store, the knee."""
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Charts of the stop against the time between tokens: poll waits for the next token, a timer for its tick."""
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Chart of the run from its first minute to its last: every stop as a dot, faults and unhealthy blocks shaded."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Charts of how long a stop takes: curves of all stops and of the slowest, median and tail by scenario."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from pathlib import Path

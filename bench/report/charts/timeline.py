@@ -1,7 +1,5 @@
 """Charts of where the time of a stop goes: one recorded chat of each strategy, and the parts of all stops."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any

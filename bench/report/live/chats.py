@@ -1,7 +1,5 @@
 """Every counted abort with the moments of its chat, as columns of whole numbers."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator, Mapping
 from itertools import groupby

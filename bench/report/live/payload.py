@@ -1,7 +1,5 @@
 """What live.js draws: contenders and their colours, curves of stops, every abort with its moments, shaded times."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple

@@ -1,7 +1,5 @@
 """The runs in results/ as the site lists them: their cases, and a badge per contender."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

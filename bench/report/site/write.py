@@ -1,7 +1,5 @@
 """Write the site: plain files that any static host serves, with relative links only."""
 
-from __future__ import annotations
-
 import re
 import shutil
 import tempfile

@@ -1,7 +1,5 @@
 """The stop card: the situations in which one way to stop a chat is tried, and what each of them showed."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from bench.analysis.chat_outcome import upstream_open_s

@@ -1,7 +1,5 @@
 """Check a running target before anything is measured: a natural chat, and the stop card of each way to stop it."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 import secrets

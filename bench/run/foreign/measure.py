@@ -1,7 +1,5 @@
 """Measure a way to stop a service of somebody else, in a process of its own."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Sequence
 
