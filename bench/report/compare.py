@@ -18,7 +18,7 @@ from bench.report.charts.canvas import left_out
 from bench.report.charts.compare import Pair, draw_costs, draw_stops
 from bench.report.charts.draw import Chart, draw_all, stop_limits
 from bench.report.formatting import number
-from bench.report.live.payload import Side, live_data
+from bench.report.live import Side, live_data
 from bench.report.pages import Table, sentence, table, write_pages
 from bench.report.render import content_of
 from bench.report.tables import facts_of

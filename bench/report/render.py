@@ -14,7 +14,7 @@ from bench.report.advice import advise
 from bench.report.charts.draw import Chart, draw_all
 from bench.report.first_screen import first_screen
 from bench.report.formatting import plural
-from bench.report.live.payload import Side, live_data
+from bench.report.live import Side, live_data
 from bench.report.pages import table, terms, write_pages
 from bench.report.tables import cards_of, facts_of, glance_table, method_tables, result_tables
 

@@ -12,8 +12,7 @@ import pytest
 from bench.analysis.ranking import place_of
 from bench.analysis.reading import read_run
 from bench.analysis.summary import write_summary
-from bench.report.live.chats import series_of
-from bench.report.live.payload import MOST_CHATS, Side, live_data, payload
+from bench.report.live import MOST_CHATS, Side, live_data, payload, series_of
 from tests.bench import fake_blocks
 from tests.bench import fake_results as fake
 
