@@ -11,8 +11,6 @@ from bench.record.reader import Raw
 from bench.record.schema import AbortSide, ChatRow
 from bench.workload.strategies import DISCONNECT
 
-__all__ = ["NS_PER_MS"]
-
 
 class Moment(NamedTuple):
     """One abort that was sent, CLOCK_MONOTONIC ns; `since_token_ms`: from the witness's last token before it, or None.

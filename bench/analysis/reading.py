@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.analysis.metrics import ChatMetrics, measure
-from bench.record.base import SCHEMA
 from bench.record.manifest import Manifest
 from bench.record.reader import NEXT_STEP, UnreadableResults, read_raw
 from bench.record.schema import CaseKey, CaseRow
 
-__all__ = ["NEXT_STEP", "SCHEMA", "CaseKey", "UnreadableResults"]
+__all__ = ["CaseKey", "UnreadableResults"]
 
 
 class Chat(NamedTuple):

@@ -9,22 +9,21 @@ from typing import Any
 import msgspec
 
 from bench.analysis.ranking import median, value_of
-from bench.analysis.reading import Run, UnreadableResults, read_run, unlike_environments
+from bench.analysis.reading import Run, read_run, unlike_environments
 from bench.analysis.summary import write_summary
+from bench.record.reader import UnreadableResults
 from bench.record.schema import CaseKey
 from bench.record.summary import Summary
 from bench.report.cases import overlap
-from bench.report.charts.canvas import left_out
+from bench.report.charts.canvas import Chart, left_out
 from bench.report.charts.compare import Pair, draw_costs, draw_stops
-from bench.report.charts.draw import Chart, draw_all, stop_limits
+from bench.report.charts.draw import draw_all, stop_limits
 from bench.report.formatting import number
 from bench.report.live import Side, live_data
 from bench.report.pages import Table, sentence, table, write_pages
 from bench.report.render import content_of
 from bench.report.tables import facts_of
 from bench.workload.strategies import is_special
-
-__all__ = ["UnlikeRuns", "UnreadableResults", "compare", "differences", "shared"]
 
 MOST_COMPARISONS, MOST_NAMED = 1000, 5
 SIDES = ("a", "b")

@@ -5,21 +5,20 @@ from pathlib import Path
 from typing import Any
 
 from bench.analysis.choice import Faulted, ending_of
-from bench.analysis.reading import Run, UnreadableResults, read_run
+from bench.analysis.reading import Run, read_run
 from bench.analysis.summary import write_summary
 from bench.analysis.waterfall import parts_by_case
 from bench.record.manifest import Manifest
+from bench.record.reader import UnreadableResults
 from bench.record.summary import Summary
 from bench.report.advice import advise
-from bench.report.charts.draw import Chart, draw_all
+from bench.report.charts.canvas import Chart
+from bench.report.charts.draw import draw_all
 from bench.report.first_screen import first_screen
 from bench.report.formatting import plural
 from bench.report.live import Side, live_data
 from bench.report.pages import table, terms, write_pages
 from bench.report.tables import cards_of, facts_of, glance_table, method_tables, result_tables
-
-__all__ = ["FILES", "UnreadableResults", "content_of", "render", "sections_of"]
-
 
 IN_DETAILS = ("stop-tail",)  # for readers who ask for it: last in its section, and folded
 FIRST_CHART = "stop-ecdf"  # stands on the first screen, so in no section

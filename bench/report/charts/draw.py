@@ -19,8 +19,6 @@ from bench.report.charts.timeline import draw_lanes, draw_where
 from bench.report.formatting import bench_command
 from bench.workload.strategies import CALIBRATION, is_special
 
-__all__ = ["Chart", "draw_all", "stop_limits"]
-
 FIRST = ("flowing", "stalled", "first-token")  # what the charts of curves show, as far as it was run
 MOST_CURVES = 2  # panels of such a chart: more would be hard to read
 

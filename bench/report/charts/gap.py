@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from bench.analysis.moments import NS_PER_MS, Moment
+from bench.analysis.metrics import NS_PER_MS
+from bench.analysis.moments import Moment
 from bench.analysis.ranking import interval_of, median, ranked
 from bench.record.schema import CaseKey
 from bench.record.summary import Metric, SummaryCase

@@ -7,7 +7,8 @@ from typing import Any
 from matplotlib.lines import Line2D
 
 from bench.analysis.health import problems
-from bench.analysis.moments import NS_PER_MS, Moment
+from bench.analysis.metrics import NS_PER_MS
+from bench.analysis.moments import Moment
 from bench.analysis.reading import Run
 from bench.report.charts import canvas
 from bench.report.charts.canvas import Chart, style_of

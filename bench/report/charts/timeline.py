@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from bench.analysis.moments import NS_PER_MS
+from bench.analysis.metrics import NS_PER_MS
 from bench.analysis.waterfall import LETTERS, WORDS, Parts
 from bench.record.schema import CaseKey, ChatRow, ServiceSide
 from bench.report.charts import canvas

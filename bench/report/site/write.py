@@ -11,8 +11,9 @@ from typing import Any
 from markdown_it import MarkdownIt
 
 from bench.record.base import RecordError
+from bench.record.reader import UnreadableResults
 from bench.report.pages import environment
-from bench.report.render import FILES, UnreadableResults, render
+from bench.report.render import FILES, render
 from bench.report.site.runs import Badge, ListedRun, find_runs, newest_badges
 
 MARK = ".stopwatch-site"

@@ -14,10 +14,10 @@ import pytest
 from bench.analysis.reading import read_run
 from bench.analysis.summary import summarise, write_summary
 from bench.report.charts import canvas
-from bench.report.charts.canvas import STYLES, style_of
+from bench.report.charts.canvas import STYLES, Chart, style_of
 from bench.report.charts.cost import cost_facts
 from bench.report.charts.data import Panel, costs_of, panels_of
-from bench.report.charts.draw import Chart, draw_all
+from bench.report.charts.draw import draw_all
 from bench.report.charts.failure import draw_workers
 from bench.report.charts.stop import curve_of, tail_curve
 from bench.report.charts.timeline import COLOURS, SIGNS, WASTED_MARK

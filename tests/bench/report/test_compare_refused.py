@@ -15,9 +15,9 @@ from typer.testing import CliRunner
 from bench.analysis.reading import read_run
 from bench.cli.show import compare as command
 from bench.record.manifest import Manifest, ScenarioSettings
+from bench.record.reader import UnreadableResults
 from bench.record.schema import CaseRow
 from bench.report.compare import (
-    UnreadableResults,
     compare,
     differences,
     shared,
