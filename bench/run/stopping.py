@@ -49,22 +49,20 @@ def judge(run: Run, medians_ms: Mapping[str, Sequence[float]]) -> tuple[bool, st
     return tight, f"{ending.text}, and medians are {'' if tight else 'not yet '}precise"
 
 
-def loosest(values: Mapping[str, Sequence[float]], *, enough_ms: float = ENOUGH_MS) -> tuple[str, float]:
+def loosest(values: Mapping[str, Sequence[float]]) -> tuple[str, float]:
     """The case with the least precise median, and half the width of its 95 % interval as a share of its centre.
 
     `values` are the p50 of the blocks so far, in ms, by case. The share is 0.0 where the half width is at most
-    `enough_ms`, and infinite with a single block. Raises ValueError when there are no cases.
+    ENOUGH_MS, and infinite with a single block. Raises ValueError when there are no cases.
     """
-    return max(((name, _share(blocks, enough_ms)) for name, blocks in values.items()), key=lambda each: each[1])
+    return max(((name, _share(blocks)) for name, blocks in values.items()), key=lambda each: each[1])
 
 
-def tight_enough(
-    values: Mapping[str, Sequence[float]], *, share: float = ENOUGH_SHARE, enough_ms: float = ENOUGH_MS
-) -> bool:
-    """Whether every case has MIN_BLOCKS blocks and an interval within `share`; true without cases."""
+def tight_enough(values: Mapping[str, Sequence[float]]) -> bool:
+    """Whether every case has MIN_BLOCKS blocks and an interval within ENOUGH_SHARE; true without cases."""
     if any(len(blocks) < MIN_BLOCKS for blocks in values.values()):
         return False
-    return not values or loosest(values, enough_ms=enough_ms)[1] <= share
+    return not values or loosest(values)[1] <= ENOUGH_SHARE
 
 
 def fits(ends_s: Sequence[float], budget_s: float) -> bool:
@@ -77,9 +75,9 @@ def fits(ends_s: Sequence[float], budget_s: float) -> bool:
     return ends_s[-1] + max(took_s[1:] or took_s) <= budget_s
 
 
-def _share(blocks: Sequence[float], enough_ms: float) -> float:
+def _share(blocks: Sequence[float]) -> float:
     half = half_width(blocks)
-    if half <= enough_ms:
+    if half <= ENOUGH_MS:
         return 0.0
     middle = statistics.fmean(blocks) if math.isfinite(half) else 0.0
     return half / middle if middle > 0 else math.inf

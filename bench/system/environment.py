@@ -33,14 +33,14 @@ ON, OFF = ("1", "true", "yes", "on"), ("", "0", "false", "no", "off")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
-def clean(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+def clean() -> dict[str, str]:
     """The variables that every started process gets: PASSED and LC_*."""
-    return {name: value for name, value in environ.items() if name in PASSED or name.startswith("LC_")}
+    return {name: value for name, value in os.environ.items() if name in PASSED or name.startswith("LC_")}
 
 
-def of_stores(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+def of_stores() -> dict[str, str]:
     """The variables that choose the stores, for a bench that is started by another one."""
-    return {k: v for k, v in environ.items() if k in STORES or k.startswith(("DOCKER_", "TESTCONTAINERS_"))}
+    return {k: v for k, v in os.environ.items() if k in STORES or k.startswith(("DOCKER_", "TESTCONTAINERS_"))}
 
 
 def parse(assignments: Iterable[str]) -> dict[str, str]:
