@@ -21,7 +21,7 @@ from bench.record.host import describe_commit, describe_host, describe_versions,
 from bench.record.manifest import Manifest, ScenarioSettings, StoreInfo
 from bench.record.schema import CaseRow, ChatRow
 from bench.run.meter import Measured, Subject
-from bench.run.rig import Kept, Rig, Say, describe, note_case, rig
+from bench.run.rig import Kept, Rig, Say, StatusView, describe, instrument, note_case
 from bench.run.subject import Side, describe_asgi, service_of
 from bench.system.environment import URL_VARIABLES
 from bench.system.procs import Child
@@ -123,8 +123,9 @@ def measuring(
     try:
         results.write_manifest(manifest)
         with contextlib.ExitStack() as stack:
-            mine = stack.enter_context(rig(results, say, processes=processes_for(cases), seed=seed))
-            yield Bench(mine, results, manifest, say, stack)
+            view, processes = StatusView(say), processes_for(cases)
+            rig = stack.enter_context(instrument(results.logs, view, processes=processes, seed=seed))
+            yield Bench(rig, results, manifest, say, stack)
         manifest.complete = True
     finally:
         manifest.ended_utc = utc_now()

@@ -121,11 +121,6 @@ def instrument_for_checks(scratch: Path, logs: Path, mock_port: int = 0) -> Iter
         yield mock, load
 
 
-def rig(results: Results, say: Say, *, processes: int, seed: int) -> contextlib.AbstractContextManager[Rig]:
-    """The instrument for one results folder, with a status line."""
-    return instrument(results.logs, StatusView(say), processes=processes, seed=seed)
-
-
 def describe(
     label: str, settings: Mapping[str, Any], *, seed: int, quick: bool, checkout: Path | None = None
 ) -> Manifest:

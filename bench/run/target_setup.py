@@ -69,13 +69,15 @@ def lock_files(here: Path, patterns: Iterable[str] = LOCKS) -> tuple[Path, list[
 def locks_digest(top: Path, locks: Iterable[Path]) -> str:
     """The hash of the names and the contents of lock files."""
     contents = [(str(file.relative_to(top)), hashlib.sha256(file.read_bytes()).hexdigest()) for file in locks]
-    return hashlib.sha256(json.dumps(contents).encode()).hexdigest()
+    return _hash(contents)
 
 
 def _digest(process: Process, top: Path, locks: Iterable[Path]) -> str:
-    return hashlib.sha256(json.dumps([process.setup, sys.executable, locks_digest(top, locks)]).encode()).hexdigest()[
-        :16
-    ]
+    return _hash([process.setup, sys.executable, locks_digest(top, locks)])[:16]
+
+
+def _hash(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()
 
 
 def _run(argv: list[str], here: Path, log: Path, name: str) -> None:

@@ -12,7 +12,7 @@ from bench.record.manifest import Duet
 from bench.record.writer import Results
 from bench.run.duet import calibrate, shares_load
 from bench.run.meter import Measured
-from bench.run.rig import rig
+from bench.run.rig import StatusView, instrument
 from bench.run.subject import Side, calibrated
 from bench.workload.plan import Case
 from tests.bench.small_runs import small
@@ -24,7 +24,8 @@ pytestmark = pytest.mark.timeout(300)
 def test_a_side_that_is_slower_by_a_fifth_of_a_millisecond_comes_out_as_that(tmp_path: Path) -> None:
     sides = [Measured(Side(name), Results(tmp_path, name)) for name in ("base", "head")]
     with contextlib.ExitStack() as stack:
-        running = stack.enter_context(rig(sides[0].results, lambda _what: None, processes=1, seed=1))
+        view = StatusView(lambda _what: None)
+        running = stack.enter_context(instrument(sides[0].results.logs, view, processes=1, seed=1))
         services = [stack.enter_context(calibrated(running.mock, tmp_path / f"{name}.log")) for name in "ab"]
         for _attempt in range(ATTEMPTS):  # a busy machine
             found = calibrate(running.meter, services, sides)
