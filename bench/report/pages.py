@@ -118,7 +118,7 @@ def table(macro: str, *, text: bool = False, **facts: Any) -> Table:
 
 
 def environment(*, escapes: bool = True) -> Environment:
-    """The environment of the pages, with FILTERS for figures; Markdown for files of ours need not be escaped."""
+    """The environment of the pages, with FILTERS for figures; `escapes=False` for pages of our own texts only."""
     pages = Environment(loader=_LOADER, autoescape=escapes, undefined=StrictUndefined, trim_blocks=True)  # noqa: S701
     pages.filters |= FILTERS
     return pages

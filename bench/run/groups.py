@@ -26,12 +26,14 @@ class Groups:
 
     def __init__(self, context: RunContext, pairing: Pairing | None) -> None:
         self._context, self._pairing = context, pairing
+        self._rig, self._settings = context.rig, context.settings
+        self._sides, self._manifests = context.sides, context.manifests
         self._unused_ops: dict[tuple[str, int, str], int] = {}
 
     def clear_stores(self) -> None:
         """Remove what the services have left in stores given by URL; our own are removed with all they hold."""
         for store in self._context.stores.values():
-            for each in self._context.sides if store.how == "url" else ():
+            for each in self._sides if store.how == "url" else ():
                 store.delete_namespace(self._context.namespace_of(each))
 
     def calibrate_pairs(self) -> None:
@@ -39,15 +41,14 @@ class Groups:
         if self._pairing is None:
             return
         with contextlib.ExitStack() as stack:
-            logs, host = self._context.sides[0].results.logs, self._context.settings.host
+            logs, host = self._sides[0].results.logs, self._settings.host
             services = [
-                stack.enter_context(calibrated(self._context.rig.mock, logs / f"calibrated-{each}.log", host))
-                for each in "ab"
+                stack.enter_context(calibrated(self._rig.mock, logs / f"calibrated-{each}.log", host)) for each in "ab"
             ]
-            found = calibrate(self._context.rig.meter, services, self._context.sides)
+            found = calibrate(self._rig.meter, services, self._sides)
             if pair_problems(found):
-                found = calibrate(self._context.rig.meter, services, self._context.sides)
-        for manifest in self._context.manifests:
+                found = calibrate(self._rig.meter, services, self._sides)
+        for manifest in self._manifests:
             manifest.duet = found
 
     def measure(self, group: Group, cases: Sequence[Case], block: int, turns: Sequence[Measured]) -> None:
@@ -72,11 +73,11 @@ class Groups:
             for case in cases:
                 subjects = [
                     Subject(service, [each], traces, store)
-                    for each, (service, traces) in ((each, running[each.side.name]) for each in self._context.sides)
+                    for each, (service, traces) in ((each, running[each.side.name]) for each in self._sides)
                 ]
-                taken = self._context.rig.meter.take(case, block, subjects)
+                taken = self._rig.meter.take(case, block, subjects)
                 if pairing.accepts(taken):
-                    self._context.rig.meter.write(case, taken)
+                    self._rig.meter.write(case, taken)
                 else:
                     again.append(case)
         return again
@@ -87,14 +88,14 @@ class Groups:
             return
         store = self._context.stores.get(store_of(group[0]) or "")
         late = store is not None and store.kind == "postgres"
-        counted = counted_apart(cases, again=block > 0, compared=len(self._context.sides) > 1) if late else []
+        counted = counted_apart(cases, again=block > 0, compared=len(self._sides) > 1) if late else []
         rest = [case for case in cases if case not in counted]
         if rest:
             with self._service(group, store, block, measured, "") as (service, traces):
                 for case in rest:
                     subject = Subject(service, [measured], traces, store, counts=not late)
-                    self._context.rig.meter.measure(case, block, subject)
-                if block == 0 and len(self._context.sides) == 1 and not self._context.settings.quick:
+                    self._rig.meter.measure(case, block, subject)
+                if block == 0 and len(self._sides) == 1 and not self._settings.quick:
                     self._measure_idle(group, service, store)
         if counted and store is not None:
             self._measure_late_counting(group, counted, block, measured, store)
@@ -109,7 +110,7 @@ class Groups:
             service.check()
             raise ChildError(f"server with {strategy} cannot chat: {error}; its log is {service.log}") from error
         found.strategy, found.workers = strategy, workers
-        self._context.manifests[0].idle.append(found)
+        self._manifests[0].idle.append(found)
 
     def _measure_late_counting(
         self, group: Group, cases: Sequence[Case], block: int, measured: Measured, store: Store
@@ -137,7 +138,7 @@ class Groups:
                     return max(0, store.ops(settled=True) - before - idle)
 
                 subject = Subject(service, [measured], traces, store, operations=operations)
-                self._context.rig.meter.measure(case, block, subject)
+                self._rig.meter.measure(case, block, subject)
 
     @contextlib.contextmanager
     def _service(
@@ -146,23 +147,23 @@ class Groups:
         strategy, workers = group
         self._context.say(f"starting the service with {strategy}")
         name = "-".join(part for part in (strategy, str(workers), measured.side.name) if part)
-        traces = self._context.rig.scratch / f"{name}-{block}{suffix}"
+        traces = self._rig.scratch / f"{name}-{block}{suffix}"
         with service_of(
             strategy,
             workers,
             side=measured.side,
             store=store,
             namespace=self._context.namespace_of(measured),
-            mock=self._context.rig.mock,
+            mock=self._rig.mock,
             traces=traces,
             log=measured.results.logs / f"server-{name}.log",
-            environment=self._context.settings.environment,
-            host=self._context.settings.host,
+            environment=self._settings.environment,
+            host=self._settings.host,
         ) as service:
-            if self._context.manifests[0].asgi is None:
-                for manifest in self._context.manifests:
+            if self._manifests[0].asgi is None:
+                for manifest in self._manifests:
                     manifest.asgi = describe_asgi(service)
             if measured.side.checkout is not None:
-                manifest = self._context.manifests[self._context.sides.index(measured)]
+                manifest = self._manifests[self._sides.index(measured)]
                 manifest.code = manifest.code or code_of(service, measured.side.checkout)
             yield service, traces

@@ -17,7 +17,7 @@ LEAVE_DEADLINE_S = 5.0
 
 
 class _Counter:
-    """Reads the store's own counter; each reading adds `_cost` to it. No connection is kept between readings."""
+    """Readings of the store's own counter, to which each of them adds `_cost`; `_own` is all that is not counted."""
 
     _cost: int
     _own: int
@@ -133,7 +133,7 @@ class PostgresCounter(_Counter):
         return int(self._fetch(_TRANSACTIONS))
 
     def _fetch(self, query: str) -> Any:
-        """One value."""
+        """The one value of a query."""
         return _in_loop(_fetch(self._url, query))
 
 

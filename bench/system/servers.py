@@ -113,7 +113,7 @@ def _running(make: Callable[[int], EmbeddedServer]) -> Iterator[EmbeddedServer]:
 
 
 def _named(kind: str) -> Path | None:
-    """The program that the store's variable names. Raises StoreError where there is none."""
+    """The program that the store's variable names, None if it is not set. Raises StoreError for one that is no file."""
     named = os.environ.get(BINARY_VARIABLES[kind])
     if named and not Path(named).is_file():
         raise StoreError(f"{BINARY_VARIABLES[kind]} names {named}, which is no file: name the server's program")
