@@ -11,17 +11,7 @@ from uvicorn import _subprocess
 
 from server.process.stop_signals import STOP_SIGNALS, TEMPORARY
 
-PRELOADED = (
-    "server.relay.upstream",
-    "server.relay.upstream_client",
-    "server.http.error_handlers",
-    "server.http.owner",
-    "server.process.supervisor",
-    "server.http.protocol",
-    "server.strategy",
-    "uvloop",
-)
-"""Imports of every worker that take seconds. Not `server.ops.metrics`: its values belong to one process."""
+PRELOADED = "server.process.preload"
 
 
 def start_fork_server() -> None:
@@ -31,7 +21,7 @@ def start_fork_server() -> None:
     """
     if sys.platform == "linux":
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(list(PRELOADED))
+        context.set_forkserver_preload([PRELOADED])
         _subprocess.spawn = context  # type: ignore[assignment]  # uvicorn has no setting for it
         # A signal to the whole process group, as from systemd or a terminal, must not end the fork server: it reports
         # the workers' exits. It inherits the blocked signals. The tracker starts first, as it unblocks them. Blocked,

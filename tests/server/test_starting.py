@@ -102,6 +102,16 @@ def test_workers_by_default(monkeypatch: pytest.MonkeyPatch, backend: str, worke
     assert Settings(workers=3).worker_count == 3
 
 
+def test_the_fork_server_imports_all_that_workers_may_share() -> None:
+    code = (
+        "import gc, sys\nfrom server.process.preload import MODULES\n"
+        "print([each for each in MODULES if each not in sys.modules], 'server.ops.metrics' in sys.modules)\n"
+        "print(gc.isenabled(), gc.get_freeze_count() > len(gc.get_objects()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n") == ["[] False", "True True", ""]
+
+
 def a_process(process: psutil.Process, _: Path) -> bool:
     """Its modules are being imported: it handles signals."""
     caught = Path(f"/proc/{process.pid}/status").read_text().split("SigCgt:\t")[1].split()[0]
