@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import fisher_exact
 
 from bench.analysis.blocks import Block
 from bench.analysis.checks import MAX_ERROR_SHARE
@@ -144,5 +143,7 @@ def overloads(base: Run, head: Run, *, scale: float = 1.0) -> list[BrokenRule]:
 
 def p_head_only(bad: list[int], blocks: list[int]) -> float:
     """Fisher's one-sided p of (base, head): the probability that head has this many more bad blocks by chance."""
+    from scipy.stats import fisher_exact  # noqa: PLC0415 - it takes a second to import
+
     table = [[bad[1], blocks[1] - bad[1]], [bad[0], blocks[0] - bad[0]]]
     return float(fisher_exact(np.array(table), alternative="greater").pvalue)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import beta
+from scipy.special import betaincinv  # scipy.stats takes a second to import
 
 Floats = NDArray[np.float64]
 
@@ -22,7 +22,7 @@ def ecdf_band(samples: Sequence[float], missed: int, confidence: float = 0.95) -
     stopped = np.cumsum(counts)
     aborts = len(samples) + missed
     tail = (1 - confidence) / 2
-    low = beta.ppf(tail, stopped, aborts - stopped + 1)
+    low = betaincinv(stopped, aborts - stopped + 1, tail)
     # All stopped: nothing above 1 is possible, and beta has no parameter 0.
-    high = np.where(stopped < aborts, beta.ppf(1 - tail, stopped + 1, np.maximum(aborts - stopped, 1)), 1.0)
+    high = np.where(stopped < aborts, betaincinv(stopped + 1, np.maximum(aborts - stopped, 1), 1 - tail), 1.0)
     return x, stopped / max(aborts, 1), np.asarray(low), high

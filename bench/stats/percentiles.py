@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
-from scipy.stats import quantile_test
 
 from bench.stats.paired import MIN_BLOCKS
 
@@ -94,6 +93,8 @@ def _ranks95(count: int, quantile: float) -> tuple[int, int] | None:
     """Which of `count` ordered samples are the ends of the interval."""
     if not count:
         return None
+    from scipy.stats import quantile_test  # noqa: PLC0415 - it takes a second to import
+
     interval: Any = quantile_test(range(count), p=quantile).confidence_interval(confidence_level=0.95)
     low, high = float(interval.low), float(interval.high)
     return None if math.isnan(low) or math.isnan(high) else (round(low), round(high))

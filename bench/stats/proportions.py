@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
-from scipy.stats import binomtest
+from scipy.special import betaincinv  # scipy.stats takes a second to import
 
 LEVEL = 0.95
 
@@ -26,10 +26,7 @@ class Losses:
 
         For none of n it is nearly 3 / n (Hanley and Lippman-Hand, If nothing goes wrong, JAMA 249, 1983).
         """
-        if not self.aborts:
-            return 1.0
-        test = binomtest(self.lost, self.aborts, alternative="less")
-        return float(test.proportion_ci(LEVEL, method="exact").high)
+        return _upper(self.lost, self.aborts, LEVEL)
 
     @property
     def sentence(self) -> str:
@@ -38,11 +35,13 @@ class Losses:
 
 
 def proportion_interval(part: int, whole: int) -> tuple[float, float]:
-    """The exact 95 % interval of a share (Clopper and Pearson 1934, by scipy's binomtest); (0, 1) when nothing counted.
+    """The exact 95 % interval of a share (Clopper and Pearson 1934); (0, 1) when nothing counted.
 
     With none of n the upper end is what can be hidden in n: 0 of 300 may still be 1.2 %.
     """
-    if not whole:
-        return 0.0, 1.0
-    ends: Any = binomtest(part, whole).proportion_ci(0.95, method="exact")
-    return float(ends.low), float(ends.high)
+    return 1 - _upper(whole - part, whole, 0.975), _upper(part, whole, 0.975)
+
+
+def _upper(part: int, whole: int, level: float) -> float:
+    """Clopper and Pearson's one-sided upper limit of a share: a quantile of a beta distribution."""
+    return float(betaincinv(part + 1, whole - part, level)) if part < whole else 1.0

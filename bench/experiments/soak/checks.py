@@ -4,7 +4,6 @@ import contextlib
 from collections.abc import Sequence
 
 import psutil
-from scipy.stats import theilslopes
 
 from bench.system.http import request_json
 from bench.system.procs import Child
@@ -30,6 +29,8 @@ def memory_verdict(worker: str, samples: Sequence[Sample], chats_per_s: float) -
         text = f"too short to judge memory ({span_s:.0f} s after the warm-up, needs {JUDGED_LEAST_S:.0f})"
         return f"{worker}: {text}", False
     judged = [(at_s, kb) for at_s, kb in samples if at_s >= from_s]
+    from scipy.stats import theilslopes  # noqa: PLC0415 - it takes a second to import
+
     slope, _, low, high = theilslopes([kb for _, kb in judged], [at_s for at_s, _ in judged])
     bytes_each = [value * 1024 / chats_per_s for value in (slope, low, high)]
     grows = bool(bytes_each[1] > TOLERANCE_BYTES and low * span_s > LEAST_GROWTH_KB)
