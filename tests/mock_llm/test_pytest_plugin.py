@@ -43,8 +43,15 @@ def example(name: str) -> str:
 
 
 def run(pytester: pytest.Pytester, *arguments: str) -> pytest.RunResult:
+    """With the plugins that it needs: all that are installed here take more than a second."""
     pytester.makeini("[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function")
-    return pytester.runpytest_subprocess("-p", "mock_llm.pytest_plugin", "-p", "no:schemathesis", *arguments)
+    plugins = ("mock_llm.pytest_plugin", "pytest_asyncio.plugin", "xdist.plugin")
+    return pytester.runpytest_subprocess(*(each for name in plugins for each in ("-p", name)), *arguments)
+
+
+@pytest.fixture(autouse=True)
+def _no_other_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
 
 
 def write(pytester: pytest.Pytester, **files: str) -> None:

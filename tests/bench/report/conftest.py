@@ -15,6 +15,7 @@ from bench.report.charts import canvas
 from bench.report.compare import compare
 from bench.report.render import render
 from tests.bench import fake_blocks
+from tests.once import once
 
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="1" height="1"/>'
 FEW: dict[str, Any] = {
@@ -107,13 +108,17 @@ def laid_out(monkeypatch: pytest.MonkeyPatch) -> Drawn:
 @pytest.fixture(scope="session")
 def rendered(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Drawn]:
     """The larger record, rendered: blocks, workers, paces, an outage, floor and knee; and how its texts lie."""
-    folder = fake_blocks.write(tmp_path_factory.mktemp("rich") / "many", workers={"flowing": (1, 2)}, chats=30)
-    fake_blocks.write_knee(folder)
-    found = Drawn()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(canvas, "save", watched(found.look_at, canvas.save))
-        render(folder)
-    return folder, found
+
+    def make(parent: Path) -> tuple[Path, Drawn]:
+        folder = fake_blocks.write(parent / "many", workers={"flowing": (1, 2)}, chats=30)
+        fake_blocks.write_knee(folder)
+        found = Drawn()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(canvas, "save", watched(found.look_at, canvas.save))
+            render(folder)
+        return folder, found
+
+    return once(tmp_path_factory, "rendered", make)
 
 
 @pytest.fixture(scope="session")
@@ -125,19 +130,26 @@ def rich(rendered: tuple[Path, Drawn]) -> Path:
 @pytest.fixture(scope="session")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Run B has another commit and host, and its redis-push is 5 ms slower and loses aborts."""
-    parent = tmp_path_factory.mktemp("runs")
-    bent = fake_blocks.Bent({"redis-push": 5.0}, {"redis-push": 0.1})
-    other = {"commit": "fedcba9", "host": {"cpus": 2}}
-    before = fake_blocks.write(parent / "before", **FEW)
-    return before, fake_blocks.write(parent / "after", bent=bent, manifest=other, **FEW)
+
+    def make(parent: Path) -> tuple[Path, Path]:
+        bent = fake_blocks.Bent({"redis-push": 5.0}, {"redis-push": 0.1})
+        other = {"commit": "fedcba9", "host": {"cpus": 2}}
+        before = fake_blocks.write(parent / "before", **FEW)
+        return before, fake_blocks.write(parent / "after", bent=bent, manifest=other, **FEW)
+
+    return once(tmp_path_factory, "pair", make)
 
 
 @pytest.fixture(scope="session")
 def compared(pair: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page that compares the pair; the texts of its pictures are whole and apart."""
-    found = Drawn()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(canvas, "save", watched(found.look_at, canvas.save))
-        page = compare(*pair, tmp_path_factory.mktemp("results"))
-    assert {name: wrong for name, wrong in found.items() if wrong} == {}
-    return page
+
+    def make(results: Path) -> Path:
+        found = Drawn()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(canvas, "save", watched(found.look_at, canvas.save))
+            page = compare(*pair, results)
+        assert {name: wrong for name, wrong in found.items() if wrong} == {}
+        return page
+
+    return once(tmp_path_factory, "compared", make)
