@@ -10,13 +10,14 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import backends
-from backends import AbortOutcome, StoreUnavailableError
+from backends import AbortOutcome, DuplicateChatError, StoreUnavailableError
 from backends.delivery import Delivery
+from backends.signals import AbortSignal
 from tests.conftest import namespace
 
 DELIVERIES = ("poll", "timer", "push")
 STREAMS = 50
-CONCURRENT_REGISTRATIONS = 5  # more could time out on a busy machine
+CONCURRENT_REGISTRATIONS = 5  # more would time out more often on a busy machine
 CHUNK_S = 0.02
 ABORTS_OVER_S = 0.8
 FAULT_AFTER_S = 0.2
@@ -89,14 +90,22 @@ class FaultLoad:
     async def _stream(self, owner: Delivery, name: str, started: asyncio.Event) -> None:
         """A chat as the relay runs it: a chunk every CHUNK_S, with a poll before each if the delivery polls."""
         async with AsyncExitStack() as stack:
-            async with self._registrations:
-                signal = await stack.enter_async_context(owner.watch(name, "me"))
+            signal = await self._watch(stack, owner, name)
             started.set()
             while not self.finished.is_set():
                 if signal.aborted or (signal.poll is not None and await signal.poll()):
                     self.stopped[name] = time.monotonic()
                     return
                 await asyncio.sleep(CHUNK_S)
+
+    async def _watch(self, stack: AsyncExitStack, owner: Delivery, name: str) -> AbortSignal:
+        """Start the chat, before the fault: a client tries again when a busy store has timed out."""
+        async with self._registrations, asyncio.timeout(DEADLINE_S):
+            while True:
+                try:
+                    return await stack.enter_async_context(owner.watch(name, "me"))
+                except (StoreUnavailableError, DuplicateChatError):  # the second while the failed try is undone
+                    await asyncio.sleep(0.2)
 
     async def _stop(self, name: str) -> None:
         await asyncio.sleep(random.Random(name).uniform(0, self.aborts_over_s))

@@ -5,7 +5,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,7 +40,8 @@ def data_of(server: EmbeddedServer) -> Path:
 
 
 def copy(source: Path, target: Path) -> None:
-    shutil.rmtree(target, ignore_errors=True)
+    if target.exists():
+        shutil.rmtree(target)
     subprocess.run(["cp", "-a", source, target], check=True)  # with the owner, which is another user
 
 
@@ -59,7 +60,8 @@ def end(server: EmbeddedServer) -> None:
     if server.process.poll() is None:
         parent = psutil.Process(server.process.pid)
         for process in (parent, *parent.children(recursive=True)):
-            process.resume()
+            with suppress(psutil.NoSuchProcess):  # one that ends with its connection
+                process.resume()
         parent.send_signal(signal.SIGQUIT)
     server.stop()
 

@@ -19,6 +19,7 @@ import pytest
 
 from bench.system.servers import redis_server
 from server.app import _stop_with_supervisor
+from server.process.supervisor import SECOND_SIGNAL_S
 from tests.server.service import (
     DEADLINE_S,
     NO_KEEP_ALIVE,
@@ -170,18 +171,19 @@ async def test_a_stop_while_a_worker_waits_to_be_replaced(log: Path, stderr: IO[
         assert await asyncio.to_thread(service.process.wait, DEADLINE_S) == 0
 
 
-async def test_a_second_signal_ends_the_drain(upstream_url: str, person: httpx2.AsyncClient) -> None:
-    with serve(upstream_url, module=QUICK, DRAIN_S="600") as service:
+async def test_a_second_signal_ends_the_drain(
+    upstream_url: str, log: Path, stderr: IO[str], person: httpx2.AsyncClient
+) -> None:
+    with serve(upstream_url, module=QUICK, stderr=stderr, DRAIN_S="600") as service:
         group = psutil.Process(service.process.pid).children(recursive=True)
         body = question("[mock:output_tokens=30000]")
         async with person.stream("POST", f"{service.url}/chat/", json=body) as answer:
             lines = answer.aiter_lines()
             assert chunks(await anext(lines))
             service.process.send_signal(signal.SIGTERM)
-            async with asyncio.timeout(DEADLINE_S):
-                while service.process.poll() is None:
-                    await asyncio.sleep(0.6)  # one that follows sooner is taken for the same
-                    service.process.send_signal(signal.SIGTERM)
-        assert service.process.returncode == 0
+            await wait_for_lines(log, message="drain")
+            await asyncio.sleep(SECOND_SIGNAL_S + 0.1)  # one that follows sooner is taken for the same
+            service.process.send_signal(signal.SIGTERM)
+            assert await asyncio.to_thread(service.process.wait, DEADLINE_S) == 0
         _, alive = await asyncio.to_thread(psutil.wait_procs, group, DEADLINE_S)
         assert alive == []
