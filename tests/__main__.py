@@ -23,7 +23,7 @@ from tests.parallel import EXPRESSIONS, TESTS, parts_of
 BY_FILE = ("--dist", "loadfile")
 IN_ORDER = "--no-loadscope-reorder"  # else the files with the fewest tests come last, most of which are long
 OPTIONS: dict[str | None, tuple[str, ...]] = {
-    "waiting": ("-n", "3", *BY_FILE, IN_ORDER),
+    "waiting": ("-n", "4", *BY_FILE, IN_ORDER),
     "pure": ("-n", "logical", "--maxprocesses", "4", *BY_FILE),
     None: (),
 }
