@@ -84,6 +84,7 @@ class Delivery(StoreSession):
             yield live.signal
         finally:
             del self._live[request_id]
+            live.signal.close()
             self._unreleased[chat.key] = (chat, time.monotonic())
             try:
                 async with asyncio.timeout(STREAM_DEADLINE_S):

@@ -50,6 +50,10 @@ class AbortSignal:
         if self.aborted:
             callback()
 
+    def close(self) -> None:
+        """Drop what refers to this signal in turn, and would wait for a garbage collection: the chat has ended."""
+        self._callback = self.poll = None
+
     def set(self) -> bool:
         """Mark the chat as aborted; False if it already was."""
         if self._event.is_set():

@@ -34,4 +34,7 @@ class OutermostMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Store `send` and call the application."""
         scope[SERVER_SEND] = send
-        await self._app(scope, receive, send)
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            del scope[SERVER_SEND]  # it refers to the scope: both would wait for a garbage collection

@@ -124,6 +124,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._cancel_deadline()
         self._mark_disconnected()
         super().connection_lost(exc)
+        self.cycle = self.scope = None  # type: ignore[assignment]  # they refer to this: cycles would wait for a collection
 
     def _set_deadline(self) -> None:
         """Close the connection unless a whole request head arrives in time; a running deadline is kept."""

@@ -68,6 +68,7 @@ class DeferredConnection:
         """Free what an aborted connection holds."""
         if self._aborted is not None:
             self._aborted.abort()
+            self._aborted = None  # its context refers to this
 
 
 _current: ContextVar[DeferredConnection | None] = ContextVar("deferred_connection", default=None)

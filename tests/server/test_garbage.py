@@ -1,0 +1,66 @@
+"""What a chat has left is freed at once: a worker answers nobody during a garbage collection."""
+
+import asyncio
+import gc
+import socket
+
+import pytest
+import uvicorn
+import uvloop
+
+from bench.experiments.storm.clients import Owner
+from server.app import create_app
+from server.http.protocol import BoundedHttpProtocol
+from tests.server.service import strategy
+
+CHATS = 5
+
+
+async def chat(owner: Owner, request_id: str, ending: str) -> None:
+    """A chat until both sides have ended it."""
+    tokens = 5 if ending == "end" else 1000
+    exchange = await owner.chat(request_id, ttft_ms=1, itl_ms=5, output_tokens=tokens)
+    await exchange.text
+    if ending == "abort":
+        await owner.abort(request_id)
+    elif ending == "hang-up":
+        exchange.transport.abort()
+    await exchange.ended
+    assert exchange.aborted == (ending == "abort"), request_id
+
+
+async def left_over(ending: str) -> int:
+    """How many objects a collection finds that nothing but each other refers to, after CHATS of them."""
+    app = create_app()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = uvicorn.Server(uvicorn.Config(app, log_config=None, http=BoundedHttpProtocol))
+        serving = asyncio.create_task(server.serve([listener]))
+        while not server.started:  # noqa: ASYNC110 - uvicorn's
+            await asyncio.sleep(0.01)
+        owner = Owner(listener.getsockname()[1], "")
+        found = -1
+        try:
+            for round_name in ("first", "second"):  # the first one imports and caches
+                gc.collect()
+                gc.disable()
+                for number in range(CHATS):
+                    await chat(owner, f"{round_name}-{number}", ending)
+                while app.state.worker.live:  # noqa: ASYNC110 - a counter
+                    await asyncio.sleep(0.01)
+                found = gc.collect()
+        finally:
+            gc.enable()
+            server.should_exit = True
+            await serving
+    return found
+
+
+@pytest.mark.parametrize("delivery", ["poll", "timer", "push"])
+@pytest.mark.parametrize("ending", ["abort", "end", "hang-up"])
+def test_a_chat_leaves_nothing_to_the_garbage_collector(
+    upstream_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch, ending: str, delivery: str
+) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", f"{upstream_url}/v1")
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-a-secret")
+    monkeypatch.setenv("ABORT_BACKEND", strategy(redis_url, delivery))
+    assert uvloop.run(left_over(ending)) < CHATS
