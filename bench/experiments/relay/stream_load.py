@@ -16,6 +16,8 @@ from typing import Any, cast
 import numpy as np
 import uvloop
 
+from bench.experiments.relay.garbage import without_collections
+
 NEEDLES = {"sse": b'"delta":{"content":"', "text": b" "}
 """Text that occurs once per chunk: in OpenAI's events, and in bare text (the mock's words start with a space)."""
 TTFT_MS = 50.0
@@ -175,4 +177,6 @@ def _print(line: str) -> None:
 
 
 if __name__ == "__main__":
-    _print(json.dumps(uvloop.run(_run(Load(**json.loads(sys.argv[1]))))))
+    with without_collections():
+        outcome = uvloop.run(_run(Load(**json.loads(sys.argv[1]))))
+    _print(json.dumps(outcome))

@@ -16,6 +16,7 @@ import uvloop
 from rich.console import Console
 
 from bench.experiments.frame import provenance, write_json
+from bench.experiments.relay.garbage import without_collections
 from bench.experiments.relay.mass_stop import hold_and_end
 from bench.experiments.relay.turns import Stage, stage
 from bench.experiments.storm.clients import DEADLINE_S, Owner
@@ -53,7 +54,7 @@ def measure_storms(
         status.update(f"{streams:,} streams on {MASS_WORKERS} workers, stopped at once")
         mass = hold_and_end(on, streams=streams, itl_ms=MASS_ITL_MS, window_s=1.0, workers=MASS_WORKERS)
         status.update("retry storm")
-        with _service(on, 2, {}) as (_, _, owner):
+        with _service(on, 2, {}) as (_, _, owner), without_collections():
             retry = uvloop.run(retry_storm(owner, on.store, knee_per_s * KNEE_SHARE, seed))
         samples: dict[str, list[Row]] = {}
         abuses: dict[str, tuple[Abuse, dict[str, str]]] = {
@@ -66,7 +67,8 @@ def measure_storms(
                 samples[name] = []
                 for number in range(rounds):
                     status.update(f"{name}, round {number + 1}/{rounds}")
-                    samples[name].append(uvloop.run(_round(on, (abuser, other), abuse, number, seconds)))
+                    with without_collections():
+                        samples[name].append(uvloop.run(_round(on, (abuser, other), abuse, number, seconds)))
                     child.check()
     goals = goals_of(mass, retry, samples, starts_per_s=STARTS_PER_S)
     record = {"schema": 1, "date": utc_now(), "settings": settings, "goals": goals}

@@ -9,6 +9,7 @@ from typing import Self
 
 import uvloop
 
+from bench.experiments.relay.garbage import without_collections
 from bench.experiments.storm.clients import DEADLINE_S, Owner, chat_body, request
 from bench.experiments.tables import Row
 
@@ -92,7 +93,8 @@ def churn_for(owner: Owner, name: str, seconds: float) -> Row:
         churning.cancel()
         return await churning
 
-    return uvloop.run(limited())
+    with without_collections():
+        return uvloop.run(limited())
 
 
 class SlowReaders:

@@ -1,5 +1,6 @@
 """The storms: their goals from made-up samples, and one small run of every part."""
 
+import gc
 import io
 import json
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from bench.experiments.relay.garbage import without_collections
 from bench.experiments.storm import retries, run, traffic
 from bench.experiments.storm.goals import goals_of, recovery_s
 
@@ -57,6 +59,14 @@ def test_each_goal_can_be_missed(given: dict[str, Any], missed: str) -> None:
 )
 def test_the_storm_is_over_when_the_last_slow_stop_has_ended(after: list[Any], recovered_s: float) -> None:
     assert recovery_s([*BEFORE, *after]) == pytest.approx(recovered_s)
+
+
+def test_a_load_collects_no_garbage_until_its_end() -> None:
+    with without_collections():
+        assert not gc.isenabled()
+        assert gc.get_freeze_count() > 0
+    assert gc.isenabled()
+    assert gc.get_freeze_count() == 0
 
 
 def test_a_small_storm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
