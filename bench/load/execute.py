@@ -1,8 +1,6 @@
 """Execute an order: send its chats in an open or closed loop, and write a row for each to a file."""
 
-import gc
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic_ns
 from typing import IO
@@ -16,25 +14,15 @@ from bench.load.order import Order, OrderedChat
 from bench.load.script import Script, script_of
 from bench.record.base import encode_line
 from bench.record.traces import LoadAnswer
+from bench.system.garbage import without_collections
 
 
 def execute(order: Order) -> LoadAnswer:
     """Send the order's chats, and append their rows to the order's file. Each chat is a greenlet."""
-    with _without_collections(), LoopProbe() as probe, Path(order.rows).open("ab", buffering=0) as rows:
+    with without_collections(), LoopProbe() as probe, Path(order.rows).open("ab", buffering=0) as rows:
         script = script_of(order)
         dropped = (_open_loop if order.open_loop else _closed_loop)(order, script, rows)
     return LoadAnswer(dropped, probe.health())
-
-
-@contextmanager
-def _without_collections() -> Iterator[None]:
-    """Collect no garbage during the load: the pauses would count as latency, and a case takes seconds."""
-    gc.collect()
-    gc.freeze()
-    gc.disable()
-    yield
-    gc.enable()
-    gc.unfreeze()
 
 
 def _open_loop(order: Order, script: Script, rows: IO[bytes]) -> list[str]:

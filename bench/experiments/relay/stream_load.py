@@ -16,7 +16,7 @@ from typing import Any, cast
 import numpy as np
 import uvloop
 
-from bench.experiments.relay.garbage import without_collections
+from bench.system.garbage import without_collections
 
 NEEDLES = {"sse": b'"delta":{"content":"', "text": b" "}
 """Text that occurs once per chunk: in OpenAI's events, and in bare text (the mock's words start with a space)."""

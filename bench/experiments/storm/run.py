@@ -16,7 +16,6 @@ import uvloop
 from rich.console import Console
 
 from bench.experiments.frame import provenance, write_json
-from bench.experiments.relay.garbage import without_collections
 from bench.experiments.relay.mass_stop import hold_and_end
 from bench.experiments.relay.turns import Stage, stage
 from bench.experiments.storm.clients import DEADLINE_S, Owner
@@ -25,6 +24,7 @@ from bench.experiments.storm.retries import retry_storm
 from bench.experiments.storm.traffic import SlowReaders, churn_for, steady
 from bench.experiments.tables import Row, written
 from bench.record.host import utc_now
+from bench.system.garbage import without_collections
 from bench.system.http import request_json
 from bench.system.procs import Child
 
@@ -126,7 +126,10 @@ def _abuser_process() -> Iterator[Executor]:
 
 def _yield_cpu() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends it
+    os.setsid()  # Linux shares the cores among sessions first, each with a priority of its own
     os.nice(ABUSER_NICE)
+    with contextlib.suppress(OSError):
+        Path("/proc/self/autogroup").write_text(f"{ABUSER_NICE}")
 
 
 @contextlib.contextmanager

@@ -9,9 +9,9 @@ from typing import Self
 
 import uvloop
 
-from bench.experiments.relay.garbage import without_collections
 from bench.experiments.storm.clients import DEADLINE_S, Owner, chat_body, request
 from bench.experiments.tables import Row
+from bench.system.garbage import without_collections
 
 STEADY_PER_S, STREAMED_S = 50.0, 0.3
 STEADY_MOCK = {"ttft_ms": 50.0, "itl_ms": 20.0, "output_tokens": 500.0}

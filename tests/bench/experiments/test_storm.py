@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from bench.experiments.relay.garbage import without_collections
 from bench.experiments.storm import retries, run, traffic
 from bench.experiments.storm.goals import goals_of, recovery_s
+from bench.system.garbage import without_collections
 
 MASS = {"streams": 5000, "errors": 0, "silent": 0, "unstopped": 0, "uncut": 0, "upstream_stop_ms": {"max": 900.0}}
 BEFORE = [(-6.0 + number / 100, 4.0) for number in range(100)]

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def without_collections() -> Iterator[None]:
-    """Collect no garbage during the block: a full collection of the CLI's objects takes 60 ms, which would be latency.
+    """Collect no garbage during the block: a full collection of a load's objects would be 60 ms of latency.
 
     What the block leaves is collected at its end.
     """
