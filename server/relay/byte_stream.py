@@ -89,7 +89,8 @@ class ByteStream:
         try:
             data = await self._read()
         except CLIENT_ERRORS as error:
-            raise to_upstream_error(error) from error
+            # aiohttp keeps the error in the reader, to which its traceback refers.
+            raise to_upstream_error(error) from error.with_traceback(None)
         idle.since_s = None
         if not data:
             raise StopAsyncIteration
