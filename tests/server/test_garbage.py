@@ -13,6 +13,8 @@ from server.app import create_app
 from server.http.protocol import BoundedHttpProtocol
 from tests.server.service import strategy
 
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+"""A collection reports what earlier tests have left."""
 CHATS = 5
 
 

@@ -61,6 +61,7 @@ def test_the_storm_is_over_when_the_last_slow_stop_has_ended(after: list[Any], r
     assert recovery_s([*BEFORE, *after]) == pytest.approx(recovered_s)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of what earlier tests have left
 def test_a_load_collects_no_garbage_until_its_end() -> None:
     with without_collections():
         assert not gc.isenabled()
