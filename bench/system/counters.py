@@ -5,6 +5,7 @@ All classes connect when they are made, so that making one proves that the serve
 
 import asyncio
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -16,7 +17,7 @@ CONNECT_DEADLINE_S = 5.0
 LEAVE_DEADLINE_S = 5.0
 
 
-class _Counter:
+class _Counter(ABC):
     """Readings of the store's own counter, to which each of them adds `_cost`; `_own` is all that is not counted."""
 
     _cost: int
@@ -28,11 +29,12 @@ class _Counter:
         self._own += self._cost
         return total
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - most classes keep no connection
         """Close the connection, if one is kept."""
 
+    @abstractmethod
     def _total(self) -> int:
-        raise NotImplementedError
+        """What the store's counter shows now."""
 
 
 def _in_loop(task: Coroutine[Any, Any, Any]) -> Any:

@@ -1,9 +1,13 @@
-"""What a chat has left is freed at once: a worker answers nobody during a garbage collection."""
+"""An ended chat leaves no reference cycles: a garbage collection would stop the worker, and delay its other chats."""
 
 import asyncio
 import gc
 import socket
+from collections.abc import AsyncIterator
+from types import SimpleNamespace
+from typing import Any
 
+import aiohttp
 import pytest
 import uvicorn
 import uvloop
@@ -11,6 +15,8 @@ import uvloop
 from bench.experiments.storm.clients import Owner
 from server.app import create_app
 from server.http.protocol import BoundedHttpProtocol
+from server.relay.byte_stream import ByteStream
+from server.relay.upstream_errors import UpstreamError
 from tests.server.service import strategy
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -66,3 +72,19 @@ def test_a_chat_leaves_nothing_to_the_garbage_collector(
     monkeypatch.setenv("OPENAI_API_KEY", "sk-a-secret")
     monkeypatch.setenv("ABORT_BACKEND", strategy(redis_url, delivery))
     assert uvloop.run(left_over(ending)) < CHATS
+
+
+async def test_the_error_of_a_read_does_not_refer_to_its_reader() -> None:
+    """aiohttp's reader keeps the error that it raises, as this one does."""
+    kept = aiohttp.ClientPayloadError("closed")
+
+    async def read() -> AsyncIterator[bytes]:
+        raise kept
+        yield b""
+
+    response: Any = SimpleNamespace(stream=None, aiter_bytes=read)
+    idle: Any = SimpleNamespace(since_s=None)
+    with pytest.raises(UpstreamError) as failed:
+        await anext(ByteStream(response, idle))
+    assert failed.value.__cause__ is kept
+    assert kept.__traceback__ is None

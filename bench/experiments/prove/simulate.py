@@ -18,7 +18,7 @@ from bench.stats.paired import MIN_BLOCKS
 from bench.stats.proportions import proportion_interval
 from bench.workload.scenario import PlanError
 
-FILE, CHART = "simulated.json", "error-rates"
+FILE = "simulated.json"
 DEFAULT = Path("results/reference/gate-blocks.json")
 SHIFTS = (0.0, 0.02, 0.05, 0.10, 0.20, 0.50)
 BLOCKS = (5, 10, 20)

@@ -11,13 +11,6 @@ from bench.report.formatting import number, share, span
 from bench.stats.proportions import proportion_interval
 from bench.stats.spread import block_ends, mean_interval
 
-PNG, SVG = b"\x89PNG", b"<?xml"
-THREE = ("redis-push", "postgres-poll", "none")
-OF_STOPS = {"stop-ecdf", "stop-tail", "stop-by-scenario", "stop-lanes", "stop-where", "stop-in-gap", "wasted-tokens",
-            "stop-over-time", "waste-price"}  # fmt: skip
-OF_COSTS = {"cost", "cost-against-stop"}
-ELSEWHERE = {"stop-by-pace", "missed-by-workers", "outage", "knee"}
-
 
 def test_binning_keeps_small_counts_and_every_mean() -> None:
     assert binned([0.0, 1, 10, 11, 12, 85, 85]) == [0, 1, 10, 11.5, 11.5, 85, 85]
